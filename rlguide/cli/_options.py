@@ -1,0 +1,33 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlguide.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("--workspace", "-w", envvar="RLGUIDE_WORKSPACE", help="Folder that holds data/, configs/ and saves/."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of a table.")]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        envvar="RLGUIDE_ENGINE",
+        help="Environment with LLaMA-Factory in it: its folder, its python, or its llamafactory-cli.",
+    ),
+]
+
+
+def open_workspace(path: Path) -> Workspace:
+    """The workspace at `path`. Raises UsageError if it is not a folder."""
+    from rlguide.errors import UsageError
+
+    if not path.is_dir():
+        raise UsageError(f"the workspace {path} is not a folder", "create it, or name another with --workspace")
+    return Workspace(path.resolve())

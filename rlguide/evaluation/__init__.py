@@ -1,0 +1,1 @@
+"""Did it get better? Preference accuracy and margins against the SFT reference."""

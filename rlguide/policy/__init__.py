@@ -1,0 +1,1 @@
+"""A policy = base model + ordered adapters; SFT checkpoints; which model is the reference."""

@@ -1,0 +1,1 @@
+"""Preference data: fetch -> read -> normalise -> check -> write -> register."""

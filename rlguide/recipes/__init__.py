@@ -1,0 +1,1 @@
+"""Templates -> a rendered, commented LLaMA-Factory YAML, checked before anything starts."""

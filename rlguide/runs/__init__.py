@@ -1,0 +1,1 @@
+"""One training run: manifest, metrics, live view, report; start, watch, resume, stop."""

@@ -1,0 +1,151 @@
+"""The folder that holds `data/`, `configs/` and `saves/`, and the safe ways of writing into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from rlguide.errors import DataError, RlguideError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A user's project folder. Everything rlguide writes is below `root` (or in the user's cache)."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def dataset_info(self) -> Path:
+        """LLaMA-Factory's registry of datasets."""
+        return self.data / "dataset_info.json"
+
+    @property
+    def configs(self) -> Path:
+        return self.root / "configs"
+
+    @property
+    def saves(self) -> Path:
+        return self.root / "saves"
+
+    def relative(self, path: Path) -> str:
+        """`path` as a user types it from the workspace: relative if it is below the root, else absolute."""
+        absolute = path if path.is_absolute() else self.root / path
+        try:
+            return absolute.resolve().relative_to(self.root.resolve()).as_posix()
+        except ValueError:
+            return str(absolute)
+
+
+@contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path`; rename it over `path` when the block ends without an exception.
+
+    A reader sees the old file or the whole new one, never a part; a full disk or a killed process leaves
+    `path` as it was. `mode` is "w" (UTF-8 text) or "wb".
+
+    Raises:
+        RlguideError: the folder cannot be written or the disk is full.
+    """
+    handle: IO[Any] | None = None
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        handle = os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8")
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+        handle.close()
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600; match what open() would have made
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise RlguideError(
+            f"cannot write {path}: {error.strerror or error}",
+            "free some disk space or choose a folder you may write to, then run the same command again",
+        ) from error
+    finally:
+        if handle is not None and not handle.closed:
+            try:
+                handle.close()
+            except OSError:
+                pass
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically. Raises RlguideError like `atomic_write`."""
+    with atomic_write(path) as file:
+        json.dump(value, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a UTF-8 JSON file (a byte-order mark is allowed).
+
+    Raises:
+        DataError: the file is missing, not UTF-8 or not JSON; the message names the line.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", "check the path, or run `rlguide doctor`") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}", "check the path and its permissions") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start})", "save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}", "mend or delete the file, then try again"
+        ) from error
+
+
+@contextmanager
+def locked(path: Path, timeout: float = 60.0) -> Iterator[None]:
+    """Hold the lock of a shared file (`<dir>/.<name>.lock`) while it is read, changed and written.
+
+    Raises:
+        RlguideError: another process holds it for longer than `timeout` seconds.
+    """
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.parent / f".{path.name}.lock", timeout=timeout)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise RlguideError(
+            f"{path} has been locked by another rlguide for {timeout:.0f} s", "wait for that command to end, then try again"
+        ) from None
+
+
+def user_cache() -> Path:
+    """The folder for what can be made again (engine schemas): `$XDG_CACHE_HOME/rlguide` or `~/.cache/rlguide`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlguide"
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the disk that holds `path` (or its nearest existing parent)."""
+    import shutil
+
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
