@@ -108,12 +108,15 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", "check the path, or run `rlguide doctor`") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}", "check the path and its permissions") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}", "check the path and its permissions"
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start})", "save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{path} is not valid JSON: {error.msg} at line {error.lineno}", "mend or delete the file, then try again"
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}",
+            "mend or delete the file, then try again",
         ) from error
 
 
@@ -133,7 +136,8 @@ def locked(path: Path, timeout: float = 60.0) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise RlguideError(
-            f"{path} has been locked by another rlguide for {timeout:.0f} s", "wait for that command to end, then try again"
+            f"{path} has been locked by another rlguide for {timeout:.0f} s",
+            "wait for that command to end, then try again",
         ) from None
 
 

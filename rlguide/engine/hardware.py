@@ -1,0 +1,69 @@
+"""What this host can compute on, asked of the driver's own tool, not of torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA GPU. Memory in bytes; `compute_capability` such as (8, 6) for an A6000."""
+
+    index: int
+    name: str
+    memory_bytes: int
+    free_bytes: int
+    compute_capability: tuple[int, int]
+
+    @property
+    def has_bf16(self) -> bool:
+        """bfloat16 arithmetic exists from Ampere (8.0) on: CUDA C++ programming guide, arithmetic throughput table."""
+        return self.compute_capability >= (8, 0)
+
+
+def list_gpus() -> list[Gpu]:
+    """The NVIDIA GPUs that a training would see, in order; empty without a driver.
+
+    `CUDA_VISIBLE_DEVICES` is honoured when it holds plain indices ("" hides all).
+    """
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = "--query-gpu=index,name,memory.total,memory.free,compute_cap"
+    try:
+        done = subprocess.run(
+            [tool, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return _visible(parse_nvidia_smi(done.stdout)) if done.returncode == 0 else []
+
+
+def parse_nvidia_smi(text: str) -> list[Gpu]:
+    """GPUs from nvidia-smi's CSV (index, name, total MiB, free MiB, capability); lines that do not fit are skipped."""
+    gpus = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        try:
+            index, name, total, free, capability = cells
+            major, _, minor = capability.partition(".")
+            gpus.append(
+                Gpu(int(index), name, int(total) << 20, int(free) << 20, (int(major), int(minor or 0)))
+            )
+        except ValueError:
+            continue
+    return gpus
+
+
+def _visible(gpus: list[Gpu]) -> list[Gpu]:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return gpus
+    by_index = {str(gpu.index): gpu for gpu in gpus}
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
+    if not all(name in by_index for name in names):
+        return gpus if any(name.startswith(("GPU-", "MIG-")) for name in names) else []
+    return [by_index[name] for name in names]

@@ -1,0 +1,130 @@
+"""Run the engine in a process group of its own, with its output in a log file that is followed, not piped.
+
+Output goes straight to a file: if rlguide dies (a closed terminal, a dropped ssh), training goes on and its
+log stays whole. A pipe would break the engine at its next print.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from rlguide.errors import EngineError
+
+# How long a group gets after each signal before the next, harder one (seconds).
+_PATIENCE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+
+
+class EngineProcess:
+    """A running engine. Leaving the `with` block stops the whole group, whatever happened inside.
+
+    Args:
+        command: the argument list (never a shell line).
+        cwd: the workspace: paths inside a config are relative to it.
+        log: file that takes stdout and stderr together, appended.
+    """
+
+    def __init__(self, command: Sequence[str], cwd: Path, environment: dict[str, str], log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self._start = log.stat().st_size if log.exists() else 0
+        try:
+            with log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise EngineError(
+                f"cannot start {command[0]}: {error.strerror or error}", "run `rlguide doctor`"
+            ) from error
+
+    def __enter__(self) -> EngineProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is the id of the group too."""
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative if a signal ended it."""
+        return self.process.poll()
+
+    def lines(self, poll: float = 0.2) -> Iterator[str | None]:
+        """Yield each line of output as it comes (a carriage return ends a line too), None at each idle `poll` seconds.
+
+        Ends when the process has ended and its output is read out.
+        """
+        buffer = b""
+        with self.log.open("rb") as file:
+            file.seek(self._start)
+            while True:
+                ended = self.process.poll() is not None
+                buffer += _read_available(file)
+                *whole, buffer = buffer.replace(b"\r", b"\n").split(b"\n")
+                for line in whole:
+                    if line.strip():
+                        yield line.decode("utf-8", "replace")
+                if ended:
+                    if buffer.strip():
+                        yield buffer.decode("utf-8", "replace")
+                    return
+                yield None
+                time.sleep(poll)
+
+    def stop(self) -> None:
+        """End the whole group: politely, then firmly. Safe to call again, and after the end.
+
+        The leader's exit is not enough: torchrun's workers and data loaders are waited for too.
+        """
+        for number, patience in _PATIENCE:
+            if not group_alive(self.pid):
+                break
+            signal_group(self.pid, number)
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline and group_alive(self.pid):
+                self.process.poll()
+                time.sleep(0.05)
+        self.process.wait()
+
+
+def _read_available(file: IO[bytes]) -> bytes:
+    return file.read() or b""
+
+
+def signal_group(group: int, number: int) -> None:
+    """Send a signal to every process of a group; no error if it is gone."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def group_alive(group: int) -> bool:
+    """Whether any process of the group still runs (a zombie does not run)."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] not in "ZX":
+            return True
+    return False

@@ -1,0 +1,33 @@
+"""Start a script of `rlguide_worker` in the engine's own Python."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rlguide.engine.find import Engine
+
+
+def worker_command(engine: Engine, name: str, *arguments: str) -> list[str]:
+    """The command line of `rlguide_worker/<name>.py`. The script is started by path: the engine needs no rlguide."""
+    script = Path(__file__).resolve().parents[2] / "rlguide_worker" / f"{name}.py"
+    return [str(engine.python), str(script), *arguments]
+
+
+def engine_environment(engine: Engine, **extra: str) -> dict[str, str]:
+    """The environment for any process of the engine.
+
+    Its own scripts (torchrun) come first on PATH and output is unbuffered, so that a log can be followed.
+    """
+    environment = dict(os.environ)
+    environment.pop("PYTHONPATH", None)
+    environment.pop("PYTHONHOME", None)
+    environment["PATH"] = f"{engine.python.parent}{os.pathsep}{environment.get('PATH', '')}"
+    environment.update(
+        PYTHONUNBUFFERED="1",
+        PYTHONIOENCODING="utf-8",
+        TOKENIZERS_PARALLELISM="false",
+        HF_HUB_DISABLE_TELEMETRY="1",
+    )
+    environment.update(extra)
+    return environment
