@@ -1,0 +1,385 @@
+"""What lies in a checkpoint folder: adapter or whole model, complete or not, SFT or preference training.
+
+Only JSON files and the headers of safetensors files are read. Pickles (`training_args.bin`, `*.bin` weights)
+are never opened: a pickle runs code when it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rlguide.errors import CheckpointError, DataError, did_you_mean
+from rlguide.policy.safetensors import read_header
+from rlguide.workspace import Workspace, read_json
+
+Kind = Literal["lora", "full", "unknown"]
+Stage = Literal["sft", "preference", "reward", "model"]
+
+_CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "spiece.model",
+    "vocab.txt",
+    "tokenizer_config.json",
+)
+_CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One folder that training left behind.
+
+    `stage` says what made it: "sft" (or any other training without preferences), "preference", "reward" (a
+    reward model), or "model": a whole model without a training state, such as a base or a merged export.
+    `layers`, `shapes` come from the adapter's safetensors header (empty for a full model or .bin weights).
+    """
+
+    path: Path
+    kind: Kind
+    stage: Stage
+    date: datetime
+    step: int | None = None
+    base: str | None = None  # as written in adapter_config.json; None for a full model
+    rank: int | None = None
+    target_modules: tuple[str, ...] = ()
+    last_loss: float | None = None
+    template: str | None = None  # if a file beside the checkpoint says which one it was trained with
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+    problem: str | None = None
+    remedy: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether training can start from it."""
+        return self.problem is None
+
+    @property
+    def is_sft_candidate(self) -> bool:
+        """Whether `--sft-ckpt latest` may pick it: complete, and the result of SFT."""
+        return self.is_complete and self.stage == "sft"
+
+
+def read_checkpoint(path: Path, saves: Path | None = None) -> Checkpoint:
+    """Read the checkpoint at `path`.
+
+    `saves` is where to look for near names when `path` does not exist.
+
+    Raises:
+        CheckpointError: no such folder, not a checkpoint, or files missing, empty, truncated or broken.
+    """
+    if not path.exists():
+        raise CheckpointError(f"the checkpoint {path} does not exist{_near(path, saves)}", _CHOOSE)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is a file, not a checkpoint folder", f"name the folder: {path.parent}")
+    checkpoint = _inspect(path)
+    if checkpoint.problem is not None:
+        raise CheckpointError(checkpoint.problem, checkpoint.remedy or _CHOOSE)
+    return checkpoint
+
+
+def find_checkpoints(saves: Path) -> list[Checkpoint]:
+    """All checkpoints at any depth under `saves`, newest first; broken ones are listed with their problem.
+
+    An output directory that holds a final adapter counts, and so does each `checkpoint-N` in it.
+    """
+    found = [_inspect(folder) for folder in _candidate_folders(saves)]
+    return sorted(found, key=lambda item: (item.date, item.step or 0), reverse=True)
+
+
+def latest_sft(checkpoints: list[Checkpoint]) -> Checkpoint | None:
+    """The newest complete SFT checkpoint of a list that is sorted newest first."""
+    return next((item for item in checkpoints if item.is_sft_candidate), None)
+
+
+def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
+    """The checkpoint that a user names: "latest", or a folder (from the current folder or the workspace).
+
+    Raises:
+        CheckpointError: there is none, or it is not usable.
+    """
+    if text == "latest":
+        newest = latest_sft(find_checkpoints(ws.saves))
+        if newest is None:
+            raise CheckpointError(
+                f"there is no complete SFT checkpoint under {ws.saves}",
+                "train one with LLaMA-Factory (stage: sft, output_dir below saves/), or name its folder",
+            )
+        return newest
+    return read_checkpoint(locate(ws, text), ws.saves)
+
+
+def locate(ws: Workspace, text: str) -> Path:
+    """Where a path that a user typed leads: from the current folder if it is there, else from the workspace."""
+    path = Path(text).expanduser()
+    if path.is_absolute():
+        return path
+    here = Path.cwd() / path
+    return here if here.exists() else ws.root / path
+
+
+def check_full_model(path: Path) -> None:
+    """Check that the folder holds a whole model that can be loaded: config, all weights, tokenizer.
+
+    Raises:
+        CheckpointError: naming the file that is missing or damaged.
+    """
+    _json_object(path / "config.json")
+    _check_weights(path)
+    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        raise CheckpointError(
+            f"{path} holds a full model but no tokenizer",
+            "copy tokenizer.json and tokenizer_config.json from its base model into that folder",
+        )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in `path` (config.json, adapter_config.json, ...). Raises CheckpointError."""
+    return _json_object(path)
+
+
+def _candidate_folders(saves: Path) -> Iterator[Path]:
+    seen: set[str] = set()  # links may point upwards
+    for folder, subfolders, files in os.walk(saves, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "global_step")))
+        is_named_one = _CHECKPOINT_NAME.fullmatch(Path(folder).name) is not None
+        has_model = "config.json" in files and any(_is_weight_name(name) for name in files)
+        if "adapter_config.json" in files or has_model or is_named_one:
+            yield Path(folder)
+
+
+def _is_weight_name(name: str) -> bool:
+    return name.startswith(("model", "pytorch_model")) and name.endswith(
+        (".safetensors", ".bin", ".index.json")
+    )
+
+
+def _near(path: Path, saves: Path | None) -> str:
+    """A hint with the nearest checkpoint that exists, or ''."""
+    if saves is None:
+        saves = next((parent for parent in path.parents if parent.is_dir()), None)
+    if saves is None or saves == Path(saves.anchor):
+        return ""
+    # Near names share a folder: look in the nearest parent that exists first, then in all of saves/.
+    parent = next((item for item in path.parents if item.is_dir()), None)
+    inside_saves = parent is not None and parent.resolve().is_relative_to(saves.resolve())
+    for top in ([parent] if inside_saves and parent is not None else []) + [saves]:
+        known = [str(folder.resolve()) for folder in _candidate_folders(top)]
+        near = did_you_mean(str(path.absolute()), known)
+        if near:
+            return near
+    return ""
+
+
+def _inspect(path: Path) -> Checkpoint:
+    """Read all that can be read; what is wrong goes into `problem` instead of being raised."""
+    has_adapter = (path / "adapter_config.json").exists()
+    kind: Kind = "lora" if has_adapter else "full" if (path / "config.json").exists() else "unknown"
+    values: dict[str, Any] = {}
+    error: CheckpointError | None = None
+    try:
+        if kind == "lora":
+            _read_adapter(path, values)
+        elif kind == "full":
+            check_full_model(path)
+        else:
+            error = CheckpointError(
+                f"{path} is not a checkpoint: it has neither adapter_config.json nor config.json", _CHOOSE
+            )
+    except CheckpointError as caught:
+        error = caught
+    try:
+        state = _trainer_state(path)
+    except CheckpointError as caught:
+        state, error = {}, error or caught
+    manifest = read_manifest(path) or {}
+    history = [entry for entry in state.get("log_history") or [] if isinstance(entry, dict)]
+    step = state.get("global_step")
+    named = _CHECKPOINT_NAME.fullmatch(path.name)
+    return Checkpoint(
+        path=path,
+        kind=kind,
+        stage=_stage(path, kind, history, manifest, bool(state)),
+        date=_date(path),
+        step=step if isinstance(step, int) else int(named[1]) if named else None,
+        last_loss=_last_loss(history),
+        template=manifest.get("template") or _board_template(path),
+        problem=error.what if error else None,
+        remedy=error.todo if error else None,
+        **values,
+    )
+
+
+def _read_adapter(path: Path, values: dict[str, Any]) -> None:
+    """Fill `values` step by step, so that what was read before an error is kept. Raises CheckpointError."""
+    config = _json_object(path / "adapter_config.json")
+    base, rank, targets = config.get("base_model_name_or_path"), config.get("r"), config.get("target_modules")
+    values["base"] = base if isinstance(base, str) and base else None
+    values["rank"] = rank if isinstance(rank, int) else None
+    if isinstance(targets, str):
+        targets = [targets]
+    values["target_modules"] = (
+        tuple(sorted(str(item) for item in targets)) if isinstance(targets, list) else ()
+    )
+    adapter_type = config.get("peft_type", "LORA")
+    if adapter_type != "LORA":
+        raise CheckpointError(
+            f"{path} is a {adapter_type} adapter; only LoRA adapters and full models can be stacked",
+            "merge it into its base first (`llamafactory-cli export`) and use the merged folder",
+        )
+    weights = path / "adapter_model.safetensors"
+    if weights.exists():
+        header = read_header(weights)
+        if not any("lora_" in name for name in header):
+            raise CheckpointError(f"{weights} holds no LoRA weights", _CHOOSE)
+        values["shapes"] = {name: tensor.shape for name, tensor in header.items()}
+        return
+    _existing(path, "adapter_model.bin", "adapter_model.safetensors")
+
+
+def _check_weights(path: Path) -> None:
+    """Raises CheckpointError unless all weight files of a full model are there and whole."""
+    index = path / "model.safetensors.index.json"
+    if (path / "model.safetensors").exists():
+        read_header(path / "model.safetensors")
+    elif index.exists():
+        for shard in _shards(index):
+            if not (path / shard).exists():
+                raise CheckpointError(
+                    f"{path / shard} is missing ({index.name} names it)", "copy or download the folder again"
+                )
+            read_header(path / shard)
+    elif (path / "pytorch_model.bin.index.json").exists():
+        for shard in _shards(path / "pytorch_model.bin.index.json"):
+            _existing(path, shard, shard)
+    else:
+        _existing(path, "pytorch_model.bin", "model.safetensors")
+
+
+def _shards(index: Path) -> list[str]:
+    names = _json_object(index).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise CheckpointError(f"{index} names no weight files", "copy or download the folder again")
+    shards = sorted(set(names.values()))
+    if any(Path(name).name != name for name in shards):  # never look outside the folder
+        raise CheckpointError(f"{index} names files outside its folder", "copy or download the folder again")
+    return shards
+
+
+def _existing(path: Path, name: str, wanted: str) -> None:
+    """Raises CheckpointError unless the pickle file `name` exists and is not empty (it is never opened)."""
+    file = path / name
+    if not file.exists():
+        states = any(path.glob("global_step*")) or any(path.glob("pytorch_model_fsdp*"))
+        todo = (
+            "the weights are still in pieces: run zero_to_fp32.py in that folder (DeepSpeed), or merge them"
+            if states
+            else "wait if training is still writing it; else copy the folder again or choose another one"
+        )
+        raise CheckpointError(f"{path} has no weights ({wanted} is missing)", todo)
+    if file.stat().st_size == 0:
+        raise CheckpointError(f"{file} is empty (0 bytes)", "copy it again, or choose another checkpoint")
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        if path.exists() and path.stat().st_size == 0:
+            raise CheckpointError(
+                f"{path} is empty (0 bytes)", "copy the folder again, or choose another checkpoint"
+            )
+        value = read_json(path)
+    except (DataError, RecursionError) as error:
+        what = error.what if isinstance(error, DataError) else f"{path} is not valid JSON"
+        raise CheckpointError(what, "copy the folder again, or choose another checkpoint") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} does not hold a JSON object", "copy the folder again")
+    return value
+
+
+def _trainer_state(path: Path) -> dict[str, Any]:
+    return _json_object(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """rlguide's record of the run that a checkpoint belongs to: `run.json` in it or, for checkpoint-N, above it.
+
+    A manifest that cannot be read counts as none (the run it belongs to reports it).
+    """
+    folders = [path, path.parent] if _CHECKPOINT_NAME.fullmatch(path.name) else [path]
+    for folder in folders:
+        try:
+            value = read_json(folder / "run.json")
+        except DataError:
+            continue
+        if isinstance(value, dict):
+            return value
+    return None
+
+
+def _stage(
+    path: Path, kind: Kind, history: list[dict[str, Any]], manifest: dict[str, Any], has_state: bool
+) -> Stage:
+    method = manifest.get("method")
+    if isinstance(method, str):
+        return "sft" if method == "sft" else "reward" if method == "rm" else "preference"
+    if any(path.glob("value_head.*")):
+        return "reward"
+    if any(key.startswith(("rewards/", "eval_rewards/")) for entry in history for key in entry):
+        return "preference"  # DPO, KTO, ORPO and SimPO all log rewards/chosen; SFT never does
+    if kind == "full" and not has_state:
+        return "model"
+    return "sft"
+
+
+def _last_loss(history: list[dict[str, Any]]) -> float | None:
+    for entry in reversed(history):
+        loss = entry.get("loss")
+        if isinstance(loss, int | float) and not isinstance(loss, bool):
+            return float(loss)
+    return None
+
+
+def _board_template(path: Path) -> str | None:
+    """The template in LLaMA Board's `training_args.yaml`, the one file of the engine that names it."""
+    for folder in (path, path.parent):
+        file = folder / "training_args.yaml"
+        if not file.is_file() or file.stat().st_size > 1_000_000:
+            continue
+        import yaml
+
+        try:
+            value = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
+            continue
+        if isinstance(value, dict) and isinstance(value.get("template"), str):
+            return str(value["template"])
+    return None
+
+
+def _date(path: Path) -> datetime:
+    """When the weights were written; the configuration's or the folder's date if there are none."""
+    names = (
+        "adapter_model.safetensors",
+        "adapter_model.bin",
+        "model.safetensors",
+        "model.safetensors.index.json",
+    )
+    others = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_config.json", "config.json", ".")
+    for name in (*names, *others):
+        try:
+            return datetime.fromtimestamp((path / name).stat().st_mtime, tz=UTC)
+        except (OSError, ValueError, OverflowError):
+            continue
+    return datetime.fromtimestamp(0, tz=UTC)
