@@ -24,9 +24,7 @@ def console(stderr: bool = False) -> Console:
 
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else 100_000  # never wrap or cut what a pipe reads
-        _consoles[stderr] = Console(
-            stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty()
-        )
+        _consoles[stderr] = Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
     return _consoles[stderr]
 
 
@@ -89,11 +87,7 @@ def progress(unit: str = "rows") -> Progress:
         TransferSpeedColumn,
     )
 
-    amount = (
-        [DownloadColumn(), TransferSpeedColumn()]
-        if unit == "bytes"
-        else [MofNCompleteColumn(), TextColumn(unit)]
-    )
+    amount = [DownloadColumn(), TransferSpeedColumn()] if unit == "bytes" else [MofNCompleteColumn(), TextColumn(unit)]
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

@@ -66,8 +66,8 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         handle.flush()
         os.fsync(handle.fileno())
         handle.close()
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes 0600; match what open() would have made
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes 0600; match what open() would have made
+        Path(temporary).replace(path)
         temporary = None
     except OSError as error:
         raise RlguideError(

@@ -42,7 +42,10 @@ for name in sys.argv[1:]:
 print(json.dumps(versions))
 """
 
-INSTALL_HINT = "install it with `pip install 'rlguide[engine]'`, or name an environment that has it with --engine or RLGUIDE_ENGINE"
+INSTALL_HINT = (
+    "install it with `pip install 'rlguide[engine]'`, "
+    "or name an environment that has it with --engine or RLGUIDE_ENGINE"
+)
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,7 @@ def _python_of(path: Path) -> Path:
     first = path.read_bytes().split(b"\n", 1)[0]
     if first.startswith(b"#!") and b"python" in first:
         return Path(os.fsdecode(first[2:].strip().split(b" ")[0]))
-    raise EngineError(
-        f"cannot tell which Python runs {path}", "name that environment's folder or python instead"
-    )
+    raise EngineError(f"cannot tell which Python runs {path}", "name that environment's folder or python instead")
 
 
 def installed_versions(python: Path) -> dict[str, str]:

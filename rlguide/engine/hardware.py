@@ -50,9 +50,7 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
         try:
             index, name, total, free, capability = cells
             major, _, minor = capability.partition(".")
-            gpus.append(
-                Gpu(int(index), name, int(total) << 20, int(free) << 20, (int(major), int(minor or 0)))
-            )
+            gpus.append(Gpu(int(index), name, int(total) << 20, int(free) << 20, (int(major), int(minor or 0))))
         except ValueError:
             continue
     return gpus

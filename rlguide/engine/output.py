@@ -66,9 +66,7 @@ class OutputParser:
         done, total = int(match["done"]), int(match["total"])
         if name:
             return Progress(name, done, total)
-        return Progress(
-            "train" if self._phase == "train" and total == self.total_steps else "eval", done, total
-        )
+        return Progress("train" if self._phase == "train" and total == self.total_steps else "eval", done, total)
 
 
 def parse_metrics(line: str) -> dict[str, float] | None:
@@ -108,8 +106,8 @@ _KNOWN = (
     (
         r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
         "the GPU ran out of memory",
-        "lower cutoff_len first (DPO keeps two copies of the logits of every token), then per_device_train_batch_size, "
-        "for example: --set cutoff_len=1024",
+        "lower cutoff_len first (DPO keeps several copies of every token's logits), for example "
+        "--set cutoff_len=1024, then per_device_train_batch_size",
     ),
     (
         r"No space left on device|Disk quota exceeded",
@@ -122,7 +120,7 @@ _KNOWN = (
         "look at the file's roles and columns with `rlguide register`, which checks every row",
     ),
     (
-        r"(LocalEntryNotFoundError|ConnectionError|MaxRetryError|couldn't connect to|We couldn't connect|OfflineModeIsEnabled)",
+        r"LocalEntryNotFoundError|ConnectionError|MaxRetryError|[cC]ouldn't connect to|OfflineModeIsEnabled",
         "a file of the model or data is not here and the hub could not be reached",
         "check the network, or set a mirror: export HF_ENDPOINT=https://hf-mirror.com",
     ),
@@ -154,7 +152,7 @@ _LAUNCHER = ("ChildFailedError", "CalledProcessError", "SignalException")
 
 
 def explain_failure(log: str, returncode: int) -> Failure:
-    """The cause of a failed run from the end of its log: a known one, else the last exception that is not the launcher's.
+    """The cause of a failed run from its log: a known one, else the last exception that is not the launcher's.
 
     Args:
         log: the engine's output (its tail is enough).
@@ -172,7 +170,5 @@ def explain_failure(log: str, returncode: int) -> Failure:
         match = _EXCEPTION.match(line.strip())
         if match and match["name"].rpartition(".")[2] not in _LAUNCHER:
             text = f": {match['text']}" if match["text"] else ""
-            return Failure(
-                f"LLaMA-Factory failed with {match['name']}{text}", "the log has the whole traceback"
-            )
+            return Failure(f"LLaMA-Factory failed with {match['name']}{text}", "the log has the whole traceback")
     return Failure(f"LLaMA-Factory ended with exit code {returncode}", "the end of the log says more")

@@ -45,9 +45,7 @@ class Field:
         if not self.kinds or _fits(value, self.kinds):
             if self.choices and value is not None and value not in self.choices:
                 near = did_you_mean(str(value), [str(choice) for choice in self.choices])
-                return (
-                    f"{self.name} is {value!r}, but must be one of {', '.join(map(str, self.choices))}{near}"
-                )
+                return f"{self.name} is {value!r}, but must be one of {', '.join(map(str, self.choices))}{near}"
             return None
         wanted = " or ".join(_KIND_NAMES[kind] for kind in self.kinds if kind in _KIND_NAMES)
         return f"{self.name} is {value!r}, but must be {wanted}"
@@ -62,7 +60,8 @@ def _fits(value: Any, kinds: tuple[str, ...]) -> bool:
         return "int" in kinds or "float" in kinds
     if isinstance(value, float):
         return "float" in kinds or ("int" in kinds and value.is_integer() and "str" in kinds)
-    return {str: "str", list: "list", dict: "dict"}.get(type(value), "") in kinds
+    names: dict[type, str] = {str: "str", list: "list", dict: "dict"}
+    return names.get(type(value), "") in kinds
 
 
 @dataclass(frozen=True)
@@ -104,13 +103,9 @@ def load_schema(engine: Engine) -> Schema:
         return _schema(json.loads(cache.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # not there yet, or damaged: read it again
-    with console(stderr=True).status(
-        "reading LLaMA-Factory's argument table (once for this engine, about 10 s)"
-    ):
+    with console(stderr=True).status("reading LLaMA-Factory's argument table (once for this engine, about 10 s)"):
         if not console(stderr=True).is_terminal:
-            console(stderr=True).print(
-                "reading LLaMA-Factory's argument table (once for this engine, about 10 s)"
-            )
+            console(stderr=True).print("reading LLaMA-Factory's argument table (once for this engine, about 10 s)")
         document = _read(engine)
     schema = _schema(document)
     write_json(cache, document)
@@ -129,9 +124,7 @@ def _read(engine: Engine) -> dict[str, Any]:
             env=engine_environment(engine, CUDA_VISIBLE_DEVICES=""),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(
-            f"the engine {engine.python} does not start: {error}", "run `rlguide doctor`"
-        ) from error
+        raise EngineError(f"the engine {engine.python} does not start: {error}", "run `rlguide doctor`") from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise EngineError(
