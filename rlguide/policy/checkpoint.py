@@ -117,7 +117,7 @@ def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
 
 
 def locate(ws: Workspace, text: str) -> Path:
-    """Where a path that a user typed leads: from the current folder if it is there, else from the workspace."""
+    """Where a typed path leads: from the current folder if something is there, else from the workspace."""
     path = Path(text).expanduser()
     if path.is_absolute():
         return path
@@ -161,9 +161,7 @@ def _candidate_folders(saves: Path) -> Iterator[Path]:
 
 
 def _is_weight_name(name: str) -> bool:
-    return name.startswith(("model", "pytorch_model")) and name.endswith(
-        (".safetensors", ".bin", ".index.json")
-    )
+    return name.startswith(("model", "pytorch_model")) and name.endswith((".safetensors", ".bin", ".index.json"))
 
 
 def _near(path: Path, saves: Path | None) -> str:
@@ -230,9 +228,7 @@ def _read_adapter(path: Path, values: dict[str, Any]) -> None:
     values["rank"] = rank if isinstance(rank, int) else None
     if isinstance(targets, str):
         targets = [targets]
-    values["target_modules"] = (
-        tuple(sorted(str(item) for item in targets)) if isinstance(targets, list) else ()
-    )
+    values["target_modules"] = tuple(sorted(str(item) for item in targets)) if isinstance(targets, list) else ()
     adapter_type = config.get("peft_type", "LORA")
     if adapter_type != "LORA":
         raise CheckpointError(
@@ -296,9 +292,7 @@ def _existing(path: Path, name: str, wanted: str) -> None:
 def _json_object(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and path.stat().st_size == 0:
-            raise CheckpointError(
-                f"{path} is empty (0 bytes)", "copy the folder again, or choose another checkpoint"
-            )
+            raise CheckpointError(f"{path} is empty (0 bytes)", "copy the folder again, or choose another checkpoint")
         value = read_json(path)
     except (DataError, RecursionError) as error:
         what = error.what if isinstance(error, DataError) else f"{path} is not valid JSON"
@@ -313,7 +307,7 @@ def _trainer_state(path: Path) -> dict[str, Any]:
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """rlguide's record of the run that a checkpoint belongs to: `run.json` in it or, for checkpoint-N, above it.
+    """rlguide's record of the run that a checkpoint belongs to: `run.json` in it or just above.
 
     A manifest that cannot be read counts as none (the run it belongs to reports it).
     """
@@ -328,9 +322,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _stage(
-    path: Path, kind: Kind, history: list[dict[str, Any]], manifest: dict[str, Any], has_state: bool
-) -> Stage:
+def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], manifest: dict[str, Any], has_state: bool) -> Stage:
     method = manifest.get("method")
     if isinstance(method, str):
         return "sft" if method == "sft" else "reward" if method == "rm" else "preference"

@@ -47,9 +47,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             if len(first) < 8 or length > _LARGEST_HEADER:
                 raise _not_safetensors(path)
             if 8 + length > size:
-                raise CheckpointError(
-                    f"{path} is truncated: it ends inside its header ({size:,} bytes)", _COPY_AGAIN
-                )
+                raise CheckpointError(f"{path} is truncated: it ends inside its header ({size:,} bytes)", _COPY_AGAIN)
             raw = file.read(length)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}", "check the path") from error
@@ -64,9 +62,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if size < expected:
         raise CheckpointError(f"{path} is truncated: {size:,} of {expected:,} bytes", _COPY_AGAIN)
     if size > expected:
-        raise CheckpointError(
-            f"{path} is damaged: {size - expected:,} bytes more than its header says", _COPY_AGAIN
-        )
+        raise CheckpointError(f"{path} is damaged: {size - expected:,} bytes more than its header says", _COPY_AGAIN)
     return tensors
 
 

@@ -1,0 +1,223 @@
+"""A policy = base model + ordered adapters, and which one DPO compares with.
+
+The trap: with `adapter_name_or_path: <SFT adapter>` alone, LLaMA-Factory goes on training the SFT adapter and
+computes the reference with `disable_adapter()` (train/dpo/trainer.py), which is the base model, not the SFT
+model. Users see a first loss far from ln 2 and rewards that are large from the start (upstream issue #8459).
+With `create_new_adapter: true` every adapter of the list is merged into the base first and a fresh one is
+trained (model/adapter.py, `adapter_to_merge`); switching the fresh one off gives exactly the SFT model.
+
+The price: what was trained is a stack. Loading the new adapter without the SFT adapter below it is another
+model (upstream issues #2323, #2111), so the stack is recorded with each run and handed on as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlguide.errors import CheckpointError, UsageError
+from rlguide.policy.base import check_base, find_base
+from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, read_manifest
+from rlguide.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model to run: names as LLaMA-Factory takes them (hub id, or folder absolute or from the workspace)."""
+
+    base: str
+    adapters: tuple[str, ...] = ()
+    template: str | None = None
+
+    def model_config(self) -> dict[str, Any]:
+        """The LLaMA-Factory keys that load this policy for inference or evaluation."""
+        config: dict[str, Any] = {"model_name_or_path": self.base, "finetuning_type": "lora"}
+        if self.adapters:
+            config["adapter_name_or_path"] = ",".join(self.adapters)
+        if self.template:
+            config["template"] = self.template
+        return config
+
+    def with_adapter(self, path: str) -> Policy:
+        """This policy with one more adapter on top."""
+        return replace(self, adapters=(*self.adapters, path))
+
+    def describe(self) -> str:
+        """One line for a person: "base + sft + dpo", each by the end of its path."""
+        return " + ".join([self.base, *self.adapters])
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where preference training starts: the reference policy, and the keys that make the engine use it."""
+
+    checkpoint: Checkpoint
+    reference: Policy
+    config: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    workspace: Workspace | None = None
+
+    def trained(self, output_dir: Path | str) -> Policy:
+        """The policy that training into `output_dir` leaves: the reference and the new adapter above it."""
+        text = output_dir if isinstance(output_dir, str) else None
+        if text is None:
+            text = self.workspace.relative(Path(output_dir)) if self.workspace else str(output_dir)
+        check_adapter_path(text)
+        return self.reference.with_adapter(text)
+
+
+def starting_point(
+    ws: Workspace, checkpoint: Checkpoint, base: str | None = None, trust_base: bool = False
+) -> StartingPoint:
+    """Make the checkpoint the reference of a preference training.
+
+    A LoRA checkpoint becomes the stack to merge before a new adapter is created; a full checkpoint becomes the
+    base itself. A checkpoint that is itself a run of rlguide brings its whole stack (another round on top).
+
+    Raises:
+        CheckpointError: a part of the stack is missing or damaged, or the base does not fit.
+        UsageError: no base can be told, or a path cannot be written in a LLaMA-Factory config.
+    """
+    if checkpoint.stage == "reward":
+        raise CheckpointError(
+            f"{ws.relative(checkpoint.path)} is a reward model, not a policy",
+            "choose the SFT checkpoint it was trained from",
+        )
+    if checkpoint.kind == "full":
+        return _from_full(ws, checkpoint, base)
+    recorded_base, stack = _recorded_stack(ws, checkpoint)
+    name = base or recorded_base or checkpoint.base
+    if name is None:
+        raise UsageError(
+            f"{ws.relative(checkpoint.path)} does not say which base model it belongs to",
+            "name it: --base Qwen/Qwen3-4B-Base, or the base's folder",
+        )
+    notes: list[str] = []
+    for adapter in stack:
+        part = checkpoint if adapter == ws.relative(checkpoint.path) else read_checkpoint(locate(ws, adapter), ws.saves)
+        notes += [note for note in check_base(part, name, ws, trust_base=trust_base) if note not in notes]
+        check_adapter_path(adapter)
+    if checkpoint.stage == "preference" and len(stack) == 1:
+        notes.append(
+            f"{checkpoint.path.name} comes from preference training and has no rlguide run.json: "
+            "if it was trained on top of an SFT adapter, that adapter is missing below it"
+        )
+    reference = Policy(_as_written(ws, name), tuple(stack), checkpoint.template)
+    config = {
+        "model_name_or_path": reference.base,
+        "adapter_name_or_path": ",".join(stack),
+        "create_new_adapter": True,
+        "finetuning_type": "lora",
+    }
+    return StartingPoint(checkpoint, reference, config, tuple(notes), ws)
+
+
+def check_policy(ws: Workspace, policy: Policy) -> list[str]:
+    """Check that all of a policy is still there and fits together; returns warnings.
+
+    Raises:
+        CheckpointError: the base or an adapter is missing or damaged.
+    """
+    notes: list[str] = []
+    find_base(ws, policy.base)
+    for adapter in policy.adapters:
+        part = read_checkpoint(locate(ws, adapter), ws.saves)
+        notes += check_base(part, policy.base, ws, trust_base=True)
+    return notes
+
+
+def missing_parts(ws: Workspace, policy: Policy) -> list[str]:
+    """The adapters of a policy that are no longer there."""
+    return [item for item in policy.adapters if not locate(ws, item).is_dir()]
+
+
+def check_reference(config: Mapping[str, Any]) -> None:
+    """Refuse settings with which LLaMA-Factory silently drops `create_new_adapter` (model/adapter.py).
+
+    With a quantized base, DeepSpeed ZeRO-3, unsloth or KTransformers adapters cannot be merged: one adapter is
+    resumed instead, so the reference is the base model again, and several adapters fail an assertion. A config
+    that names its reference itself (`ref_model`), or a method without one, is left alone.
+
+    Raises:
+        UsageError: the reference would not be the SFT model.
+    """
+    if (
+        not config.get("adapter_name_or_path")
+        or config.get("ref_model")
+        or config.get("pref_loss") in ("orpo", "simpo")
+    ):
+        return
+    if not config.get("create_new_adapter"):
+        raise UsageError(
+            "without create_new_adapter: true the reference is the base model, not the SFT model",
+            "set create_new_adapter: true, or name the reference with ref_model and ref_model_adapters",
+        )
+    cause = _cannot_merge(config)
+    if cause:
+        raise UsageError(
+            f"{cause} cannot merge the SFT adapter, so the reference would silently be the base model",
+            "merge the SFT adapter into its base first (`llamafactory-cli export`) and give the merged folder",
+        )
+
+
+def check_adapter_path(text: str) -> None:
+    """LLaMA-Factory splits `adapter_name_or_path` on commas and strips blanks (hparams/model_args.py).
+
+    Raises:
+        UsageError: the path cannot be written there.
+    """
+    if "," in text or text != text.strip():
+        raise UsageError(
+            f"the path {text!r} has a comma or an outer blank, which LLaMA-Factory's adapter list cannot hold",
+            "rename that folder",
+        )
+
+
+def _from_full(ws: Workspace, checkpoint: Checkpoint, base: str | None) -> StartingPoint:
+    if base is not None and locate(ws, base).resolve() != checkpoint.path.resolve():
+        raise UsageError(
+            f"{ws.relative(checkpoint.path)} is a full model, so --base {base} has no place",
+            "leave --base out: a full checkpoint is its own base",
+        )
+    reference = Policy(ws.relative(checkpoint.path), (), checkpoint.template)
+    config = {"model_name_or_path": reference.base, "finetuning_type": "lora"}
+    return StartingPoint(checkpoint, reference, config, (), ws)
+
+
+def _recorded_stack(ws: Workspace, checkpoint: Checkpoint) -> tuple[str | None, list[str]]:
+    """(base, adapters up to and with this checkpoint): from the run's manifest if it is one, else itself alone."""
+    own = ws.relative(checkpoint.path)
+    manifest = read_manifest(checkpoint.path)
+    stack = manifest.get("stack") if manifest else None
+    if not manifest or not isinstance(stack, list) or not all(isinstance(item, str) for item in stack):
+        return None, [own]
+    # The last one is the run's output directory; a checkpoint-N inside it takes its place. The run may have been
+    # moved since, so the place where it lies now counts, not the one that was written down.
+    below = [ws.relative(locate(ws, item)) for item in stack[:-1]]
+    base = manifest.get("base")
+    return (base if isinstance(base, str) else None), [*below, own]
+
+
+def _as_written(ws: Workspace, base: str) -> str:
+    """A local base as the config names it (from the workspace if it is inside); a hub id stays as it is."""
+    path = locate(ws, base)
+    return ws.relative(path) if path.is_dir() else base
+
+
+def _cannot_merge(config: Mapping[str, Any]) -> str | None:
+    if config.get("quantization_bit"):
+        return f"quantization_bit: {config['quantization_bit']}"
+    for key in ("use_unsloth", "use_kt"):
+        if config.get(key):
+            return f"{key}: true"
+    settings = config.get("deepspeed")
+    if isinstance(settings, str) and Path(settings).is_file():
+        try:
+            settings = json.loads(Path(settings).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+    stage = settings.get("zero_optimization", {}).get("stage") if isinstance(settings, dict) else None
+    return "DeepSpeed ZeRO-3" if stage == 3 else None
