@@ -1,0 +1,35 @@
+"""What the guide says of each key of a config (`hyperparameters.yaml`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One key: what it does, the range that makes sense, why the default, and where that comes from."""
+
+    name: str
+    what: str
+    range: str | None = None
+    why: str | None = None
+    source: str | None = None
+
+    @property
+    def comment(self) -> str:
+        """The comment above the key in a rendered config."""
+        return f"{self.what} Sane range: {self.range}." if self.range else self.what
+
+
+@cache
+def hyperparameters() -> dict[str, Hyperparameter]:
+    """All keys of the catalog, by name."""
+    import yaml
+
+    text = files("rlguide.catalog").joinpath("hyperparameters.yaml").read_text(encoding="utf-8")
+    return {
+        name: Hyperparameter(name, **{key: str(value) for key, value in item.items()})
+        for name, item in yaml.safe_load(text).items()
+    }

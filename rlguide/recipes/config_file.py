@@ -1,0 +1,103 @@
+"""Read a config as LLaMA-Factory reads it, and the values of `--set`."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlguide.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import yaml
+
+# LLaMA-Factory reads YAML through OmegaConf, which takes 5e-6 as a number; plain PyYAML (YAML 1.1) takes it as text.
+_FLOAT = re.compile(
+    r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)
+    |\.[0-9_]+(?:[eE][-+][0-9]+)?
+    |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """SafeLoader with OmegaConf's numbers, no dates, and no key twice."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+    return Loader
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML with OmegaConf's idea of numbers. Raises yaml.YAMLError."""
+    loader = _loader()(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read a LLaMA-Factory config: a flat YAML mapping.
+
+    Raises:
+        UsageError: the file does not exist.
+        DataError: not YAML, not a mapping, or a key twice; the message has the line.
+    """
+    import yaml
+
+    try:
+        value = parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"the config {path} does not exist", "make one with `rlguide configure --sft-ckpt latest`"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}", "check the path; a config is UTF-8 text") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise DataError(f"{path} is not valid YAML{where}: {problem}", "mend that line; each line is `key: value`") from error
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise DataError(f"{path} is not a config: it must be lines of `key: value`", "compare it with configs/dpo_config.yaml")
+    return value
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """The values of repeated `--set KEY=VALUE`; VALUE is read as YAML (`1e-6`, `true`, `null`, text).
+
+    Raises:
+        UsageError: no `=`, no key, or a value that is not YAML.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"--set {setting} has no value", "write --set KEY=VALUE, for example --set learning_rate=1e-6")
+        try:
+            values[key] = parse_yaml(text)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'") from None
+    return values

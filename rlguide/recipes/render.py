@@ -1,0 +1,124 @@
+"""Render a recipe (template) into a commented YAML config that its user owns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import textwrap
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rlguide import __version__
+from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.errors import UsageError
+from rlguide.recipes.config_file import parse_yaml
+from rlguide.workspace import atomic_write
+
+_MARK = "# rlguide: rendered "
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A template: sections of keys with their default values; None means filled in later or left out."""
+
+    name: str
+    title: str
+    sections: dict[str, dict[str, Any]]
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every key with its default, in order."""
+        return {key: value for section in self.sections.values() for key, value in section.items()}
+
+
+def load_recipe(name: str) -> Recipe:
+    """The bundled recipe of this name ("dpo", "eval")."""
+    import yaml
+
+    text = files("rlguide.recipes").joinpath("templates", f"{name}.yaml").read_text(encoding="utf-8")
+    value = yaml.safe_load(text)
+    return Recipe(name, value["title"], value["sections"])
+
+
+def fill(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
+    """The config: the recipe's keys in order, then keys of `values` it does not have; None leaves a key out."""
+    merged = {**recipe.defaults, **values}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> str:
+    """`config` as commented YAML: the recipe's sections, then a section for what it does not have.
+
+    The first line carries a checksum of the rest, by which a later render sees whether a person edited the file.
+    """
+    sections = [(title, [key for key in keys if key in config]) for title, keys in recipe.sections.items()]
+    others = [key for key in config if key not in recipe.defaults]
+    lines = [f"# {line}".rstrip() for line in introduction]
+    for title, keys in [*sections, ("set by hand", others)]:
+        if keys:
+            lines += ["", f"### {title}"]
+            for key in keys:
+                lines += _comment(key) + [f"{key}: {format_value(config[key])}"]
+    body = "\n".join(lines) + "\n"
+    return f"{_MARK}by {__version__}, checksum {_checksum(body)}\n{body}"
+
+
+def _comment(key: str) -> list[str]:
+    entry = hyperparameters().get(key)
+    return [f"# {line}" for line in textwrap.wrap(entry.comment, 106)] if entry else []
+
+
+def format_value(value: Any) -> str:
+    """`value` as YAML that PyYAML and OmegaConf read alike: 5.0e-06, not 5e-06, which YAML 1.1 takes as text."""
+    import yaml
+
+    if isinstance(value, float):
+        mantissa, e, exponent = repr(value).partition("e")
+        if not e:
+            return mantissa.replace("inf", ".inf").replace("nan", ".nan")
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    dumped: str = yaml.safe_dump(value, allow_unicode=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+    # A text that only OmegaConf takes for a number ("5e-6") needs quotes too.
+    return dumped if parse_yaml(dumped) == value else json.dumps(value, ensure_ascii=False)
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:12]
+
+
+def was_edited(path: Path) -> bool:
+    """Whether `path` exists and is not exactly what rlguide rendered: then a person has made it theirs."""
+    try:
+        head, _, body = path.read_text(encoding="utf-8").partition("\n")
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError):
+        return True
+    return not (head.startswith(_MARK) and head.endswith(_checksum(body)))
+
+
+def write_config(path: Path, text: str, force: bool = False) -> Path | None:
+    """Write a rendered config; with `force` an edited file is kept as `<name>.bak` first.
+
+    Returns:
+        The backup, if one was made.
+
+    Raises:
+        UsageError: the file was edited by hand and `force` is not set.
+    """
+    backup = None
+    if was_edited(path):
+        if not force:
+            raise UsageError(
+                f"{path} was edited by hand; it would be overwritten",
+                f"train with it: `rlguide train --config {path}`; or --force (the old one is kept as {path.name}.bak)",
+            )
+        backup = path.with_name(path.name + ".bak")
+        path.replace(backup)
+    with atomic_write(path) as file:
+        file.write(text)
+    return backup
