@@ -1,9 +1,79 @@
-"""`rlguide configure`."""
+"""`rlguide configure`: render and check a config, start nothing."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from rlguide.cli._options import EngineOption, WorkspaceOption, open_workspace
+
+SftOption = Annotated[
+    str | None,
+    typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
+]
+BaseOption = Annotated[
+    str | None, typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default.")
+]
+TrustBaseOption = Annotated[
+    bool, typer.Option("--trust-base", help="The base is the same model under another name; its shapes must fit.")
+]
+TemplateOption = Annotated[
+    str | None, typer.Option("--template", help="Chat template of LLaMA-Factory; told from the model by default.")
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/dpo by default.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
+]
+
+
+def configure(
+    sft_ckpt: SftOption = None,
+    dataset: DatasetOption = None,
+    base: BaseOption = None,
+    trust_base: TrustBaseOption = False,
+    template: TemplateOption = None,
+    output_dir: OutputOption = None,
+    settings: SetOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File to write; configs/dpo_config.yaml by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Write over an edited config (kept as .bak).")] = False,
+    workspace: WorkspaceOption = Path(),
+    engine: EngineOption = None,
+) -> None:
+    """Write a commented DPO config that you can read, edit and train with.
+
+    \b
+    rlguide configure --sft-ckpt latest --dataset ultrafeedback
+    rlguide configure --sft-ckpt saves/qwen3-4b-base/lora/sft/checkpoint-2000 -d ultrafeedback,orca_dpo
+    rlguide configure --dataset my_pairs --set pref_beta=0.05 --set num_train_epochs=1
+    """
+    from rlguide.cli._training import make_request, show_plan
+    from rlguide.console import say, show
+    from rlguide.engine.find import find_engine
+    from rlguide.recipes.configure import prepare
+    from rlguide.recipes.render import write_config
+
+    ws = open_workspace(workspace)
+    request = make_request(sft_ckpt, dataset, base, template, output_dir, settings, trust_base)
+    prepared = prepare(ws, find_engine(engine), request)
+    path = output or ws.configs / "dpo_config.yaml"
+    backup = write_config(path, prepared.text, force)
+    show_plan(prepared)
+    if backup:
+        say(f"your edited config is kept as {ws.relative(backup)}")
+    show(ws.relative(path))
+    say(f"next: rlguide train --config {ws.relative(path)}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
+    app.command("configure")(configure)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from rlguide.errors import EngineError
 
@@ -93,17 +93,24 @@ class EngineProcess:
     def stop(self) -> None:
         """End the whole group: politely, then firmly. Safe to call again, and after the end.
 
-        The leader's exit is not enough: torchrun's workers and data loaders are waited for too.
+        The leader's exit is not enough: torchrun's workers and data loaders are waited for too. A second Ctrl-C
+        while waiting goes straight to the last signal.
         """
-        for number, patience in _PATIENCE:
-            if not group_alive(self.pid):
-                break
+        steps = list(_PATIENCE)
+        while steps and group_alive(self.pid):
+            number, patience = steps.pop(0)
             signal_group(self.pid, number)
-            deadline = time.monotonic() + patience
-            while time.monotonic() < deadline and group_alive(self.pid):
-                self.process.poll()
-                time.sleep(0.05)
+            try:
+                self._wait_for_group(patience)
+            except KeyboardInterrupt:
+                steps = list(_PATIENCE[-1:])
         self.process.wait()
+
+    def _wait_for_group(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and group_alive(self.pid):
+            self.process.poll()
+            time.sleep(0.05)
 
 
 def _read_available(file: IO[bytes]) -> bytes:
@@ -128,3 +135,13 @@ def group_alive(group: int) -> bool:
         if int(fields[2]) == group and fields[0] not in "ZX":
             return True
     return False
+
+
+def is_alive(pid: Any) -> bool:
+    """Whether a process of this id runs (a zombie does not)."""
+    if not isinstance(pid, int):
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -34,7 +34,9 @@ def _loader() -> type[yaml.SafeLoader]:
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
                 if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    )
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
@@ -76,9 +78,13 @@ def load_config(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
-        raise DataError(f"{path} is not valid YAML{where}: {problem}", "mend that line; each line is `key: value`") from error
+        raise DataError(
+            f"{path} is not valid YAML{where}: {problem}", "mend that line; each line is `key: value`"
+        ) from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise DataError(f"{path} is not a config: it must be lines of `key: value`", "compare it with configs/dpo_config.yaml")
+        raise DataError(
+            f"{path} is not a config: it must be lines of `key: value`", "compare it with configs/dpo_config.yaml"
+        )
     return value
 
 
@@ -95,9 +101,13 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UsageError(f"--set {setting} has no value", "write --set KEY=VALUE, for example --set learning_rate=1e-6")
+            raise UsageError(
+                f"--set {setting} has no value", "write --set KEY=VALUE, for example --set learning_rate=1e-6"
+            )
         try:
             values[key] = parse_yaml(text)
         except yaml.YAMLError:
-            raise UsageError(f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'") from None
+            raise UsageError(
+                f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'"
+            ) from None
     return values

@@ -1,0 +1,230 @@
+"""Everything that can be known about a config before the engine starts, checked in well under two seconds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlguide.engine.hardware import Gpu
+from rlguide.engine.process import is_alive
+from rlguide.engine.schema import Schema
+from rlguide.errors import RlguideError, UsageError, did_you_mean
+from rlguide.policy.base import check_base
+from rlguide.policy.checkpoint import locate, read_checkpoint
+from rlguide.policy.policy import check_reference
+from rlguide.preferences.registry import RegisteredDataset, check_registered
+from rlguide.workspace import Workspace, free_bytes
+
+REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
+_SECRET = re.compile(r"(^|_)(token|password|secret|api_key)$")
+_GIB = 1 << 30
+
+
+def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
+    """Refuse unknown keys, wrong types, unknown choices and tokens.
+
+    Args:
+        source: what the config is called in the message ("configs/dpo_config.yaml", "--set").
+
+    Raises:
+        UsageError: with the first problem, and how many more there are.
+    """
+    for key, value in config.items():
+        if _SECRET.search(key) and value:
+            raise UsageError(
+                f"{source}: {key} would be written to disk with the run",
+                "leave it out and set HF_TOKEN in the environment",
+            )
+    problems = schema.problems(dict(config))
+    if problems:
+        more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:4])})" if len(problems) > 1 else ""
+        raise UsageError(
+            f"{source}: {problems[0]}{more}", "correct it; LLaMA-Factory's argument table has the valid keys"
+        )
+
+
+def check_training(config: Mapping[str, Any], schema: Schema, ws: Workspace, gpus: list[Gpu], source: str) -> list[str]:
+    """All checks of a training config but those of its datasets; returns warnings.
+
+    Raises:
+        UsageError, CheckpointError: the first thing that would go wrong.
+    """
+    check_keys(config, schema, source)
+    missing = [key for key in REQUIRED if config.get(key) in (None, "")]
+    if missing:
+        raise UsageError(f"{source}: {missing[0]} is missing", f"add `{missing[0]}: ...` or --set {missing[0]}=...")
+    if config["stage"] != "dpo":
+        raise UsageError(f"{source}: stage is {config['stage']}; this version trains dpo", "set stage: dpo")
+    template = config["template"]
+    if template not in schema.templates:
+        near = did_you_mean(str(template), list(schema.templates))
+        raise UsageError(
+            f"{source}: LLaMA-Factory has no template {template!r}{near}", "see `--template` in `rlguide train -h`"
+        )
+    check_reference(config)
+    _check_ranges(config, source)
+    _check_precision(config, gpus, source)
+    return check_models(config, ws)
+
+
+def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
+    """Check the base and every adapter that the config names; returns warnings. Raises CheckpointError."""
+    base = str(config["model_name_or_path"])
+    warnings: list[str] = []
+    for name in split_names(config.get("adapter_name_or_path")):
+        checkpoint = read_checkpoint(locate(ws, name), ws.saves)
+        # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
+        warnings += [note for note in check_base(checkpoint, base, ws, trust_base=True) if note not in warnings]
+    return warnings
+
+
+def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[RegisteredDataset], list[RegisteredDataset]]:
+    """The training and evaluation datasets of a config, each checked. Raises UsageError or DataError.
+
+    `dataset_dir` elsewhere than the workspace's data folder is looked up there.
+    """
+    folder = locate(ws, str(config.get("dataset_dir", "data")))
+    place = Workspace(folder.parent) if folder.name == "data" else ws
+    train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
+    both = set(train) & set(held_out)
+    if both:
+        raise UsageError(
+            f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
+        )
+    return check_registered(place, train), check_registered(place, held_out)
+
+
+def split_names(value: Any) -> list[str]:
+    """Names in a comma-separated value, as LLaMA-Factory splits it."""
+    return [name.strip() for name in str(value).split(",") if name.strip()] if value else []
+
+
+def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
+    """Refuse an output directory that already holds a run: LLaMA-Factory would silently go on with its last checkpoint.
+
+    Raises:
+        UsageError: it holds a run, or is a file.
+    """
+    path = ws.root / output_dir
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"the output directory {output_dir} is a file", "choose another --output-dir")
+    if overwrite or not path.is_dir():
+        return
+    # What a run that failed before its first checkpoint left (logs, run.json) may be written over.
+    marks = ("adapter_config.json", "config.json", "trainer_state.json")
+    held = [name for name in marks if (path / name).exists()] + [item.name for item in path.glob("checkpoint-*")]
+    if held or _is_training(path):
+        raise UsageError(
+            f"{output_dir} already holds a run ({held[0] if held else 'it is training right now'})",
+            f"resume it: `rlguide train --resume {output_dir}`; or anew: --output-dir {free_name(ws, output_dir)}",
+        )
+
+
+def _is_training(folder: Path) -> bool:
+    try:
+        pid = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("pid")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return is_alive(pid)
+
+
+def free_name(ws: Workspace, output_dir: str) -> str:
+    """The first of dpo-2, dpo-3, ... that is not there yet."""
+    number = 2
+    while (ws.root / f"{output_dir}-{number}").exists():
+        number += 1
+    return f"{output_dir}-{number}"
+
+
+def check_disk(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> int:
+    """Refuse to start when the disk cannot hold what the run will write; returns the bytes it needs.
+
+    Raises:
+        RlguideError: too little free space, with both figures.
+    """
+    needed = disk_need(ws, config, dataset_bytes)
+    free = free_bytes(ws.root / str(config["output_dir"]))
+    if free < needed:
+        raise RlguideError(
+            f"the run needs about {needed / _GIB:.1f} GiB of disk, {free / _GIB:.1f} GiB are free",
+            "free some space, or keep fewer checkpoints: --set save_total_limit=1",
+        )
+    return needed
+
+
+def disk_need(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> int:
+    """Bytes that a LoRA run writes, rounded up generously.
+
+    A LoRA checkpoint holds the adapter in float32 (4 bytes a parameter) and AdamW's two moments (8 bytes); one
+    more than `save_total_limit` exist while the next is written, and the final adapter lies beside them. The
+    tokenizer (up to 20 MB) is in each. The tokenized data take about three times the text.
+    """
+    parameters = lora_parameters(_base_config(ws, str(config["model_name_or_path"])), int(config.get("lora_rank", 8)))
+    kept = int(config.get("save_total_limit") or 10)
+    return (kept + 2) * (parameters * 12 + 20_000_000) + 3 * dataset_bytes + 50_000_000
+
+
+def lora_parameters(base: Mapping[str, Any], rank: int) -> int:
+    """Parameters of a LoRA of this rank on every linear layer: rank x (in + out) each (LoRA, arXiv 2106.09685).
+
+    `base` is the model's config.json; 100 million is taken when its sizes are unknown.
+    """
+    try:
+        hidden, layers, inner = int(base["hidden_size"]), int(base["num_hidden_layers"]), int(base["intermediate_size"])
+        heads = int(base["num_attention_heads"])
+        head = int(base.get("head_dim") or hidden // heads)
+        queries, keys = heads * head, int(base.get("num_key_value_heads") or heads) * head
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return 100_000_000
+    attention = 2 * (hidden + queries) + 2 * (hidden + keys)
+    return layers * rank * (attention + 3 * (hidden + inner))
+
+
+def _base_config(ws: Workspace, base: str) -> dict[str, Any]:
+    try:
+        value = json.loads((locate(ws, base) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _check_ranges(config: Mapping[str, Any], source: str) -> None:
+    for key in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "learning_rate",
+        "num_train_epochs",
+        "pref_beta",
+        "lora_rank",
+        "cutoff_len",
+    ):
+        value = config.get(key)
+        if value is not None and not value > 0:
+            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
+
+
+def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:
+    if config.get("bf16") and config.get("fp16"):
+        raise UsageError(
+            f"{source}: bf16 and fp16 are both true", "keep bf16 on Ampere cards and newer, fp16 on older ones"
+        )
+    if not gpus and not config.get("use_cpu") and (config.get("bf16") or config.get("fp16")):
+        raise UsageError(
+            f"{source} asks for bf16 or fp16, but there is no GPU here",
+            "to train on the CPU: --set use_cpu=true --set bf16=false --set fp16=false",
+        )
+    if gpus and config.get("bf16") and not config.get("use_cpu") and not all(gpu.has_bf16 for gpu in gpus):
+        raise UsageError(f"{source}: {gpus[0].name} has no bfloat16", "use --set bf16=false --set fp16=true")
+
+
+def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
+    """How many processes LLaMA-Factory will start: one a GPU, NPROC_PER_NODE x NNODES when torchrun is forced."""
+    nodes = int(environment.get("NNODES") or 1)
+    forced = environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
+    here = len(gpus) if not config.get("use_cpu") or len(gpus) > 1 else 1
+    if forced or here > 1:
+        here = int(environment.get("NPROC_PER_NODE") or max(here, 1))
+    return max(here, 1) * nodes

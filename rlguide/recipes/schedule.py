@@ -1,0 +1,76 @@
+"""What a training will do, worked out before it starts: effective batch, steps, and when to log, save, evaluate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The arithmetic of a run.
+
+    Attributes:
+        rows: pairs that are trained on (without held-out ones).
+        held_out: pairs that are evaluated on, 0 if none.
+        effective_batch: pairs per update = pairs per card x accumulation x cards.
+        total_steps: updates in the whole run.
+    """
+
+    rows: int
+    held_out: int
+    processes: int
+    effective_batch: int
+    steps_per_epoch: int
+    total_steps: int
+
+    def describe(self) -> str:
+        """One line for a person."""
+        held = f", {self.held_out:,} held out" if self.held_out else ", none held out"
+        cards = f" on {self.processes} processes" if self.processes > 1 else ""
+        return (
+            f"{self.rows:,} pairs{held}; effective batch {self.effective_batch}{cards}; "
+            f"{self.total_steps:,} steps ({self.steps_per_epoch:,} an epoch)"
+        )
+
+
+def schedule(config: Mapping[str, Any], rows: int, held_out: int, processes: int) -> Schedule:
+    """Count steps as transformers' Trainer does (4.57, `Trainer.set_initial_training_values`).
+
+    Each process gets ceil(rows / batch / processes) batches; an update takes `gradient_accumulation_steps` of
+    them and the rest of an epoch counts as one more; `max_steps` above 0 overrides the epochs.
+
+    Args:
+        rows: pairs in the training datasets, before `val_size` and `max_samples`.
+        held_out: pairs in the evaluation datasets.
+        processes: cards, or processes of a distributed run on CPU; at least 1.
+    """
+    limit = config.get("max_samples")
+    if isinstance(limit, int):
+        rows, held_out = min(rows, limit), min(held_out, limit)
+    share = config.get("val_size") or 0
+    if not held_out and share:
+        held_out = math.ceil(rows * share) if share < 1 else int(share)
+        rows -= held_out
+    per_device = int(config.get("per_device_train_batch_size", 8))
+    accumulation = int(config.get("gradient_accumulation_steps", 1))
+    batches = math.ceil(math.ceil(rows / per_device) / processes)
+    steps_per_epoch = max(math.ceil(batches / accumulation), 1)
+    max_steps = int(config.get("max_steps", -1))
+    total = max_steps if max_steps > 0 else math.ceil(float(config.get("num_train_epochs", 3)) * steps_per_epoch)
+    return Schedule(rows, held_out, processes, per_device * accumulation * processes, steps_per_epoch, total)
+
+
+def intervals(total_steps: int) -> dict[str, int]:
+    """`logging_steps`, `save_steps`, `eval_steps` for a run of this many steps.
+
+    A line every 10 steps (at least 20 lines a run); a checkpoint at least every 200 steps, so that a crash in
+    the night costs at most about an hour on two A6000; ten evaluations a run.
+    """
+    return {
+        "logging_steps": max(1, min(10, total_steps // 20)),
+        "save_steps": max(1, min(200, math.ceil(total_steps / 5))),
+        "eval_steps": max(1, math.ceil(total_steps / 10)),
+    }

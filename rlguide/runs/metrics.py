@@ -1,0 +1,137 @@
+"""The numbers of a run: `metrics.jsonl`, one line a logged step, written while it runs and settled at its end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlguide.workspace import atomic_write
+
+# Loss of the first step, when the policy still is the reference and every log-ratio is 0: the sigmoid loss of the
+# DPO paper (arXiv 2305.18290, eq. 7) at 0; the hinge relu(1 - 0); IPO's (0 - 1 / (2 beta))^2 (arXiv 2310.12036).
+_FIRST_LOSS: dict[str, Callable[[float], float]] = {
+    "sigmoid": lambda beta: math.log(2),
+    "hinge": lambda beta: 1.0,
+    "ipo": lambda beta: 1 / (4 * beta**2),
+}
+
+
+@dataclass(frozen=True)
+class StartCheck:
+    """Whether the first logged step proves that the reference is the starting policy."""
+
+    ok: bool
+    message: str
+
+
+def check_start(config: Mapping[str, Any], first: Mapping[str, float]) -> StartCheck | None:
+    """Compare the first logged step with what it must be; None when the config gives no such identity.
+
+    In bfloat16 policy and reference take the same path through the same kernels, so the tolerance is small.
+    """
+    expected = _FIRST_LOSS.get(str(config.get("pref_loss", "sigmoid")))
+    mixed = any(float(config.get(key) or 0) > 0 for key in ("pref_ftx", "pref_bco_weight"))
+    if expected is None or mixed or config.get("ref_model") or "loss" not in first:
+        return None
+    wanted = expected(float(config.get("pref_beta", 0.1)))
+    rewards = [abs(first.get(key, 0.0)) for key in ("rewards/chosen", "rewards/rejected")]
+    loss = first["loss"]
+    if abs(loss - wanted) <= 1e-3 * max(1.0, wanted) and max(rewards) <= 1e-2:
+        return StartCheck(True, f"first loss {loss:.4f} is what it must be: the reference is the starting policy")
+    return StartCheck(
+        False,
+        f"first loss {loss:.4f} should be {wanted:.4f}, with rewards of 0: the reference is NOT the starting policy",
+    )
+
+
+class MetricsLog:
+    """Appends logged metrics to `metrics.jsonl` with their step, as they come.
+
+    Trainer prints no step with a log, so it is counted: step 1 if `logging_first_step`, then every `logging_steps`.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], total_steps: int, start_step: int = 0) -> None:
+        self.path = path
+        every = float(config.get("logging_steps", 500))
+        self._every = max(1, math.ceil(total_steps * every) if every < 1 else int(every))
+        self._first = bool(config.get("logging_first_step"))
+        self._step = start_step
+        self._file = path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def add_train(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Record a training log; returns it with its step."""
+        step = self._step + 1
+        self._step = step if step == 1 and self._first else (self._step // self._every + 1) * self._every
+        return self._write({"step": self._step, **values})
+
+    def add_eval(self, values: Mapping[str, float], step: int) -> dict[str, float]:
+        """Record an evaluation at a step; returns it."""
+        return self._write({"step": step, **values})
+
+    def _write(self, row: dict[str, float]) -> dict[str, float]:
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        return row
+
+
+def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
+    """Rewrite `metrics.jsonl` from the trainer's own record, which has exact steps; returns its rows.
+
+    Without a readable `trainer_state.json` (a run that did not come to its end) the rows collected on the way stay.
+    """
+    rows = _log_history(run_path / "trainer_state.json")
+    path = run_path / "metrics.jsonl"
+    if rows:
+        with atomic_write(path) as file:
+            for row in rows:
+                file.write(json.dumps(row) + "\n")
+        return rows
+    return read_metrics(path)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a torn last line is left out."""
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _log_history(path: Path) -> list[dict[str, Any]]:
+    try:
+        history = json.loads(path.read_text(encoding="utf-8"))["log_history"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    rows = []
+    for item in history:
+        if isinstance(item, dict) and "step" in item and ("loss" in item or "eval_loss" in item):
+            rows.append({"step": item["step"], **{key: value for key, value in item.items() if key != "step"}})
+    return rows
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """First and last training log, and the last evaluation."""
+    train = [row for row in rows if "loss" in row]
+    held_out = [row for row in rows if "eval_loss" in row]
+    return {
+        "first": train[0] if train else None,
+        "last": train[-1] if train else None,
+        "held_out": held_out[-1] if held_out else None,
+    }

@@ -1,0 +1,55 @@
+"""The summary at the end of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlguide.runs.manifest import LOG, METRICS, Run
+from rlguide.workspace import Workspace
+
+
+def report(ws: Workspace, run: Run) -> dict[str, Any]:
+    """What a run came to: steps, first and last metrics, held-out metrics, the stack and the files it left."""
+    summary = run.values.get("summary") or {}
+    return {
+        "run": ws.relative(run.path),
+        "status": run.status,
+        "total_steps": run.values.get("total_steps"),
+        "start_check": run.values.get("start_check"),
+        "first": summary.get("first"),
+        "last": summary.get("last"),
+        "held_out": summary.get("held_out"),
+        "base": run.policy.base,
+        "stack": list(run.policy.adapters),
+        "reference": run.values.get("reference"),
+        "plots": run.values.get("plots") or [],
+        "metrics": ws.relative(run.path / METRICS),
+        "log": ws.relative(run.path / LOG),
+    }
+
+
+_ROWS = (
+    ("loss", "eval_loss", "loss", "{:.4f}"),
+    ("rewards/accuracies", "eval_rewards/accuracies", "reward accuracy", "{:.3f}"),
+    ("rewards/chosen", "eval_rewards/chosen", "chosen reward", "{:+.3f}"),
+    ("rewards/rejected", "eval_rewards/rejected", "rejected reward", "{:+.3f}"),
+    ("rewards/margins", "eval_rewards/margins", "margin", "{:+.3f}"),
+)
+
+
+def report_lines(values: dict[str, Any]) -> list[str]:
+    """The report as lines of text: first, last and held-out figures side by side."""
+    first, last, held_out = (values[key] or {} for key in ("first", "last", "held_out"))
+    lines = [f"{values['run']}: {values['status']} after {values['total_steps']} steps"]
+    if values["start_check"]:
+        lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])
+    lines.append(f"{'':18}{'first step':>12}{'last log':>12}{'held out':>12}")
+    for key, held_key, name, form in _ROWS:
+        cells = [
+            form.format(row[k]) if k in row else "-" for row, k in ((first, key), (last, key), (held_out, held_key))
+        ]
+        lines.append(f"{name:18}" + "".join(f"{cell:>12}" for cell in cells))
+    lines.append("policy: " + " + ".join([values["base"], *values["stack"]]))
+    files = [values["metrics"], *values["plots"], values["log"]]
+    lines.append("files: " + "  ".join(files))
+    return lines
