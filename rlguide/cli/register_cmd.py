@@ -2,8 +2,52 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from rlguide.cli._options import WorkspaceOption, open_workspace
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
+    app.command("register")(register_files)
+
+
+def register_files(
+    files: Annotated[list[Path], typer.Argument(help="JSON, JSON lines, Parquet or CSV files.", metavar="FILE...")],
+    name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: from the file's name]")] = None,
+    form: Annotated[str, typer.Option("--format", help="Format of the rows, if it is not to be detected.")] = "auto",
+    test_size: Annotated[
+        float | None, typer.Option(help="Share of the pairs to hold out. [default: 0.05, at most 2000 pairs]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out choice.")] = 42,
+    keep_good: Annotated[
+        bool, typer.Option("--keep-good", help="Drop bad rows even if they are more than 1 %.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
+    workspace: WorkspaceOption = Path(),
+) -> None:
+    """Check your own preference pairs, row by row, and register them for training.
+
+    \b
+    rlguide register my_pairs.json
+    rlguide register pairs.csv --name support --test-size 0.1
+    rlguide register a.jsonl b.parquet --keep-good
+
+    The format is detected; these are known:
+
+    \b
+    sharegpt       conversations, chosen, rejected, system
+    ultrafeedback  prompt; chosen and rejected as whole conversations
+    trl            prompt, chosen, rejected; each as text or as messages
+    openai         messages up to the question; chosen, rejected
+    trl-implicit   chosen and rejected as whole conversations
+    alpaca         instruction, input, history, chosen, rejected, system
+    orca           system, question, chosen, rejected
+    """
+    from rlguide.preferences.register import RegisterOptions, register_all
+
+    options = RegisterOptions(name, form, test_size, seed, keep_good, force)
+    register_all(open_workspace(workspace), files, options)

@@ -1,0 +1,226 @@
+"""The shapes that preference data comes in. A format recognises a row by its columns and makes a pair of it.
+
+To add a format: subclass `Format`, give it a name, a sentence and the two methods, and put it in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from rlguide.errors import DataError
+from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, turn, turns
+
+Record = dict[str, Any]
+
+
+class Format(ABC):
+    """One shape of preference data."""
+
+    name: str
+    sentence: str  # which columns hold what, shown when the format is detected
+
+    @abstractmethod
+    def matches(self, row: Record) -> bool:
+        """Whether the row has this shape. Looks at columns and types only, not at whether the row is any good."""
+
+    @abstractmethod
+    def to_pair(self, row: Record) -> Pair:
+        """The pair in the row, its texts unchanged. Raises BadRow with the reason when there is none."""
+
+
+class Sharegpt(Format):
+    name = "sharegpt"
+    sentence = "conversations (list of from/value), chosen and rejected (one message each), system"
+
+    def matches(self, row: Record) -> bool:
+        return isinstance(row.get("conversations"), list) and has_answers(row, (dict, str))
+
+    def to_pair(self, row: Record) -> Pair:
+        refuse_media(row)
+        return assemble(turns(need(row, "conversations")), answer(row, "chosen"), answer(row, "rejected"), system(row))
+
+
+class OpenaiMessages(Format):
+    name = "openai"
+    sentence = "messages (list of role/content that ends with the user), chosen and rejected (text or message), system"
+
+    def matches(self, row: Record) -> bool:
+        return isinstance(row.get("messages"), list) and "prompt" not in row and has_answers(row, (dict, str, list))
+
+    def to_pair(self, row: Record) -> Pair:
+        refuse_media(row)
+        return assemble(turns(need(row, "messages")), answer(row, "chosen"), answer(row, "rejected"), system(row))
+
+
+class Ultrafeedback(Format):
+    name = "ultrafeedback"
+    sentence = "prompt (text), chosen and rejected (whole conversations that repeat the prompt)"
+
+    def matches(self, row: Record) -> bool:
+        return isinstance(row.get("prompt"), str) and any(_is_conversation(row.get(key)) for key in ANSWERS)
+
+    def to_pair(self, row: Record) -> Pair:
+        return shared_prefix(row)
+
+
+class TrlPrompt(Format):
+    name = "trl"
+    sentence = "prompt (text or list of role/content), chosen and rejected (text or list with the answer), system"
+
+    def matches(self, row: Record) -> bool:
+        return isinstance(row.get("prompt"), (str, list)) and has_answers(row, (str, list, dict))
+
+    def to_pair(self, row: Record) -> Pair:
+        refuse_media(row)
+        prompt = need(row, "prompt")
+        messages = (Turn("human", prompt),) if isinstance(prompt, str) else turns(prompt)
+        return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
+
+
+class TrlImplicitPrompt(Format):
+    name = "trl-implicit"
+    sentence = "chosen and rejected (whole conversations as lists of role/content that differ in the last message)"
+
+    def matches(self, row: Record) -> bool:
+        return "prompt" not in row and has_answers(row, (list,)) and not isinstance(row.get("messages"), list)
+
+    def to_pair(self, row: Record) -> Pair:
+        return shared_prefix(row)
+
+
+class Alpaca(Format):
+    name = "alpaca"
+    sentence = "instruction, input (added below it), history (earlier question/answer pairs), chosen, rejected, system"
+
+    def matches(self, row: Record) -> bool:
+        return "instruction" in row and has_answers(row, (str,))
+
+    def to_pair(self, row: Record) -> Pair:
+        refuse_media(row)
+        earlier: list[Turn] = []
+        for exchange in row.get("history") or []:
+            if not (isinstance(exchange, list | tuple) and len(exchange) == 2):
+                raise BadRow("history is not a list of [question, answer]")
+            if not all(isinstance(text, str) for text in exchange):
+                raise BadRow("history is not a list of [question, answer]")
+            earlier += [Turn("human", exchange[0]), Turn(GPT, exchange[1])]
+        question = "\n".join(filter(None, (text(row, "instruction"), text(row, "input", optional=True))))
+        messages = (*earlier, Turn("human", question))  # joined as LLaMA-Factory's alpaca converter does
+        return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
+
+
+class Orca(Format):
+    name = "orca"
+    sentence = "system, question, chosen, rejected"
+
+    def matches(self, row: Record) -> bool:
+        return "question" in row and has_answers(row, (str,))
+
+    def to_pair(self, row: Record) -> Pair:
+        messages = (Turn("human", text(row, "question")),)
+        return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
+
+
+# The first that fits wins, so the more particular ones stand first.
+FORMATS: dict[str, Format] = {
+    known.name: known
+    for known in (Sharegpt(), Ultrafeedback(), TrlPrompt(), OpenaiMessages(), TrlImplicitPrompt(), Alpaca(), Orca())
+}
+ANSWERS = ("chosen", "rejected")
+
+
+def detect_format(rows: list[Any], path: object) -> Format:
+    """The format that most of `rows` (the first of a file) have.
+
+    Raises:
+        DataError: no format fits; the message names the columns, or says that the file is for KTO.
+    """
+    records = [row for row in rows if isinstance(row, dict)]
+    if not records:
+        raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
+    counts = {name: sum(known.matches(row) for row in records) for name, known in FORMATS.items()}
+    best = max(counts, key=lambda name: counts[name])  # the first of the highest
+    if counts[best]:
+        return FORMATS[best]
+    columns = ", ".join(sorted({str(column) for row in records for column in row})) or "none"
+    if any(isinstance(row.get("label"), bool) or row.get("kto_tag") is not None for row in records):
+        raise DataError(
+            f"{path} is labelled for KTO (one answer a row with a true/false label), and DPO needs pairs",
+            "give each row a chosen and a rejected answer; KTO comes in a later version",
+        )
+    raise DataError(
+        f"{path} has none of the known formats; its columns are {columns}",
+        "rename the columns to prompt, chosen, rejected, or see the formats in `rlguide register --help`",
+    )
+
+
+def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
+    """Whether at least one of chosen and rejected is there with one of the types."""
+    return any(isinstance(row.get(key), kinds) for key in ANSWERS)
+
+
+def need(row: Record, column: str) -> Any:
+    value = row.get(column)
+    if value is None:
+        raise BadRow(f"{column} is missing")
+    return value
+
+
+def text(row: Record, column: str, optional: bool = False) -> str:
+    value = row.get(column)
+    if value is None:
+        if optional:
+            return ""
+        raise BadRow(f"{column} is missing")
+    if not isinstance(value, str):
+        raise BadRow(f"{column} is not text")
+    return value
+
+
+def system(row: Record) -> str:
+    return text(row, "system", optional=True)
+
+
+def answer(row: Record, column: str) -> str:
+    """The answer as text: given as text, as one message, or as a list of exactly one."""
+    value = need(row, column)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        if len(value) != 1:
+            raise BadRow(f"{column} is not one single message")
+        value = value[0]
+    message = turn(value)
+    if message.role != GPT:
+        raise BadRow(f"{column} is not a message of the assistant")
+    return message.value
+
+
+def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, given_system: str) -> Pair:
+    """A pair from its parts; a system turn at the start becomes the system prompt, as the engine does it."""
+    if messages and messages[0].role == "system":
+        return Pair(messages[1:], chosen, rejected, messages[0].value)
+    return Pair(messages, chosen, rejected, given_system)
+
+
+def shared_prefix(row: Record) -> Pair:
+    """A pair from two whole conversations that are the same up to the last message."""
+    chosen, rejected = turns(need(row, "chosen")), turns(need(row, "rejected"))
+    if len(chosen) < 2 or len(rejected) < 2:
+        raise BadRow("chosen or rejected is not a whole conversation")
+    if chosen[:-1] != rejected[:-1]:
+        raise BadRow("chosen and rejected differ before their last message")
+    if chosen[-1].role != GPT or rejected[-1].role != GPT:
+        raise BadRow("chosen or rejected does not end with the assistant")
+    return assemble(chosen[:-1], chosen[-1].value, rejected[-1].value, system(row))
+
+
+def refuse_media(row: Record) -> None:
+    """Tools and media would be dropped without a word: refuse the row instead."""
+    if any(row.get(column) for column in ("tools", "images", "image", "videos", "audios")):
+        raise BadRow("uses tools or media, which this version does not carry")
+
+
+def _is_conversation(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1

@@ -1,0 +1,120 @@
+"""A JSON list read element by element, so that a file of any size needs the memory of its largest element."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+WHITESPACE = " \t\n\r"
+CHUNK = 1 << 20  # bytes
+LARGEST_ELEMENT = 64 << 20  # characters; beyond it a quote is missing somewhere, and the rest would be one "string"
+
+
+class StreamError(ValueError):
+    """The text is not a JSON list; `line` is where that was noticed (1 is the first)."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(f"{message} at line {line}")
+        self.line = line
+
+
+class _Window:
+    """The part of the text that is in memory: `text[at:]` is unread."""
+
+    def __init__(self, stream: IO[bytes], chunk: int) -> None:
+        self._stream = stream
+        self._chunk = chunk
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self.text = ""
+        self.at = 0
+        self.line = 1
+        self.ended = False
+
+    def grow(self) -> None:
+        """Read more: a chunk, or as much as is waiting unread, so that a long element is retried few times."""
+        self.text = self.text[self.at :]
+        self.at = 0
+        data = self._stream.read(max(self._chunk, len(self.text)))
+        self.ended = not data
+        try:
+            self.text += self._decoder.decode(data, final=self.ended)
+        except UnicodeDecodeError:
+            raise StreamError("the file is not UTF-8", self.line + self.text.count("\n")) from None
+
+    def advance(self, position: int) -> None:
+        self.line += self.text.count("\n", self.at, position)
+        self.at = position
+
+    def peek(self) -> str:
+        """The next character that is not white space, or "" at the end."""
+        while True:
+            position = self.at
+            while position < len(self.text) and self.text[position] in WHITESPACE:
+                position += 1
+            self.advance(position)
+            if position < len(self.text):
+                return self.text[position]
+            if self.ended:
+                return ""
+            self.grow()
+
+    def error(self, message: str) -> StreamError:
+        return StreamError("the file ends too early: " + message if self.ended else message, self.line)
+
+
+def iterate_array(stream: IO[bytes], chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, element) of the JSON list in `stream`, reading about `chunk` bytes at a time.
+
+    Raises:
+        StreamError: not a list, broken, cut short, not UTF-8, or followed by something else.
+    """
+    window = _Window(stream, chunk)
+    if window.peek() != "[":
+        raise window.error("a JSON list must begin with [")
+    window.advance(window.at + 1)
+    if window.peek() == "]":
+        window.advance(window.at + 1)
+    else:
+        while True:
+            window.peek()
+            line = window.line
+            yield line, _element(window)
+            mark = window.peek()
+            if mark not in (",", "]"):
+                raise window.error("expected , or ]")
+            window.advance(window.at + 1)
+            if mark == "]":
+                break
+    if window.peek():
+        raise window.error("something follows the list")
+
+
+def _element(window: _Window) -> Any:
+    """Decode the value at the window, reading on as long as it may only be cut off."""
+    decoder = json.JSONDecoder()
+    while True:
+        try:
+            value, end = decoder.raw_decode(window.text, window.at)
+        except json.JSONDecodeError as error:
+            # An open string is reported at its start, every other break where it is; one close to the edge of
+            # the window may be only the edge.
+            open_string = error.msg.startswith("Unterminated string")
+            at_edge = error.pos >= len(window.text) - 16
+            too_long = len(window.text) - window.at > LARGEST_ELEMENT
+            if window.ended or too_long or not (open_string or at_edge):
+                window.advance(error.pos)
+                raise window.error("an element is larger than 64 MB" if too_long else error.msg) from None
+        except ValueError as error:  # a whole number of more than 4,300 digits
+            raise window.error(str(error)) from None
+        except RecursionError:
+            raise window.error("an element is nested too deeply") from None
+        else:
+            # A number at the edge may go on: only a character after it that ends every value settles it.
+            if window.ended or (end < len(window.text) and window.text[end] in WHITESPACE + ",]"):
+                window.advance(end)
+                return value
+            if end < len(window.text) - 16:
+                raise window.error("expected , or ]")
+        window.grow()

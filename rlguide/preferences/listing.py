@@ -1,0 +1,88 @@
+"""What `rlguide list` tells: the catalog's datasets and the user's own, and which of them are in the workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlguide import console
+from rlguide.catalog.datasets import load_datasets
+from rlguide.errors import DataError
+from rlguide.preferences.manifest import DataManifest, read_manifest
+from rlguide.preferences.registry import REMOTE_KEYS, read_registry
+from rlguide.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of the list. `rows` are pairs of the full set for the catalog's, of the file for one's own.
+
+    `downloaded` is False also where a file has gone or a download was cut off; `local_rows` and `heldout_rows`
+    count what is in the workspace. `note` corrects a number that other guides give.
+    """
+
+    name: str
+    hub_id: str | None
+    languages: tuple[str, ...]
+    rows: int | None
+    licence: str | None
+    purpose: str
+    downloaded: bool
+    local_rows: int | None
+    heldout: str | None
+    heldout_rows: int | None
+    commit: str | None
+    note: str | None
+
+
+def list_datasets(workspace: Workspace) -> list[Listed]:
+    """The catalog's datasets, then the preference datasets that only this workspace's registry has."""
+    try:
+        entries = read_registry(workspace)
+    except DataError as error:
+        console.warn(f"{error.what}; {error.todo}")
+        entries = {}
+    listed = []
+    shown: set[str] = set()
+    for name, known in load_datasets().items():
+        manifest = read_manifest(workspace, name)
+        # A user's own dataset may bear a name of the catalog: it is not a download.
+        if manifest is not None and manifest.source.get("hub_id") != known.hub_id:
+            manifest = None
+        there = manifest is not None and _whole(workspace, manifest) and name in entries
+        state = _state(manifest if there else None)
+        listed.append(
+            Listed(name, known.hub_id, known.languages, known.rows, known.licence, known.purpose, *state, known.wrong)
+        )
+        if there and manifest is not None:
+            shown.update(file.dataset for file in manifest.files)
+    for name, entry in entries.items():
+        if name in shown or entry.get("ranking") is not True:
+            continue
+        if name.endswith("_test") and name.removesuffix("_test") in entries:
+            continue  # shown with the dataset that it is held out from
+        manifest = read_manifest(workspace, name)
+        there = manifest is not None and _whole(workspace, manifest)
+        purpose = "your own" if manifest is not None else "registered outside rlguide"
+        state = _state(manifest if there else None)
+        here = there or ((workspace.data / str(entry.get("file_name", ""))).exists() and "file_name" in entry)
+        hub_id = next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)
+        listed.append(Listed(name, hub_id, (), state[1], None, purpose, here, *state[1:], None))
+    return listed
+
+
+def _whole(workspace: Workspace, manifest: DataManifest) -> bool:
+    return manifest.complete and all((workspace.data / file.file).is_file() for file in manifest.files)
+
+
+def _state(manifest: DataManifest | None) -> tuple[bool, int | None, str | None, int | None, str | None]:
+    """downloaded, local rows, held-out name, held-out rows, commit."""
+    if manifest is None:
+        return False, None, None, None, None
+    heldout = manifest.heldout
+    return (
+        True,
+        manifest.files[0].rows,
+        heldout.dataset if heldout else None,
+        heldout.rows if heldout else None,
+        manifest.source.get("commit"),
+    )

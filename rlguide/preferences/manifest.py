@@ -1,0 +1,89 @@
+"""What is known about a dataset that rlguide wrote: `data/<name>.manifest.json`, beside the data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rlguide.errors import DataError
+from rlguide.preferences.staging import Written
+from rlguide.workspace import Workspace, read_json, write_json
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One registered file as it was when it was written; `file` is relative to the data folder."""
+
+    dataset: str
+    file: str
+    rows: int
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+    def unchanged(self, folder: Path) -> bool:
+        """Whether size and time of change are still the same. Cheap; says nothing about a careful forger."""
+        try:
+            status = (folder / self.file).stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.bytes, self.mtime_ns)
+
+
+@dataclass(frozen=True)
+class DataManifest:
+    """Where a dataset came from and what was written. `files[0]` is for training, `files[1]`, if any, held out.
+
+    `complete` is False from just before the files are put in place until they are all registered.
+    """
+
+    name: str
+    complete: bool
+    created: str
+    rlguide: str
+    source: dict[str, Any]
+    options: dict[str, Any]
+    rows_read: int
+    refused: dict[str, int]
+    files: list[DataFile] = field(default_factory=list)
+
+    @property
+    def heldout(self) -> DataFile | None:
+        return self.files[1] if len(self.files) > 1 else None
+
+
+def manifest_path(workspace: Workspace, name: str) -> Path:
+    return workspace.data / f"{name}.manifest.json"
+
+
+def read_manifest(workspace: Workspace, name: str) -> DataManifest | None:
+    """The manifest of a dataset, or None if there is none or it is not one of rlguide's."""
+    path = manifest_path(workspace, name)
+    try:
+        loaded = read_json(path)
+        return DataManifest(**{**loaded, "files": [DataFile(**entry) for entry in loaded["files"]]})
+    except (DataError, TypeError, KeyError):
+        return None
+
+
+def write_manifest(workspace: Workspace, manifest: DataManifest) -> None:
+    """Write the manifest, atomically. Raises RlguideError when that fails."""
+    write_json(manifest_path(workspace, manifest.name), asdict(manifest))
+
+
+def new_manifest(
+    name: str, source: dict[str, Any], options: dict[str, Any], rows_read: int, refused: dict[str, int]
+) -> DataManifest:
+    """An incomplete manifest with today's date and this version."""
+    from rlguide import __version__
+
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return DataManifest(name, False, created, __version__, source, options, rows_read, refused)
+
+
+def data_file(dataset: str, written: Written) -> DataFile:
+    """The record of a file that has just been put in place."""
+    mtime = written.path.stat().st_mtime_ns
+    return DataFile(dataset, written.path.name, written.rows, written.bytes, mtime, written.sha256)

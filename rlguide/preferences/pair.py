@@ -1,0 +1,122 @@
+"""One preference pair: a conversation that ends with a question, a better answer and a worse one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+HUMAN = "human"
+GPT = "gpt"
+
+
+class BadRow(ValueError):
+    """A row that cannot become a pair. `str(error)` is the reason, worded to be counted with others of its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message: `role` is "human" or "gpt"."""
+
+    role: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A conversation (odd number of turns, human first and last), an optional system prompt and two answers."""
+
+    messages: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    system: str = ""
+
+    @property
+    def prompt_key(self) -> str:
+        """What two pairs share when they ask the same thing: the system prompt and every turn, unambiguously."""
+        return json.dumps([self.system, *(turn.value for turn in self.messages)], ensure_ascii=False)
+
+
+def check_pair(pair: Pair) -> None:
+    """Refuse a pair that LLaMA-Factory would drop with a warning only, or that teaches nothing.
+
+    Raises:
+        BadRow: with the reason.
+    """
+    for index, turn in enumerate(pair.messages):
+        if turn.role != (GPT if index % 2 else HUMAN):
+            raise BadRow("roles do not alternate human, assistant, human")
+        if not turn.value.strip():
+            raise BadRow("a message of the prompt is empty")
+    if len(pair.messages) % 2 == 0:
+        raise BadRow("the prompt does not end with a human message" if pair.messages else "the prompt is empty")
+    chosen, rejected = pair.chosen.strip(), pair.rejected.strip()
+    if not chosen:
+        raise BadRow("chosen is empty")
+    if not rejected:
+        raise BadRow("rejected is empty")
+    if chosen == rejected:
+        raise BadRow("chosen equals rejected")
+
+
+def to_line(pair: Pair) -> bytes:
+    """The pair as one line of the files that rlguide writes (sharegpt, UTF-8 JSON, ends with a newline).
+
+    `system` is always there, "" when the row has none: the engine reads the column of every row.
+
+    Raises:
+        BadRow: a text is not valid Unicode (half of a surrogate pair) and so has no UTF-8 form.
+    """
+    record = {
+        "conversations": [{"from": turn.role, "value": turn.value} for turn in pair.messages],
+        "system": pair.system,
+        "chosen": {"from": GPT, "value": pair.chosen},
+        "rejected": {"from": GPT, "value": pair.rejected},
+    }
+    try:
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        raise BadRow("a text is not valid Unicode") from None
+
+
+def turns(messages: Any, role_key: str = "", content_key: str = "") -> tuple[Turn, ...]:
+    """Messages as dictionaries (`from`/`value` or `role`/`content`) -> turns; a system turn keeps its role.
+
+    Raises:
+        BadRow: not a list, an entry has no role or text, an unknown role, or tool calls.
+    """
+    if not isinstance(messages, list):
+        raise BadRow("the messages are not a list")
+    return tuple(turn(message, role_key, content_key) for message in messages)
+
+
+def turn(message: Any, role_key: str = "", content_key: str = "") -> Turn:
+    """One message as a dictionary -> a turn. Raises BadRow like `turns`."""
+    if not isinstance(message, dict):
+        raise BadRow("a message is not an object with a role and a text")
+    role_key = role_key or ("from" if "from" in message else "role")
+    content_key = content_key or ("value" if "value" in message else "content")
+    role, value = message.get(role_key), message.get(content_key)
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        known = isinstance(role, str) and role.lower() in TOOL_ROLES
+        raise BadRow("uses tools, which this version does not carry" if known else "a message has an unknown role")
+    if message.get("tool_calls"):
+        raise BadRow("uses tools, which this version does not carry")
+    if not isinstance(value, str):
+        raise BadRow("a message has no text")
+    return Turn(ROLES[role.lower()], value)
+
+
+# The names that the formats in use give to the two speakers and to the system prompt.
+ROLES = {
+    "human": HUMAN,
+    "user": HUMAN,
+    "prompter": HUMAN,
+    "gpt": GPT,
+    "assistant": GPT,
+    "chatgpt": GPT,
+    "bot": GPT,
+    "model": GPT,
+    "system": "system",
+}
+TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}

@@ -1,0 +1,84 @@
+"""Progress of work over rows or bytes: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rlguide import console
+
+FIRST_LINE = 2.0  # seconds: nothing is silent for longer
+NEXT_LINES = 10.0
+
+
+class Ticker:
+    """Reports `done` of `total` now and then; use it as a context manager.
+
+    Args:
+        what: what is being done, such as "converting orca_dpo".
+        unit: "rows" or "bytes".
+        total: how many there are, None if that is not known.
+    """
+
+    def __init__(self, what: str, unit: str, total: int | None) -> None:
+        self.what = what
+        self.unit = unit
+        self.total = total
+        self.done = 0
+        self._started = self._drawn = time.monotonic()
+        self._wait = FIRST_LINE
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Ticker:
+        if sys.stderr.isatty():
+            self._bar = console.progress(self.unit)
+            self._bar.start()
+            self._task = self._bar.add_task(self.what, total=self.total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int) -> None:
+        """Set how much is done. Cheap: most calls only look at the clock."""
+        self.done = done
+        now = time.monotonic()
+        if self._bar is not None:
+            if now - self._drawn > 0.1:
+                self._drawn = now
+                self._bar.update(self._task, completed=done)
+        elif now - self._drawn > self._wait:
+            self._drawn, self._wait = now, NEXT_LINES
+            console.say(self.line(now - self._started))
+
+    def line(self, elapsed: float) -> str:
+        """The plain line after `elapsed` seconds: amount, share, rate and time left."""
+        rate = self.done / elapsed if elapsed > 0 else 0.0
+        parts = [f"{self.what}: {self._amount(self.done)}"]
+        if self.total:
+            parts[0] += f" of {self._amount(self.total)} ({self.done / self.total:.0%})"
+        parts.append(f"{self._amount(round(rate))}/s")
+        if self.total and rate:
+            parts.append(f"about {max(0, self.total - self.done) / rate:.0f} s left")
+        return ", ".join(parts)
+
+    def _amount(self, value: int) -> str:
+        return format_bytes(value) if self.unit == "bytes" else f"{value:,} {self.unit}"
+
+
+def format_bytes(value: int) -> str:
+    """Bytes for people: 512 B, 3.4 kB, 12.0 MB, 1.5 GB (powers of 1,000)."""
+    if value < 1000:
+        return f"{value} B"
+    size = float(value)
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.95 or unit == "TB":
+            break
+    return f"{size:.1f} {unit}"

@@ -1,0 +1,323 @@
+"""`data/dataset_info.json`, LLaMA-Factory's registry of datasets: the one module that reads and writes it.
+
+What a name means there is defined by llamafactory/data/parser.py (0.9.5); entries that rlguide did not write are
+kept as they are, in their order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rlguide.errors import DataError, UsageError, did_you_mean
+from rlguide.preferences.manifest import read_manifest
+from rlguide.preferences.pair import BadRow, Pair
+from rlguide.preferences.readers import count_rows, open_source
+from rlguide.workspace import Workspace, locked, read_json, user_cache, write_json
+
+Entry = dict[str, Any]
+
+# Where an entry's rows come from when it is not a file of the data folder (parser.py, get_dataset_list).
+REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+# What the engine reads when an entry has no "columns" at all; with "columns", what is not named there is not read.
+DEFAULT_COLUMNS = {
+    "alpaca": {"prompt": "instruction", "query": "input"},
+    "sharegpt": {"messages": "conversations"},
+    "openai": {"messages": "conversations"},
+}
+READ_SUFFIXES = (".json", ".jsonl", ".parquet", ".csv")
+FIRST_ROWS = 50  # a column that only some rows have, such as system, is in one of them
+LARGE_LIST = 8 << 20  # bytes: from here on the length of a JSON list is remembered
+
+
+def our_entry(file_name: str) -> Entry:
+    """The entry of a file that rlguide wrote (see `pair.to_line`).
+
+    `tags` are the parser's defaults, written out so that the entry does not depend on them.
+    """
+    return {
+        "file_name": file_name,
+        "ranking": True,
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "system": "system"},
+        "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
+    }
+
+
+def read_registry(workspace: Workspace) -> dict[str, Entry]:
+    """Every entry by name, {} if there is no registry yet.
+
+    Raises:
+        DataError: dataset_info.json is not a JSON object of objects.
+    """
+    if not workspace.dataset_info.exists():
+        return {}
+    entries = read_json(workspace.dataset_info)
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise DataError(
+            f"{workspace.dataset_info} is not an object of dataset entries",
+            "mend it, or move it away and register again",
+        )
+    return entries
+
+
+def change_registry(workspace: Workspace, add: Mapping[str, Entry], remove: tuple[str, ...] = ()) -> None:
+    """Put entries into the registry under its lock, and take others out; everything else stays as it is.
+
+    Raises:
+        DataError: the registry is broken; it is not overwritten.
+        RlguideError: it cannot be locked or written.
+    """
+    path = workspace.dataset_info.resolve()  # a linked registry stays linked
+    with locked(path):
+        entries = read_registry(workspace)
+        for name in remove:
+            entries.pop(name, None)
+        entries.update(add)
+        write_json(path, entries)
+
+
+_PLAIN_NAME = re.compile(r"[^\W\d_][\w.-]*", re.UNICODE)
+_YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+
+
+def safe_name(text: str) -> str:
+    """The nearest name that LLaMA-Factory's comma-separated `dataset:` and a plain YAML value both take.
+
+    Letters of any language, digits, `_`, `-` and `.`; it begins with a letter and is no YAML word such as `on`.
+    """
+    import unicodedata
+
+    name = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).strip("_.-")
+    while len(name.encode()) > 120:  # leaves room for .manifest.json within the 255 bytes of a file name
+        name = name[:-1]
+    if not _PLAIN_NAME.fullmatch(name) or name.lower() in _YAML_WORDS:
+        name = f"data_{name}".rstrip("_")
+    return name
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError if `name` cannot be a dataset's name."""
+    if name != safe_name(name):
+        raise UsageError(
+            f"{name!r} cannot be a dataset name: LLaMA-Factory splits names at commas, and YAML has words of its own",
+            f"use letters, digits, _ and -, for example --name {safe_name(name)}",
+        )
+
+
+@dataclass(frozen=True)
+class RegisteredDataset:
+    """A preference dataset that is ready to train on.
+
+    `path` is its file or folder and `rows` its pairs; both are None for a dataset that the engine itself fetches
+    from a hub, and `rows` also for kinds of file that rlguide does not read. `columns` maps the engine's words
+    (prompt, messages, chosen, ...) to columns. `heldout` is the name of its held-out dataset.
+    """
+
+    name: str
+    path: Path | None
+    rows: int | None
+    formatting: str
+    ranking: bool
+    columns: dict[str, str]
+    heldout: str | None
+
+
+def check_registered(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
+    """The registered preference datasets of these names, each checked as far as its first row.
+
+    Raises:
+        UsageError: a name is not in the registry.
+        DataError: the entry is no preference dataset, its file is missing or empty, or a column is not there.
+    """
+    entries = read_registry(workspace)
+    return [_check(workspace, entries, name) for name in names]
+
+
+def _check(workspace: Workspace, entries: dict[str, Entry], name: str) -> RegisteredDataset:
+    if name not in entries:
+        raise UsageError(
+            f"no dataset {name} in {workspace.relative(workspace.dataset_info)}{did_you_mean(name, list(entries))}",
+            "see `rlguide list`; `rlguide download NAME` or `rlguide register FILE` adds one",
+        )
+    entry = entries[name]
+    formatting, columns = _shape(name, entry)
+    heldout = f"{name}_test" if entries.get(f"{name}_test", {}).get("ranking") is True else None
+    path: Path | None = None
+    rows: int | None = None
+    if not any(key in entry for key in REMOTE_KEYS):
+        path = data_path(workspace, name, entry)
+        first = _first_file(name, path)
+        if first.suffix.lower() in READ_SUFFIXES:
+            _check_columns(name, first, columns)
+            rows = _rows(workspace, name, path)
+    return RegisteredDataset(name, path, rows, formatting, True, columns, heldout)
+
+
+def _shape(name: str, entry: Entry) -> tuple[str, dict[str, str]]:
+    """Formatting and columns of an entry, as the engine understands them."""
+    if entry.get("ranking") is not True:
+        raise DataError(
+            f'dataset {name} is not a preference dataset (no "ranking": true in dataset_info.json)',
+            "choose one with pairs, or register the file with `rlguide register FILE`",
+        )
+    formatting = entry.get("formatting", "alpaca")
+    if formatting not in DEFAULT_COLUMNS:
+        raise DataError(f"dataset {name} has the unknown formatting {formatting!r}", "use alpaca, sharegpt or openai")
+    given = entry.get("columns")
+    columns = dict(DEFAULT_COLUMNS[formatting] if given is None else given)
+    if any(key in entry for key in REMOTE_KEYS):
+        return formatting, columns
+    question = ("prompt", "query") if formatting == "alpaca" else ("messages",)
+    lacking = [key for key in ("chosen", "rejected") if not columns.get(key)]
+    if not any(columns.get(key) for key in question):
+        lacking.append(question[0])
+    if lacking:
+        raise DataError(
+            f"dataset {name} names no column for {' and '.join(lacking)} in dataset_info.json",
+            f'add "columns": {{"{lacking[0]}": "..."}} to its entry, or use `rlguide register FILE`',
+        )
+    return formatting, {key: column for key, column in columns.items() if column}
+
+
+def data_path(workspace: Workspace, name: str, entry: Entry) -> Path:
+    """The file or folder of an entry. Raises DataError if it names none or it is not there."""
+    file_name = entry.get("file_name")
+    if not isinstance(file_name, str) or not file_name:
+        raise DataError(f"dataset {name} names no file in dataset_info.json", 'add "file_name" to its entry')
+    path = workspace.data / file_name
+    if not path.exists():
+        raise DataError(
+            f"the file of dataset {name} is missing: {workspace.relative(path)}",
+            "put it back, or download or register the dataset again",
+        )
+    return path
+
+
+def _first_file(name: str, path: Path) -> Path:
+    files = _files(path)
+    if not files:
+        raise DataError(f"the folder of dataset {name} is empty: {path}", "put its files back or register it again")
+    if files[0].stat().st_size == 0:
+        raise DataError(f"the file of dataset {name} is empty: {files[0]}", "download or register the dataset again")
+    return files[0]
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _check_columns(name: str, file: Path, columns: dict[str, str]) -> None:
+    rows = list(islice(open_source(file).rows(), FIRST_ROWS))
+    if not rows:
+        raise DataError(f"dataset {name} has no rows: {file}", "download or register the dataset again")
+    if not isinstance(rows[0].value, dict):
+        raise DataError(
+            f"the first row of dataset {name} is not an object: {rows[0].broken or file}", "register it again"
+        )
+    there = {key: None for row in rows if isinstance(row.value, dict) for key in row.value}
+    for key, column in columns.items():
+        if column not in there:
+            raise DataError(
+                f"dataset {name} has no column {column} (its {key}){did_you_mean(column, list(there))}",
+                'correct "columns" in dataset_info.json, or register the file again with `rlguide register FILE`',
+            )
+
+
+def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
+    """Rows from the manifest if the file is as it was written, else counted."""
+    for manifest in filter(
+        None, (read_manifest(workspace, name), read_manifest(workspace, name.removesuffix("_test")))
+    ):
+        for file in manifest.files:
+            if file.dataset == name and workspace.data / file.file == path and file.unchanged(workspace.data):
+                return file.rows
+    counts = [_remembered_count(file) for file in _files(path)]
+    return sum(count for count in counts if count is not None) if None not in counts else None
+
+
+def _remembered_count(path: Path) -> int | None:
+    """`count_rows`, remembered for large JSON lists: those must be parsed to be counted (2 s for 100 MB)."""
+    status = path.stat()
+    if path.suffix.lower() != ".json" or status.st_size < LARGE_LIST:
+        return count_rows(path)
+    import hashlib
+
+    key = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    memory = user_cache() / "rows" / hashlib.sha256(key.encode()).hexdigest()
+    try:
+        return int(memory.read_text())
+    except (OSError, ValueError):
+        count = count_rows(path)
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(str(count))
+    except OSError:
+        pass  # a read-only home: it is counted again next time
+    return count
+
+
+def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Iterator[Pair]:
+    """The pairs of a registered dataset, in order, at most `limit`; rows that are no pair are left out.
+
+    Raises:
+        UsageError, DataError: like `check_registered`; DataError also for a dataset that is not a local file.
+    """
+    dataset = check_registered(workspace, [name])[0]
+    entry = read_registry(workspace)[name]
+    if dataset.path is None:
+        raise DataError(
+            f"dataset {name} is fetched by the engine; rlguide has no file of it",
+            "use `rlguide download` or `register`",
+        )
+    convert = _converter(dataset, entry)
+    left = limit
+    for file in _files(dataset.path):
+        for row in open_source(file).rows():
+            if left == 0:
+                return
+            try:
+                pair = convert(row.value)
+            except BadRow:
+                continue
+            yield pair
+            left = None if left is None else left - 1
+
+
+def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair]:
+    """A function from a row to its pair, by the entry's columns and tags."""
+    from rlguide.preferences.formats import Alpaca, Sharegpt
+    from rlguide.preferences.pair import check_pair, turn
+
+    tags = entry.get("tags") or {}
+    role_key, content_key = tags.get("role_tag") or "from", tags.get("content_tag") or "value"
+    sharegpt = dataset.formatting != "alpaca"
+    plain = {"messages": "conversations"} if sharegpt else {"prompt": "instruction", "query": "input"}
+
+    def convert(value: Any) -> Pair:
+        if not isinstance(value, dict):
+            raise BadRow("not an object")
+        row = {plain.get(key, key): value.get(column) for key, column in dataset.columns.items()}
+        if sharegpt:
+            known = {tags.get("user_tag") or "human": "human", tags.get("assistant_tag") or "gpt": "gpt"}
+
+            def rename(message: Any) -> Any:
+                if isinstance(message, dict) and role_key in message and content_key in message:
+                    role = message[role_key]
+                    return {"from": known.get(role, role), "value": message[content_key]}
+                return message
+
+            messages = row.get("conversations")
+            row["conversations"] = [rename(m) for m in messages] if isinstance(messages, list) else messages
+            row["chosen"], row["rejected"] = turn(rename(row["chosen"])).value, turn(rename(row["rejected"])).value
+            pair = Sharegpt().to_pair(row)
+        else:
+            pair = Alpaca().to_pair({"instruction": "", **row})
+        check_pair(pair)
+        return pair
+
+    return convert

@@ -1,0 +1,154 @@
+"""Checked pairs on their way to disk: counted, sampled and split without being held in memory.
+
+The first pass appends lines to a temporary file and keeps eight bytes a row, a hash of its prompt. When all rows
+are there, it is known how many they are, and the second pass copies each line to the training or held-out file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import random
+import tempfile
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+
+from rlguide.errors import RlguideError
+from rlguide.preferences.pair import Pair
+from rlguide.workspace import atomic_write
+
+DEFAULT_TEST_SIZE = 0.05
+DEFAULT_TEST_LIMIT = 2000  # pairs: enough for a confidence interval of about 2 points on an accuracy
+
+
+@dataclass(frozen=True)
+class Written:
+    """A data file that was written: `bytes` long, with `rows` lines."""
+
+    path: Path
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Staging:
+    """Lines in a temporary file in `folder`, at most `limit` of them, drawn at random with `seed`.
+
+    Use it as a context manager: the temporary file goes when the block ends, however it ends.
+    """
+
+    def __init__(self, folder: Path, name: str, seed: int = 0, limit: int | None = None) -> None:
+        self._folder = folder
+        self._name = name
+        self._key = seed.to_bytes(16, "big", signed=True)
+        self._random = random.Random(seed)
+        self._limit = limit
+        self._hashes = array("Q")
+        self._dropped: set[int] = set()
+        self._sample: list[tuple[float, int]] = []  # a heap: the live row that goes next is on top
+
+    def __enter__(self) -> Staging:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{self._name}.rows-", suffix=".tmp")
+        except OSError as error:
+            raise _cannot_write(self._folder, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+        except OSError:
+            pass  # a full disk again, on the last flush; the first one has been reported
+
+    def __len__(self) -> int:
+        return len(self._hashes) - len(self._dropped)
+
+    def hash(self, pair: Pair) -> int:
+        """64 bits that depend on the prompt and the seed only."""
+        digest = hashlib.blake2b(pair.prompt_key.encode(), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "big")
+
+    def add(self, pair: Pair, line: bytes) -> None:
+        """Keep the pair, unless the sample is full and this one is not drawn. Raises RlguideError: disk full."""
+        index = len(self._hashes)
+        if self._limit is not None:
+            rank = self._random.random()
+            if len(self._sample) < self._limit:
+                heapq.heappush(self._sample, (rank, index))
+            elif rank < self._sample[0][0]:
+                return
+            else:
+                self._dropped.add(heapq.heapreplace(self._sample, (rank, index))[1])
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _cannot_write(self._folder, error) from error
+        self._hashes.append(self.hash(pair))
+
+    def hashes(self) -> Iterator[int]:
+        """The prompt hashes of the rows that are kept, in order."""
+        return (value for index, value in enumerate(self._hashes) if index not in self._dropped)
+
+    def choose_heldout(self, share: float | None) -> set[int]:
+        """Prompt hashes of the held-out rows: whole prompts, so that no prompt lies on both sides.
+
+        About `share` of the rows (default 5 %, at most 2,000), at least one prompt and never all of them; empty
+        if `share` is 0 or there is only one prompt.
+        """
+        if share == 0:
+            return set()
+        ordered = [(value, len(list(group))) for value, group in groupby(sorted(self.hashes()))]
+        if len(ordered) < 2:
+            return set()
+        wanted = max(1, round(len(self) * (DEFAULT_TEST_SIZE if share is None else share)))
+        if share is None:
+            wanted = min(wanted, DEFAULT_TEST_LIMIT)
+        chosen: set[int] = set()
+        taken = 0
+        for value, count in ordered[:-1]:
+            if taken + count <= wanted:
+                chosen.add(value)
+                taken += count
+            if taken >= wanted:
+                break
+        return chosen or {min(ordered, key=lambda item: item[1])[0]}  # every prompt has more rows than wanted
+
+    def write(self, path: Path, keep: Callable[[int], bool]) -> Written:
+        """Write the lines whose prompt hash is kept to `path`, atomically. Raises RlguideError: disk full."""
+        digest = hashlib.sha256()
+        rows = size = 0
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _cannot_write(self._folder, error) from error
+        self._file.seek(0)
+        with atomic_write(path, "wb") as output:
+            for index, line in enumerate(self._file):
+                if index not in self._dropped and keep(self._hashes[index]):
+                    output.write(line)
+                    digest.update(line)
+                    rows += 1
+                    size += len(line)
+        return Written(path, rows, size, digest.hexdigest())
+
+
+def remove_leftovers(folder: Path, name: str) -> None:
+    """Delete the temporary files of a run that was killed. The caller holds the dataset's lock."""
+    import glob
+
+    for prefix in (f".{name}.rows-", f".{name}_test.rows-", f".{name}.jsonl.", f".{name}_test.jsonl."):
+        for left_over in folder.glob(glob.escape(prefix) + "*.tmp"):
+            left_over.unlink(missing_ok=True)
+
+
+def _cannot_write(folder: Path, error: OSError) -> RlguideError:
+    return RlguideError(
+        f"cannot write in {folder}: {error.strerror or error}", "free some disk space, then run the same command again"
+    )
