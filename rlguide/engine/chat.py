@@ -1,0 +1,261 @@
+"""Talk to a policy: a worker in the engine's Python keeps the model loaded and answers, one request at a time.
+
+LLaMA-Factory's own `chat` aborts with SIGABRT (exit code 134) when its input ends right after a reply. Here the
+worker leaves by itself, and its process group is ended in any case, so that nothing stays behind on the GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rlguide.engine.find import Engine
+from rlguide.engine.output import explain_failure
+from rlguide.engine.process import group_alive, signal_group
+from rlguide.engine.worker import engine_environment, worker_command
+from rlguide.errors import EngineError
+from rlguide.workspace import user_cache
+
+Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
+
+
+class ChatSession:
+    """A loaded policy. A context manager: entering starts the worker and waits until the model is loaded.
+
+    Args:
+        engine: where LLaMA-Factory is.
+        args: LLaMA-Factory keys of the model: model_name_or_path, adapter_name_or_path, template, ...
+        cwd: the workspace; relative paths in `args` count from it.
+        on_wait: called about once a second while the model loads, with the seconds so far.
+
+    Raises:
+        EngineError: the model could not be loaded; the message names the cause and the log.
+    """
+
+    def __init__(
+        self, engine: Engine, args: dict[str, Any], cwd: Path, on_wait: Callable[[float], None] | None = None
+    ) -> None:
+        self._engine, self._args, self._cwd = engine, args, cwd
+        self._on_wait = on_wait
+        self._process: subprocess.Popen[bytes] | None = None
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._log: Path | None = None
+        self.device = ""
+        self.finish_reason = ""
+
+    def __enter__(self) -> ChatSession:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        if self._log is not None and not isinstance(value, EngineError):
+            self._log.unlink(missing_ok=True)  # kept only where an error names it
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, which is the id of its group."""
+        return self._process.pid if self._process else None
+
+    def ask(self, messages: Sequence[Message], **generation: Any) -> Iterator[str]:
+        """Yield the answer piece by piece. Ending the iteration early (also by Ctrl-C) stops the answer.
+
+        `generation`: max_new_tokens, temperature (0: always the most probable token), top_p, ...;
+        `finish_reason` says afterwards how it ended: "stop", "length" or "stopped".
+
+        Raises:
+            EngineError: the worker failed.
+        """
+        self._send({"messages": list(messages), "generation": generation})
+        is_done = False
+        try:
+            for event in self._until_done():
+                if event["event"] == "delta":
+                    yield str(event["text"])
+                elif event["event"] == "note":
+                    from rlguide.console import warn
+
+                    warn(str(event["text"]))
+                elif event["event"] == "done":
+                    self.finish_reason = str(event.get("reason", ""))
+            is_done = True
+        finally:
+            if not is_done and self._process is not None and self._process.poll() is None:
+                self._cancel()
+
+    def answers(
+        self, conversations: Sequence[Sequence[Message]], batch_size: int = 16, **generation: Any
+    ) -> Iterator[tuple[int, str]]:
+        """Yield (index, greedy answer) of many conversations, in the order in which batches come out.
+
+        Raises:
+            EngineError: the worker failed.
+        """
+        request = {"conversations": [list(item) for item in conversations], "batch_size": batch_size}
+        self._send({**request, "generation": generation})
+        for event in self._until_done():
+            if event["event"] == "answer":
+                yield int(event["index"]), str(event["text"])
+
+    def close(self) -> None:
+        """End the worker and everything it started. Safe to call again."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            if process.stdin is not None:
+                process.stdin.close()  # the worker leaves when its input ends
+        except OSError:
+            pass
+        for number, patience in ((None, 3.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
+            if number is not None:
+                signal_group(process.pid, number)
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline:
+                if process.poll() is not None and not group_alive(process.pid):
+                    return
+                time.sleep(0.02)
+
+    def _start(self) -> None:
+        folder = user_cache() / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix="chat-", suffix=".log", dir=folder)
+        self._log = Path(name)
+        try:
+            self._process = subprocess.Popen(
+                worker_command(self._engine, "chat"),
+                cwd=self._cwd,
+                env=engine_environment(self._engine),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=descriptor,
+                start_new_session=True,  # Ctrl-C is ours to handle: it stops an answer, not the model
+            )
+        except OSError as error:
+            raise EngineError(f"cannot start {self._engine.python}: {error}", "run `rlguide doctor`") from error
+        finally:
+            os.close(descriptor)
+        threading.Thread(target=self._read, daemon=True).start()
+        self._send({"args": self._args})
+        started = time.monotonic()
+        while True:
+            event = self._next(timeout=1.0)
+            if event is None:
+                if self._on_wait:
+                    self._on_wait(time.monotonic() - started)
+            elif event["event"] == "ready":
+                self.device = str(event.get("device", ""))
+                return
+
+    def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                self._events.put(event)
+        self._events.put(None)
+
+    def _send(self, request: dict[str, Any]) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except (OSError, ValueError):
+            raise self._failure() from None
+
+    def _next(self, timeout: float | None = None) -> dict[str, Any] | None:
+        """The next event, or None after `timeout` seconds. Raises EngineError at an error and at the worker's end."""
+        try:
+            event = self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if event is None:
+            raise self._failure()
+        if event["event"] == "error":
+            raise self._failure(f"{event.get('kind')}: {event.get('text')}")
+        return event
+
+    def _until_done(self) -> Iterator[dict[str, Any]]:
+        while True:
+            event = self._next()
+            assert event is not None  # no timeout was given
+            yield event
+            if event["event"] == "done":
+                return
+
+    def _cancel(self) -> None:
+        """Stop the answer and read away what is left of it, so that the next question gets its own answer."""
+        self._send({"stop": True})
+        deadline = time.monotonic() + 30.0
+        while time.monotonic() < deadline:
+            event = self._next(timeout=1.0)
+            if event is not None and event["event"] == "done":
+                return
+        self.close()
+
+    def _failure(self, text: str = "") -> EngineError:
+        if self._process is not None and not text:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                pass
+        log = self._log.read_text(encoding="utf-8", errors="replace")[-20_000:] if self._log else ""
+        returncode = self._process.poll() if self._process else None
+        cause = explain_failure(f"{log}\n{text}", returncode if returncode is not None else 1)
+        if "memory" in cause.what:
+            return EngineError(
+                f"the model could not be run: {cause.what}",
+                "free the card (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
+                "or ask for less with --max-new-tokens",
+            )
+        return EngineError(f"the model could not be run: {cause.what}", f"{cause.todo}: {self._log}")
+
+
+def generate(
+    engine: Engine,
+    policy_args: dict[str, Any],
+    conversations: Sequence[Sequence[Message]],
+    cwd: Path,
+    max_new_tokens: int = 256,
+    batch_size: int = 16,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """The policy's greedy answers to many conversations, in their order.
+
+    Args:
+        policy_args: LLaMA-Factory keys of the model (`Policy.model_config()`).
+        cwd: the workspace; relative paths count from it.
+        on_progress: called with (answers so far, all of them); also once with 0 when the model is loaded.
+
+    Raises:
+        EngineError: the model could not be loaded or run.
+    """
+    texts = [""] * len(conversations)
+    with ChatSession(engine, policy_args, cwd) as session:
+        if on_progress:
+            on_progress(0, len(texts))
+        answers = session.answers(conversations, batch_size, max_new_tokens=max_new_tokens)
+        for done, (index, text) in enumerate(answers, start=1):
+            texts[index] = text
+            if on_progress:
+                on_progress(done, len(texts))
+    return texts

@@ -1,0 +1,249 @@
+"""Load a policy with LLaMA-Factory's own loader and answer, in JSON lines over stdin and stdout.
+
+    python chat.py        the first line on stdin is {"args": {LLaMA-Factory keys}}; then one request a line:
+
+    {"messages": [{"role", "content"}...], "generation": {"max_new_tokens", "temperature", "top_p"}}
+        -> {"event": "delta", "text"}... {"event": "done", "reason": "stop" | "length" | "stopped"}
+    {"stop": true}                     ends the answer that is being written
+    {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16}
+        -> {"event": "answer", "index", "text"}... {"event": "done"}     greedy, in padded batches
+
+Before the first request comes {"event": "ready"}; any failure is {"event": "error", "kind", "text"}. When stdin
+ends, the process ends at once, so it never outlives the one that started it. The prompt is encoded by the
+template of LLaMA-Factory, hence token for token as in training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from typing import Any
+
+# Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
+_protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+os.dup2(2, 1)
+
+_requests: queue.Queue[dict[str, Any]] = queue.Queue()
+_stop = threading.Event()
+
+
+def send(event: str, **values: Any) -> None:
+    """Write one line for the process that started this one."""
+    _protocol.write(json.dumps({"event": event, **values}) + "\n")
+    _protocol.flush()
+
+
+def leave(code: int) -> None:
+    """End now. The interpreter's own shutdown can abort in background threads of the model (SIGABRT)."""
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def read_requests() -> None:
+    """Queue the requests; runs in a thread of its own, so that `stop` is heard while an answer is written."""
+    try:
+        for line in sys.stdin.buffer:
+            request = json.loads(line)
+            if request.get("stop"):
+                _stop.set()
+            else:
+                _stop.clear()  # a stop counts for the request before it; the next one is only sent after its end
+                _requests.put(request)
+    finally:
+        leave(0)
+
+
+class Model:
+    """Model, tokenizer and template, loaded as LLaMA-Factory's chat loads them."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        from llamafactory.data import get_template_and_fix_tokenizer
+        from llamafactory.hparams import get_infer_args
+        from llamafactory.model import load_model, load_tokenizer
+
+        model_args, data_args, finetuning_args, generating_args = get_infer_args(args)
+        loaded = load_tokenizer(model_args)
+        self.tokenizer = loaded["tokenizer"]
+        self.processor = loaded["processor"]
+        self.tokenizer.padding_side = "left"
+        self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
+        self.model = load_model(self.tokenizer, model_args, finetuning_args, is_trainable=False)
+        self.defaults = generating_args.to_dict()
+        stops = self.template.get_stop_token_ids(self.tokenizer)
+        self.stop_ids = [number for number in stops if number is not None]
+
+    def encode(self, messages: list[dict[str, str]]) -> list[int]:
+        """Token ids of the prompt: the turns so far and the opening of the answer."""
+        system = None
+        if messages and messages[0]["role"] == "system":
+            system, messages = messages[0]["content"], messages[1:]
+        turns = self.template.mm_plugin.process_messages(messages, [], [], [], self.processor)
+        ids, _ = self.template.encode_oneturn(self.tokenizer, [*turns, {"role": "assistant", "content": ""}], system)
+        return ids
+
+    def encode_within(self, messages: list[dict[str, str]], room: int) -> tuple[list[int], int]:
+        """Like `encode`, leaving out the oldest turns until `room` new tokens fit; also how many were left out."""
+        limit = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
+        first = 1 if messages[0]["role"] == "system" else 0
+        dropped = 0
+        ids = self.encode(messages)
+        while len(ids) + room > limit and len(messages) - first > 2:
+            messages = messages[:first] + messages[first + 2 :]
+            dropped += 2
+            ids = self.encode(messages)
+        return ids, dropped
+
+    def generation_config(self, settings: dict[str, Any]) -> Any:
+        """The engine's defaults, changed by `settings`; temperature 0 means the most probable token each time."""
+        from transformers import GenerationConfig
+
+        known = {key: value for key, value in settings.items() if value is not None}
+        values = {**self.defaults, **known, "eos_token_id": self.stop_ids, "pad_token_id": self.tokenizer.pad_token_id}
+        values.pop("skip_special_tokens", None)
+        if not values.get("temperature"):
+            for key in ("temperature", "top_p", "top_k"):
+                values.pop(key, None)
+            values["do_sample"] = False
+        return GenerationConfig(**values)
+
+
+class Pieces:
+    """What `generate` hands each new token to; sends the text on as soon as its characters are whole.
+
+    (The streamer of transformers holds text back to the next blank, which Chinese text does not have.)
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.ids: list[int] = []
+        self.shown = ""
+        self.is_prompt = True
+
+    def put(self, value: Any) -> None:
+        """Take the prompt (the first call, not shown), then one token a call."""
+        if self.is_prompt:
+            self.is_prompt = False
+            return
+        self.ids += value.flatten().tolist()
+        text = self.text()
+        if not text.endswith("\ufffd"):  # the first bytes of a character that is not whole yet
+            self.show(text)
+
+    def end(self) -> None:
+        """Send what is left."""
+        self.show(self.text())
+
+    def text(self) -> str:
+        """The text of the current line."""
+        return self.tokenizer.decode(self.ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def show(self, text: str) -> None:
+        """Send what is new; a line that has ended need not be decoded again."""
+        if text[len(self.shown) :]:
+            send("delta", text=text[len(self.shown) :])
+        self.shown = text
+        if text.endswith("\n"):
+            self.ids, self.shown = [], ""
+
+
+def answer(model: Model, messages: list[dict[str, str]], settings: dict[str, Any]) -> None:
+    """Stream one answer."""
+    import torch
+    from transformers import StoppingCriteriaList
+
+    def is_stopped(input_ids: Any, scores: Any, **_: Any) -> Any:
+        return torch.full((input_ids.shape[0],), _stop.is_set(), device=input_ids.device, dtype=torch.bool)
+
+    config = model.generation_config(settings)
+    ids, dropped = model.encode_within(messages, config.max_new_tokens)
+    if dropped:
+        send("note", text=f"the conversation is too long for the model: its oldest {dropped} messages were left out")
+    inputs = torch.tensor([ids], device=model.model.device)
+    with torch.inference_mode():
+        output = model.model.generate(
+            inputs=inputs,
+            attention_mask=torch.ones_like(inputs),
+            generation_config=config,
+            streamer=Pieces(model.tokenizer),
+            stopping_criteria=StoppingCriteriaList([is_stopped]),
+        )
+    last = int(output[0, -1])
+    send("done", reason="stopped" if _stop.is_set() else "stop" if last in model.stop_ids else "length")
+
+
+def answer_all(model: Model, conversations: list[list[dict[str, str]]], settings: dict[str, Any], size: int) -> None:
+    """Answer many conversations greedily, in batches of near length; a batch that does not fit is halved."""
+    import torch
+
+    config = model.generation_config({**settings, "temperature": 0.0})
+    prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)  # the hardest first
+    while order and not _stop.is_set():
+        batch = order[:size]
+        try:
+            texts = generate_batch(model, [prompts[index] for index in batch], config)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = max(1, size // 2)
+            torch.cuda.empty_cache()
+            continue
+        order = order[size:]
+        for index, text in zip(batch, texts, strict=True):
+            send("answer", index=index, text=text)
+    send("done")
+
+
+def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[str]:
+    """Answers to prompts of any length: padded on the left, so that every answer starts in the same column."""
+    import torch
+
+    width = max(len(ids) for ids in prompts)
+    pad = model.tokenizer.pad_token_id
+    device = model.model.device
+    inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=device)
+    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+    with torch.inference_mode():
+        output = model.model.generate(inputs=inputs, attention_mask=mask, generation_config=config)
+    texts = []
+    for row in output[:, width:].tolist():
+        ends = [place for place, token in enumerate(row) if token in model.stop_ids]
+        texts.append(model.tokenizer.decode(row[: ends[0]] if ends else row, skip_special_tokens=True))
+    return texts
+
+
+def fail(error: BaseException) -> None:
+    """Report a failure; the traceback goes to the log."""
+    traceback.print_exception(error)
+    send("error", kind=type(error).__name__, text=str(error).strip().split("\n")[0][:500])
+
+
+def main() -> None:
+    """Load, say so, then answer until stdin ends."""
+    first = json.loads(sys.stdin.buffer.readline() or b"{}")
+    threading.Thread(target=read_requests, daemon=True).start()
+    try:
+        model = Model(first["args"])
+    except BaseException as error:
+        fail(error)
+        leave(1)
+    parameters = sum(parameter.numel() for parameter in model.model.parameters())
+    send("ready", device=str(model.model.device), parameters=parameters)
+    while True:
+        request = _requests.get()
+        settings = request.get("generation") or {}
+        try:
+            if "conversations" in request:
+                answer_all(model, request["conversations"], settings, int(request.get("batch_size") or 16))
+            else:
+                answer(model, request["messages"], settings)
+        except Exception as error:
+            fail(error)
+
+
+if __name__ == "__main__":
+    main()
