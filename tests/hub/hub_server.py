@@ -1,0 +1,232 @@
+"""A real hub on loopback: `olah` serving git repositories that have the true layout of the catalog's datasets."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+GIT_ENVIRONMENT = {
+    "GIT_AUTHOR_NAME": "hub",
+    "GIT_AUTHOR_EMAIL": "hub@example.org",
+    "GIT_COMMITTER_NAME": "hub",
+    "GIT_COMMITTER_EMAIL": "hub@example.org",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+}
+
+
+def olah_command() -> Path:
+    """The `olah-cli` to use: $RLGUIDE_TEST_OLAH, or one installed once in ~/.cache (olah needs newer
+    huggingface_hub and pydantic than the engine, so it never shares an environment with rlguide)."""
+    given = os.environ.get("RLGUIDE_TEST_OLAH")
+    if given:
+        return Path(given)
+    environment = Path.home() / ".cache" / "rlguide-tests" / "olah-venv"
+    command = environment / "bin" / "olah-cli"
+    complete = environment / "complete"
+    if not complete.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, "-r", str(HERE / "olah-requirements.txt")], check=True)
+        complete.touch()
+    return command
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class HubServer:
+    """One olah process over `root/mirrors`; repositories may be added or changed while it runs."""
+
+    root: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    commits: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def repository(self, hub_id: str) -> Path:
+        return self.root / "mirrors" / "datasets" / hub_id
+
+    def publish(self, hub_id: str, files: dict[str, bytes]) -> str:
+        """Commit `files` (path -> content) to the dataset repository and return the commit's sha."""
+        folder = self.repository(hub_id)
+        if not (folder / ".git").exists():
+            folder.mkdir(parents=True)
+            git(folder, "init", "-q", "-b", "main")
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        git(folder, "add", "-A")
+        git(folder, "commit", "-q", "-m", "data")
+        self.commits[hub_id] = git(folder, "rev-parse", "HEAD").strip()
+        return self.commits[hub_id]
+
+    def start(self) -> None:
+        self.port = self.port or free_port()
+        for folder in ("mirrors/datasets", "repos", "logs"):
+            (self.root / folder).mkdir(parents=True, exist_ok=True)
+        config = self.root / "olah.toml"
+        config.write_text(
+            f"""[basic]
+host = "127.0.0.1"
+port = {self.port}
+repos-path = "{self.root}/repos"
+mirrors-path = ["{self.root}/mirrors"]
+mirror-scheme = "http"
+mirror-netloc = "127.0.0.1:{self.port}"
+mirror-lfs-netloc = "127.0.0.1:{self.port}"
+[accessibility]
+offline = true
+""",
+            encoding="utf-8",
+        )
+        with (self.root / "olah.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(olah_command()), "--config", str(config), "--log-path", str(self.root / "logs")],
+                stdout=log,
+                stderr=log,
+                cwd=self.root,
+            )
+        for _ in range(300):
+            if self.process.poll() is not None:
+                raise RuntimeError((self.root / "olah.log").read_text()[-3000:])
+            try:
+                urllib.request.urlopen(self.url, timeout=1)
+                return
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("olah did not answer within 30 s")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env=os.environ | GIT_ENVIRONMENT, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"content": content, "role": role}  # this key order is the card's
+
+
+def ultrafeedback_row(number: int, test: bool = False) -> dict[str, Any]:
+    prompt = f"{'Test' if test else 'Train'} question {number}: what is {number} + 1?"
+    chosen = [turn("user", prompt), turn("assistant", f"It is {number + 1}.")]
+    rejected = [turn("user", prompt), turn("assistant", f"Perhaps {number + 3}?")]
+    return {
+        "prompt": prompt,
+        "prompt_id": f"{number:064x}",
+        "chosen": chosen,
+        "rejected": rejected,
+        "messages": chosen,
+        "score_chosen": 8.5,
+        "score_rejected": 4.0,
+    }
+
+
+def orca_row(number: int) -> dict[str, Any]:
+    return {
+        "system": "" if number % 3 else "You are a helpful assistant, who always gives an explanation.",
+        "question": f"Question {number}?\nOptions: A, B",
+        "chosen": f"The answer is A, since {number}.",
+        "rejected": f"B{number}",
+    }
+
+
+def sharegpt_row(number: int, language: str) -> dict[str, Any]:
+    ask, good, bad = ("请问", "好的,", "不知道") if language == "zh" else ("Please", "Sure, ", "No idea")
+    conversations = [{"from": "human", "value": f"{ask} {number}?"}]
+    if number % 4 == 0:  # the real sets hold multi-turn rows too
+        conversations += [
+            {"from": "gpt", "value": f"{good}{number}"},
+            {"from": "human", "value": f"{ask} again {number}?"},
+        ]
+    return {
+        "conversations": conversations,
+        "chosen": {"from": "gpt", "value": f"{good}{number}!"},
+        "rejected": {"from": "gpt", "value": f"{bad} {number}"},
+    }
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink, row_group_size=100)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def array(rows: list[dict[str, Any]]) -> bytes:
+    return json.dumps(rows, ensure_ascii=False, indent=2).encode()
+
+
+def publish_all(hub: HubServer) -> None:
+    """The four datasets of the catalog: true file names and schemas, few rows, and the splits nobody needs."""
+    train = [ultrafeedback_row(n) for n in range(300)]
+    test = [ultrafeedback_row(n, test=True) for n in range(40)]
+    hub.publish(
+        "HuggingFaceH4/ultrafeedback_binarized",
+        {
+            "README.md": b"---\nlicense: mit\nlanguage:\n- en\n---\n",
+            "data/train_prefs-00000-of-00001.parquet": parquet(train),
+            "data/test_prefs-00000-of-00001.parquet": parquet(test),
+            **{
+                f"data/{split}-00000-of-00001.parquet": parquet(train[:5])
+                for split in ("train_sft", "test_sft", "train_gen", "test_gen")
+            },
+        },
+    )
+    hub.publish(
+        "Intel/orca_dpo_pairs",
+        {"README.md": b"---\nlicense: apache-2.0\n---\n", "orca_rlhf.jsonl": jsonl([orca_row(n) for n in range(400)])},
+    )
+    hub.publish(
+        "llamafactory/DPO-En-Zh-20k",
+        {
+            "README.md": b"---\nlicense: apache-2.0\n---\n",
+            "dpo_en.json": array([sharegpt_row(n, "en") for n in range(200)]),
+            "dpo_zh.json": array([sharegpt_row(n, "zh") for n in range(200)]),
+        },
+    )
+    hub.publish(
+        "m-a-p/COIG-P",
+        {
+            "README.md": b"---\nlanguage:\n- zh\n---\n",
+            "data/train-00000-of-00002.parquet": parquet([sharegpt_row(n, "zh") for n in range(0, 2000)]),
+            "data/train-00001-of-00002.parquet": parquet([sharegpt_row(n, "zh") for n in range(2000, 4000)]),
+        },
+    )

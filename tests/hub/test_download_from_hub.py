@@ -1,0 +1,257 @@
+"""`rlguide download` against a real hub: the executable, the real client, true repository layouts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import rlguide_command
+from hub_server import HubServer, array, free_port, jsonl, orca_row, parquet, sharegpt_row, ultrafeedback_row
+
+pytestmark = pytest.mark.hub
+Rlguide = Callable[..., subprocess.CompletedProcess[str]]
+FOREIGN = {"old 老数据": {"file_name": "老.json", "columns": {"prompt": "q"}}, "z": {"hf_hub_url": "a/b", "num": 1.5}}
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def prompts(path: Path) -> set[str]:
+    return {json.dumps([row["system"], row["conversations"]]) for row in read_lines(path)}
+
+
+def fetched(environment: dict[str, str]) -> set[str]:
+    """Names of the data files in the client's cache."""
+    cache = Path(environment["HF_HOME"]) / "hub"
+    return {path.relative_to(path.parents[0]).name for path in cache.glob("*/snapshots/*/**/*") if path.is_file()}
+
+
+def test_all_four_are_fetched_checked_split_and_registered(
+    hub: HubServer, rlguide: Rlguide, workspace: Path, environment: dict[str, str]
+) -> None:
+    (workspace / "data").mkdir()
+    (workspace / "data" / "dataset_info.json").write_text(json.dumps(FOREIGN, ensure_ascii=False), encoding="utf-8")
+    done = rlguide("download", "ultrafeedback", "orca_dpo", "dpo_en_zh", "coig_p")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert fetched(environment) == {
+        "train_prefs-00000-of-00001.parquet",
+        "test_prefs-00000-of-00001.parquet",
+        "orca_rlhf.jsonl",
+        "dpo_en.json",
+        "dpo_zh.json",
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    }
+    data = workspace / "data"
+    info = read_json(data / "dataset_info.json")
+    assert list(info)[:2] == list(FOREIGN)
+    assert {name: info[name] for name in FOREIGN} == FOREIGN
+    expected = {"ultrafeedback": (300, 40), "orca_dpo": (380, 20), "dpo_en_zh": (380, 20), "coig_p": (3800, 200)}
+    for name, (rows, heldout) in expected.items():
+        manifest = read_json(data / f"{name}.manifest.json")
+        assert manifest["complete"] is True
+        assert manifest["source"]["commit"] == hub.commits[manifest["source"]["hub_id"]]
+        assert [file["rows"] for file in manifest["files"]] == [rows, heldout]
+        for file in manifest["files"]:
+            content = (data / file["file"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == file["sha256"]
+            assert len(content.splitlines()) == file["rows"]
+            assert info[file["dataset"]]["ranking"] is True
+        for file in manifest["source"]["files"]:
+            content = (hub.repository(manifest["source"]["hub_id"]) / file["path"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == file["sha256"]
+        assert not prompts(data / f"{name}.jsonl") & prompts(data / f"{name}_test.jsonl")
+    # What is written is what was published, row by row.
+    first = ultrafeedback_row(0)
+    assert read_lines(data / "ultrafeedback.jsonl")[0] == {
+        "conversations": [{"from": "human", "value": first["prompt"]}],
+        "system": "",
+        "chosen": {"from": "gpt", "value": first["chosen"][1]["content"]},
+        "rejected": {"from": "gpt", "value": first["rejected"][1]["content"]},
+    }
+    both = read_lines(data / "orca_dpo.jsonl") + read_lines(data / "orca_dpo_test.jsonl")
+    written = {(row["system"], row["conversations"][0]["value"], row["chosen"]["value"]) for row in both}
+    assert written == {(row["system"], row["question"], row["chosen"]) for row in map(orca_row, range(400))}
+    both = read_lines(data / "dpo_en_zh.jsonl") + read_lines(data / "dpo_en_zh_test.jsonl")
+    published = [sharegpt_row(n, language) for language in ("en", "zh") for n in range(200)]
+    key = lambda row: json.dumps([row["conversations"], row["chosen"], row["rejected"]])  # noqa: E731
+    assert sorted(map(key, both)) == sorted(map(key, published))
+    listed = json.loads(rlguide("list", "--json").stdout)
+    assert {line["name"]: line["downloaded"] for line in listed} == dict.fromkeys(expected, True)
+    assert [path.name for path in data.glob(".*.tmp")] == []
+
+
+def test_a_second_run_does_nothing_and_other_options_do_something(rlguide: Rlguide, workspace: Path) -> None:
+    assert rlguide("download", "dpo_en_zh", "--lang", "zh").returncode == 0
+    data = workspace / "data"
+    before = {path.name: path.stat().st_mtime_ns for path in data.glob("*.json*")}
+    again = rlguide("download", "dpo-en-zh", "--lang", "zh")
+    assert again.returncode == 0
+    assert "already there" in again.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in data.glob("*.json*")} == before
+    rows = read_lines(data / "dpo_en_zh.jsonl")
+    assert all("请问" in row["conversations"][0]["value"] for row in rows)
+    assert rlguide("download", "dpo_en_zh", "--test-size", "0").returncode == 0
+    assert len(read_lines(data / "dpo_en_zh.jsonl")) == 400
+    assert not (data / "dpo_en_zh_test.jsonl").exists()
+    assert list(read_json(data / "dataset_info.json")) == ["dpo_en_zh"]
+
+
+def test_max_samples_fetches_only_as_many_files_as_it_needs(
+    rlguide: Rlguide, workspace: Path, environment: dict[str, str]
+) -> None:
+    assert rlguide("download", "coig_p", "--max-samples", "100").returncode == 0
+    assert fetched(environment) == {"train-00000-of-00002.parquet"}
+    data = workspace / "data"
+    rows = read_lines(data / "coig_p.jsonl") + read_lines(data / "coig_p_test.jsonl")
+    assert len(rows) == 100
+    numbers = sorted(int("".join(filter(str.isdigit, row["chosen"]["value"]))) for row in rows)
+    assert numbers[-1] > 1500  # drawn from the whole file, not its head
+
+
+def test_offline_after_a_download(rlguide: Rlguide, workspace: Path, tmp_path: Path) -> None:
+    assert rlguide("download", "ultrafeedback", "orca_dpo").returncode == 0
+    offline = rlguide("download", "ultrafeedback", HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+    assert offline.returncode == 0
+    assert "already there" in offline.stderr
+    other = tmp_path / "other"
+    other.mkdir()
+    moved = rlguide("download", "orca_dpo", "-w", str(other), HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
+    assert moved.returncode == 0, moved.stderr
+    assert (other / "data" / "orca_dpo.jsonl").read_bytes() == (workspace / "data" / "orca_dpo.jsonl").read_bytes()
+    never = rlguide("download", "coig_p", HF_HUB_OFFLINE="1")
+    assert never.returncode == 1
+    assert "HF_HUB_OFFLINE" in never.stderr
+
+
+def test_no_hub_is_two_lines_that_name_the_mirror_setting(rlguide: Rlguide, workspace: Path) -> None:
+    failed = rlguide("download", "orca_dpo", HF_ENDPOINT=f"http://127.0.0.1:{free_port()}", HF_TOKEN="hf_secret")
+    assert failed.returncode == 1
+    error, fix = failed.stderr.splitlines()[-2:]
+    assert error.startswith("error: cannot reach the hub at http://127.0.0.1:")
+    assert "HF_ENDPOINT=https://hf-mirror.com" in fix
+    assert "Traceback" not in failed.stderr
+    assert "hf_secret" not in failed.stderr
+    assert not (workspace / "data" / "dataset_info.json").exists()
+
+
+def test_one_failure_does_not_stop_the_others(hub: HubServer, rlguide: Rlguide, workspace: Path) -> None:
+    unknown = rlguide("download", "orca_dpo", "ultrafedback")
+    assert unknown.returncode == 2
+    assert "did you mean ultrafeedback?" in unknown.stderr
+    assert not (workspace / "data").exists()
+    (workspace / "data").mkdir()
+    (workspace / "data" / "dataset_info.json").write_text('{"coig_p": {"hf_hub_url": "m-a-p/COIG-P"}}')
+    partly = rlguide("download", "coig_p", "orca_dpo")
+    assert partly.returncode == 1
+    assert "1 of 2 failed: coig_p" in partly.stderr
+    info = read_json(workspace / "data" / "dataset_info.json")
+    assert info["coig_p"] == {"hf_hub_url": "m-a-p/COIG-P"}
+    assert "orca_dpo" in info
+    revision = rlguide("download", "dpo_en_zh", "--revision", "nosuch")
+    assert revision.returncode == 1
+    assert "--revision" in revision.stderr
+
+
+@pytest.fixture
+def own_hub(tmp_path: Path, environment: dict[str, str]) -> Any:
+    """A hub of the test's own, empty, that may be broken."""
+    server = HubServer(tmp_path / "own hub")
+    server.start()
+    environment["HF_ENDPOINT"] = server.url
+    yield server
+    server.stop()
+
+
+def test_broken_files_register_nothing(own_hub: HubServer, rlguide: Rlguide, workspace: Path) -> None:
+    (workspace / "data").mkdir()
+    registry = workspace / "data" / "dataset_info.json"
+    registry.write_text(json.dumps(FOREIGN, ensure_ascii=False, indent=1), encoding="utf-8")
+    before = registry.read_bytes()
+    rows = [sharegpt_row(n, "en") for n in range(50)]
+    own_hub.publish("llamafactory/DPO-En-Zh-20k", {"dpo_en.json": array(rows), "dpo_zh.json": array(rows)[:-900]})
+    own_hub.publish("Intel/orca_dpo_pairs", {"orca_rlhf.jsonl": jsonl([orca_row(n) for n in range(50)])[:-20]})
+    own_hub.publish("m-a-p/COIG-P", {"data/train-00000-of-00001.parquet": parquet(rows)[:-100]})
+    train = [ultrafeedback_row(n) | {"chosen": []} for n in range(10)]
+    own_hub.publish(
+        "HuggingFaceH4/ultrafeedback_binarized",
+        {
+            "data/train_prefs-00000-of-00002.parquet": parquet(train),
+            "data/test_prefs-00000-of-00001.parquet": parquet(train),
+        },
+    )
+    for name, reason in {
+        "dpo_en_zh": "dpo_zh.json of llamafactory/DPO-En-Zh-20k is not a whole JSON list",
+        "orca_dpo": "cut short",
+        "coig_p": "is not a whole Parquet file",
+        "ultrafeedback": "train_prefs-00001-of-00002.parquet is not there",
+    }.items():
+        failed = rlguide("download", name)
+        assert failed.returncode == 1, failed.stderr
+        assert reason in failed.stderr
+        assert "Traceback" not in failed.stderr
+    assert registry.read_bytes() == before
+    assert [path.name for path in (workspace / "data").glob("[!.]*") if path != registry] == []
+    # Mended on the hub: the same command succeeds.
+    own_hub.publish("llamafactory/DPO-En-Zh-20k", {"dpo_zh.json": array([sharegpt_row(n, "zh") for n in range(50)])})
+    assert rlguide("download", "dpo_en_zh").returncode == 0
+
+
+def test_a_prompt_of_the_held_out_split_is_not_trained_on(
+    own_hub: HubServer, rlguide: Rlguide, workspace: Path
+) -> None:
+    train = [ultrafeedback_row(n) for n in range(30)]
+    own_hub.publish(
+        "HuggingFaceH4/ultrafeedback_binarized",
+        {
+            "data/train_prefs-00000-of-00001.parquet": parquet(train),
+            "data/test_prefs-00000-of-00001.parquet": parquet([*train[:2], ultrafeedback_row(1, test=True)]),
+        },
+    )
+    done = rlguide("download", "ultrafeedback")
+    assert done.returncode == 0, done.stderr
+    assert "2 x the same prompt is in the held-out split" in done.stderr
+    data = workspace / "data"
+    assert len(read_lines(data / "ultrafeedback.jsonl")) == 28
+    assert len(read_lines(data / "ultrafeedback_test.jsonl")) == 3
+
+
+def test_a_killed_download_is_completed_by_the_next(
+    own_hub: HubServer, rlguide: Rlguide, workspace: Path, environment: dict[str, str]
+) -> None:
+    rows = [sharegpt_row(n, "zh") for n in range(60_000)]
+    for n, row in enumerate(rows):
+        row["chosen"]["value"] += os.urandom(120).hex() + str(n)  # does not compress: a file of some size
+    own_hub.publish("m-a-p/COIG-P", {f"data/train-0000{i}-of-00002.parquet": parquet(rows[i::2]) for i in range(2)})
+    data = workspace / "data"
+    data.mkdir()
+    (data / "dataset_info.json").write_text(json.dumps(FOREIGN), encoding="utf-8")
+    for delay in (0.8, 1.3, 2.0):
+        process = subprocess.Popen(
+            [rlguide_command(), "download", "coig_p"], cwd=workspace, env=environment, stderr=subprocess.DEVNULL
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert read_json(data / "dataset_info.json").items() >= FOREIGN.items()
+    done = rlguide("download", "coig_p")
+    assert done.returncode == 0, done.stderr
+    manifest = read_json(data / "coig_p.manifest.json")
+    assert manifest["complete"] is True
+    assert sum(file["rows"] for file in manifest["files"]) == 60_000
+    assert read_json(data / "dataset_info.json").items() >= FOREIGN.items()
+    assert [path.name for path in data.glob(".*.tmp")] == []
