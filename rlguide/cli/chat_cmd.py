@@ -1,9 +1,62 @@
-"""`rlguide chat`."""
+"""`rlguide chat`: talk to a trained policy, with its whole stack."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from rlguide.cli._options import EngineOption, WorkspaceOption, open_workspace
+
+
+def chat(
+    run: Annotated[
+        str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
+    ] = None,
+    sft: Annotated[
+        bool, typer.Option("--sft", help="Talk to the SFT model that the run started from, to compare.")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Base model of a checkpoint; alone: talk to this model itself.")
+    ] = None,
+    trust_base: Annotated[
+        bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
+    ] = False,
+    template: Annotated[str | None, typer.Option("--template", help="Chat template; a run knows its own.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature", min=0.0, max=10.0, help="0: always the likeliest token. Default: the engine's 0.95."
+        ),
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 512,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With piped input: one JSON object a line instead of the bare answer.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    engine: EngineOption = None,
+) -> None:
+    """Chat with the newest run: base model and all its adapters, with the template it was trained with.
+
+    Type /clear to start again, /exit or Ctrl-D to leave; Ctrl-C stops an answer. With piped input each line is a
+    prompt and each answer one line (line breaks in it as \\n).
+
+    \b
+    rlguide chat
+    rlguide chat saves/qwen3-4b-base/lora/dpo --temperature 0
+    rlguide chat --sft                             # the model before preference training
+    echo "Name three fruits." | rlguide chat
+    """
+    from rlguide.engine.find import find_engine
+    from rlguide.runs.conversation import Wanted
+    from rlguide.runs.conversation import chat as talk
+
+    wanted = Wanted(run, base, template, sft, trust_base)
+    talk(open_workspace(workspace), find_engine(engine), wanted, system, temperature, max_new_tokens, as_json)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
+    app.command("chat")(chat)

@@ -1,9 +1,75 @@
-"""`rlguide checkpoints`."""
+"""`rlguide checkpoints`: what training has left under saves/."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
+
+from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
+
+if TYPE_CHECKING:
+    from rlguide.policy.checkpoint import Checkpoint
+    from rlguide.workspace import Workspace
+
+COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "date", "last loss")
+
+
+def checkpoints(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """List the checkpoints under saves/, newest first; * marks the one that `--sft-ckpt latest` takes.
+
+    \b
+    rlguide checkpoints
+    rlguide checkpoints --workspace ~/project --json
+    """
+    from rlguide.console import say, show_json, show_table
+    from rlguide.policy.checkpoint import find_checkpoints, latest_sft
+
+    ws = open_workspace(workspace)
+    found = find_checkpoints(ws.saves)
+    newest = latest_sft(found)
+    if as_json:
+        show_json([_record(ws, item, item is newest) for item in found])
+        return
+    if not found:
+        say(f"no checkpoint under {ws.saves}; train one with LLaMA-Factory (stage: sft, output_dir below saves/)")
+        return
+    show_table(COLUMNS, [_row(ws, item, item is newest) for item in found])
+    for item in found:
+        if item.problem:
+            say(f"! {item.problem}\n  fix: {item.remedy}")
+    if newest is None:
+        say("none of them is a complete SFT checkpoint")
+
+
+def _row(ws: Workspace, item: Checkpoint, is_newest: bool) -> list[str]:
+    mark = "!" if item.problem else "*" if is_newest else ""
+    date = item.date.astimezone().strftime("%Y-%m-%d %H:%M")
+    loss = "-" if item.last_loss is None else f"{item.last_loss:.4f}"
+    values = [item.step, item.base, item.rank]
+    step, base, rank = ["-" if value is None else str(value) for value in values]
+    return [mark, ws.relative(item.path), item.kind, item.stage, step, base, rank, date, loss]
+
+
+def _record(ws: Workspace, item: Checkpoint, is_newest: bool) -> dict[str, Any]:
+    return {
+        "path": ws.relative(item.path),
+        "newest_sft": is_newest,
+        "kind": item.kind,
+        "stage": item.stage,
+        "step": item.step,
+        "base": item.base,
+        "rank": item.rank,
+        "target_modules": list(item.target_modules),
+        "date": item.date.isoformat(),
+        "last_loss": item.last_loss,
+        "template": item.template,
+        "problem": item.problem,
+        "remedy": item.remedy,
+    }
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
+    app.command("checkpoints")(checkpoints)

@@ -77,7 +77,7 @@ def check_base(checkpoint: Checkpoint, base: str, ws: Workspace, trust_base: boo
         elif checkpoint.kind == "lora":
             notes.append(f"{checkpoint.path.name}: .bin weights are not opened, so their shapes are not checked")
     if not found.is_downloaded:
-        notes.append(f"{base} is not on this machine yet: the engine will download it at the start of training")
+        notes.append(not_downloaded(base))
     if checkpoint.base is None:
         if checkpoint.kind == "lora":
             notes.append(f"{checkpoint.path.name} does not say what its base is: make sure it is {base}")
@@ -87,6 +87,11 @@ def check_base(checkpoint: Checkpoint, base: str, ws: Workspace, trust_base: boo
             f"leave --base out or give --base {checkpoint.base}; --trust-base if it is the same model renamed",
         )
     return notes
+
+
+def not_downloaded(base: str) -> str:
+    """The warning for a hub model that is not in the cache."""
+    return f"{base} is not on this machine yet: the engine will download it before it starts"
 
 
 def same_model(one: str, other: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import CheckpointError, UsageError
-from rlguide.policy.base import check_base, find_base
+from rlguide.policy.base import check_base, find_base, not_downloaded
 from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, read_manifest
 from rlguide.workspace import Workspace
 
@@ -122,10 +122,11 @@ def check_policy(ws: Workspace, policy: Policy) -> list[str]:
         CheckpointError: the base or an adapter is missing or damaged.
     """
     notes: list[str] = []
-    find_base(ws, policy.base)
+    if not find_base(ws, policy.base).is_downloaded:
+        notes.append(not_downloaded(policy.base))
     for adapter in policy.adapters:
         part = read_checkpoint(locate(ws, adapter), ws.saves)
-        notes += check_base(part, policy.base, ws, trust_base=True)
+        notes += [note for note in check_base(part, policy.base, ws, trust_base=True) if note not in notes]
     return notes
 
 
@@ -135,11 +136,12 @@ def missing_parts(ws: Workspace, policy: Policy) -> list[str]:
 
 
 def check_reference(config: Mapping[str, Any]) -> None:
-    """Refuse settings with which LLaMA-Factory silently drops `create_new_adapter` (model/adapter.py).
+    """Refuse settings with which LLaMA-Factory drops `create_new_adapter` (model/adapter.py).
 
-    With a quantized base, DeepSpeed ZeRO-3, unsloth or KTransformers adapters cannot be merged: one adapter is
-    resumed instead, so the reference is the base model again, and several adapters fail an assertion. A config
-    that names its reference itself (`ref_model`), or a method without one, is left alone.
+    With DeepSpeed ZeRO-3, unsloth or KTransformers adapters cannot be merged: a single one is silently resumed
+    instead, so the reference is the base model again; several fail an assertion, and a quantized base fails a
+    check, both after minutes of loading. A config that names its reference itself (`ref_model`), or a method
+    without one, is left alone.
 
     Raises:
         UsageError: the reference would not be the SFT model.
@@ -158,7 +160,7 @@ def check_reference(config: Mapping[str, Any]) -> None:
     cause = _cannot_merge(config)
     if cause:
         raise UsageError(
-            f"{cause} cannot merge the SFT adapter, so the reference would silently be the base model",
+            f"{cause} cannot merge the SFT adapter, so the reference would not be the SFT model but the base model",
             "merge the SFT adapter into its base first (`llamafactory-cli export`) and give the merged folder",
         )
 
