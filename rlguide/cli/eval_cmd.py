@@ -1,9 +1,73 @@
-"""`rlguide eval`."""
+"""`rlguide eval`: did it get better, on pairs it has not seen?"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
+from rlguide.cli.configure_cmd import SetOption
+
+if TYPE_CHECKING:
+    from rlguide.evaluation.preference import Evaluation
+
+
+def evaluate(
+    run: Annotated[str | None, typer.Argument(help="Folder of the run; the newest finished one by default.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
+    ] = None,
+    settings: SetOption = None,
+    workspace: WorkspaceOption = Path(),
+    engine: EngineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Reward accuracy, margin and loss on held-out pairs against the SFT reference, with confidence intervals.
+
+    \b
+    rlguide eval
+    rlguide eval saves/qwen3-4b-base/lora/dpo --dataset ultrafeedback_test
+    rlguide eval --set max_samples=200 --json
+    """
+    from rlguide.console import show_json
+    from rlguide.engine.find import find_engine
+    from rlguide.evaluation.preference import evaluate as run_evaluation
+    from rlguide.recipes.check import split_names
+    from rlguide.recipes.config_file import parse_settings
+    from rlguide.runs.manifest import open_run
+
+    ws = open_workspace(workspace)
+    chosen = open_run(ws, run, finished=True)
+    found = find_engine(engine)
+    result = run_evaluation(ws, found, chosen, split_names(dataset), parse_settings(settings or []))
+    if as_json:
+        show_json(result.as_dict())
+    else:
+        _show(result)
+
+
+def _show(result: Evaluation) -> None:
+    from rlguide.console import say, show, show_table
+
+    rows = [
+        (name, form.format(estimate.value), f"{form.format(estimate.low)} to {form.format(estimate.high)}", meaning)
+        for name, estimate, form, meaning in (
+            ("reward accuracy", result.accuracy, "{:.3f}", "0.5 is chance"),
+            ("margin", result.margin, "{:+.4f}", "0 is no preference"),
+            ("loss", result.loss, "{:.4f}", "0.6931 (ln 2) is no preference, with sigmoid loss"),
+            ("chosen reward", result.chosen_reward, "{:+.4f}", "below 0: less likely than under the reference"),
+            ("rejected reward", result.rejected_reward, "{:+.4f}", "should be below the chosen reward"),
+        )
+    ]
+    show_table(("metric", "value", "95 % interval", "how to read it"), rows)
+    show(f"{result.pairs:,} held-out pairs of {', '.join(result.datasets)}")
+    show(result.verdict)
+    say(f"every pair: {result.scores}    next: rlguide chat {result.run}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
+    app.command("eval")(evaluate)

@@ -82,7 +82,7 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
     values = {
         **start.config,
         **_data_keys(datasets),
-        **_compute_keys(gpus, sum(item.rows or 0 for item in datasets)),
+        **compute_keys(gpus, sum(item.rows or 0 for item in datasets)),
         "dataset_dir": "data",
         "template": template,
         "output_dir": _output_dir(ws, request, start),
@@ -180,7 +180,8 @@ def _data_keys(datasets: list[RegisteredDataset]) -> dict[str, Any]:
     }
 
 
-def _compute_keys(gpus: list[Gpu], rows: int) -> dict[str, Any]:
+def compute_keys(gpus: list[Gpu], rows: int) -> dict[str, Any]:
+    """The keys that depend on this host: precision, CPU or GPU, and processes to tokenize `rows` rows with."""
     cores = os.cpu_count() or 1
     workers = max(1, min(8, cores // 2, rows // 2000))
     keys: dict[str, Any] = {"preprocessing_num_workers": workers if workers > 1 else None}

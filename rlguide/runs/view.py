@@ -48,7 +48,7 @@ class TrainingView:
         self._first_step: float | None = None
         self._metrics: dict[str, float] = {}
         self._live: Live | None = None
-        self._last_line = 0.0
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> TrainingView:
         if console(stderr=True).is_terminal:
@@ -75,7 +75,7 @@ class TrainingView:
 
     def read(self, line: str) -> None:
         """Tell the phase from a line of the engine's log."""
-        for pattern, phase in _PHASES:
+        for pattern, phase in _PHASES if self.phase != "training" else ():
             if pattern.search(line) and phase != self.phase:
                 self.phase = phase
                 if not self._live:

@@ -1,0 +1,227 @@
+"""Does the policy prefer the chosen answers on pairs it has not seen, more than its SFT reference does?
+
+LLaMA-Factory's plain recipe (`stage: dpo, do_train: false`) takes the model as its own reference: its loss is
+always ln 2 and its rewards are dropped. Here the reference is named (`ref_model`, `ref_model_adapters`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlguide.console import console, progress, say
+from rlguide.engine.find import Engine
+from rlguide.engine.hardware import list_gpus
+from rlguide.engine.output import OutputParser, Progress, explain_failure
+from rlguide.engine.process import EngineProcess
+from rlguide.engine.schema import load_schema
+from rlguide.engine.worker import engine_environment, worker_command
+from rlguide.errors import DataError, EngineError, UsageError
+from rlguide.evaluation.statistics import Estimate, mean, proportion
+from rlguide.policy.policy import check_policy
+from rlguide.preferences.registry import check_registered
+from rlguide.recipes.check import check_keys
+from rlguide.recipes.configure import compute_keys
+from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
+from rlguide.runs.manifest import Run
+from rlguide.runs.train import read_tail
+from rlguide.workspace import Workspace, write_json
+
+# Keys that must be the same in evaluation as in training for the rewards to mean the same.
+_FROM_TRAINING = ("pref_beta", "pref_loss", "template", "cutoff_len", "dataset_dir", "seed", "trust_remote_code")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out figures of a policy against its reference.
+
+    Attributes:
+        accuracy: share of pairs whose chosen answer has the higher reward.
+        margin: chosen reward minus rejected reward, in units of pref_beta x nats.
+        loss: the preference loss; ln 2 for a policy that equals its reference (sigmoid).
+        chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each answer.
+    """
+
+    run: str
+    datasets: tuple[str, ...]
+    pairs: int
+    accuracy: Estimate
+    margin: Estimate
+    loss: Estimate
+    chosen_reward: Estimate
+    rejected_reward: Estimate
+    policy: str
+    reference: str
+    scores: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        estimates = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
+        plain = {key: value for key, value in self.__dict__.items() if key not in estimates}
+        return {**plain, **{key: getattr(self, key).as_dict() for key in estimates}, "verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """What the figures say, in a sentence."""
+        if self.accuracy.low > 0.5:
+            return "the policy has learnt the preference: its accuracy is above chance beyond the confidence interval"
+        if self.accuracy.high < 0.5:
+            return "the policy prefers the REJECTED answers: look at the data's columns and at the learning rate"
+        return "no clear preference: the confidence interval holds chance (0.5); more pairs or more training is needed"
+
+
+def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The LLaMA-Factory config that evaluates a run's policy against its reference.
+
+    Without `datasets`, the pairs that the run held out are taken: its eval_dataset, or the same `val_size` share
+    of its training set drawn with the same seed.
+
+    Raises:
+        UsageError: the run held nothing out and no dataset is named.
+    """
+    values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
+    if datasets:
+        values["eval_dataset"] = ",".join(datasets)
+    elif run.config.get("eval_dataset"):
+        values["eval_dataset"] = run.config["eval_dataset"]
+    elif run.config.get("val_size"):
+        values.update(dataset=run.config["dataset"], val_size=run.config["val_size"])
+    else:
+        raise UsageError(
+            f"the run {ws.relative(run.path)} held no pairs out", "name a dataset it was not trained on: --dataset NAME"
+        )
+    reference = run.reference
+    values.update(
+        run.policy.model_config(),
+        ref_model=reference.base,
+        ref_model_adapters=",".join(reference.adapters) or None,
+        output_dir=ws.relative(run.path / "eval"),
+        **compute_keys(list_gpus(), 0),
+    )
+    return fill(load_recipe("eval"), {**values, **settings})
+
+
+def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:
+    """Score the held-out pairs with the run's whole stack against its reference.
+
+    Writes `configs/eval_config.yaml`, `<run>/eval/pairs.jsonl` (a line a pair) and `<run>/eval/result.json`.
+
+    Raises:
+        UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is gone.
+        EngineError: the engine failed; the message has the cause.
+    """
+    config = eval_config(ws, run, datasets, settings)
+    check_keys(config, load_schema(engine), "the evaluation config")
+    names = [name for name in str(config.get("eval_dataset") or config.get("dataset")).split(",") if name]
+    _check_unseen(run, names, bool(config.get("val_size")))
+    found = check_registered(ws, names)
+    check_policy(ws, run.policy)
+    _write_config(ws, run, config)
+    rows = _expected(config, sum(item.rows or 0 for item in found))
+    say(f"policy     {run.policy.describe()}")
+    say(f"reference  {run.reference.describe()}")
+    say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if config.get("val_size") else ""))
+    scores = _score(ws, engine, run, config, rows)
+    result = _evaluation(ws, run, tuple(names), read_scores(scores), scores)
+    write_json(scores.with_name("result.json"), result.as_dict())
+    return result
+
+
+def _check_unseen(run: Run, names: list[str], is_split: bool) -> None:
+    seen = sorted(set(names) & {name.strip() for name in str(run.config.get("dataset", "")).split(",")})
+    if seen and not is_split:
+        raise UsageError(
+            f"{seen[0]} was trained on, so it says nothing about new pairs", "name held-out pairs: --dataset NAME_test"
+        )
+
+
+def _expected(config: Mapping[str, Any], rows: int) -> int:
+    share = config.get("val_size") or 0
+    rows = math.ceil(rows * share) if 0 < share < 1 else int(share) or rows
+    limit = config.get("max_samples")
+    return min(rows, int(limit)) if limit else rows
+
+
+def _write_config(ws: Workspace, run: Run, config: dict[str, Any]) -> None:
+    """Leave the config where a person finds it; theirs stays as it is if they edited it."""
+    path = ws.configs / "eval_config.yaml"
+    introduction = [
+        f"Evaluation of {run.policy.describe()} against {run.reference.describe()}.",
+        "This file is yours. Paths are relative to the workspace folder; run it there with",
+        "    llamafactory-cli train configs/eval_config.yaml",
+        "which prints the averages; `rlguide eval` adds confidence intervals and the score of every pair.",
+    ]
+    if was_edited(path):
+        say(f"{ws.relative(path)} was edited by hand and stays as it is")
+    else:
+        write_config(path, render(load_recipe("eval"), config, introduction))
+
+
+def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows: int) -> Path:
+    """Run the worker; returns the file with a line a pair."""
+    folder = run.path / "eval"
+    folder.mkdir(parents=True, exist_ok=True)
+    scores, log = folder / "pairs.jsonl", folder / "engine.log"
+    partial = folder / ".pairs.jsonl.partial"
+    log.unlink(missing_ok=True)
+    config_file = folder / "config.json"
+    write_json(config_file, config)
+    # One process: with several, each would score a share padded with repeated pairs.
+    gpus = list_gpus()
+    extra = {"CUDA_VISIBLE_DEVICES": str(gpus[0].index)} if len(gpus) > 1 else {}
+    command = worker_command(engine, "score_pairs", str(config_file), str(partial))
+    process = EngineProcess(command, ws.root, engine_environment(engine, **extra), log)
+    parser = OutputParser()
+    with process, progress("pairs") as bar:
+        task = bar.add_task("loading the models", total=rows)
+        if not console(stderr=True).is_terminal:
+            say("loading the models and scoring the pairs")
+        for line in process.lines():
+            for event in parser.feed(line) if line else ():
+                if isinstance(event, Progress) and event.phase == "eval":
+                    bar.update(task, description="scoring pairs", completed=event.done, total=event.total)
+    if process.returncode != 0:
+        failure = explain_failure(read_tail(log), process.returncode or 1)
+        raise EngineError(failure.what, f"{failure.todo}; log: {ws.relative(log)}")
+    partial.replace(scores)
+    return scores
+
+
+def read_scores(path: Path) -> list[dict[str, float]]:
+    """The lines of `pairs.jsonl`. Raises DataError if it is empty or damaged."""
+    try:
+        rows: list[dict[str, float]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
+    if not rows:
+        raise DataError("not a single pair was scored", f"look at {path.with_name('engine.log')}")
+    return rows
+
+
+def _evaluation(
+    ws: Workspace, run: Run, names: tuple[str, ...], rows: list[dict[str, float]], scores: Path
+) -> Evaluation:
+    bad = sum(not all(math.isfinite(value) for value in row.values()) for row in rows)
+    if bad:
+        raise DataError(
+            f"{bad} of {len(rows)} pairs have a score that is no number: the model is broken",
+            "look at the training's loss; start again with a lower learning rate",
+        )
+    margins = [row["chosen_reward"] - row["rejected_reward"] for row in rows]
+    return Evaluation(
+        run=ws.relative(run.path),
+        datasets=names,
+        pairs=len(rows),
+        accuracy=proportion(sum(margin > 0 for margin in margins), len(rows)),
+        margin=mean(margins),
+        loss=mean([row["loss"] for row in rows]),
+        chosen_reward=mean([row["chosen_reward"] for row in rows]),
+        rejected_reward=mean([row["rejected_reward"] for row in rows]),
+        policy=run.policy.describe(),
+        reference=run.reference.describe(),
+        scores=ws.relative(scores),
+    )
