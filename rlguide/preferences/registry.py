@@ -93,11 +93,11 @@ def safe_name(text: str) -> str:
     import unicodedata
 
     name = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).strip("_.-")
+    if not _PLAIN_NAME.fullmatch(name) or name.lower() in _YAML_WORDS:
+        name = f"data_{name}"
     while len(name.encode()) > 120:  # leaves room for .manifest.json within the 255 bytes of a file name
         name = name[:-1]
-    if not _PLAIN_NAME.fullmatch(name) or name.lower() in _YAML_WORDS:
-        name = f"data_{name}".rstrip("_")
-    return name
+    return name.rstrip("_.-")
 
 
 def check_name(name: str) -> None:

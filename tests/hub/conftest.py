@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hub_server import HubServer, publish_all
+from hub_server import HubServer, publish_all, rlguide_command
 
 Rlguide = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -53,7 +53,3 @@ def rlguide(environment: dict[str, str], workspace: Path) -> Rlguide:
         )
 
     return run
-
-
-def rlguide_command() -> str:
-    return str(Path(sys.executable).parent / "rlguide")

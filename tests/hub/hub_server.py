@@ -230,3 +230,7 @@ def publish_all(hub: HubServer) -> None:
             "data/train-00001-of-00002.parquet": parquet([sharegpt_row(n, "zh") for n in range(2000, 4000)]),
         },
     )
+
+
+def rlguide_command() -> str:
+    return str(Path(sys.executable).parent / "rlguide")

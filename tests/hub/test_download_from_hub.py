@@ -13,8 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import rlguide_command
-from hub_server import HubServer, array, free_port, jsonl, orca_row, parquet, sharegpt_row, ultrafeedback_row
+from hub_server import (
+    HubServer,
+    array,
+    free_port,
+    jsonl,
+    orca_row,
+    parquet,
+    rlguide_command,
+    sharegpt_row,
+    ultrafeedback_row,
+)
 
 pytestmark = pytest.mark.hub
 Rlguide = Callable[..., subprocess.CompletedProcess[str]]

@@ -1,0 +1,223 @@
+"""`rlguide register`, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlguide.preferences.registry import check_registered, our_entry, read_pairs
+from rlguide.workspace import Workspace
+
+COMMAND = str(Path(sys.executable).parent / "rlguide")
+FOREIGN = {"old": {"file_name": "old.json", "columns": {"prompt": "q"}}, "新": {"hf_hub_url": "a/b"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "my work 工作"
+    (path / "data").mkdir(parents=True)
+    (path / "data" / "dataset_info.json").write_text(json.dumps(FOREIGN, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def rlguide(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"问 {n}?", "chosen": f"好 {n}", "rejected": f"坏 {n}"} for n in range(count)]
+
+
+def write(path: Path, values: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
+    return path
+
+
+def registry(folder: Path) -> Any:
+    return json.loads((folder / "data" / "dataset_info.json").read_text(encoding="utf-8"))
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "data").glob("[!.]*"))
+
+
+def test_a_file_becomes_two_datasets(folder: Path) -> None:
+    write(folder / "客服 pairs, v2.jsonl", rows(100))
+    done = rlguide(folder, "register", "客服 pairs, v2.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "JSON lines, format trl" in done.stderr
+    assert "95 pairs to train on" in done.stderr
+    assert "rlguide configure --dataset 客服_pairs_v2" in done.stderr.splitlines()[-1]
+    info = registry(folder)
+    assert list(info) == [*FOREIGN, "客服_pairs_v2", "客服_pairs_v2_test"]
+    assert {name: info[name] for name in FOREIGN} == FOREIGN
+    workspace = Workspace(folder)
+    names = ["客服_pairs_v2", "客服_pairs_v2_test"]
+    assert [dataset.rows for dataset in check_registered(workspace, names)] == [95, 5]
+    found = {pair.messages[0].value: pair.chosen for name in names for pair in read_pairs(workspace, name)}
+    assert found == {row["prompt"]: row["chosen"] for row in rows(100)}
+    listed = json.loads(rlguide(folder, "list", "--json").stdout)
+    assert (listed[-1]["name"], listed[-1]["local_rows"], listed[-1]["heldout_rows"]) == ("客服_pairs_v2", 95, 5)
+
+
+def test_a_name_is_taken_once(folder: Path) -> None:
+    write(folder / "a.jsonl", rows(10))
+    assert rlguide(folder, "register", "a.jsonl").returncode == 0
+    before = {name: (folder / "data" / name).read_bytes() for name in visible(folder)}
+    again = rlguide(folder, "register", "a.jsonl")
+    assert again.returncode == 2
+    assert "already has a dataset a" in again.stderr and "--force" in again.stderr
+    foreign = rlguide(folder, "register", "a.jsonl", "--name", "old")
+    assert foreign.returncode == 2
+    assert {name: (folder / "data" / name).read_bytes() for name in visible(folder)} == before
+    assert rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0").returncode == 0
+    assert visible(folder) == ["a.jsonl", "a.manifest.json", "dataset_info.json"]
+    assert list(registry(folder)) == [*FOREIGN, "a"]
+
+
+def test_few_bad_rows_are_dropped_and_named(folder: Path) -> None:
+    values: list[Any] = rows(500)
+    values[7]["chosen"] = values[7]["rejected"]
+    values[400]["prompt"] = ""
+    path = write(folder / "a.jsonl", values)
+    with path.open("ab") as file:
+        file.write(b'{"prompt": "q", "chosen": "cut')
+    done = rlguide(folder, "register", "a.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "left out 3 of 501 rows" in done.stderr
+    assert "1 x chosen equals rejected (line 8)" in done.stderr
+    assert "1 x a message of the prompt is empty (line 401)" in done.stderr
+    assert "1 x not JSON (cut short?) (line 501)" in done.stderr
+    assert json.loads((folder / "data" / "a.manifest.json").read_text())["refused"] == {
+        "chosen equals rejected": 1,
+        "a message of the prompt is empty": 1,
+        "not JSON (cut short?)": 1,
+    }
+
+
+def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
+    values = rows(100)
+    for row in values[:10]:
+        del row["rejected"]
+    write(folder / "a.jsonl", values)
+    before = visible(folder)
+    refused = rlguide(folder, "register", "a.jsonl")
+    assert refused.returncode == 1
+    assert "10 x rejected is missing (lines 1, 2, 3, ...)" in refused.stderr
+    assert "10 of 100 rows (10.0%)" in refused.stderr and "--keep-good" in refused.stderr
+    assert visible(folder) == before
+    assert registry(folder) == FOREIGN
+    kept = rlguide(folder, "register", "a.jsonl", "--keep-good")
+    assert kept.returncode == 0
+    assert "left out 10 of 100 rows" in kept.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", b'[{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt"', "not a whole JSON list"),
+        ("a.json", b'{\n "prompt": "q"\n}', "one JSON object"),
+        ("a.json", b"", "is empty"),
+        ("a.json", b"[]", "holds no objects"),
+        ("a.json", '[{"prompt": "é"}]'.encode("latin-1"), "not UTF-8"),
+        ("a.json", '[{"prompt": "q"}]'.encode("utf-16"), "UTF-16"),
+        ("a.parquet", b"PAR1 and nothing else PAR1", "not a whole Parquet file"),
+        ("a.parquet", b"something", "not a Parquet file"),
+        ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
+        ("a.txt", b"some words", "neither JSON"),
+        ("a.json", b'[{"messages": [], "label": true}]', "KTO"),
+        ("a.json", b'[{"x": 1}]', "none of the known formats"),
+    ],
+)
+def test_a_file_that_is_no_pairs_is_two_lines(folder: Path, name: str, content: bytes, message: str) -> None:
+    (folder / name).write_bytes(content)
+    failed = rlguide(folder, "register", name)
+    assert failed.returncode == 1
+    error, fix = failed.stderr.splitlines()[-2:]
+    assert error.startswith("error: ") and message in error
+    assert fix.startswith("  fix: ")
+    assert "Traceback" not in failed.stderr
+    assert visible(folder) == ["dataset_info.json"]
+
+
+def test_several_files_one_of_them_broken(folder: Path) -> None:
+    write(folder / "a.jsonl", rows(10))
+    (folder / "b.json").write_text("[")
+    write(folder / "c.jsonl", rows(10))
+    done = rlguide(folder, "register", "a.jsonl", "b.json", "c.jsonl")
+    assert done.returncode == 1
+    assert "1 of 3 files were not registered: b.json" in done.stderr
+    assert list(registry(folder)) == [*FOREIGN, "a", "a_test", "c", "c_test"]
+
+
+def test_usage_errors_start_nothing(folder: Path) -> None:
+    write(folder / "a.jsonl", rows(10))
+    for arguments, message in (
+        (["--name", "a,b"], "--name a_b"),
+        (["--format", "alpace"], "did you mean alpaca?"),
+        (["--test-size", "1"], "--test-size 1"),
+        (["-w", "nowhere"], "nowhere"),
+    ):
+        failed = rlguide(folder, "register", "a.jsonl", *arguments)
+        assert failed.returncode == 2, failed.stderr
+        assert message in failed.stderr
+    assert visible(folder) == ["dataset_info.json"]
+
+
+def test_a_file_in_the_data_folder_is_not_written_over(folder: Path) -> None:
+    path = write(folder / "data" / "a.jsonl", rows(10))
+    before = path.read_bytes()
+    for extra in ([], ["--force"]):
+        failed = rlguide(folder, "register", "data/a.jsonl", *extra)
+        assert failed.returncode == 2
+        assert path.read_bytes() == before
+    assert rlguide(folder, "register", "data/a.jsonl", "--name", "checked").returncode == 0
+
+
+def test_a_broken_registry_is_left_as_it_is(folder: Path) -> None:
+    (folder / "data" / "dataset_info.json").write_text("{ broken")
+    write(folder / "a.jsonl", rows(10))
+    failed = rlguide(folder, "register", "a.jsonl")
+    assert failed.returncode == 1
+    assert "dataset_info.json is not valid JSON" in failed.stderr
+    assert (folder / "data" / "dataset_info.json").read_text() == "{ broken"
+    assert visible(folder) == ["dataset_info.json"]
+    listed = rlguide(folder, "list")
+    assert listed.returncode == 0 and "ultrafeedback" in listed.stdout and "not valid JSON" in listed.stderr
+
+
+def test_a_register_killed_at_any_moment_harms_nothing(folder: Path) -> None:
+    write(folder / "a.jsonl", rows(30_000))
+    moments = random.Random(7)
+    for _ in range(8):
+        process = subprocess.Popen([COMMAND, "register", "a.jsonl", "--force"], cwd=folder, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0.2, 1.6))
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        info = registry(folder)
+        assert {name: info[name] for name in FOREIGN} == FOREIGN
+        assert all(info[name] == our_entry(f"{name}.jsonl") for name in set(info) - set(FOREIGN))
+    assert rlguide(folder, "register", "a.jsonl", "--force").returncode == 0
+    assert [dataset.rows for dataset in check_registered(Workspace(folder), ["a", "a_test"])] == [28500, 1500]
+    assert not list((folder / "data").glob(".*.tmp"))
+
+
+def test_two_registers_at_once_lose_nothing(folder: Path) -> None:
+    for name in "abcd":
+        write(folder / f"{name}.jsonl", rows(200))
+    processes = [
+        subprocess.Popen([COMMAND, "register", f"{name}.jsonl"], cwd=folder, stderr=subprocess.DEVNULL)
+        for name in "abcd"
+    ]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    assert set(registry(folder)) == {*FOREIGN, *(name + end for name in "abcd" for end in ("", "_test"))}
