@@ -264,6 +264,11 @@ def _errors(hub_id: str) -> Iterator[None]:
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
         raise _unreachable(error, started) from error
     except OSError as error:
+        if error.errno is None:  # the client's own: the file that came is shorter or longer than announced
+            raise HubError(
+                f"a download from {_endpoint()} broke off ({str(error).splitlines()[0]})",
+                "run the same command again; add --force if that does not help",
+            ) from error
         raise HubError(
             f"cannot store {hub_id} in the cache of the hub's client: {error.strerror or type(error).__name__}",
             "free some disk space, or set HF_HOME to a folder on another disk",

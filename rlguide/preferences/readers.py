@@ -154,7 +154,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # a row group at a time, not the whole file
             number = 0
             for batch in file.iter_batches(batch_size=PARQUET_BATCH):
                 for value in batch.to_pylist():

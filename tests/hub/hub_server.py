@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ def olah_command() -> Path:
     complete = environment / "complete"
     if not complete.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
-        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-q"]
+        pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-qq"]
         subprocess.run([*pip, "-r", str(HERE / "olah-requirements.txt")], check=True)
         complete.touch()
     return command
@@ -234,3 +237,63 @@ def publish_all(hub: HubServer) -> None:
 
 def rlguide_command() -> str:
     return str(Path(sys.executable).parent / "rlguide")
+
+
+class RangeGateway:
+    """What stands before the real hub and olah lacks: it serves byte ranges. It carries at most `rate` bytes a
+    second and counts them. Everything else is passed on to the hub as it is."""
+
+    def __init__(self, hub: HubServer, rate: float) -> None:
+        self.rate = rate
+        self.carried = 0
+        gateway = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.answer(body=False)
+
+            def do_GET(self) -> None:
+                self.answer(body=True)
+
+            def do_POST(self) -> None:
+                self.answer(body=True)
+
+            def answer(self, body: bool) -> None:
+                sent = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+                passed = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "range")}
+                request = urllib.request.Request(hub.url + self.path, sent, passed, method=self.command)
+                with urllib.request.urlopen(request) as upstream:
+                    content, headers, status = upstream.read(), upstream.headers, upstream.status
+                start = 0
+                if body and (asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
+                    start, status = int(asked[1]), 206
+                self.send_response(status)
+                for key, value in headers.items():
+                    if key.lower() not in ("transfer-encoding", "content-length", "date", "server"):
+                        self.send_header(key, value)
+                if status == 206:
+                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+                size = len(content) - start if body else int(headers.get("Content-Length") or 0)
+                self.send_header("Content-Length", str(size))
+                self.end_headers()
+                for at in range(start, len(content), 1 << 16):
+                    part = content[at : at + (1 << 16)]
+                    self.wfile.write(part)
+                    gateway.carried += len(part)
+                    time.sleep(len(part) / gateway.rate)
+
+            def handle_one_request(self) -> None:
+                try:
+                    super().handle_one_request()
+                except ConnectionError:
+                    self.close_connection = True  # the client was killed: that is what the gateway is for
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()

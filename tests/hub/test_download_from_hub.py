@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hub_server import (
     HubServer,
+    RangeGateway,
     array,
     free_port,
     jsonl,
@@ -264,3 +265,32 @@ def test_a_killed_download_is_completed_by_the_next(
     assert sum(file["rows"] for file in manifest["files"]) == 60_000
     assert read_json(data / "dataset_info.json").items() >= FOREIGN.items()
     assert [path.name for path in data.glob(".*.tmp")] == []
+
+
+def test_a_transfer_that_was_cut_off_goes_on_where_it_stopped(
+    own_hub: HubServer, rlguide: Rlguide, workspace: Path, environment: dict[str, str]
+) -> None:
+    rows = [orca_row(n) | {"rejected": os.urandom(20_000).hex()} for n in range(1000)]
+    content = jsonl(rows)  # 40 MB; the client writes 10 MB at a time
+    own_hub.publish("Intel/orca_dpo_pairs", {"orca_rlhf.jsonl": content})
+    line = RangeGateway(own_hub, rate=12e6)
+    environment["HF_ENDPOINT"] = line.url
+    process = subprocess.Popen(
+        [rlguide_command(), "download", "orca_dpo"], cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    blobs = Path(environment["HF_HOME"]) / "hub" / "datasets--Intel--orca_dpo_pairs" / "blobs"
+    deadline = time.monotonic() + 60
+    while sum(part.stat().st_size for part in blobs.glob("*.incomplete")) < 20_000_000:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    _, said = process.communicate()
+    assert "fetching orca_rlhf.jsonl:" in said  # not silent while it fetched
+    assert not (workspace / "data" / "dataset_info.json").exists()
+    line.rate, line.carried = 1e9, 0
+    done = rlguide("download", "orca_dpo")
+    line.close()
+    assert done.returncode == 0, done.stderr
+    assert line.carried < len(content) - 19_000_000
+    manifest = read_json(workspace / "data" / "orca_dpo.manifest.json")
+    assert manifest["source"]["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,102 @@
+"""What the hub answers when it refuses, and which files are wanted. The server here only ever refuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from rlguide.errors import HubError
+from rlguide.preferences.hub import Snapshot, match_files
+
+COMMAND = str(Path(sys.executable).parent / "rlguide")
+# Path of the revision -> status and the code by which the hub tells the cases apart.
+REFUSALS = {
+    "gated": (403, "GatedRepo"),
+    "secret": (401, "RepoNotFound"),
+    "norevision": (404, "RevisionNotFound"),
+    "forbidden": (403, ""),
+    "busy": (429, ""),
+    "down": (503, ""),
+}
+
+
+class Refuse(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, code = REFUSALS[self.path.rsplit("/", 1)[-1].split("?")[0]]
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://user:password@127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("revision", "what", "todo"),
+    [
+        ("gated", "is gated", "HF_TOKEN"),
+        ("secret", "knows no dataset Intel/orca_dpo_pairs", "HF_TOKEN"),
+        ("norevision", "no such revision", "--revision"),
+        ("forbidden", "HTTP 403", "HF_TOKEN"),
+        ("busy", "HTTP 429", "wait"),
+        ("down", "HTTP 503", "mirror"),
+    ],
+)
+def test_a_refusal_is_two_lines_without_secrets(
+    endpoint: str, tmp_path: Path, revision: str, what: str, todo: str
+) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_topsecret"}
+    failed = subprocess.run(
+        [COMMAND, "download", "orca_dpo", "--revision", revision],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert failed.returncode == 1
+    error, fix = failed.stderr.splitlines()[-2:]
+    assert error.startswith("error: ") and what in error
+    assert fix.startswith("  fix: ") and todo in fix
+    assert "Traceback" not in failed.stderr
+    assert "topsecret" not in failed.stderr and "password" not in failed.stderr
+    assert not (tmp_path / "data" / "dataset_info.json").exists()
+
+
+def snapshot(*paths: str) -> Snapshot:
+    return Snapshot("a/b", "main", "0" * 40, paths)
+
+
+def test_the_first_pattern_that_matches_is_used() -> None:
+    there = snapshot("README.md", "data/train-1.parquet", "data/deep/x.parquet", "x.jsonl", "other/x.jsonl")
+    assert match_files(there, ("data/train-*.parquet", "*.jsonl")) == ["data/train-1.parquet"]
+    assert match_files(there, ("data/test-*.parquet", "*.jsonl")) == ["x.jsonl"]
+    assert match_files(there, ("data/*.parquet",)) == ["data/train-1.parquet"]
+    assert match_files(there, ("**/*.parquet",)) == ["data/deep/x.parquet", "data/train-1.parquet"]
+    with pytest.raises(HubError, match="has no file"):
+        match_files(there, ("*.csv",))
+
+
+def test_a_missing_part_is_found() -> None:
+    parts = [f"data/train-{number:05d}-of-00003.parquet" for number in range(3)]
+    assert match_files(snapshot(*parts), ("data/train-*",)) == parts
+    with pytest.raises(HubError, match="train-00001-of-00003"):
+        match_files(snapshot(parts[0], parts[2]), ("data/train-*",))
