@@ -1,0 +1,32 @@
+# Two commands on a fresh machine with Python 3.11: `make demo` and `make test`. Each makes .venv if it is not there.
+VENV ?= .venv
+export VENV
+
+.PHONY: help setup demo test lint bench clean
+
+help:
+	@echo "make demo    train a tiny model with SFT and DPO and compare the two (no network, no GPU, minutes)"
+	@echo "make test    style, types, and all tests, those on the real engine too"
+	@echo "make lint    style and types only"
+	@echo "make bench   how fast the command line starts"
+	@echo "make setup   only make $(VENV)"
+	@echo "make clean   remove $(VENV) and all caches"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@"$(VENV)/bin/rlguide" demo
+
+test:
+	@.ci/run
+
+lint:
+	@.ci/run lint
+
+bench: setup
+	@"$(VENV)/bin/python" scripts/bench_startup.py
+
+clean:
+	rm -rf "$(VENV)" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
