@@ -41,14 +41,13 @@ def list_datasets(workspace: WorkspaceOption = Path(), json: JsonOption = False)
 
 def _cells(line: Listed) -> tuple[str, ...]:
     rows = "?" if line.rows is None else f"{line.rows:,}"
-    purpose = f"{line.purpose} (not {line.note.split(',')[0]})" if line.note else line.purpose
     return (
         line.name,
         line.hub_id or "-",
         ", ".join(line.languages) or "-",
         rows,
         line.licence or "-",
-        purpose,
+        line.purpose,
         _downloaded(line),
     )
 

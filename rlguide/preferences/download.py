@@ -14,7 +14,7 @@ from rlguide.preferences import hub
 from rlguide.preferences.formats import Format, detect_format
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker, format_bytes
-from rlguide.preferences.readers import Row, Source, open_source
+from rlguide.preferences.readers import Row, Source, expected_rows, open_source
 from rlguide.preferences.registry import read_registry
 from rlguide.preferences.staging import Staging
 from rlguide.preferences.store import (
@@ -195,7 +195,7 @@ def _stage(
     try:
         source = open_source(path)
         form = _format(source)
-        with Ticker(f"converting {Path(file.path).name}", "rows", None) as ticker:
+        with Ticker(f"converting {Path(file.path).name}", "rows", expected_rows(source)) as ticker:
             started = tally.read
             for pair, line, position in checked_pairs(_unbroken(source), form, tally):
                 if kept_out and staging.hash(pair) in kept_out:

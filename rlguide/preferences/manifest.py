@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlguide.errors import DataError
-from rlguide.preferences.staging import Written
 from rlguide.workspace import Workspace, read_json, write_json
+
+if TYPE_CHECKING:
+    from rlguide.preferences.staging import Written
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rlguide import console
 
 FIRST_LINE = 2.0  # seconds: nothing is silent for longer
 NEXT_LINES = 10.0
+FIRST_BAR = 0.5  # seconds: what is done by then needs no bar
 
 
 class Ticker:
@@ -33,10 +34,6 @@ class Ticker:
         self._task: Any = None
 
     def __enter__(self) -> Ticker:
-        if sys.stderr.isatty():
-            self._bar = console.progress(self.unit)
-            self._bar.start()
-            self._task = self._bar.add_task(self.what, total=self.total)
         return self
 
     def __exit__(
@@ -53,6 +50,11 @@ class Ticker:
             if now - self._drawn > 0.1:
                 self._drawn = now
                 self._bar.update(self._task, completed=done)
+        elif sys.stderr.isatty():
+            if now - self._started > FIRST_BAR:
+                self._bar = console.progress(self.unit)
+                self._task = self._bar.add_task(self.what, total=self.total, completed=done)
+                self._bar.start()
         elif now - self._drawn > self._wait:
             self._drawn, self._wait = now, NEXT_LINES
             console.say(self.line(now - self._started))
@@ -62,7 +64,8 @@ class Ticker:
         rate = self.done / elapsed if elapsed > 0 else 0.0
         parts = [f"{self.what}: {self._amount(self.done)}"]
         if self.total:
-            parts[0] += f" of {self._amount(self.total)} ({self.done / self.total:.0%})"
+            done = f"{self.done:,}" if self.unit == "rows" else self._amount(self.done)
+            parts = [f"{self.what}: {done} of {self._amount(self.total)} ({self.done / self.total:.0%})"]
         parts.append(f"{self._amount(round(rate))}/s")
         if self.total and rate:
             parts.append(f"about {max(0, self.total - self.done) / rate:.0f} s left")

@@ -13,7 +13,7 @@ from rlguide.errors import DataError, RlguideError, UsageError, did_you_mean
 from rlguide.preferences.formats import FORMATS, Format, detect_format
 from rlguide.preferences.manifest import DataManifest
 from rlguide.preferences.progress import Ticker
-from rlguide.preferences.readers import Source, open_source
+from rlguide.preferences.readers import Source, expected_rows, open_source
 from rlguide.preferences.registry import check_name, safe_name
 from rlguide.preferences.staging import Staging
 from rlguide.preferences.store import (
@@ -78,7 +78,7 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
     console.say(f"{path.name}: {source.kind}, format {form.name}: {form.sentence}")
     tally = Tally()
     with writing(workspace, name), Staging(workspace.data, name, options.seed) as staging:
-        with Ticker(f"checking {path.name}", "rows", None) as ticker:
+        with Ticker(f"checking {path.name}", "rows", expected_rows(source)) as ticker:
             for pair, line, _ in checked_pairs(source.rows(), form, tally):
                 staging.add(pair, line)
                 ticker.update(tally.read)

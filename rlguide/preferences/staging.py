@@ -19,6 +19,7 @@ from types import TracebackType
 
 from rlguide.errors import RlguideError
 from rlguide.preferences.pair import Pair
+from rlguide.preferences.progress import Ticker
 from rlguide.workspace import atomic_write
 
 DEFAULT_TEST_SIZE = 0.05
@@ -129,8 +130,10 @@ class Staging:
         except OSError as error:
             raise _cannot_write(self._folder, error) from error
         self._file.seek(0)
-        with atomic_write(path, "wb") as output:
+        ticker = Ticker(f"writing {path.name}", "rows", len(self._hashes))
+        with atomic_write(path, "wb") as output, ticker:
             for index, line in enumerate(self._file):
+                ticker.update(index)
                 if index not in self._dropped and keep(self._hashes[index]):
                     output.write(line)
                     digest.update(line)

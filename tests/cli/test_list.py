@@ -19,7 +19,9 @@ def test_the_catalog_in_an_empty_folder(tmp_path: Path) -> None:
     assert header.split()[:3] == ["NAME", "HUB", "ID"]
     assert [line.split()[0] for line in lines] == ["ultrafeedback", "orca_dpo", "dpo_en_zh", "coig_p"]
     assert all(line.endswith("no") for line in lines)
-    assert "1,006,000" in lines[3] and "not 10k rows" in lines[3]
+    assert "1,006,000" in lines[3]
+    notes = {line["name"]: line["note"] for line in json.loads(run(tmp_path, "--json").stdout)}
+    assert "10k" in notes["coig_p"] and "100k" in notes["orca_dpo"]
     assert list(tmp_path.iterdir()) == []
 
 
