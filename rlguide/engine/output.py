@@ -10,6 +10,7 @@ from typing import Any
 # tqdm: " 12%|█▏   | 6/50 [00:10<01:20,  1.8s/it]", with "name: " in front for anything but the trainer's own bars.
 _BAR = re.compile(r"^(?P<name>.*?)\s*(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+) \[")
 _TOTAL = re.compile(r"Total optimization steps = ([\d,]+)")
+_BARE_NAN = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
 _DICT = re.compile(r"\{'[^{}]*\}")
 
 
@@ -74,7 +75,7 @@ def parse_metrics(line: str) -> dict[str, float] | None:
     match = _DICT.search(line)
     if match is None:
         return None
-    text = re.sub(r"\b(nan|inf)\b", r"'\1'", match.group())
+    text = _BARE_NAN.sub(r"'\g<0>'", match.group())
     try:
         value: Any = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

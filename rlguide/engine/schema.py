@@ -48,7 +48,8 @@ class Field:
                 return f"{self.name} is {value!r}, but must be one of {', '.join(map(str, self.choices))}{near}"
             return None
         wanted = " or ".join(_KIND_NAMES[kind] for kind in self.kinds if kind in _KIND_NAMES)
-        return f"{self.name} is {value!r}, but must be {wanted}"
+        quotes = " (yes, no, on and off are true or false in YAML unless in quotes)" if isinstance(value, bool) else ""
+        return f"{self.name} is {value!r}, but must be {wanted}{quotes}"
 
 
 def _fits(value: Any, kinds: tuple[str, ...]) -> bool:

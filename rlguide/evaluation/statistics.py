@@ -36,7 +36,10 @@ def proportion(hits: int, count: int) -> Estimate:
     shrink = 1 + Z95**2 / count
     centre = (share + Z95**2 / (2 * count)) / shrink
     half = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2)) / shrink
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), count)
+    # Exact at the ends, where rounding would put the share just outside its own interval.
+    return Estimate(
+        share, max(0.0, centre - half) if hits else 0.0, min(1.0, centre + half) if hits < count else 1.0, count
+    )
 
 
 def mean(values: Sequence[float]) -> Estimate:

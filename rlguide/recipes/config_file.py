@@ -21,6 +21,8 @@ _FLOAT = re.compile(
     re.VERBOSE,
 )
 
+_WORDS = ("yes", "no", "on", "off")  # booleans in YAML 1.1, text to anyone who types them
+
 
 @cache
 def _loader() -> type[yaml.SafeLoader]:
@@ -91,6 +93,8 @@ def load_config(path: Path) -> dict[str, Any]:
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """The values of repeated `--set KEY=VALUE`; VALUE is read as YAML (`1e-6`, `true`, `null`, text).
 
+    Only `true` and `false` are booleans here: `--set eval_strategy=no` means the text "no".
+
     Raises:
         UsageError: no `=`, no key, or a value that is not YAML.
     """
@@ -105,7 +109,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
                 f"--set {setting} has no value", "write --set KEY=VALUE, for example --set learning_rate=1e-6"
             )
         try:
-            values[key] = parse_yaml(text)
+            values[key] = text.strip() if text.strip().lower() in _WORDS else parse_yaml(text)
         except yaml.YAMLError:
             raise UsageError(
                 f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'"

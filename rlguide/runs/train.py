@@ -69,6 +69,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     if is_complete(run):  # it ended while nobody watched: only the record is missing
         return _settle(ws, run, None)
     config = {key: value for key, value in run.config.items() if key != "resume_from_checkpoint"}
+    put_damaged_aside(run.path)
     checkpoint = last_checkpoint(run.path)
     step = 0
     if checkpoint is None:
@@ -86,19 +87,33 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run. A damaged one (killed while saving) is renamed out of the way."""
-    found = [item for item in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", item.name)]
-    for path in sorted(found, key=lambda item: int(item.name.partition("-")[2]), reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # Trainer writes it last
-            read_checkpoint(path)
-            return path
-        except (OSError, ValueError, CheckpointError):
+    """The newest complete checkpoint of a run, None if there is none."""
+    complete = [path for path in _checkpoints(folder) if _is_whole(path)]
+    return complete[-1] if complete else None
+
+
+def put_damaged_aside(folder: Path) -> None:
+    """Rename checkpoints that were being saved when the run was killed, so that the engine does not take them."""
+    for path in _checkpoints(folder):
+        if not _is_whole(path):
             aside = path.with_name(path.name + ".incomplete")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
             warn(f"{path.name} is incomplete (the run was stopped while saving); it is now {aside.name}")
-    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # Trainer writes it last
+        read_checkpoint(path)
+    except (OSError, ValueError, CheckpointError):
+        return False
+    return True
 
 
 def is_complete(run: Run) -> bool:

@@ -1,0 +1,180 @@
+"""A tiny model, an SFT LoRA checkpoint of it and a few pairs, made once by the real engine and copied for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rlguide.engine.find import Engine, find_engine
+from rlguide.engine.worker import engine_environment, worker_command
+
+# A blank and Chinese characters: what breaks when someone joins and splits command lines or assumes ASCII.
+WORKSPACE = "工作 space"
+SFT = "saves/tiny/lora/sft"
+# Small steps with a large learning rate: enough to see a policy move in seconds.
+QUICK = (
+    "max_steps=6",
+    "cutoff_len=64",
+    "logging_steps=1",
+    "save_steps=2",
+    "eval_steps=6",
+    "learning_rate=1e-3",
+    "gradient_accumulation_steps=2",
+)
+
+
+def settings(*extra: str) -> list[str]:
+    """`--set` options of a quick run; `extra` overrides."""
+    return [item for setting in (*QUICK, *extra) for item in ("--set", setting)]
+
+
+@dataclass
+class Bench:
+    """A workspace and the commands to run in it."""
+
+    root: Path
+    engine: Engine
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """The caller's environment with this engine and no hub."""
+        return {**os.environ, "RLGUIDE_ENGINE": str(self.engine.python), "HF_HUB_OFFLINE": "1", **extra}
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start the real `rlguide` executable here."""
+        return subprocess.Popen(
+            [rlguide_executable(), *arguments],
+            cwd=self.root,
+            env=self.environment(**(env or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `rlguide` to its end and check its exit code."""
+        process = self.start(*arguments, env=env)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == code, f"rlguide {' '.join(arguments)}: {process.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def llamafactory(self, *arguments: str) -> str:
+        """Run llamafactory-cli as a user would, without rlguide; returns its output."""
+        done = subprocess.run(
+            [str(self.engine.cli), *arguments],
+            cwd=self.root,
+            env={**engine_environment(self.engine), "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout + done.stderr
+
+    def history(self, output_dir: str) -> list[dict[str, float]]:
+        """The trainer's own log of a run."""
+        state: dict[str, list[dict[str, float]]] = json.loads(
+            (self.root / output_dir / "trainer_state.json").read_text()
+        )
+        return state["log_history"]
+
+
+def rlguide_executable() -> str:
+    """The console script of this environment."""
+    return str(Path(sys.executable).with_name("rlguide"))
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    """Pairs whose better answer is polite: a difference that a byte-level model can see."""
+    return [
+        {
+            "instruction": f"Question {number}: 你好, what is {number} plus {number}?",
+            "chosen": f"Of course! It is {2 * number}.",
+            "rejected": f"{2 * number + 1} i guess",
+        }
+        for number in range(count)
+    ]
+
+
+SFT_CONFIG = {
+    "model_name_or_path": "models/tiny",
+    "stage": "sft",
+    "do_train": True,
+    "dataset": "sft",
+    "dataset_dir": "data",
+    "template": "qwen3_nothink",
+    "cutoff_len": 64,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 5e-3,
+    "max_steps": 10,
+    "logging_steps": 1,
+    "use_cpu": True,
+    "report_to": "none",
+}
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine of RLGUIDE_ENGINE or of this environment; without one these tests fail rather than pass unseen."""
+    return find_engine()
+
+
+@pytest.fixture(scope="session")
+def master(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace that every test gets a copy of: base model, LoRA SFT, full SFT, registered pairs."""
+    bench = Bench(tmp_path_factory.mktemp("e2e") / WORKSPACE, engine)
+    bench.root.mkdir()
+    made = subprocess.run(
+        worker_command(engine, "make_model", "--out", str(bench.root / "models/tiny"), "--tiny"),
+        env=engine_environment(engine),
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    (bench.root / "my pairs.json").write_text(json.dumps(pairs(60), ensure_ascii=False), encoding="utf-8")
+    bench.run("register", "my pairs.json", "--name", "polite", "--test-size", "0.2")
+    rows = [{"instruction": row["instruction"], "output": row["chosen"]} for row in pairs(40)]
+    (bench.root / "data/sft.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    info = json.loads((bench.root / "data/dataset_info.json").read_text(encoding="utf-8"))
+    info["sft"] = {"file_name": "sft.json", "columns": {"prompt": "instruction", "response": "output"}}
+    (bench.root / "data/dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    for kind in ("lora", "full"):
+        config = {
+            **SFT_CONFIG,
+            "finetuning_type": kind,
+            "output_dir": f"saves/tiny/{kind}/sft",
+            "save_only_model": True,
+        }
+        (bench.root / f"sft_{kind}.json.yaml").write_text(json.dumps(config))  # JSON is YAML
+        bench.llamafactory("train", f"sft_{kind}.json.yaml")
+    return bench.root
+
+
+@pytest.fixture
+def bench(master: Path, engine: Engine, tmp_path: Path) -> Bench:
+    """A fresh copy of the master workspace."""
+    root = tmp_path / WORKSPACE
+    shutil.copytree(master, root)
+    return Bench(root, engine)
+
+
+@pytest.fixture(scope="session")
+def trained(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A workspace with one finished DPO run in saves/tiny/lora/dpo; tests that use it change nothing in it."""
+    root = tmp_path_factory.mktemp("trained") / WORKSPACE
+    shutil.copytree(master, root)
+    bench = Bench(root, engine)
+    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings())
+    (root / "train.out").write_text(done.stdout)
+    (root / "train.err").write_text(done.stderr)
+    return bench

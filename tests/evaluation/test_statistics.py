@@ -1,0 +1,37 @@
+"""Intervals."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlguide.evaluation.statistics import mean, proportion
+
+
+def test_wilson_against_published_values() -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3: 81/263 and 15/148 and 0/20."""
+    for hits, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+        found = proportion(hits, count)
+        assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_holds_its_value_and_mirrors(case: tuple[int, int]) -> None:
+    hits, count = case
+    found, mirrored = proportion(hits, count), proportion(count - hits, count)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low == pytest.approx(1 - mirrored.high)
+
+
+def test_mean() -> None:
+    found = mean([1.0, 2.0, 3.0, 4.0])
+    assert found.value == 2.5
+    assert found.high - 2.5 == pytest.approx(1.959964 * math.sqrt(5 / 3 / 4))
+    assert mean([1.0]).high == math.inf
+    with pytest.raises(ValueError, match="nothing"):
+        mean([])
+    with pytest.raises(ValueError, match="no proportion"):
+        proportion(3, 2)

@@ -1,0 +1,79 @@
+"""Runs on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rlguide.errors import DataError, UsageError
+from rlguide.runs.manifest import find_runs, open_run
+from rlguide.runs.train import last_checkpoint, put_damaged_aside
+from rlguide.workspace import Workspace
+
+
+def make_run(root: Path, name: str, **values: object) -> Path:
+    path = root / "saves" / name
+    path.mkdir(parents=True)
+    manifest = {
+        "status": "finished",
+        "created": "2026-01-01T00:00:00+00:00",
+        "base": "b",
+        "stack": ["s", f"saves/{name}"],
+        "reference": {"base": "b", "adapters": ["s"]},
+        "config": {},
+        **values,
+    }
+    (path / "run.json").write_text(json.dumps(manifest))
+    return path
+
+
+def test_newest_and_newest_finished(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path)
+    make_run(tmp_path, "甲 one", created="2026-01-01")
+    make_run(tmp_path, "deep/er/two", created="2026-01-03", status="failed")
+    (make_run(tmp_path, "broken") / "run.json").write_text("{")
+    assert open_run(ws).path.name == "two"
+    assert open_run(ws, finished=True).path.name == "甲 one"
+    assert open_run(ws, "saves/甲 one").policy.adapters == ("s", "saves/甲 one")
+    assert len(find_runs(ws)) == 2
+    with pytest.raises(UsageError, match="is failed"):
+        open_run(ws, "saves/deep/er/two", finished=True)
+    with pytest.raises(DataError):
+        open_run(ws, "saves/broken")
+    with pytest.raises(UsageError, match="did you mean"):
+        open_run(ws, "saves/deep/er/twoo")
+
+
+def test_no_runs(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run"):
+        open_run(Workspace(tmp_path))
+
+
+def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path)
+    make_run(tmp_path, "alive", status="running", pid=os.getpid())
+    make_run(tmp_path, "gone", status="running", pid=2**22 + 1)
+    assert open_run(ws, "saves/alive").status == "running"
+    assert open_run(ws, "saves/gone").status == "interrupted"
+
+
+def test_a_torn_checkpoint_is_put_aside(tmp_path: Path) -> None:
+    """Killed while saving: the trainer's state, written last, is missing."""
+    run = make_run(tmp_path, "run")
+    for step, state in ((2, '{"global_step": 2}'), (10, None)):
+        folder = run / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "b", "r": 8}))
+        header = json.dumps({"q.lora_A.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+        (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
+        if state:
+            (folder / "trainer_state.json").write_text(state)
+    found = last_checkpoint(run)
+    assert found is not None
+    assert found.name == "checkpoint-2"
+    assert (run / "checkpoint-10").is_dir()
+    put_damaged_aside(run)
+    assert sorted(item.name for item in run.glob("checkpoint-*")) == ["checkpoint-10.incomplete", "checkpoint-2"]

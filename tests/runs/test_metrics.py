@@ -1,0 +1,82 @@
+"""The numbers of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from rlguide.runs.metrics import MetricsLog, check_start, read_metrics, settle_metrics, summarize
+from rlguide.runs.plots import plot_run
+
+ZERO = {"rewards/chosen": 0.0, "rewards/rejected": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "loss"),
+    [
+        ({"pref_loss": "sigmoid", "pref_beta": 0.1}, math.log(2)),
+        ({"pref_loss": "hinge", "pref_beta": 0.1}, 1.0),
+        ({"pref_loss": "ipo", "pref_beta": 0.1}, 25.0),
+        ({"pref_loss": "ipo", "pref_beta": 0.5}, 1.0),
+    ],
+)
+def test_first_loss_identities(config: dict[str, object], loss: float) -> None:
+    good = check_start(config, {"loss": round(loss, 4), **ZERO})
+    assert good is not None
+    assert good.ok
+    bad = check_start(config, {"loss": loss * 0.95, **ZERO})
+    assert bad is not None
+    assert not bad.ok
+
+
+def test_the_measured_trap_is_seen() -> None:
+    """Figures of a run whose reference was the base model."""
+    check = check_start({}, {"loss": 0.6248, "rewards/chosen": 0.87, "rewards/rejected": 0.5})
+    assert check is not None
+    assert not check.ok
+    assert "NOT the starting policy" in check.message
+
+
+@pytest.mark.parametrize(
+    "config", [{"pref_loss": "orpo"}, {"pref_ftx": 0.2}, {"ref_model": "m"}, {"pref_bco_weight": 1}]
+)
+def test_no_identity_where_there_is_none(config: dict[str, object]) -> None:
+    assert check_start(config, {"loss": 3.0, **ZERO}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "start", "steps"),
+    [
+        ({"logging_steps": 10, "logging_first_step": True}, 100, 0, [1, 10, 20]),
+        ({"logging_steps": 10}, 100, 0, [10, 20, 30]),
+        ({"logging_steps": 1, "logging_first_step": True}, 100, 0, [1, 2, 3]),
+        ({"logging_steps": 10, "logging_first_step": True}, 100, 24, [30, 40, 50]),
+        ({"logging_steps": 0.1}, 200, 0, [20, 40, 60]),
+    ],
+)
+def test_steps_are_counted(tmp_path: Path, config: dict[str, object], total: int, start: int, steps: list[int]) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", config, total, start)
+    assert [log.add_train({"loss": 1.0})["step"] for _ in steps] == steps
+    log.close()
+    assert [row["step"] for row in read_metrics(log.path)] == steps
+
+
+def test_settled_from_the_trainers_record(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 99, "loss": 1}\n{"step": 1')
+    assert [row["step"] for row in settle_metrics(tmp_path)] == [99]  # no record yet; the torn line is left out
+    history = [
+        {"loss": 0.69, "step": 1, "rewards/chosen": 0.0, "rewards/accuracies": 0.0},
+        {"eval_loss": 0.6, "step": 2},
+        {"loss": 0.5, "step": 2, "rewards/chosen": 0.1, "rewards/accuracies": 1.0},
+        {"train_runtime": 3.0, "step": 2},
+    ]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": history}))
+    rows = settle_metrics(tmp_path)
+    assert [row["step"] for row in rows] == [1, 2, 2]
+    summary = summarize(rows)
+    assert (summary["first"]["loss"], summary["last"]["loss"], summary["held_out"]["eval_loss"]) == (0.69, 0.5, 0.6)
+    assert [path.name for path in plot_run(rows, tmp_path)] == ["loss.png", "rewards.png"]
+    assert plot_run(rows[:1], tmp_path) == []
