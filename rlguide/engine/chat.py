@@ -221,11 +221,16 @@ class ChatSession:
         log = self._log.read_text(encoding="utf-8", errors="replace")[-20_000:] if self._log else ""
         returncode = self._process.poll() if self._process else None
         cause = explain_failure(f"{log}\n{text}", returncode if returncode is not None else 1)
-        if "memory" in cause.what:
+        if "GPU ran out of memory" in cause.what:
             return EngineError(
                 f"the model could not be run: {cause.what}",
                 "free the card (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
                 "or ask for less with --max-new-tokens",
+            )
+        if "main memory" in cause.what:
+            return EngineError(
+                f"the model could not be run: {cause.what}",
+                "close other programs: the model needs its own size in main memory, twice that in float32",
             )
         return EngineError(f"the model could not be run: {cause.what}", f"{cause.todo}: {self._log}")
 

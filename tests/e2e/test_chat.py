@@ -145,6 +145,26 @@ def test_a_policy_that_cannot_be_loaded_is_explained(engine: Engine, root: Path)
     assert_nothing_left(root)
 
 
+def test_a_killed_worker_is_explained_in_two_lines(engine: Engine, root: Path) -> None:
+    with pytest.raises(EngineError, match="main memory") as caught, ChatSession(engine, args(), root) as session:
+        assert session.pid is not None
+        os.kill(session.pid, signal.SIGKILL)
+        list(session.ask(QUESTIONS[0]))
+    assert "\n" not in caught.value.what + caught.value.todo
+    assert_nothing_left(root)
+
+
+def test_a_conversation_too_long_for_the_model_loses_its_oldest_turns(
+    engine: Engine, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = [{"role": "user", "content": "x" * 1500}, {"role": "assistant", "content": "y" * 1500}]
+    with ChatSession(engine, args("saves/sft"), root) as session:
+        long = "".join(session.ask([*old, *QUESTIONS[1]], max_new_tokens=12, temperature=0))
+        assert "oldest 2 messages" in capsys.readouterr().err
+        assert long == "".join(session.ask(QUESTIONS[1], max_new_tokens=12, temperature=0))
+        assert capsys.readouterr().err == ""
+
+
 def rlguide(*arguments: str) -> list[str]:
     code = "import sys; from rlguide.cli import main; sys.exit(main())"
     return [sys.executable, "-c", code, *arguments]
