@@ -124,6 +124,11 @@ def check_policy(ws: Workspace, policy: Policy) -> list[str]:
     notes: list[str] = []
     if not find_base(ws, policy.base).is_downloaded:
         notes.append(not_downloaded(policy.base))
+    for adapter in missing_parts(ws, policy):
+        raise CheckpointError(
+            f"{adapter} does not exist, and it is part of the policy {policy.describe()}",
+            f"move it back to {locate(ws, adapter)}: the adapters above it are another model without it",
+        )
     for adapter in policy.adapters:
         part = read_checkpoint(locate(ws, adapter), ws.saves)
         notes += [note for note in check_base(part, policy.base, ws, trust_base=True) if note not in notes]

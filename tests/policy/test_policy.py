@@ -121,7 +121,7 @@ def test_a_policy_is_checked_before_it_is_loaded(ws: Workspace, base: Path) -> N
     write_lora(ws.saves / "sft")
     policy = Policy("models/tiny-base", ("saves/sft", "saves/dpo"))
     assert missing_parts(ws, policy) == ["saves/dpo"]
-    with pytest.raises(CheckpointError, match=r"saves/dpo does not exist"):
+    with pytest.raises(CheckpointError, match=r"saves/dpo does not exist, and it is part of the policy"):
         check_policy(ws, policy)
     write_lora(ws.saves / "dpo")
     assert check_policy(ws, policy) == []
