@@ -94,7 +94,14 @@ def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[Regis
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
         )
-    return check_registered(place, train), check_registered(place, held_out)
+    datasets = check_registered(place, train)
+    spoilt = [item for item in datasets if item.heldout in train]
+    if spoilt:
+        raise UsageError(
+            f"{spoilt[0].heldout} holds the pairs that {spoilt[0].name} keeps out of training",
+            f"take {spoilt[0].heldout} out of --dataset; evaluation needs pairs that were not trained on",
+        )
+    return datasets, check_registered(place, held_out)
 
 
 def split_names(value: Any) -> list[str]:

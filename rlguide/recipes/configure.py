@@ -171,12 +171,12 @@ def _only_dataset(ws: Workspace) -> list[str]:
 
 
 def _data_keys(datasets: list[RegisteredDataset]) -> dict[str, Any]:
-    """Held-out sets that were registered with the data are used; a dataset without one is split by the engine."""
+    """The held-out sets that were registered with the data; only without any, the engine splits some off."""
     held_out = [item.heldout for item in datasets if item.heldout]
     return {
         "dataset": ",".join(item.name for item in datasets),
-        "eval_dataset": ",".join(held_out) if len(held_out) == len(datasets) else None,
-        "val_size": None if len(held_out) == len(datasets) else 0.05,
+        "eval_dataset": ",".join(held_out) or None,
+        "val_size": None if held_out else 0.05,
     }
 
 

@@ -1,0 +1,172 @@
+"""Everything wrong that can be known before the engine starts is refused in two lines, with nothing written.
+
+The engine's real argument table is used; no training starts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import SFT, Bench
+
+pytestmark = pytest.mark.engine
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def assert_refused(bench: Bench, arguments: list[str], code: int, words: str) -> None:
+    before = snapshot(bench.root)
+    done = bench.run(*arguments, code=code, env={"HF_HUB_OFFLINE": "0"})  # the network is not touched by any check
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 2, done.stderr
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("  fix: ")
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert snapshot(bench.root) == before
+
+
+COMMAND = ["train", "--sft-ckpt", SFT, "--dataset", "polite"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--set", "pref_bata=0.1"], 2, "did you mean pref_beta?"),
+        (["--set", "learning_rate=fast"], 2, "must be a number"),
+        (["--set", "lora_rank=1.5"], 2, "must be a whole number"),
+        (["--set", "bf16=1"], 2, "true or false"),
+        (["--set", "pref_loss=sigmod"], 2, "did you mean sigmoid?"),
+        (["--set", "pref_beta=0"], 2, "above 0"),
+        (["--set", "learning_rate"], 2, "has no value"),
+        (["--set", "bf16=true", "--set", "use_cpu=false"], 2, "no GPU"),
+        (["--set", "create_new_adapter=false"], 2, "reference is the base model"),
+        (["--set", "quantization_bit=4"], 2, "cannot merge the SFT adapter"),
+        (["--set", "save_total_limit=100000000"], 1, "GiB of disk"),
+        (["--template", "qwen33"], 2, "did you mean qwen3?"),
+        (["--dataset", "polit"], 2, "did you mean polite?"),
+        (["--dataset", "sft"], 1, "not a preference dataset"),
+        (["--dataset", "polite,polite_test"], 2, "keeps out of training"),
+        (["--set", "eval_dataset=polite"], 2, "both trained on and evaluated on"),
+        (["--sft-ckpt", "saves/tiny/lora/stf"], 1, "does not exist"),
+        (["--sft-ckpt", "data"], 1, "not a checkpoint"),
+        (["--base", "Qwen/Qwen3-4B"], 1, "was trained on"),
+        (["--base", "models/nothing"], 1, "does not exist"),
+        (["--output-dir", "saves/tiny/lora/sft"], 2, "already holds a run"),
+        (["--config", "configs/none.yaml"], 2, "already says"),
+        (["--resume"], 2, "takes no other option"),
+        (["--engine", "/nowhere"], 1, "rlguide[engine]"),
+    ],
+)
+def test_wrong_options(bench: Bench, options: list[str], code: int, words: str) -> None:
+    assert_refused(bench, [*COMMAND, *options], code, words)
+
+
+def truncate_adapter(root: Path) -> None:
+    path = root / SFT / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def truncate_base(root: Path) -> None:
+    path = root / "models/tiny/model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def another_base(root: Path) -> None:
+    path = root / "models/tiny/config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "hidden_size": config["hidden_size"] * 2}))
+
+
+def lose_column(root: Path) -> None:
+    path = root / "data/polite.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text(
+        "\n".join(json.dumps({"conversations": row["conversations"], "chosen": row["chosen"]}) for row in rows)
+    )
+
+
+def lose_file(root: Path) -> None:
+    (root / "data/polite.jsonl").unlink()
+
+
+def break_registry(root: Path) -> None:
+    path = root / "data/dataset_info.json"
+    path.write_text(path.read_text()[:-20])
+
+
+def lose_adapter_config(root: Path) -> None:
+    (root / SFT / "adapter_config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (truncate_adapter, "truncated"),
+        (truncate_base, "truncated"),
+        (another_base, "fit"),
+        (lose_column, "no column rejected"),
+        (lose_file, "missing"),
+        (break_registry, "not valid JSON"),
+        (lose_adapter_config, "adapter_config.json"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_damage(bench: Bench, damage: Callable[[Path], None], words: str) -> None:
+    damage(bench.root)
+    assert_refused(bench, COMMAND, 1, words)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("stage: dpo\nstage: dpo\n", 1, "twice"),
+        ("stage: [dpo\n", 1, "line 2"),
+        ("just words", 1, "key: value"),
+        ("stage: dpo\nlora_rnk: 3\n", 2, "did you mean lora_rank?"),
+        ("stage: dpo\n", 2, "model_name_or_path is missing"),
+        (
+            "stage: sft\nmodel_name_or_path: models/tiny\ndataset: sft\ntemplate: qwen3\noutput_dir: x\n",
+            2,
+            "stage is sft",
+        ),
+    ],
+)
+def test_wrong_configs(bench: Bench, text: str, code: int, words: str) -> None:
+    path = bench.root / "my 配置.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert_refused(bench, ["train", "--config", str(path)], code, words)
+
+
+def test_dry_run_writes_nothing(bench: Bench) -> None:
+    before = snapshot(bench.root)
+    done = bench.run(*COMMAND, "--dry-run")
+    assert snapshot(bench.root) == before
+    assert "create_new_adapter: true" in done.stdout
+    assert f"adapter_name_or_path: {SFT}" in done.stdout
+    assert f"{bench.engine.cli} train saves/tiny/lora/dpo/config.yaml" in done.stderr
+
+
+def test_configure_keeps_an_edited_config(bench: Bench) -> None:
+    configure = ["configure", "--sft-ckpt", SFT, "--dataset", "polite"]
+    bench.run(*configure)
+    bench.run(*configure, "--set", "pref_beta=0.2")  # not edited: rendered anew
+    path = bench.root / "configs/dpo_config.yaml"
+    edited = path.read_text(encoding="utf-8").replace("pref_beta: 0.2", "pref_beta: 0.3")
+    path.write_text(edited, encoding="utf-8")
+    assert_refused(bench, configure, 2, "edited by hand")
+    assert "pref_beta: 0.3" in bench.run("train", "--config", "configs/dpo_config.yaml", "--dry-run").stdout
+    bench.run(*configure, "--force")
+    assert (bench.root / "configs/dpo_config.yaml.bak").read_text(encoding="utf-8") == edited
+
+
+def test_latest_checkpoint_and_only_dataset_are_found(bench: Bench) -> None:
+    done = bench.run("configure")
+    assert "reference  saves/tiny/full/sft" in done.stderr  # the newer one
+    assert "48 pairs, 12 held out" in done.stderr
