@@ -89,17 +89,17 @@ def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[Regis
     folder = locate(ws, str(config.get("dataset_dir", "data")))
     place = Workspace(folder.parent) if folder.name == "data" else ws
     train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
-    both = set(train) & set(held_out)
-    if both:
-        raise UsageError(
-            f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
-        )
     datasets = check_registered(place, train)
     spoilt = [item for item in datasets if item.heldout in train]
     if spoilt:
         raise UsageError(
             f"{spoilt[0].heldout} holds the pairs that {spoilt[0].name} keeps out of training",
             f"take {spoilt[0].heldout} out of --dataset; evaluation needs pairs that were not trained on",
+        )
+    both = set(train) & set(held_out)
+    if both:
+        raise UsageError(
+            f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
         )
     return datasets, check_registered(place, held_out)
 
