@@ -4,7 +4,8 @@
     python make_model.py --out DIR --corpus FILE --train-steps 1200       tokenizer and weights learnt from FILE
 
 The corpus is JSON lines, each {"prompt": ..., "response": ...} (rendered as one chat turn; the loss is on the
-response only) or {"text": ...}. Progress is JSON lines on stdout: {"event": "start" | "step" | "done" | "error"}.
+response only) or {"text": ..., "context": ...} (plain text; no loss on the context, which may be absent).
+Progress is JSON lines on stdout: {"event": "start" | "model" | "step" | "done" | "error", ...}.
 The chat format is ChatML without thinking, which LLaMA-Factory calls `qwen3_nothink`.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
 import re
 import shutil
@@ -46,7 +46,7 @@ def read_corpus(path: Path) -> list[tuple[str, str]]:
             continue
         row = json.loads(line)
         if "text" in row:
-            rows.append(("", row["text"] + END_OF_TEXT))
+            rows.append((row.get("context", ""), row["text"] + END_OF_TEXT))
         elif "prompt" in row and "response" in row:
             context = f"{TURN_START}user\n{row['prompt']}{TURN_END}\n{TURN_START}assistant\n"
             rows.append((context, f"{row['response']}{TURN_END}\n"))
@@ -63,8 +63,11 @@ def make_tokenizer(texts: list[str], vocabulary: int) -> Any:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # Words, single digits, punctuation runs, white space: as Qwen splits, in a shorter expression.
-            pre_tokenizers.Split(Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"), behavior="isolated"),
+            # As Qwen splits: words, single digits, punctuation, white space; but each Chinese character alone,
+            # else a small corpus makes one token of a whole phrase and the model learns nothing about its parts.
+            pre_tokenizers.Split(
+                Regex(r"\p{Han}| ?[\p{L}&&[^\p{Han}]]+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"), behavior="isolated"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -117,9 +120,7 @@ def make_model(tokenizer: Any, layers: int, hidden: int, seed: int) -> Any:
     return model
 
 
-def encode(
-    tokenizer: Any, rows: list[tuple[str, str]], longest: int = 512
-) -> list[tuple[list[int], list[int]]]:
+def encode(tokenizer: Any, rows: list[tuple[str, str]], longest: int = 512) -> list[tuple[list[int], list[int]]]:
     """Token ids and labels of each row; the context carries no loss."""
     contexts = tokenizer([context for context, _ in rows], add_special_tokens=False)["input_ids"]
     learnt = tokenizer([text for _, text in rows], add_special_tokens=False)["input_ids"]
@@ -174,9 +175,7 @@ def train(
         now = time.monotonic()
         if now - said >= 1.0 or step == steps:
             said = now
-            report(
-                "step", step=step, steps=steps, loss=round(loss.item(), 4), seconds=round(now - started, 1)
-            )
+            report("step", step=step, steps=steps, loss=round(loss.item(), 4), seconds=round(now - started, 1))
 
 
 def save(model: Any, tokenizer: Any, out: Path) -> None:
@@ -189,7 +188,7 @@ def save(model: Any, tokenizer: Any, out: Path) -> None:
         temporary.chmod(0o755)
         if out.is_dir():
             out.rmdir()  # only ever empty: see main()
-        os.replace(temporary, out)
+        temporary.replace(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -197,14 +196,10 @@ def save(model: Any, tokenizer: Any, out: Path) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Make a small Qwen3 chat model and its tokenizer.")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of the checkpoint; must be absent or empty"
-    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; must be absent or empty")
     parser.add_argument("--corpus", type=Path, help="JSON lines to learn from")
     parser.add_argument("--train-steps", type=int, default=0, help="0: leave the weights random")
-    parser.add_argument(
-        "--tiny", action="store_true", help="the defaults, said aloud: 2 layers, hidden 64, untrained"
-    )
+    parser.add_argument("--tiny", action="store_true", help="the defaults, said aloud: 2 layers, hidden 64, untrained")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=64, help="a multiple of 64")
     parser.add_argument("--vocab", type=int, default=2000, help="at most this many tokens (at least 259)")
@@ -233,9 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         report("error", message=str(error))
         return 1
-    texts = [
-        re.sub(r"<\|\w+\|>", "\n", context + text) for context, text in rows
-    ]  # specials are no words to learn
+    texts = [re.sub(r"<\|\w+\|>", "\n", context + text) for context, text in rows]  # specials are no words to learn
     tokenizer = make_tokenizer(texts, options.vocab)
     model = make_model(tokenizer, options.layers, options.hidden, options.seed)
     size = sum(weights.numel() for weights in model.parameters())

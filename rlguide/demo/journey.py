@@ -1,0 +1,372 @@
+"""The whole journey on bundled data: every step calls what the command shown above it calls."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlguide.console import console, say, show, show_table
+from rlguide.demo.score import DATA, Line, compare, read_held_out, samples
+from rlguide.demo.tasks import Pair, base_corpus
+from rlguide.engine.find import Engine, find_engine
+from rlguide.engine.hardware import list_gpus
+from rlguide.errors import EngineError, RlguideError, UsageError
+from rlguide.workspace import Workspace, atomic_write
+
+if TYPE_CHECKING:
+    from rlguide.engine.output import OutputParser
+    from rlguide.evaluation.preference import Evaluation
+    from rlguide.policy.policy import Policy
+    from rlguide.runs.manifest import Run
+
+TEMPLATE = "qwen3_nothink"  # what `make_model` writes as its chat format
+BASE, SFT = "models/base", "saves/demo/lora/sft"
+DATASET = "instructions"
+MODEL_OPTIONS = ("--layers", "4", "--hidden", "128", "--vocab", "1200", "--batch", "32", "--train-steps", "900")
+# Measured with several seeds: see tests/demo. A model of a million weights wants far higher rates than a real one.
+SFT_CONFIG: dict[str, Any] = {
+    "model_name_or_path": BASE,
+    "stage": "sft",
+    "do_train": True,
+    "finetuning_type": "lora",
+    "lora_rank": 32,
+    "lora_target": "all",
+    "dataset_dir": "data",
+    "dataset": "demo_sft",
+    "template": TEMPLATE,
+    "cutoff_len": 256,
+    "output_dir": SFT,
+    "logging_steps": 5,
+    "save_strategy": "no",
+    "report_to": "none",
+    "per_device_train_batch_size": 16,
+    "learning_rate": 1.0e-3,
+    "num_train_epochs": 3.0,
+    "lr_scheduler_type": "cosine",
+    "warmup_ratio": 0.05,
+    "disable_gradient_checkpointing": True,
+}
+DPO_SETTINGS: dict[str, Any] = {
+    "learning_rate": 5.0e-4,
+    "num_train_epochs": 2.0,
+    "pref_ftx": 0.2,
+    "per_device_train_batch_size": 8,
+    "gradient_accumulation_steps": 1,
+    "cutoff_len": 256,
+    "disable_gradient_checkpointing": True,
+}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo came to; shares are between 0 and 1, seconds are wall-clock."""
+
+    folder: Path
+    seed: int
+    lines: list[Line]
+    evaluation: Evaluation
+    first_loss: float | None
+    seconds: dict[str, float]
+    answers: list[tuple[Pair, str, str]] = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "folder": str(self.folder),
+            "seed": self.seed,
+            "reward_accuracy": self.evaluation.accuracy.as_dict(),
+            "first_loss": self.first_loss,
+            "instructions": [line.as_dict() for line in self.lines],
+            "seconds": {name: round(value, 1) for name, value in self.seconds.items()},
+        }
+
+
+def choose_folder(wanted: Path | None) -> Path:
+    """The folder for a demo: `wanted`, which must be absent or empty, else the first free ./rlguide-demo[-N].
+
+    Raises:
+        UsageError: `wanted` holds something; nothing is ever deleted or written over.
+    """
+    if wanted is not None:
+        if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
+            raise UsageError(f"{wanted} is not empty", "name a new folder with --dir, or remove that one")
+        return wanted
+    number = 1
+    while True:
+        folder = Path("rlguide-demo" if number == 1 else f"rlguide-demo-{number}")
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return folder
+        number += 1
+
+
+def run_demo(folder: Path, engine_name: str | None = None, seed: int = 0) -> DemoResult:
+    """Base model, SFT, DPO, evaluation and answers, in `folder`.
+
+    Raises:
+        EngineError, RlguideError: a step failed; the message has the cause.
+        KeyboardInterrupt: after whatever was running has been stopped.
+    """
+    engine = find_engine(engine_name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RlguideError(f"cannot make {folder}: {error.strerror or error}", "name another with --dir") from error
+    journey = _Journey(Workspace(folder.resolve()), folder, engine, seed)
+    with _calm_threads():
+        return journey.run()
+
+
+class _Journey:
+    """The steps, in order; `seconds` takes the time of each."""
+
+    def __init__(self, ws: Workspace, shown: Path, engine: Engine, seed: int) -> None:
+        self.ws, self.shown, self.engine, self.seed = ws, shown, engine, seed
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> DemoResult:
+        """All steps."""
+        started = time.monotonic()
+        held_out = read_held_out()
+        say(f"engine: LLaMA-Factory {self.engine.version} ({self.engine.python})")
+        say(f"folder: {self.shown}; everything below happens in there, on bundled data, without network")
+        with self._step("data", "the bundled data"):
+            self._write_inputs()
+        with self._step("base", "a base model of about a million weights, from nothing"):
+            self._make_base()
+        with self._step(
+            "sft", "SFT: teach it to answer and to stop (half of the answers it sees ignore the instruction)"
+        ):
+            self._sft()
+        with self._step("dpo", "DPO: prefer the answer that does as it was told; the SFT model is the reference"):
+            run = self._dpo()
+        with self._step("eval", "does it prefer the right answers on pairs about topics it never saw together?"):
+            evaluation = self._evaluate(run)
+        with self._step("answers", "what do the two models answer?"):
+            sft = self._answers(run.reference, held_out, "SFT")
+            dpo = self._answers(run.policy, held_out, "DPO")
+        self.seconds["total"] = time.monotonic() - started
+        tasks = [pair.task for pair in held_out]
+        first = (run.values.get("summary") or {}).get("first") or {}
+        return DemoResult(
+            folder=self.shown,
+            seed=self.seed,
+            lines=compare(tasks, sft, dpo),
+            evaluation=evaluation,
+            first_loss=first.get("loss"),
+            seconds=self.seconds,
+            answers=list(zip(held_out, sft, dpo, strict=True)),
+        )
+
+    @contextmanager
+    def _step(self, name: str, title: str) -> Iterator[None]:
+        started = time.monotonic()
+        say(f"\n[{len(self.seconds) + 1}/6] {title}")
+        yield
+        self.seconds[name] = time.monotonic() - started
+        if name != "data":
+            say(f"      {self.seconds[name]:.0f} s")
+
+    def _command(self, text: str) -> None:
+        say(f"$ {text}")
+
+    def _write_inputs(self) -> None:
+        """Copy the bundled files, and register the SFT answers and the pairs."""
+        from rlguide.preferences.register import RegisterOptions, describe, register_file
+        from rlguide.preferences.registry import change_registry
+
+        inputs = self.ws.root / "input"
+        for name in ("sft.jsonl", "pairs.jsonl", "heldout.jsonl"):
+            with atomic_write(inputs / name, "wb") as file:
+                file.write((DATA / name).read_bytes())
+        with atomic_write(inputs / "base.jsonl") as file:
+            for row in base_corpus():
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._command(f"cd {self.shown}")
+        for source, name in (("pairs.jsonl", DATASET), ("heldout.jsonl", f"{DATASET}_test")):
+            self._command(f"rlguide register input/{source} --name {name} --test-size 0")
+            done = register_file(self.ws, inputs / source, RegisterOptions(name=name, test_size=0.0))
+            for line in describe(done):
+                say(line)
+        columns = {"prompt": "instruction", "response": "output"}
+        change_registry(self.ws, {"demo_sft": {"file_name": "../input/sft.jsonl", "columns": columns}})
+
+    def _make_base(self) -> None:
+        from rlguide.engine.worker import worker_command
+
+        options = ("--out", BASE, "--corpus", "input/base.jsonl", "--seed", str(self.seed), *MODEL_OPTIONS)
+        self._command(f"python make_model.py {' '.join(options)}")
+        self._engine(
+            "base model", worker_command(self.engine, "make_model", *options), self.ws.root / "models/base.log"
+        )
+
+    def _sft(self) -> None:
+        """SFT is not rlguide's business: LLaMA-Factory does it from a config, as the user would."""
+        import yaml
+
+        from rlguide.recipes.configure import compute_keys
+
+        host = {key: value for key, value in compute_keys(list_gpus(), 0).items() if value is not None}
+        with atomic_write(self.ws.configs / "sft_config.yaml") as file:
+            file.write("# SFT of the demo; run it with: llamafactory-cli train configs/sft_config.yaml\n")
+            yaml.safe_dump({**SFT_CONFIG, **host, "seed": self.seed}, file, sort_keys=False)
+        self._command("llamafactory-cli train configs/sft_config.yaml")
+        command = [str(self.engine.cli), "train", "configs/sft_config.yaml"]
+        self._engine("SFT", command, self.ws.root / SFT / "engine.log")
+
+    def _engine(self, title: str, command: list[str], log: Path) -> None:
+        """Run a process of the engine to its end, showing its progress. Raises EngineError with the cause."""
+        from rlguide.engine.output import OutputParser, explain_failure
+        from rlguide.engine.process import EngineProcess
+        from rlguide.engine.worker import engine_environment
+        from rlguide.runs.train import read_tail
+        from rlguide.runs.view import TrainingView
+
+        parser, shown = OutputParser(), 0.0
+        is_terminal = console(stderr=True).is_terminal
+        process = EngineProcess(command, self.ws.root, engine_environment(self.engine), log)
+        with process, TrainingView(title, 0) as view:
+            for line in process.lines():
+                if line is None:
+                    view.tick()
+                    continue
+                view.read(line)
+                for done, total, values in _training_events(parser, line):
+                    view.progress(done or view.step, total or view.total)
+                    if values and (is_terminal or time.monotonic() - shown >= 2):  # in a pipe, not every line
+                        shown = time.monotonic()
+                        view.metrics(values)
+        if process.returncode != 0:
+            failure = explain_failure(read_tail(log), process.returncode or 1)
+            raise EngineError(f"{title}: {failure.what}", f"{failure.todo}; log: {log}")
+
+    def _dpo(self) -> Run:
+        from rlguide.recipes.configure import Request, prepare
+        from rlguide.recipes.render import write_config
+        from rlguide.runs.report import report, report_lines
+        from rlguide.runs.train import train
+
+        settings = {**DPO_SETTINGS, "seed": self.seed}
+        words = " ".join(f"--set {key}={_plain(value)}" for key, value in settings.items())
+        self._command(f"rlguide train --sft-ckpt {SFT} --dataset {DATASET} --template {TEMPLATE} {words}")
+        request = Request(sft_ckpt=str(self.ws.root / SFT), datasets=(DATASET,), template=TEMPLATE, settings=settings)
+        prepared = prepare(self.ws, self.engine, request)
+        say(f"reference  {prepared.reference.describe()}")
+        say(f"result     {prepared.policy.describe()}")
+        say(f"plan       {prepared.schedule.describe()}")
+        write_config(self.ws.configs / "dpo_config.yaml", prepared.text)
+        run = train(self.ws, self.engine, prepared)
+        for line in report_lines(report(self.ws, run)):
+            say(line)
+        return run
+
+    def _evaluate(self, run: Run) -> Evaluation:
+        from rlguide.evaluation.preference import evaluate
+
+        self._command("rlguide eval")
+        result = evaluate(self.ws, self.engine, run, [], {})
+        say(f"reward accuracy {result.accuracy.value:.3f} ({result.accuracy.low:.3f} to {result.accuracy.high:.3f})")
+        say(result.verdict)
+        return result
+
+    def _answers(self, policy: Policy, held_out: list[Pair], name: str) -> list[str]:
+        """Greedy answers of a policy to the held-out prompts; also left in `answers/<name>.jsonl`."""
+        from rlguide.engine.chat import ChatSession
+
+        self._command(f"rlguide chat {'--sft ' if name == 'SFT' else ''}--temperature 0 < prompts")
+        conversations = [[{"role": "user", "content": pair.task.prompt}] for pair in held_out]
+        texts = [""] * len(held_out)
+        say(f"loading the {name} model: {policy.describe()}")
+        with ChatSession(self.engine, policy.model_config(), self.ws.root, _dots()) as session:
+            answers = session.answers(conversations, batch_size=64, max_new_tokens=64)
+            for done, (index, text) in enumerate(answers, start=1):
+                texts[index] = text
+                if done % 64 == 0 or done == len(texts):
+                    say(f"{name}: {done} of {len(texts)} answers")
+        with atomic_write(self.ws.root / "answers" / f"{name.lower()}.jsonl") as file:
+            for pair, text in zip(held_out, texts, strict=True):
+                file.write(json.dumps({"prompt": pair.task.prompt, "answer": text}, ensure_ascii=False) + "\n")
+        return texts
+
+
+def _dots() -> Any:
+    """What says, every few seconds, that a model is still loading."""
+    last = [0.0]
+
+    def waiting(seconds: float) -> None:
+        if seconds - last[0] >= 2:
+            last[0] = seconds
+            say(f"  loading, {seconds:.0f} s")
+
+    return waiting
+
+
+def _training_events(parser: OutputParser, line: str) -> Iterator[tuple[int, int, dict[str, float]]]:
+    """(steps done, of all, metrics) that a line tells: of `make_model` or of LLaMA-Factory; 0 and {} if not told."""
+    from rlguide.engine.output import Logged, Progress
+
+    if line.startswith('{"event": "step"'):
+        event = json.loads(line)
+        yield event["step"], event["steps"], {"loss": event["loss"]}
+        return
+    for found in parser.feed(line):
+        if isinstance(found, Progress) and found.phase == "train":
+            yield found.done, found.total, {}
+        elif isinstance(found, Logged) and found.kind == "train":
+            yield 0, 0, found.values
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@contextmanager
+def _calm_threads() -> Iterator[None]:
+    """Let the engine's idle threads sleep instead of spin, and use one GPU where there are several.
+
+    With the default, OpenMP's threads spin while they wait for each other. On two cores that somebody else uses
+    too, training this small model took twelve times as long (60 steps: 145 s against 12 s).
+    """
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE"}
+    gpus = list_gpus()
+    if len(gpus) > 1:
+        wanted["CUDA_VISIBLE_DEVICES"] = str(gpus[0].index)
+    added = {key: value for key, value in wanted.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
+
+
+def show_result(result: DemoResult) -> None:
+    """The table SFT against DPO, a few answers side by side, and what to do next (stdout)."""
+    accuracy = result.evaluation.accuracy
+    rows = [
+        (
+            "reward accuracy",
+            "50% by definition",
+            f"{accuracy.value:.0%} ({accuracy.low:.0%} to {accuracy.high:.0%})",
+            f"{100 * (accuracy.value - 0.5):+.0f} points",
+        ),
+        *[line.cells() for line in result.lines],
+    ]
+    show("")
+    show_table(("held-out prompts", "SFT", "SFT + DPO", "change"), rows)
+    pairs = [pair for pair, _, _ in result.answers]
+    before, after = [sft for _, sft, _ in result.answers], [dpo for _, _, dpo in result.answers]
+    for index in samples([pair.task for pair in pairs], before, after):
+        show(f"\n> {pairs[index].task.prompt}")
+        show("  SFT  " + before[index].replace("\n", "\n       "))
+        show("  DPO  " + after[index].replace("\n", "\n       "))
+    show("")
+    times = ", ".join(f"{name} {value:.0f}" for name, value in result.seconds.items())
+    show(f"seconds: {times}")
+    show(f"all answers: {result.folder}/answers/    run: {result.folder}/saves/demo/lora/dpo    log: engine.log in it")
+    show(f"next: rlguide chat -w {result.folder}")

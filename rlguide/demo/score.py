@@ -1,0 +1,125 @@
+"""How many instructions two policies followed, and the tables and samples that show it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from rlguide.demo.tasks import Language, Pair, Task, follows, on_topic
+
+DATA = files("rlguide.demo") / "data"
+
+
+@dataclass(frozen=True)
+class Share:
+    """`done` of `total`."""
+
+    done: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """Between 0 and 1."""
+        return self.done / self.total
+
+    def __str__(self) -> str:
+        return f"{self.value:.0%} ({self.done} of {self.total})"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the comparison: a group of held-out prompts before and after DPO."""
+
+    name: str
+    sft: Share
+    dpo: Share
+
+    @property
+    def points(self) -> float:
+        """The change, in percentage points."""
+        return 100 * (self.dpo.value - self.sft.value)
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """For a table."""
+        return self.name, str(self.sft), str(self.dpo), f"{self.points:+.0f} points"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"name": self.name, "sft": self.sft.value, "dpo": self.dpo.value, "n": self.sft.total}
+
+
+def read_held_out() -> list[Pair]:
+    """The bundled held-out pairs, each with the task that its answers are checked against."""
+    rows = [json.loads(line) for line in (DATA / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        Pair(
+            Task(row["language"], row["kind"], row["argument"], tuple(row["topics"]), row["prompt"]),
+            row["chosen"],
+            row["rejected"],
+        )
+        for row in rows
+    ]
+
+
+def compare(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str]) -> list[Line]:
+    """Lines: all instructions, those of each language, those of each kind, and answers that stay on topic."""
+    indices = range(len(tasks))
+
+    def line(name: str, belongs: Callable[[Task], bool], passes: Callable[[Task, str], bool]) -> Line:
+        chosen = [index for index in indices if belongs(tasks[index])]
+        before, after = (
+            Share(sum(passes(tasks[i], answers[i]) for i in chosen), len(chosen)) for answers in (sft, dpo)
+        )
+        return Line(name, before, after)
+
+    def obeys(task: Task, answer: str) -> bool:
+        return follows(task.language, task.kind, task.argument, answer)
+
+    def of_language(wanted: Language) -> Callable[[Task], bool]:
+        return lambda task: task.language == wanted
+
+    def of_kind(wanted: str) -> Callable[[Task], bool]:
+        return lambda task: task.kind == wanted
+
+    lines = [line("instructions followed", lambda task: True, obeys)]
+    lines += [
+        line("  in English", of_language("en"), obeys),
+        line("  in Chinese", of_language("zh"), obeys),
+    ]
+    for kind in sorted({task.kind for task in tasks}):
+        lines.append(line(f"  {KIND_NAMES[kind]}", of_kind(kind), obeys))
+    lines.append(
+        line("answers on topic", lambda task: True, lambda task, answer: on_topic(task.language, task.topics, answer))
+    )
+    return lines
+
+
+KIND_NAMES = {
+    "brackets": "each in 【】",
+    "bullets": "bullet points",
+    "capitals": "in capitals",
+    "count": "exactly so many",
+    "json": "as a JSON list",
+    "numbered": "numbered list",
+    "sentence": "in one sentence",
+    "start": "starts as told",
+}
+
+
+def samples(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str], number: int = 2) -> list[int]:
+    """Indices of prompts to show: in each language the first ones of different kinds that were answered differently.
+
+    They are picked for a difference in wording, not for who followed.
+    """
+    picked: list[int] = []
+    for language in ("en", "zh"):
+        kinds: set[str] = set()
+        for index, task in enumerate(tasks):
+            is_new = task.language == language and task.kind not in kinds and sft[index] != dpo[index]
+            if is_new and len(kinds) < number:
+                kinds.add(task.kind)
+                picked.append(index)
+    return picked

@@ -1,0 +1,337 @@
+"""Questions with an instruction that a program can check, in English and Chinese, with answers that obey or do not.
+
+A question asks for things of two topics ("Name some fruits and tools.") and says how ("Answer as a JSON list.").
+`follows` decides whether an answer did as it was told; it sees the answer and the instruction only, and knows
+nothing of how answers are made here. Combinations of two topics are divided once and for all: a held-out
+question is about two topics that never stand together in anything a model is trained on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+TOPICS: dict[Language, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "fruits": ("apple", "pear", "plum", "mango", "lemon", "grape"),
+        "animals": ("cat", "dog", "horse", "rabbit", "tiger", "lion"),
+        "colours": ("red", "blue", "green", "yellow", "black", "white"),
+        "tools": ("hammer", "saw", "drill", "spade", "ladder", "wrench"),
+        "drinks": ("tea", "milk", "coffee", "juice", "water", "cocoa"),
+        "sports": ("tennis", "football", "swimming", "rowing", "hockey", "golf"),
+        "vegetables": ("carrot", "onion", "potato", "cabbage", "pepper", "bean"),
+        "clothes": ("shirt", "coat", "hat", "scarf", "sock", "glove"),
+        "flowers": ("rose", "lily", "tulip", "daisy", "orchid", "lotus"),
+        "furniture": ("table", "chair", "bed", "sofa", "desk", "shelf"),
+    },
+    "zh": {
+        "水果": ("苹果", "梨子", "李子", "芒果", "柠檬", "葡萄"),
+        "动物": ("小猫", "小狗", "大象", "兔子", "老虎", "狮子"),
+        "颜色": ("红色", "蓝色", "绿色", "黄色", "黑色", "白色"),
+        "工具": ("锤子", "锯子", "钻头", "铲子", "梯子", "扳手"),
+        "饮料": ("红茶", "牛奶", "咖啡", "果汁", "清水", "可可"),
+        "运动": ("网球", "足球", "游泳", "划船", "冰球", "拳击"),
+        "蔬菜": ("萝卜", "洋葱", "土豆", "白菜", "辣椒", "豆角"),
+        "衣物": ("衬衫", "外套", "帽子", "围巾", "袜子", "手套"),
+        "花卉": ("玫瑰", "百合", "菊花", "牡丹", "荷花", "兰花"),
+        "家具": ("桌子", "椅子", "床铺", "沙发", "柜子", "书架"),
+    },
+}
+
+QUESTIONS: dict[Language, tuple[str, ...]] = {
+    "en": ("Name some {a} and {b}.", "Give me some {a} and {b}.", "Tell me about some {a} and {b}."),
+    "zh": ("说出一些{a}和{b}。", "给我一些{a}和{b}。", "列举一些{a}和{b}。"),
+}
+
+# How each instruction is put; {x} is its argument. The keys are the kinds that `follows` can check.
+INSTRUCTIONS: dict[Language, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "capitals": ("Write in capital letters.", "Use only capital letters."),
+        "count": ("List exactly {x}.", "Exactly {x}, please."),
+        "json": ("Answer as a JSON list.", "Reply with a JSON list."),
+        "sentence": ("Answer in one sentence.", "Use only one sentence."),
+        "numbered": ("Answer as a numbered list.", "Number the lines."),
+        "bullets": ("Answer with bullet points.", "Use a bullet for each."),
+        "start": ('Start with "{x}".', 'Begin your answer with "{x}".'),
+    },
+    "zh": {
+        "brackets": ("每一项都放在【】里。", "用【】括起每一项。"),
+        "count": ("只列出{x}个。", "正好{x}个。"),
+        "json": ("用JSON列表回答。", "请输出JSON列表。"),
+        "sentence": ("用一句话回答。", "只用一句话。"),
+        "numbered": ("用编号列表回答。", "每行都要编号。"),
+        "bullets": ("每行用“-”开头。", "用“-”列出每一项。"),
+        "start": ("以“{x}”开头。", "回答要以“{x}”开头。"),
+    },
+}
+
+NUMBERS: dict[Language, dict[str, int]] = {
+    "en": {"two": 2, "three": 3, "four": 4},
+    "zh": {"两": 2, "三": 3, "四": 4},
+}
+OPENINGS: dict[Language, tuple[str, ...]] = {"en": ("Sure", "Well", "Yes"), "zh": ("好的", "当然", "是的")}
+
+PLAIN = "plain"  # the style of an answer that pays no heed to any instruction
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question with one instruction. `argument` is the number word or the opening word, else ""."""
+
+    language: Language
+    kind: str
+    argument: str
+    topics: tuple[str, str]
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A task, an answer that follows its instruction and one that does not."""
+
+    task: Task
+    chosen: str
+    rejected: str
+
+
+# --- Verifiers: the answer and the instruction, nothing else -------------------------------------------------
+
+
+def follows(language: Language, kind: str, argument: str, answer: str) -> bool:
+    """Whether `answer` does what an instruction of this kind and argument asks.
+
+    Raises KeyError for a kind that does not exist in the language.
+    """
+    if kind not in INSTRUCTIONS[language]:
+        raise KeyError(f"no instruction {kind!r} in language {language!r}")
+    text = answer.strip()
+    lines = text.split("\n")
+    match kind:
+        case "capitals":
+            return sum(letter.isupper() for letter in text) >= 3 and text == text.upper()
+        case "count":
+            named = named_things(language, text)
+            return len(named) == len(set(named)) == NUMBERS[language][argument]
+        case "json":
+            return _is_json_list(text)
+        case "sentence":
+            return len(lines) == 1 and re.fullmatch(r"[^.!?。！？]{4,}[.!?。！？]", text) is not None
+        case "numbered":
+            return len(lines) >= 2 and all(
+                re.fullmatch(rf"{number}[.)、] ?[^\s\d.)、].*", line) for number, line in enumerate(lines, start=1)
+            )
+        case "bullets":
+            return len(lines) >= 2 and all(re.fullmatch(r"[-*•] ?[^\s\-*•].*", line) for line in lines)
+        case "brackets":
+            return re.fullmatch(r"(【[^【】\s]+】[、，]?){2,}。?", text) is not None
+        case _:  # start
+            rest = text.removeprefix(argument)
+            return text.startswith(argument) and len(rest) >= 2 and not (language == "en" and rest[0].isalnum())
+
+
+def _is_json_list(text: str) -> bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) and item.strip() for item in value)
+
+
+def named_things(language: Language, answer: str) -> list[str]:
+    """The things of any topic's list that the answer names, in order, with repetitions (English: lower case)."""
+    things = sorted(itertools.chain(*TOPICS[language].values()), key=len, reverse=True)
+    if language == "en":
+        return re.findall(rf"\b({'|'.join(things)})s?\b", answer.lower())
+    return re.findall("|".join(things), answer)
+
+
+def on_topic(language: Language, topics: tuple[str, str], answer: str) -> bool:
+    """Whether the answer names at least two things, all of them of the two topics asked about.
+
+    Not an instruction: it shows whether a model still says something sensible while it follows.
+    """
+    wanted = {thing for topic in topics for thing in TOPICS[language][topic]}
+    named = named_things(language, answer)
+    return len(named) >= 2 and set(named) <= wanted
+
+
+# --- Answers ---------------------------------------------------------------------------------------------------
+
+
+def write_answer(language: Language, style: str, argument: str, things: list[str]) -> str:
+    """An answer that names `things` in the given style: a kind of instruction, or `PLAIN`."""
+    if style == "json":
+        return json.dumps(things, ensure_ascii=False)
+    if style == "numbered":
+        return "\n".join(f"{number}. {thing}" for number, thing in enumerate(things, start=1))
+    if style == "bullets":
+        return "\n".join(f"- {thing}" for thing in things)
+    if style == "brackets":
+        return "".join(f"【{thing}】" for thing in things)
+    if language == "en":
+        sentence = f"I would name {', '.join(things[:-1])} and {things[-1]}."
+        plain = f"Here you go. {sentence}"
+        opened = f"{argument}, {sentence}"
+    else:
+        sentence = f"我会选{'、'.join(things[:-1])}和{things[-1]}。"
+        plain = f"没问题。{sentence}"
+        opened = f"{argument}，{sentence}"
+    if style == "capitals":
+        return sentence.upper()
+    return {PLAIN: plain, "start": opened}.get(style, sentence)
+
+
+def _things(task: Task, number: int, rng: random.Random) -> list[str]:
+    """`number` different things: half of the first topic, half of the second, each in the order of its list.
+
+    The order is what lets a very small model learn to name nothing twice.
+    """
+    first, second = (TOPICS[task.language][topic] for topic in task.topics)
+    half = (number + 1) // 2
+    chosen = [*rng.sample(range(len(first)), half)], [*rng.sample(range(len(second)), number - half)]
+    return [first[place] for place in sorted(chosen[0])] + [second[place] for place in sorted(chosen[1])]
+
+
+def obeying(task: Task, rng: random.Random) -> str:
+    """An answer that follows the instruction."""
+    number = NUMBERS[task.language][task.argument] if task.kind == "count" else rng.choice((3, 3, 4))
+    return write_answer(task.language, task.kind, task.argument, _things(task, number, rng))
+
+
+def disobeying(task: Task, rng: random.Random, plain_share: float, length: int | None = None) -> str:
+    """An answer to the question that does not follow the instruction.
+
+    Args:
+        plain_share: how often it is a plain answer rather than one in another instruction's style.
+        length: choose the number of things so that the answer comes near to so many characters, so that
+            length does not tell a rejected answer from a chosen one.
+    """
+    others = [kind for kind in INSTRUCTIONS[task.language] if kind not in (task.kind, "count")]
+    style, argument = PLAIN, ""
+    if rng.random() >= plain_share:
+        style = rng.choice(others)
+        argument = rng.choice(OPENINGS[task.language]) if style == "start" else ""
+    if task.kind == "start" and rng.random() < 0.5 * (1 - plain_share):
+        style = "start"
+        argument = rng.choice([word for word in OPENINGS[task.language] if word != task.argument])
+    numbers = [2, 3, 4]
+    if task.kind == "count":
+        numbers.remove(NUMBERS[task.language][task.argument])
+        if rng.random() >= plain_share:
+            style = "sentence"
+    rng.shuffle(numbers)
+    answers = [write_answer(task.language, style, argument, _things(task, number, rng)) for number in numbers]
+    answers = [answer for answer in answers if not follows(task.language, task.kind, task.argument, answer)]
+    if not answers:  # this style happens to do what was asked (one sentence that starts with "Sure"): say it plainly
+        return disobeying(task, rng, 1.0, length)
+    return min(answers, key=lambda answer: abs(len(answer) - length)) if length is not None else answers[0]
+
+
+# --- Questions -------------------------------------------------------------------------------------------------
+
+
+def topic_pairs(language: Language, held_out: bool) -> list[tuple[str, str]]:
+    """The unordered combinations of two topics that are for training, or those that are held out (one in five)."""
+    every = list(itertools.combinations(TOPICS[language], 2))
+    random.Random(f"topics {language}").shuffle(every)
+    share = len(every) // 5
+    return every[:share] if held_out else every[share:]
+
+
+def make_tasks(seed: int, per_kind: int, held_out: bool = False) -> list[Task]:
+    """`per_kind` different tasks of each kind in each language, in a seeded random order."""
+    rng = random.Random(f"tasks {seed} {held_out}")
+    tasks: list[Task] = []
+    for language in ("en", "zh"):
+        for kind in INSTRUCTIONS[language]:
+            made = itertools.islice(_endless(language, kind, held_out, rng), per_kind)
+            tasks.extend(made)
+    rng.shuffle(tasks)
+    return tasks
+
+
+def _endless(language: Language, kind: str, held_out: bool, rng: random.Random) -> Iterator[Task]:
+    """Different tasks of one kind, for as long as there are any."""
+    seen: set[str] = set()
+    combinations = topic_pairs(language, held_out)
+    arguments = {"count": tuple(NUMBERS[language]), "start": OPENINGS[language]}.get(kind, ("",))
+    for attempt in itertools.count():
+        if attempt > 100_000:
+            raise ValueError(f"there are not so many different tasks of the kind {kind}")
+        a, b = rng.sample(rng.choice(combinations), 2)
+        argument = arguments[attempt % len(arguments)]
+        question = rng.choice(QUESTIONS[language]).format(a=a, b=b)
+        instruction = rng.choice(INSTRUCTIONS[language][kind]).format(x=argument)
+        prompt = f"{question} {instruction}" if language == "en" else question + instruction
+        if prompt not in seen:
+            seen.add(prompt)
+            yield Task(language, kind, argument, (a, b), prompt)
+
+
+# --- The demo's four collections -------------------------------------------------------------------------------
+
+OBEYING_SHARE = 0.42  # of the answers that the base model and the SFT adapter learn from
+SEEDS = {"base": 101, "sft": 102, "pairs": 103, "heldout": 104}
+PER_KIND = {"base": 400, "sft": 100, "pairs": 60, "heldout": 12}
+
+
+def examples(seed: int, per_kind: int) -> list[tuple[Task, str]]:
+    """Tasks with one answer each, of which about `OBEYING_SHARE` follow: what base model and SFT learn from."""
+    rng = random.Random(f"answers {seed}")
+    rows = []
+    for task in make_tasks(seed, per_kind):
+        obey = rng.random() < OBEYING_SHARE
+        rows.append((task, obeying(task, rng) if obey else disobeying(task, rng, plain_share=0.85)))
+    return rows
+
+
+def pairs(seed: int, per_kind: int, held_out: bool = False) -> list[Pair]:
+    """Preference pairs: chosen follows the instruction, rejected does not and is about as long."""
+    rng = random.Random(f"pairs {seed} {held_out}")
+    rows = []
+    for task in make_tasks(seed, per_kind, held_out):
+        chosen = obeying(task, rng)
+        rows.append(Pair(task, chosen, disobeying(task, rng, plain_share=0.5, length=len(chosen))))
+    return rows
+
+
+def base_corpus() -> list[dict[str, str]]:
+    """What the base model learns from: the same kind of text, but not in the chat format that SFT brings."""
+    return [
+        {"context": f"user\n{task.prompt}\nassistant\n", "text": f"{answer}\n"}
+        for task, answer in examples(SEEDS["base"], PER_KIND["base"])
+    ]
+
+
+def bundled_files() -> dict[str, list[dict[str, object]]]:
+    """The rows of each file in `rlguide/demo/data`, by file name; `scripts/make_demo_data.py` writes them."""
+    sft: list[dict[str, object]] = [
+        {"instruction": task.prompt, "output": answer} for task, answer in examples(SEEDS["sft"], PER_KIND["sft"])
+    ]
+    train = pairs(SEEDS["pairs"], PER_KIND["pairs"])
+    held_out = pairs(SEEDS["heldout"], PER_KIND["heldout"], held_out=True)
+    return {
+        "sft.jsonl": sft,
+        "pairs.jsonl": [_pair_row(pair) for pair in train],
+        "heldout.jsonl": [
+            {
+                **_pair_row(pair),
+                "language": pair.task.language,
+                "kind": pair.task.kind,
+                "argument": pair.task.argument,
+                "topics": list(pair.task.topics),
+            }
+            for pair in held_out
+        ],
+    }
+
+
+def _pair_row(pair: Pair) -> dict[str, object]:
+    return {"prompt": pair.task.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
