@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,7 @@ TEMPLATE = "qwen3_nothink"  # what `make_model` writes as its chat format
 BASE, SFT = "models/base", "saves/demo/lora/sft"
 DATASET = "instructions"
 MODEL_OPTIONS = ("--layers", "4", "--hidden", "128", "--vocab", "1200", "--batch", "32", "--train-steps", "900")
-# Measured with several seeds: see tests/demo. A model of a million weights wants far higher rates than a real one.
+# Tried with several seeds. A model of a million weights wants far higher learning rates than a real one.
 SFT_CONFIG: dict[str, Any] = {
     "model_name_or_path": BASE,
     "stage": "sft",
@@ -47,17 +48,19 @@ SFT_CONFIG: dict[str, Any] = {
     "report_to": "none",
     "per_device_train_batch_size": 16,
     "learning_rate": 1.0e-3,
-    "num_train_epochs": 3.0,
+    "num_train_epochs": 2.0,
     "lr_scheduler_type": "cosine",
     "warmup_ratio": 0.05,
     "disable_gradient_checkpointing": True,
 }
 DPO_SETTINGS: dict[str, Any] = {
-    "learning_rate": 5.0e-4,
+    "learning_rate": 4.0e-4,
     "num_train_epochs": 2.0,
     "pref_ftx": 0.2,
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
+    "per_device_eval_batch_size": 16,
+    "eval_strategy": "epoch",
     "cutoff_len": 256,
     "disable_gradient_checkpointing": True,
 }
@@ -139,9 +142,7 @@ class _Journey:
             self._write_inputs()
         with self._step("base", "a base model of about a million weights, from nothing"):
             self._make_base()
-        with self._step(
-            "sft", "SFT: teach it to answer and to stop (half of the answers it sees ignore the instruction)"
-        ):
+        with self._step("sft", "SFT: teach it to answer and to stop (half of its examples ignore the instruction)"):
             self._sft()
         with self._step("dpo", "DPO: prefer the answer that does as it was told; the SFT model is the reference"):
             run = self._dpo()
@@ -278,10 +279,9 @@ class _Journey:
         """Greedy answers of a policy to the held-out prompts; also left in `answers/<name>.jsonl`."""
         from rlguide.engine.chat import ChatSession
 
-        self._command(f"rlguide chat {'--sft ' if name == 'SFT' else ''}--temperature 0 < prompts")
         conversations = [[{"role": "user", "content": pair.task.prompt}] for pair in held_out]
         texts = [""] * len(held_out)
-        say(f"loading the {name} model: {policy.describe()}")
+        say(f"{name}: {policy.describe()} answers {len(held_out)} prompts, always the likeliest token")
         with ChatSession(self.engine, policy.model_config(), self.ws.root, _dots()) as session:
             answers = session.answers(conversations, batch_size=64, max_new_tokens=64)
             for done, (index, text) in enumerate(answers, start=1):
@@ -294,7 +294,7 @@ class _Journey:
         return texts
 
 
-def _dots() -> Any:
+def _dots() -> Callable[[float], None]:
     """What says, every few seconds, that a model is still loading."""
     last = [0.0]
 

@@ -78,6 +78,7 @@ NUMBERS: dict[Language, dict[str, int]] = {
 }
 OPENINGS: dict[Language, tuple[str, ...]] = {"en": ("Sure", "Well", "Yes"), "zh": ("好的", "当然", "是的")}
 
+USUAL = 3  # things in an answer that was not told how many
 PLAIN = "plain"  # the style of an answer that pays no heed to any instruction
 
 
@@ -177,11 +178,11 @@ def write_answer(language: Language, style: str, argument: str, things: list[str
         return "".join(f"【{thing}】" for thing in things)
     if language == "en":
         sentence = f"I would name {', '.join(things[:-1])} and {things[-1]}."
-        plain = f"Here you go. {sentence}"
+        plain = f"OK. {sentence}"
         opened = f"{argument}, {sentence}"
     else:
         sentence = f"我会选{'、'.join(things[:-1])}和{things[-1]}。"
-        plain = f"没问题。{sentence}"
+        plain = f"行。{sentence}"
         opened = f"{argument}，{sentence}"
     if style == "capitals":
         return sentence.upper()
@@ -200,38 +201,30 @@ def _things(task: Task, number: int, rng: random.Random) -> list[str]:
 
 
 def obeying(task: Task, rng: random.Random) -> str:
-    """An answer that follows the instruction."""
-    number = NUMBERS[task.language][task.argument] if task.kind == "count" else rng.choice((3, 3, 4))
+    """An answer that follows the instruction; it names `USUAL` things unless told how many."""
+    number = NUMBERS[task.language][task.argument] if task.kind == "count" else USUAL
     return write_answer(task.language, task.kind, task.argument, _things(task, number, rng))
 
 
-def disobeying(task: Task, rng: random.Random, plain_share: float, length: int | None = None) -> str:
+def disobeying(task: Task, rng: random.Random, plain_share: float) -> str:
     """An answer to the question that does not follow the instruction.
 
     Args:
-        plain_share: how often it is a plain answer rather than one in another instruction's style.
-        length: choose the number of things so that the answer comes near to so many characters, so that
-            length does not tell a rejected answer from a chosen one.
+        plain_share: how often it is a plain answer rather than one in another instruction's style, or, where the
+            instruction has an argument, one that obeys another argument (two things instead of four).
     """
-    others = [kind for kind in INSTRUCTIONS[task.language] if kind not in (task.kind, "count")]
-    style, argument = PLAIN, ""
-    if rng.random() >= plain_share:
-        style = rng.choice(others)
-        argument = rng.choice(OPENINGS[task.language]) if style == "start" else ""
-    if task.kind == "start" and rng.random() < 0.5 * (1 - plain_share):
-        style = "start"
-        argument = rng.choice([word for word in OPENINGS[task.language] if word != task.argument])
-    numbers = [2, 3, 4]
+    style, argument, number = PLAIN, "", USUAL
     if task.kind == "count":
-        numbers.remove(NUMBERS[task.language][task.argument])
-        if rng.random() >= plain_share:
-            style = "sentence"
-    rng.shuffle(numbers)
-    answers = [write_answer(task.language, style, argument, _things(task, number, rng)) for number in numbers]
-    answers = [answer for answer in answers if not follows(task.language, task.kind, task.argument, answer)]
-    if not answers:  # this style happens to do what was asked (one sentence that starts with "Sure"): say it plainly
-        return disobeying(task, rng, 1.0, length)
-    return min(answers, key=lambda answer: abs(len(answer) - length)) if length is not None else answers[0]
+        number = rng.choice([n for n in NUMBERS[task.language].values() if n != NUMBERS[task.language][task.argument]])
+    if rng.random() >= plain_share:
+        others = [kind for kind in INSTRUCTIONS[task.language] if kind != "count"]
+        style = "sentence" if task.kind == "count" else rng.choice(others)
+    if style == "start":
+        argument = rng.choice([word for word in OPENINGS[task.language] if word != task.argument])
+    answer = write_answer(task.language, style, argument, _things(task, number, rng))
+    if follows(task.language, task.kind, task.argument, answer):  # the other style happens to do what was asked
+        return disobeying(task, rng, plain_share)
+    return answer
 
 
 # --- Questions -------------------------------------------------------------------------------------------------
@@ -246,13 +239,16 @@ def topic_pairs(language: Language, held_out: bool) -> list[tuple[str, str]]:
 
 
 def make_tasks(seed: int, per_kind: int, held_out: bool = False) -> list[Task]:
-    """`per_kind` different tasks of each kind in each language, in a seeded random order."""
+    """`per_kind` different tasks of each kind in each language, in a seeded random order.
+
+    For training, kinds with an argument come twice as often: there is more to learn about them.
+    """
     rng = random.Random(f"tasks {seed} {held_out}")
     tasks: list[Task] = []
     for language in ("en", "zh"):
         for kind in INSTRUCTIONS[language]:
-            made = itertools.islice(_endless(language, kind, held_out, rng), per_kind)
-            tasks.extend(made)
+            number = per_kind * 2 if kind in ("count", "start") and not held_out else per_kind
+            tasks.extend(itertools.islice(_endless(language, kind, held_out, rng), number))
     rng.shuffle(tasks)
     return tasks
 
@@ -277,46 +273,44 @@ def _endless(language: Language, kind: str, held_out: bool, rng: random.Random) 
 
 # --- The demo's four collections -------------------------------------------------------------------------------
 
-OBEYING_SHARE = 0.42  # of the answers that the base model and the SFT adapter learn from
+# How many of the answers that a model learns from follow their instruction. The base model has seen enough to know
+# how; the SFT answers are careless, as those of a quickly gathered collection are. DPO has to bring it out.
+OBEYING_SHARE = {"base": 0.7, "sft": 0.48}
 SEEDS = {"base": 101, "sft": 102, "pairs": 103, "heldout": 104}
-PER_KIND = {"base": 400, "sft": 100, "pairs": 60, "heldout": 12}
+PER_KIND = {"base": 330, "sft": 80, "pairs": 36, "heldout": 12}
 
 
-def examples(seed: int, per_kind: int) -> list[tuple[Task, str]]:
-    """Tasks with one answer each, of which about `OBEYING_SHARE` follow: what base model and SFT learn from."""
-    rng = random.Random(f"answers {seed}")
+def examples(collection: str) -> list[tuple[Task, str]]:
+    """Tasks with one answer each, of which about `OBEYING_SHARE` follow: what "base" and "sft" learn from."""
+    rng = random.Random(f"answers {SEEDS[collection]}")
     rows = []
-    for task in make_tasks(seed, per_kind):
-        obey = rng.random() < OBEYING_SHARE
+    for task in make_tasks(SEEDS[collection], PER_KIND[collection]):
+        obey = rng.random() < OBEYING_SHARE[collection]
         rows.append((task, obeying(task, rng) if obey else disobeying(task, rng, plain_share=0.85)))
     return rows
 
 
-def pairs(seed: int, per_kind: int, held_out: bool = False) -> list[Pair]:
-    """Preference pairs: chosen follows the instruction, rejected does not and is about as long."""
-    rng = random.Random(f"pairs {seed} {held_out}")
+def pairs(collection: str) -> list[Pair]:
+    """Preference pairs of "pairs" or "heldout": chosen follows the instruction, rejected does not."""
+    held_out = collection == "heldout"
+    rng = random.Random(f"pairs {SEEDS[collection]}")
     rows = []
-    for task in make_tasks(seed, per_kind, held_out):
+    for task in make_tasks(SEEDS[collection], PER_KIND[collection], held_out):
         chosen = obeying(task, rng)
-        rows.append(Pair(task, chosen, disobeying(task, rng, plain_share=0.5, length=len(chosen))))
+        rows.append(Pair(task, chosen, disobeying(task, rng, plain_share=0.5)))
     return rows
 
 
 def base_corpus() -> list[dict[str, str]]:
     """What the base model learns from: the same kind of text, but not in the chat format that SFT brings."""
-    return [
-        {"context": f"user\n{task.prompt}\nassistant\n", "text": f"{answer}\n"}
-        for task, answer in examples(SEEDS["base"], PER_KIND["base"])
-    ]
+    return [{"context": f"user\n{task.prompt}\nassistant\n", "text": answer} for task, answer in examples("base")]
 
 
 def bundled_files() -> dict[str, list[dict[str, object]]]:
     """The rows of each file in `rlguide/demo/data`, by file name; `scripts/make_demo_data.py` writes them."""
-    sft: list[dict[str, object]] = [
-        {"instruction": task.prompt, "output": answer} for task, answer in examples(SEEDS["sft"], PER_KIND["sft"])
-    ]
-    train = pairs(SEEDS["pairs"], PER_KIND["pairs"])
-    held_out = pairs(SEEDS["heldout"], PER_KIND["heldout"], held_out=True)
+    sft: list[dict[str, object]] = [{"instruction": task.prompt, "output": answer} for task, answer in examples("sft")]
+    train = pairs("pairs")
+    held_out = pairs("heldout")
     return {
         "sft.jsonl": sft,
         "pairs.jsonl": [_pair_row(pair) for pair in train],

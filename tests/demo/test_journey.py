@@ -1,0 +1,78 @@
+"""What the demo does around the engine, and (marked) the whole of it on the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rlguide.demo.journey import _calm_threads, _training_events, choose_folder, run_demo
+from rlguide.demo.score import compare, read_held_out, samples
+from rlguide.engine.output import OutputParser
+from rlguide.errors import UsageError
+
+
+def test_a_folder_that_holds_something_is_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert choose_folder(None) == Path("rlguide-demo")
+    (tmp_path / "rlguide-demo").mkdir()
+    assert choose_folder(None) == Path("rlguide-demo")
+    (tmp_path / "rlguide-demo" / "mine.txt").write_text("x")
+    assert choose_folder(None) == Path("rlguide-demo-2")
+    with pytest.raises(UsageError):
+        choose_folder(tmp_path / "rlguide-demo")
+    with pytest.raises(UsageError):
+        choose_folder(tmp_path / "rlguide-demo" / "mine.txt")
+    assert choose_folder(tmp_path / "新 的") == tmp_path / "新 的"
+
+
+def test_scores_of_perfect_and_wrong_answers() -> None:
+    held_out = read_held_out()
+    tasks = [pair.task for pair in held_out]
+    lines = compare(tasks, [pair.rejected for pair in held_out], [pair.chosen for pair in held_out])
+    *instructions, topic = lines
+    assert all(line.points == 100 and line.sft.done == 0 for line in instructions)
+    assert topic.sft.value == topic.dpo.value == 1
+    whole, english, chinese, *kinds = instructions
+    assert whole.sft.total == english.sft.total + chinese.sft.total == sum(line.sft.total for line in kinds)
+    assert whole.sft.total == len(held_out)
+
+
+def test_samples_are_of_both_languages_and_differ() -> None:
+    held_out = read_held_out()
+    tasks = [pair.task for pair in held_out]
+    before, after = [pair.rejected for pair in held_out], [pair.chosen for pair in held_out]
+    picked = samples(tasks, before, after, number=2)
+    assert [tasks[index].language for index in picked] == ["en", "en", "zh", "zh"]
+    assert samples(tasks, after, after) == []
+
+
+def test_progress_of_both_kinds_of_training_is_read() -> None:
+    parser = OutputParser()
+    line = json.dumps({"event": "step", "step": 3, "steps": 9, "loss": 1.5})
+    assert list(_training_events(parser, line)) == [(3, 9, {"loss": 1.5})]
+    assert list(_training_events(parser, "  Total optimization steps = 12")) == []
+    assert list(_training_events(parser, " 50%|#####     | 6/12 [00:10<00:10]")) == [(6, 12, {})]
+    assert list(_training_events(parser, "{'loss': 1.25, 'epoch': 0.1}"))[-1][2]["loss"] == 1.25
+
+
+def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    before = dict(os.environ)
+    with _calm_threads():
+        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert dict(os.environ) == before
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    with _calm_threads():
+        assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.engine
+def test_instructions_followed_rise_by_twenty_points(tmp_path: Path) -> None:
+    result = run_demo(tmp_path / "演示 demo", seed=0)
+    whole = result.lines[0]
+    assert whole.points >= 20
+    assert result.evaluation.accuracy.low > 0.5
+    assert result.lines[-1].dpo.value > 0.7  # still about what was asked
