@@ -19,10 +19,10 @@ demo: setup
 	@"$(VENV)/bin/rlguide" demo
 
 test:
-	@.ci/run
+	@scripts/check
 
 lint:
-	@.ci/run lint
+	@scripts/check lint
 
 bench: setup
 	@"$(VENV)/bin/python" scripts/bench_startup.py

@@ -38,12 +38,15 @@ class Workspace:
         return self.root / "saves"
 
     def relative(self, path: Path) -> str:
-        """`path` as a user types it from the workspace: relative if it is below the root, else absolute."""
-        absolute = path if path.is_absolute() else self.root / path
-        try:
-            return absolute.resolve().relative_to(self.root.resolve()).as_posix()
-        except ValueError:
-            return str(absolute)
+        """`path` as a user types it from the workspace: relative if it is below the root, else absolute.
+
+        A link inside the workspace counts as inside, wherever it leads.
+        """
+        absolute = Path(os.path.normpath(path if path.is_absolute() else self.root / path))
+        for candidate, root in ((absolute, self.root), (absolute.resolve(), self.root.resolve())):
+            if candidate.is_relative_to(root):
+                return candidate.relative_to(root).as_posix()
+        return str(absolute)
 
 
 @contextmanager

@@ -11,13 +11,9 @@ from rlguide.workspace import Workspace
 
 WorkspaceOption = Annotated[
     Path,
-    typer.Option(
-        "--workspace", "-w", envvar="RLGUIDE_WORKSPACE", help="Folder that holds data/, configs/ and saves/."
-    ),
+    typer.Option("--workspace", "-w", envvar="RLGUIDE_WORKSPACE", help="Folder that holds data/, configs/ and saves/."),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout instead of a table.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of a table.")]
 EngineOption = Annotated[
     str | None,
     typer.Option(
@@ -33,7 +29,5 @@ def open_workspace(path: Path) -> Workspace:
     from rlguide.errors import UsageError
 
     if not path.is_dir():
-        raise UsageError(
-            f"the workspace {path} is not a folder", "create it, or name another with --workspace"
-        )
+        raise UsageError(f"the workspace {path} is not a folder", "create it, or name another with --workspace")
     return Workspace(path.resolve())

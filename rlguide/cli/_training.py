@@ -39,6 +39,7 @@ def show_plan(prepared: Prepared) -> None:
 
     say(f"reference  {prepared.reference.describe()}")
     say(f"result     {prepared.policy.describe()}")
+    say(f"template   {prepared.config['template']} ({prepared.template_why})")
     say(f"plan       {prepared.schedule.describe()}")
     held_out = ", ".join(item.name for item in prepared.held_out)
     if not held_out and prepared.schedule.held_out:

@@ -15,7 +15,7 @@ from rlguide.errors import UsageError
 from rlguide.policy.base import find_base, model_name
 from rlguide.policy.checkpoint import resolve_checkpoint
 from rlguide.policy.policy import Policy, StartingPoint, starting_point
-from rlguide.policy.template import template_for
+from rlguide.policy.template import TemplateGuess, template_for
 from rlguide.preferences.registry import RegisteredDataset, check_registered, read_registry
 from rlguide.recipes.check import (
     check_datasets,
@@ -58,6 +58,7 @@ class Prepared:
     held_out: list[RegisteredDataset]
     disk_bytes: int
     notes: list[str]
+    template_why: str = "as the config says"
 
     @property
     def output_dir(self) -> str:
@@ -78,20 +79,23 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
     start = starting_point(ws, resolve_checkpoint(ws, request.sft_ckpt), request.base, request.trust_base)
     names = list(request.datasets) or _only_dataset(ws)
     datasets = check_registered(ws, names)
-    template, template_note = _template(ws, request, settings, start, schema)
+    template = _template(ws, request, settings, start, schema)
     values = {
         **start.config,
         **_data_keys(datasets),
         **compute_keys(gpus, sum(item.rows or 0 for item in datasets)),
         "dataset_dir": "data",
-        "template": template,
+        "template": template.name,
         "output_dir": _output_dir(ws, request, start),
     }
     recipe = load_recipe("dpo")
     config = _with_intervals(fill(recipe, {**values, **settings}), settings, ws, gpus)
     prepared = _finish(ws, config, schema, gpus, start.reference, "the config", check_output_dir)
-    notes = [*start.notes, *template_note, *[note for note in prepared.notes if note not in start.notes]]
-    return replace(prepared, text=render(recipe, config, _introduction(ws, prepared)), notes=notes)
+    notes = [*start.notes, *[note for note in prepared.notes if note not in start.notes]]
+    if not template.is_certain:
+        notes.append("the template is a guess; if SFT used another one, say so with --template")
+    text = render(recipe, config, _introduction(ws, prepared))
+    return replace(prepared, text=text, notes=notes, template_why=template.why)
 
 
 def prepare_config(
@@ -205,15 +209,13 @@ def _with_intervals(
 
 def _template(
     ws: Workspace, request: Request, settings: Mapping[str, Any], start: StartingPoint, schema: Schema
-) -> tuple[str, list[str]]:
+) -> TemplateGuess:
     chosen = request.template or settings.get("template")
     if chosen:
-        return str(chosen), []
+        return TemplateGuess(str(chosen), "as you say", True)
     base = find_base(ws, start.reference.base)
-    recorded = start.reference.template
-    guess = template_for(start.checkpoint.base or start.reference.base, schema.model_templates, base.config, recorded)
-    note = f"template {guess.name}: {guess.why}"
-    return guess.name, [note if guess.is_certain else f"{note}; if SFT used another one, say so with --template"]
+    name = start.checkpoint.base or start.reference.base
+    return template_for(name, schema.model_templates, base.config, start.reference.template)
 
 
 def _output_dir(ws: Workspace, request: Request, start: StartingPoint) -> str:
