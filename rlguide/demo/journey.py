@@ -54,9 +54,8 @@ SFT_CONFIG: dict[str, Any] = {
     "disable_gradient_checkpointing": True,
 }
 DPO_SETTINGS: dict[str, Any] = {
-    "learning_rate": 4.0e-4,
+    "learning_rate": 2.5e-4,
     "num_train_epochs": 2.0,
-    "pref_ftx": 0.2,
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
     "per_device_eval_batch_size": 16,
@@ -201,10 +200,9 @@ class _Journey:
         from rlguide.engine.worker import worker_command
 
         options = ("--out", BASE, "--corpus", "input/base.jsonl", "--seed", str(self.seed), *MODEL_OPTIONS)
-        self._command(f"python make_model.py {' '.join(options)}")
-        self._engine(
-            "base model", worker_command(self.engine, "make_model", *options), self.ws.root / "models/base.log"
-        )
+        command = worker_command(self.engine, "make_model", *options)
+        self._command(shlex.join(command))
+        self._engine("base model", command, self.ws.root / "models/base.log")
 
     def _sft(self) -> None:
         """SFT is not rlguide's business: LLaMA-Factory does it from a config, as the user would."""
@@ -351,7 +349,7 @@ def show_result(result: DemoResult) -> None:
     rows = [
         (
             "reward accuracy",
-            "50% by definition",
+            "50% (it is the reference)",
             f"{accuracy.value:.0%} ({accuracy.low:.0%} to {accuracy.high:.0%})",
             f"{100 * (accuracy.value - 0.5):+.0f} points",
         ),
