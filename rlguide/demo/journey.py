@@ -120,7 +120,7 @@ def run_demo(folder: Path, engine_name: str | None = None, seed: int = 0) -> Dem
     except OSError as error:
         raise RlguideError(f"cannot make {folder}: {error.strerror or error}", "name another with --dir") from error
     journey = _Journey(Workspace(folder.resolve()), folder, engine, seed)
-    with _calm_threads():
+    with _demo_environment():
         return journey.run()
 
 
@@ -324,13 +324,13 @@ def _plain(value: Any) -> str:
 
 
 @contextmanager
-def _calm_threads() -> Iterator[None]:
-    """Let the engine's idle threads sleep instead of spin, and use one GPU where there are several.
+def _demo_environment() -> Iterator[None]:
+    """For the engine's processes: idle threads sleep instead of spin, no network, one GPU where there are several.
 
     With the default, OpenMP's threads spin while they wait for each other. On two cores that somebody else uses
     too, training this small model took twelve times as long (60 steps: 145 s against 12 s).
     """
-    wanted = {"OMP_WAIT_POLICY": "PASSIVE"}
+    wanted = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
     gpus = list_gpus()
     if len(gpus) > 1:
         wanted["CUDA_VISIBLE_DEVICES"] = str(gpus[0].index)

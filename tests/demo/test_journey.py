@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.demo.journey import _calm_threads, _training_events, choose_folder, run_demo
+from rlguide.demo.journey import _demo_environment, _training_events, choose_folder, run_demo
 from rlguide.demo.score import compare, read_held_out, samples
 from rlguide.engine.output import OutputParser
 from rlguide.errors import UsageError
@@ -61,11 +61,11 @@ def test_progress_of_both_kinds_of_training_is_read() -> None:
 def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     before = dict(os.environ)
-    with _calm_threads():
+    with _demo_environment():
         assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     assert dict(os.environ) == before
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    with _calm_threads():
+    with _demo_environment():
         assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
