@@ -31,20 +31,23 @@ class StartCheck:
 def check_start(config: Mapping[str, Any], first: Mapping[str, float]) -> StartCheck | None:
     """Compare the first logged step with what it must be; None when the config gives no such identity.
 
-    In bfloat16 policy and reference take the same path through the same kernels, so the tolerance is small.
+    With SFT loss mixed in (`pref_ftx`) the loss depends on the data, but the rewards must still be 0. In bfloat16
+    policy and reference take the same path through the same kernels, so the tolerance is small.
     """
     expected = _FIRST_LOSS.get(str(config.get("pref_loss", "sigmoid")))
-    mixed = any(float(config.get(key) or 0) > 0 for key in ("pref_ftx", "pref_bco_weight"))
-    if expected is None or mixed or config.get("ref_model") or "loss" not in first:
+    if expected is None or config.get("ref_model") or "loss" not in first or "rewards/chosen" not in first:
         return None
-    wanted = expected(float(config.get("pref_beta", 0.1)))
-    rewards = [abs(first.get(key, 0.0)) for key in ("rewards/chosen", "rewards/rejected")]
-    loss = first["loss"]
-    if abs(loss - wanted) <= 1e-3 * max(1.0, wanted) and max(rewards) <= 1e-2:
-        return StartCheck(True, f"first loss {loss:.4f} is what it must be: the reference is the starting policy")
+    loss, wanted = first["loss"], expected(float(config.get("pref_beta", 0.1)))
+    mixed = any(float(config.get(key) or 0) > 0 for key in ("pref_ftx", "pref_bco_weight"))
+    rewards = max(abs(first.get(key, 0.0)) for key in ("rewards/chosen", "rewards/rejected"))
+    if rewards <= 1e-2 and (mixed or abs(loss - wanted) <= 1e-3 * max(1.0, wanted)):
+        what = "the first rewards are 0" if mixed else f"first loss {loss:.4f}"
+        return StartCheck(True, f"{what}, as it must be: the reference is the starting policy")
+    figures = "rewards of 0" if mixed else f"a loss of {wanted:.4f} and rewards of 0"
     return StartCheck(
         False,
-        f"first loss {loss:.4f} should be {wanted:.4f}, with rewards of 0: the reference is NOT the starting policy",
+        f"the first step has loss {loss:.4f} and rewards up to {rewards:.3f} where {figures} must be: "
+        "the reference is NOT the starting policy",
     )
 
 

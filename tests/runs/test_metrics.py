@@ -40,9 +40,16 @@ def test_the_measured_trap_is_seen() -> None:
     assert "NOT the starting policy" in check.message
 
 
-@pytest.mark.parametrize(
-    "config", [{"pref_loss": "orpo"}, {"pref_ftx": 0.2}, {"ref_model": "m"}, {"pref_bco_weight": 1}]
-)
+@pytest.mark.parametrize("config", [{"pref_ftx": 0.2}, {"pref_bco_weight": 1}])
+def test_with_another_loss_mixed_in_the_rewards_tell(config: dict[str, object]) -> None:
+    good, bad = check_start(config, {"loss": 3.0, **ZERO}), check_start(config, {"loss": 3.0, "rewards/chosen": 0.9})
+    assert good is not None
+    assert good.ok
+    assert bad is not None
+    assert not bad.ok
+
+
+@pytest.mark.parametrize("config", [{"pref_loss": "orpo"}, {"ref_model": "m"}])
 def test_no_identity_where_there_is_none(config: dict[str, object]) -> None:
     assert check_start(config, {"loss": 3.0, **ZERO}) is None
 
