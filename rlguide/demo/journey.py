@@ -54,8 +54,11 @@ SFT_CONFIG: dict[str, Any] = {
     "disable_gradient_checkpointing": True,
 }
 DPO_SETTINGS: dict[str, Any] = {
-    "learning_rate": 2.5e-4,
+    "learning_rate": 4.0e-4,
     "num_train_epochs": 2.0,
+    # Without a share of SFT loss the likelihood of the chosen answers falls too, and this small model unlearns some
+    # formats with some seeds (61 % followed before, 81 % after, against 94 % with it).
+    "pref_ftx": 0.2,
     "per_device_train_batch_size": 8,
     "gradient_accumulation_steps": 1,
     "per_device_eval_batch_size": 16,
@@ -262,6 +265,9 @@ class _Journey:
         run = train(self.ws, self.engine, prepared)
         for line in report_lines(report(self.ws, run)):
             say(line)
+        first = (run.values.get("summary") or {}).get("first") or {}
+        if first.get("rewards/chosen") == first.get("rewards/rejected") == 0:
+            say("the first rewards are exactly 0: training started at its reference, the SFT model")
         return run
 
     def _evaluate(self, run: Run) -> Evaluation:
