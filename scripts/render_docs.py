@@ -1,7 +1,7 @@
 """Write what is generated from the code: the command reference of both READMEs and the recipes in configs/.
 
-    python scripts/render_docs.py            write
-    python scripts/render_docs.py --check    write nothing; exit code 1 and the stale files if anything is stale
+python scripts/render_docs.py            write
+python scripts/render_docs.py --check    write nothing; exit code 1 and the stale files if anything is stale
 """
 
 from __future__ import annotations

@@ -143,6 +143,19 @@ def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     assert (bench.root / DPO / "loss.png").exists()
 
 
+def test_kill_stops_the_engine_too(bench: Bench) -> None:
+    """SIGTERM, as a batch system sends it, is Ctrl-C: nothing goes on, the run can be resumed."""
+    process = bench.start("train", "--sft-ckpt", SFT, "--dataset", "polite", *settings("eval_strategy=no"))
+    manifest = bench.root / DPO / "run.json"
+    wait_until(lambda: manifest.exists() and '"pid"' in manifest.read_text(), process)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"rlguide train --resume {DPO}" in err
+    record = json.loads(manifest.read_text(encoding="utf-8"))
+    assert record["status"] == "interrupted"
+
+
 def test_two_processes(bench: Bench) -> None:
     """torchrun splits its command line at blanks: the workspace has one, and the folder of the run too."""
     env = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
