@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from types import FrameType
 
 import typer
 
@@ -66,10 +68,16 @@ def _needed(arguments: Sequence[str]) -> Iterable[str]:
     return (first,) if first in COMMANDS and "_RLGUIDE_COMPLETE" not in os.environ else COMMANDS
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """`kill` stops a command, and what it started, as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     from rlguide.errors import RlguideError
 
+    signal.signal(signal.SIGTERM, _interrupt)
     given = list(sys.argv[1:] if argv is None else argv)
     arguments = [argument for argument in given if argument != "--debug"]  # allowed anywhere
     try:

@@ -331,12 +331,8 @@ def _plain(value: Any) -> str:
 
 @contextmanager
 def _demo_environment() -> Iterator[None]:
-    """For the engine's processes: idle threads sleep instead of spin, no network, one GPU where there are several.
-
-    With the default, OpenMP's threads spin while they wait for each other. On two cores that somebody else uses
-    too, training this small model took twelve times as long (60 steps: 145 s against 12 s).
-    """
-    wanted = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+    """For the engine's processes: no network, one GPU where there are several."""
+    wanted = {"HF_HUB_OFFLINE": "1"}
     gpus = list_gpus()
     if len(gpus) > 1:
         wanted["CUDA_VISIBLE_DEVICES"] = str(gpus[0].index)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
@@ -129,7 +126,7 @@ def is_complete(run: Run) -> bool:
 def _drive(ws: Workspace, engine: Engine, run: Run, start_step: int) -> Run:
     total = int(run.values.get("total_steps") or 0)
     check: StartCheck | None = None
-    with _config_argument(ws, run) as argument, _terminate_as_interrupt():
+    with _config_argument(ws, run) as argument:
         process = EngineProcess(train_command(engine, argument), ws.root, engine_environment(engine), run.path / LOG)
         try:
             with process, TrainingView(ws.relative(run.path), total, start_step) as view:
@@ -227,17 +224,3 @@ def _config_argument(ws: Workspace, run: Run) -> Iterator[str]:
         copy = Path(folder) / CONFIG
         shutil.copyfile(run.path / CONFIG, copy)
         yield str(copy)
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let `kill <rlguide>` stop the engine as Ctrl-C does. A closed terminal (SIGHUP) leaves the training running."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before: Any = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
