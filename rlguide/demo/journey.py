@@ -265,9 +265,6 @@ class _Journey:
         run = train(self.ws, self.engine, prepared)
         for line in report_lines(report(self.ws, run)):
             say(line)
-        first = (run.values.get("summary") or {}).get("first") or {}
-        if first.get("rewards/chosen") == first.get("rewards/rejected") == 0:
-            say("the first rewards are exactly 0: training started at its reference, the SFT model")
         return run
 
     def _evaluate(self, run: Run) -> Evaluation:

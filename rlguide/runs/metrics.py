@@ -41,8 +41,8 @@ def check_start(config: Mapping[str, Any], first: Mapping[str, float]) -> StartC
     mixed = any(float(config.get(key) or 0) > 0 for key in ("pref_ftx", "pref_bco_weight"))
     rewards = max(abs(first.get(key, 0.0)) for key in ("rewards/chosen", "rewards/rejected"))
     if rewards <= 1e-2 and (mixed or abs(loss - wanted) <= 1e-3 * max(1.0, wanted)):
-        what = "the first rewards are 0" if mixed else f"first loss {loss:.4f}"
-        return StartCheck(True, f"{what}, as it must be: the reference is the starting policy")
+        what = "the first rewards are 0, as they must be" if mixed else f"first loss {loss:.4f}, as it must be"
+        return StartCheck(True, f"{what}: the reference is the starting policy")
     figures = "rewards of 0" if mixed else f"a loss of {wanted:.4f} and rewards of 0"
     return StartCheck(
         False,
