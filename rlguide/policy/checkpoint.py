@@ -100,7 +100,7 @@ def latest_sft(checkpoints: list[Checkpoint]) -> Checkpoint | None:
 
 
 def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
-    """The checkpoint that a user names: "latest", or a folder (from the current folder or the workspace).
+    """The checkpoint that a user names: "latest", or a folder (from the workspace or the current folder).
 
     Raises:
         CheckpointError: there is none, or it is not usable.
@@ -117,12 +117,11 @@ def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
 
 
 def locate(ws: Workspace, text: str) -> Path:
-    """Where a typed path leads: from the current folder if something is there, else from the workspace."""
+    """Where a path leads, in a config or typed: from the workspace, as the engine reads it; else from here."""
     path = Path(text).expanduser()
-    if path.is_absolute():
-        return path
-    here = Path.cwd() / path
-    return here if here.exists() else ws.root / path
+    if path.is_absolute() or (ws.root / path).exists():
+        return ws.root / path
+    return path.absolute() if path.exists() else ws.root / path
 
 
 def check_full_model(path: Path) -> None:

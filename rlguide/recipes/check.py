@@ -75,7 +75,7 @@ def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
     base = str(config["model_name_or_path"])
     warnings: list[str] = []
     for name in split_names(config.get("adapter_name_or_path")):
-        checkpoint = read_checkpoint(locate(ws, name), ws.saves)
+        checkpoint = read_checkpoint(ws.root / name, ws.saves)
         # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
         warnings += [note for note in check_base(checkpoint, base, ws, trust_base=True) if note not in warnings]
     return warnings
@@ -84,9 +84,9 @@ def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
 def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[RegisteredDataset], list[RegisteredDataset]]:
     """The training and evaluation datasets of a config, each checked. Raises UsageError or DataError.
 
-    `dataset_dir` elsewhere than the workspace's data folder is looked up there.
+    `dataset_dir` counts from the workspace, where the engine runs, whatever the current folder is.
     """
-    folder = locate(ws, str(config.get("dataset_dir", "data")))
+    folder = ws.root / str(config.get("dataset_dir", "data"))
     place = Workspace(folder.parent) if folder.name == "data" else ws
     train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
     datasets = check_registered(place, train)

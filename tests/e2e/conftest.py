@@ -47,11 +47,13 @@ class Bench:
         """The caller's environment with this engine and no hub."""
         return {**os.environ, "RLGUIDE_ENGINE": str(self.engine.python), "HF_HUB_OFFLINE": "1", **extra}
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start the real `rlguide` executable here."""
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[str]:
+        """Start the real `rlguide` executable, in the workspace or in `cwd`."""
         return subprocess.Popen(
             [rlguide_executable(), *arguments],
-            cwd=self.root,
+            cwd=cwd or self.root,
             env=self.environment(**(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -60,10 +62,10 @@ class Bench:
         )
 
     def run(
-        self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None
+        self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `rlguide` to its end and check its exit code."""
-        process = self.start(*arguments, env=env)
+        process = self.start(*arguments, env=env, cwd=cwd)
         out, err = process.communicate(timeout=600)
         assert process.returncode == code, f"rlguide {' '.join(arguments)}: {process.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)

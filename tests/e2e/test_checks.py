@@ -170,3 +170,17 @@ def test_latest_checkpoint_and_only_dataset_are_found(bench: Bench) -> None:
     done = bench.run("configure")
     assert "reference  saves/tiny/full/sft" in done.stderr  # the newer one
     assert "48 pairs, 12 held out" in done.stderr
+
+
+def test_the_workspace_counts_not_the_current_folder(bench: Bench, tmp_path: Path) -> None:
+    """From a folder that has data/, models/ and saves/ of its own, which are not what is meant."""
+    here = tmp_path / "elsewhere"
+    for name in ("data", "models/tiny", SFT):
+        (here / name).mkdir(parents=True)
+    (here / "data/dataset_info.json").write_text("{}")
+    done = bench.run(*COMMAND, "--workspace", str(bench.root), "--dry-run", cwd=here)
+    assert f"adapter_name_or_path: {SFT}" in done.stdout
+    assert "48 pairs, 12 held out" in done.stderr
+    (here / "dpo.yaml").write_text(done.stdout, encoding="utf-8")
+    again = bench.run("train", "--config", "dpo.yaml", "--workspace", str(bench.root), "--dry-run", cwd=here)
+    assert "48 pairs, 12 held out" in again.stderr

@@ -20,7 +20,7 @@ def fake_environment(root: Path, version: str | None = "0.9.5") -> Path:
         (site / f"llamafactory-{version}.dist-info/METADATA").write_text(f"Name: llamafactory\nVersion: {version}\n")
     (root / "bin").mkdir()
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); exec(sys.argv.pop(1))"
-    script = f'#!/bin/sh\nshift; code="$1"; shift\nexec "{sys.executable}" -I -c "{code}" "{site}" "$code" "$@"\n'
+    script = f'#!/bin/sh\nshift; code="$1"; shift\nexec "{sys.executable}" -I -S -c "{code}" "{site}" "$code" "$@"\n'
     python = root / "bin/python"
     python.write_text(script)
     python.chmod(0o755)

@@ -159,9 +159,9 @@ def test_nothing_there(ws: Workspace) -> None:
         resolve_checkpoint(ws, "latest")
 
 
-def test_paths_count_from_the_current_folder_and_from_the_workspace(ws: Workspace) -> None:
-    write_lora(ws.saves / "sft")
-    assert resolve_checkpoint(ws, "saves/sft").path == ws.root / "saves/sft"
+def test_paths_count_from_the_workspace_as_the_engine_reads_them_and_else_from_here(ws: Workspace) -> None:
     here = write_lora(Path.cwd() / "saves" / "sft", rank=2)
     found: Checkpoint = resolve_checkpoint(ws, "saves/sft")
     assert found.path == here and found.rank == 2
+    write_lora(ws.saves / "sft")
+    assert resolve_checkpoint(ws, "saves/sft").path == ws.root / "saves/sft"
