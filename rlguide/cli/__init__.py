@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train with DPO from an SFT checkpoint; resume.",
     "eval": "Did it get better? On held-out pairs.",
     "chat": "Talk to the trained policy, whole stack.",
+    "export": "Merge a run's stack into one model.",
     "doctor": "What works on this host, what does not.",
     "demo": "The whole journey in minutes, no GPU needed.",
 }
