@@ -20,7 +20,7 @@ from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.recipes.configure import Prepared
 from rlguide.recipes.render import load_recipe, render
 from rlguide.runs.manifest import CONFIG, LOG, METRICS, Run, create_run
-from rlguide.runs.metrics import MetricsLog, StartCheck, check_start, settle_metrics, summarize
+from rlguide.runs.metrics import MetricsLog, StartCheck, check_start, first_loss, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
 from rlguide.runs.view import TrainingView
 from rlguide.workspace import Workspace, atomic_write
@@ -79,7 +79,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         say(f"going on from step {step} of {run.values.get('total_steps')}")
     introduction = [f"The config of {ws.relative(run.path)}, resumed from step {step}."]
     with atomic_write(run.path / CONFIG) as file:
-        file.write(render(load_recipe("dpo"), config, introduction))
+        file.write(render(load_recipe(str(run.values.get("method", "dpo"))), config, introduction))
     return _drive(ws, engine, run, start_step=step)
 
 
@@ -172,7 +172,7 @@ def _watch(process: EngineProcess, run: Run, view: TrainingView, start_step: int
 def _settle(ws: Workspace, run: Run, check: StartCheck | None) -> Run:
     """Write the record of a finished run: metrics, plots, manifest."""
     rows = settle_metrics(run.path)
-    plots = plot_run(rows, run.path)
+    plots = plot_run(rows, run.path, first_loss(run.config))
     first = next((row for row in rows if row.get("step") == 1 and "loss" in row), None)
     check = check or (check_start(run.config, first) if first else None)
     run.update(
