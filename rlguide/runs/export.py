@@ -37,6 +37,7 @@ from rlguide.policy.base import find_base, model_name
 from rlguide.policy.checkpoint import check_full_model, locate
 from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
+from rlguide.preferences.progress import format_bytes
 from rlguide.recipes.render import format_value
 from rlguide.runs.conversation import Wanted, choose_partner
 from rlguide.runs.manifest import MANIFEST as RUN_MANIFEST
@@ -92,6 +93,7 @@ def export(ws: Workspace, engine: Engine, wanted: Wanted, output: str | None = N
         _check_run(ws, run)
     partner = choose_partner(ws, wanted, lambda: load_schema(engine).model_templates)
     policy = partner.policy
+    _check_adapters(policy)
     target = ws.root / Path(output).expanduser() if output else default_folder(ws, policy)
     keys = {key: value for key, value in partner.args.items() if key not in policy.model_config()}
     say(f"merging {partner.title}")
@@ -116,11 +118,12 @@ def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
 def next_steps(ws: Workspace, done: Exported) -> list[str]:
     """What was made and what to do with it, a line each."""
     folder = shlex.quote(ws.relative(done.path))
+    modelfile = shlex.quote(ws.relative(done.path / "Modelfile"))
     name = re.sub(r"[^a-z0-9._-]+", "-", done.path.name.lower()).strip("-.") or "model"
     return [
-        f"{done.size / 1e9:.2f} GB, {done.dtype}, template {done.policy.template}",
+        f"{format_bytes(done.size)}, {done.dtype}, template {done.policy.template}",
         f"talk to it: rlguide chat {folder}",
-        f"serve it: vllm serve {folder}; or: ollama create {name} -f {shlex.quote(ws.relative(done.path))}/Modelfile",
+        f"serve it: vllm serve {folder}    or: ollama create {name} -f {modelfile}",
     ]
 
 
@@ -148,6 +151,7 @@ def merge(
         RlguideError: the disk is too small.
         EngineError: the engine failed.
     """
+    _check_adapters(policy)
     _check_target(ws, policy, target)
     for note in check_policy(ws, policy):
         warn(note)
@@ -155,7 +159,7 @@ def merge(
     needed = int(found["base_bytes"] * _ROOM)
     if free_bytes(target) < needed:
         raise RlguideError(
-            f"the merged model needs {needed / 1e9:.1f} GB, and {free_bytes(target) / 1e9:.1f} GB are free",
+            f"the merged model needs {format_bytes(needed)}, and {format_bytes(free_bytes(target))} are free",
             "free some space, or choose a folder on another disk with --output",
         )
     try:
@@ -353,11 +357,14 @@ def _check_run(ws: Workspace, run: Run) -> None:
         )
 
 
-def _check_target(ws: Workspace, policy: Policy, target: Path) -> None:
+def _check_adapters(policy: Policy) -> None:
     if not policy.adapters:
         raise UsageError(
-            f"{policy.base} is one model already: there is no adapter to merge", f"use the folder itself: {policy.base}"
+            f"{policy.base} is one model already: there is no adapter to merge", f"use it as it is: {policy.base}"
         )
+
+
+def _check_target(ws: Workspace, policy: Policy, target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise UsageError(f"{target} is a file", "name a new folder with --output")
     if _holds_something(target):

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rlguide.console import console, say
+from rlguide.preferences.progress import format_bytes
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -68,5 +69,5 @@ class MergeView:
 
     def _text(self) -> str:
         written = sum(path.stat().st_size for path in self._folder.glob("*.safetensors"))
-        share = f", {written / 1e9:.1f} of about {self._size / 1e9:.1f} GB" if written and self._size else ""
+        share = f", {format_bytes(written)} of about {format_bytes(self._size)}" if written and self._size else ""
         return f"{self._phase}{share}, {time.monotonic() - self._begin:.0f} s"
