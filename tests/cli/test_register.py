@@ -135,7 +135,7 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),
-        ("a.json", b'[{"messages": [], "label": true}]', "KTO"),
+        ("a.json", b'[{"messages": [], "label": true}]', "no labelled answers"),
         ("a.json", b'[{"x": 1}]', "none of the known formats"),
     ],
 )
