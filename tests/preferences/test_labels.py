@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from rlguide.preferences.labels import (
     label_counts,
 )
 from rlguide.preferences.listing import list_datasets
-from rlguide.preferences.manifest import read_manifest
+from rlguide.preferences.manifest import read_manifest, write_manifest
 from rlguide.preferences.register import RegisterOptions, register_file
 from rlguide.preferences.registry import change_registry, check_registered, read_pairs, read_registry
 from rlguide.workspace import Workspace
@@ -224,6 +227,39 @@ def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace)
     change_registry(workspace, {}, remove=("a_kto",))
     kto_view(workspace, "a")
     assert dataset_kind(workspace, "a_kto") == "labels"
+
+
+def test_a_view_that_was_cut_off_is_made_again(workspace: Workspace) -> None:
+    take_in(workspace, "a", pair_rows(30))
+    kto_view(workspace, "a")
+    manifest = read_manifest(workspace, "a_kto")
+    assert manifest is not None
+    write_manifest(workspace, replace(manifest, complete=False))
+    left = workspace.data / ".a_kto.rows-x.tmp"
+    left.touch()
+    kto_view(workspace, "a")
+    again = read_manifest(workspace, "a_kto")
+    assert again is not None and again.complete
+    assert not left.exists()
+
+
+VIEW = """
+import sys
+from pathlib import Path
+from rlguide.preferences.labels import kto_view
+from rlguide.workspace import Workspace
+print(kto_view(Workspace(Path(sys.argv[1])), "a"))
+"""
+
+
+def test_two_trainings_that_want_a_view_at_once(workspace: Workspace) -> None:
+    take_in(workspace, "a", pair_rows(3000))
+    command = [sys.executable, "-c", VIEW, str(workspace.root)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    done = [process.communicate(timeout=60) for process in started]
+    assert [out for out, _ in done] == ["a_kto\n"] * 3
+    assert sum("making labelled answers" in error for _, error in done) == 1, "the others waited for it"
+    assert content(read(workspace, "a_kto")) == expected(workspace, "a")
 
 
 def test_a_view_of_an_entry_that_others_wrote(workspace: Workspace) -> None:
