@@ -66,10 +66,9 @@ def pair_rows(count: int, prompts: int = 0) -> list[dict[str, Any]]:
     ]
 
 
-def label_rows(good: int, bad: int, prompts: int = 50) -> list[dict[str, Any]]:
-    return [
-        {"prompt": f"问 {n % prompts}?", "completion": f"答 {n}", "label": int(n < good)} for n in range(good + bad)
-    ]
+def label_rows(good: int, bad: int) -> list[dict[str, Any]]:
+    """Two answers to each prompt, one after the other."""
+    return [{"prompt": f"问 {n // 2}?", "completion": f"答 {n}", "label": int(n < good)} for n in range(good + bad)]
 
 
 def prompt(row: dict[str, Any]) -> str:
