@@ -19,7 +19,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from rlguide import __version__
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
+from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.output import explain_failure
 from rlguide.engine.process import EngineProcess, is_alive
 from rlguide.engine.schema import load_schema
@@ -416,10 +417,12 @@ def _run_engine(
     is_kept = False
     try:
         command = [str(engine.cli), "export", str(file)]
-        with EngineProcess(command, ws.root, engine_environment(engine), log) as process:
-            with MergeView(partial, size, quiet=on_line is not None) as view:
-                for line in process.lines():
-                    (on_line or view.read)(line)
+        with ExitStack() as stack:
+            with interrupts_held():
+                process = stack.enter_context(EngineProcess(command, ws.root, engine_environment(engine), log))
+            view = stack.enter_context(MergeView(partial, size, quiet=on_line is not None))
+            for line in process.lines():
+                (on_line or view.read)(line)
             code = process.process.wait()
         if code != 0:
             is_kept = True
