@@ -19,6 +19,7 @@ def make_request(
     output_dir: str | None,
     settings: list[str] | None,
     trust_base: bool,
+    quantization: int | None = None,
 ) -> Request:
     """The request of the options. Raises UsageError for a malformed --set, or both --sft-ckpt and --from."""
     from rlguide.errors import UsageError
@@ -28,6 +29,9 @@ def make_request(
 
     if sft_ckpt and from_run:
         raise UsageError("--sft-ckpt and --from both say where to start", "give one of them")
+    if quantization not in (None, 4, 8):
+        raise UsageError(f"--quantization {quantization} is not 4 or 8", "give 4 (QLoRA) or 8 bits, or leave it out")
+    bits = {"quantization_bit": quantization} if quantization else {}
     return Request(
         sft_ckpt=sft_ckpt or "latest",
         from_run=from_run,
@@ -37,7 +41,7 @@ def make_request(
         base=base,
         template=template,
         output_dir=output_dir,
-        settings=parse_settings(settings or []),
+        settings={**bits, **parse_settings(settings or [])},
         trust_base=trust_base,
     )
 

@@ -38,6 +38,10 @@ TemplateOption = Annotated[
 OutputOption = Annotated[
     str | None, typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/dpo by default.")
 ]
+QuantizationOption = Annotated[
+    int | None,
+    typer.Option("--quantization", help="Hold the base in 4 or 8 bits (QLoRA); the SFT stack is merged first."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
 ]
@@ -54,6 +58,7 @@ def configure(
     template: TemplateOption = None,
     output_dir: OutputOption = None,
     settings: SetOption = None,
+    quantization: QuantizationOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", help="File to write; configs/<method>_config.yaml by default.")
     ] = None,
@@ -72,12 +77,12 @@ def configure(
     from rlguide.cli._training import make_request, show_plan
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
-    from rlguide.recipes.configure import prepare
     from rlguide.recipes.render import write_config
+    from rlguide.runs.start import prepare_start
 
     ws = open_workspace(workspace)
     request = make_request(sft_ckpt, from_run, method, loss, dataset, base, template, output_dir, settings, trust_base)
-    prepared = prepare(ws, find_engine(engine), request)
+    prepared = prepare_start(ws, find_engine(engine), request)
     path = output or ws.configs / f"{prepared.method.name}_config.yaml"
     backup = write_config(path, prepared.text, force)
     show_plan(prepared)

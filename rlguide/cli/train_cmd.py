@@ -15,6 +15,7 @@ from rlguide.cli.configure_cmd import (
     LossOption,
     MethodOption,
     OutputOption,
+    QuantizationOption,
     SetOption,
     SftOption,
     TemplateOption,
@@ -45,6 +46,7 @@ def train(
     template: TemplateOption = None,
     output_dir: OutputOption = None,
     settings: SetOption = None,
+    quantization: QuantizationOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
@@ -66,7 +68,7 @@ def train(
     from rlguide.cli._training import make_request, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.recipes.configure import prepare
+    from rlguide.runs.start import prepare_start
     from rlguide.runs.train import train as start
 
     ws = open_workspace(workspace)
@@ -74,15 +76,38 @@ def train(
         raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {run} or --resume {run}?")
     if resume:
         _refuse_with_resume(
-            [sft_ckpt, from_run, method, loss, dataset, config, base, template, output_dir, settings, trust_base]
+            [
+                sft_ckpt,
+                from_run,
+                method,
+                loss,
+                dataset,
+                config,
+                base,
+                template,
+                output_dir,
+                settings,
+                trust_base,
+                quantization,
+            ]
         )
         finished = _resume(ws, find_engine(engine), run, dry_run)
     else:
         found = find_engine(engine)
         request = make_request(
-            sft_ckpt, from_run, method, loss, dataset, base, template, output_dir, settings, trust_base
+            sft_ckpt,
+            from_run,
+            method,
+            loss,
+            dataset,
+            base,
+            template,
+            output_dir,
+            settings,
+            trust_base,
+            quantization,
         )
-        prepared = _prepare_config(ws, found, config, request) if config else prepare(ws, found, request)
+        prepared = _prepare_config(ws, found, config, request) if config else prepare_start(ws, found, request, dry_run)
         show_plan(prepared)
         if dry_run:
             _show_dry_run(ws, found, prepared)

@@ -107,6 +107,12 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
         raise UsageError(
             f"{source}: dpo_label_smoothing has no effect with pref_loss {loss}", "it belongs to sigmoid; take it out"
         )
+    for key, package in (("quantization_bit", "bitsandbytes"), ("deepspeed", "deepspeed"), ("use_unsloth", "unsloth")):
+        if config.get(key) and package not in versions:
+            raise EngineError(
+                f"{source}: {key} needs {package}, which the engine does not have",
+                f"install {package} in the engine's environment, or take {key} out",
+            )
     lack = can(versions, method.name, loss if method.losses else None)
     if lack is not None:
         raise EngineError(lack.what, lack.todo)

@@ -23,6 +23,7 @@ from rlguide.recipes.check import (
     check_datasets,
     check_disk,
     check_keys,
+    check_method,
     check_output,
     check_training,
     method_datasets,
@@ -81,10 +82,12 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
     """
     method = find_method(request.method)
     settings = _settings(method, request)
+    recipe = load_recipe(method.name)
+    check_method({**fill(recipe, {}), **settings}, engine.versions, "--set")
     schema = load_schema(engine)
     check_keys(settings, schema, "--set")
     gpus = list_gpus()
-    start = _start(ws, request)
+    start = find_start(ws, request)
     datasets = method_datasets(ws, method, list(request.datasets) or _only_dataset(ws, method))
     template = _template(ws, request, settings, start, schema)
     values = {
@@ -96,7 +99,6 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
         "template": template.name,
         "output_dir": _output_dir(ws, request, start),
     }
-    recipe = load_recipe(method.name)
     config = _with_intervals(recipe, fill(recipe, {**values, **settings}), settings, ws, gpus)
     prepared = _finish(ws, engine, config, schema, gpus, start.reference, "the config", check_output_dir)
     notes = [*start.notes, *[note for note in prepared.notes if note not in start.notes]]
@@ -167,8 +169,12 @@ def _size(dataset: RegisteredDataset) -> int:
     return dataset.path.stat().st_size if dataset.path and dataset.path.is_file() else 0
 
 
-def _start(ws: Workspace, request: Request) -> StartingPoint:
-    """The checkpoint to start from; for another round, a finished run with its whole stack."""
+def find_start(ws: Workspace, request: Request) -> StartingPoint:
+    """The checkpoint to start from; for another round, a finished run with its whole stack.
+
+    Raises:
+        UsageError, CheckpointError: there is none, or it does not fit.
+    """
     if request.from_run is None:
         return starting_point(ws, resolve_checkpoint(ws, request.sft_ckpt), request.base, request.trust_base)
     path = locate(ws, request.from_run)

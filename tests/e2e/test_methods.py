@@ -131,3 +131,8 @@ def test_refused(bench: Bench, options: list[str], words: str) -> None:
     done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", *options, code=2)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2
+
+
+def test_missing_packages_are_named(bench: Bench) -> None:
+    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--set", "use_unsloth=true", code=1)
+    assert "needs unsloth, which the engine does not have" in done.stderr
