@@ -157,6 +157,8 @@ def merge(
     for note in check_policy(ws, policy):
         warn(note)
     found = fingerprint(ws, policy)
+    if found["dtype"] is None:
+        warn(f"the weight type of {policy.base} is not known here: LLaMA-Factory chooses the type of the merged model")
     needed = int(found["base_bytes"] * _ROOM)
     if free_bytes(target) < needed:
         raise RlguideError(
@@ -207,7 +209,12 @@ def merged_base(
             say(f"merged already: {ws.relative(folder)}")
             return ws.relative(folder)
     free = target if not _holds_something(target) else other
-    return ws.relative(merge(ws, engine, policy, free, on_line, keys))
+    try:
+        merge(ws, engine, policy, free, on_line, keys)
+    except UsageError:
+        if not is_merge_of(free, found):  # else another rlguide made it while this one waited
+            raise
+    return ws.relative(free)
 
 
 def default_folder(ws: Workspace, policy: Policy) -> Path:

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,14 @@ def test_a_workspace_that_was_moved_keeps_its_merges(
     moved = ws.root.rename(tmp_path / "搬走")
     os.chdir(moved)
     assert merged_base(Workspace(moved), engine, STACK) == first
+    assert len(calls(tmp_path)) == 1
+
+
+def test_two_at_once_merge_once(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = script()
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: merged_base(ws, engine, STACK), range(2)))
+    assert folders == ["saves/tiny/merged/dpo"] * 2
     assert len(calls(tmp_path)) == 1
 
 
