@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 from rlguide.console import console, say
 from rlguide.engine.capabilities import can
 from rlguide.engine.find import Engine, find_engine, installed_versions
-from rlguide.engine.process import EngineProcess
+from rlguide.engine.process import EngineProcess, interrupts_held
 from rlguide.engine.worker import engine_environment, engines_home
 from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.workspace import free_bytes, locked, read_json, write_json
@@ -247,16 +248,14 @@ def install(plan: Plan) -> Engine:
         done: list[str] = state["done"]
         if "environment" not in done or not _python(plan.folder).exists():
             done.clear()
-            _step("environment", [str(plan.base), "-m", "venv", "--clear", str(plan.folder)], log)
-            done.append("environment")  # --clear has removed the state too
-            _write_state(plan, state)
+            seconds = _run("environment", [str(plan.base), "-m", "venv", "--clear", str(plan.folder)], log)
+            _note(plan, state, "environment", seconds)  # --clear has removed the state too
         for item in plan.own:
             if item.pin not in done:
-                _step(item.pin, _pip(plan.folder, item), log)
-                done.append(item.pin)
-                _write_state(plan, state)
+                _note(plan, state, item.pin, _run(item.pin, _pip(plan.folder, item), log))
         _share(plan)
-        _step("check that it imports", [str(_python(plan.folder)), "-c", _CHECK], log)
+        seconds = _run("check that it imports", [str(_python(plan.folder)), "-c", _CHECK], log)
+        say(f"  check that it imports: {seconds:.0f} s")
         expected = {**plan.shared, **{item.name: item.version for item in plan.own}}
         write_json(plan.folder / STATE, {**state, "complete": True, "versions": expected})
         say(f"done in {time.monotonic() - started:.0f} s; log: {log}")
@@ -299,6 +298,13 @@ def _write_state(plan: Plan, state: dict[str, Any]) -> None:
     write_json(plan.folder / STATE, {**state, "complete": False})
 
 
+def _note(plan: Plan, state: dict[str, Any], step: str, seconds: float) -> None:
+    """Keep that a step is done, then say so: what has been said is never done again."""
+    state["done"].append(step)
+    _write_state(plan, state)
+    say(f"  {step}: {seconds:.0f} s")
+
+
 def _begin(plan: Plan) -> dict[str, Any]:
     """The state to go on from. What is left of another recipe, or cannot be told, is removed."""
     state = _read_state(plan.folder)
@@ -337,26 +343,27 @@ def _share(plan: Plan) -> None:
     (site / _SHARED_PTH).write_text("".join(f"{folder}\n" for folder in plan.folders), encoding="utf-8")
 
 
-def _step(label: str, command: list[str], log: Path) -> None:
-    """Run one command into the log, with its seconds on the screen. Raises EngineError if it fails."""
+def _run(label: str, command: list[str], log: Path) -> float:
+    """Run one command into the log, counting its seconds on the screen, and return them. Raises EngineError."""
     engine = Engine(Path(command[0]), {})
     environment = engine_environment(engine, CUDA_VISIBLE_DEVICES="")
     for name in _UNTOUCHED_BY_PIP:
         environment.pop(name, None)
     started = time.monotonic()
     last = ""
-    process = EngineProcess(command, Path(command[0]).parent, environment, log)
-    with process, console(stderr=True).status(label) as status:
+    with ExitStack() as stack:
+        with interrupts_held():
+            process = stack.enter_context(EngineProcess(command, Path(command[0]).parent, environment, log))
+        status = stack.enter_context(console(stderr=True).status(label))
         for line in process.lines():
             last = line.strip() if line else last
             status.update(f"{label}: {time.monotonic() - started:.0f} s")
-    seconds = time.monotonic() - started
     if process.returncode != 0:
         raise EngineError(
             f"installing the engine failed at {label}: {last[:300] or 'no output'}",
             f"see {log}, then run the same command again: what is done is kept",
         )
-    say(f"  {label}: {seconds:.0f} s")
+    return time.monotonic() - started
 
 
 def estimate_seconds(plan: Plan) -> float:
