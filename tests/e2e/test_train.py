@@ -128,7 +128,8 @@ def test_interrupted_run_resumes_to_the_same_end(bench: Bench) -> None:
 
 def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     """SIGHUP ends rlguide, not the training; the record is settled afterwards."""
-    process = bench.start("train", "--sft-ckpt", SFT, "--dataset", "polite", *settings("eval_strategy=no"))
+    options = settings("eval_strategy=no", "max_steps=120", "save_steps=120")  # long enough to be asked meanwhile
+    process = bench.start("train", "--sft-ckpt", SFT, "--dataset", "polite", *options)
     metrics = bench.root / DPO / "metrics.jsonl"
     wait_until(lambda: metrics.exists() and '"step": 1' in metrics.read_text(), process)
     group = json.loads((bench.root / DPO / "run.json").read_text(encoding="utf-8"))["pid"]
@@ -139,7 +140,7 @@ def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     assert "still training" in busy.stderr
     wait_until(lambda: not group_alive(group))
     settled = bench.run("train", "--resume", DPO)
-    assert "finished after 6 steps" in settled.stdout
+    assert "finished after 120 steps" in settled.stdout
     assert (bench.root / DPO / "loss.png").exists()
 
 
