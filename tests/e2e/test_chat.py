@@ -238,6 +238,7 @@ def test_ends_with_zero_right_after_a_reply(terminal: Terminal, root: Path, keys
     terminal.wait_for("you: ")
     assert len(workers(root)) == 1
     terminal.type("你好\r".encode())
+    terminal.wait_for("\n")  # while wide characters are typed, readline may draw its prompt again on the same line
     terminal.wait_for("you: ")
     terminal.type(keys)
     assert terminal.exit_code() == 0
