@@ -25,7 +25,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="engine")
 
 
-@app.command("list")
+@app.command("list", short_help="The engines, and what each can train.")
 def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> None:
     """List the engines, their versions, and what each can train.
 
@@ -79,9 +79,9 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
         say("`rlguide train` picks the engine that can do the method")
 
 
-@app.command("install")
+@app.command("install", short_help="Install one beside the main engine.")
 def install_engine(
-    name: Annotated[str, typer.Argument(help="Which engine: ppo.")],
+    name: Annotated[str, typer.Argument(help="Which engine: ppo.", metavar="NAME")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")] = False,
     engine: EngineOption = None,
 ) -> None:

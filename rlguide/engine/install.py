@@ -58,6 +58,10 @@ print(json.dumps({"base": base, "python": "%d.%d" % sys.version_info[:2], "folde
 # What a PPO run imports. That it imports is the proof that the two halves fit.
 _CHECK = "import llamafactory.train.tuner; from trl import AutoModelForCausalLMWithValueHead, PPOTrainer"
 
+_TORCHRUN = """#!/bin/sh
+exec "$(dirname "$0")/python" -m torch.distributed.run "$@"
+"""
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -338,9 +342,16 @@ def _pip(folder: Path, item: Requirement) -> list[str]:
 
 
 def _share(plan: Plan) -> None:
-    """Put the main engine's package folders at the end of the environment's path."""
+    """Put the main engine's package folders at the end of the environment's path, and make a torchrun of its own.
+
+    With several cards LLaMA-Factory starts `torchrun` by name. The shared torch brings no script into this
+    environment, and the main engine's would start the main engine's Python.
+    """
     [site] = (plan.folder / "lib").glob("python*/site-packages")
     (site / _SHARED_PTH).write_text("".join(f"{folder}\n" for folder in plan.folders), encoding="utf-8")
+    torchrun = _python(plan.folder).with_name("torchrun")
+    torchrun.write_text(_TORCHRUN, encoding="utf-8")
+    torchrun.chmod(0o755)
 
 
 def _run(label: str, command: list[str], log: Path) -> float:

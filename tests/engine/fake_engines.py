@@ -51,6 +51,9 @@ def main_engine(root: Path) -> Engine:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root)], check=True)
     for name, version in MAIN.items():
         put(site(root), name, version)
+    runner = site(root) / "torch/distributed/run.py"
+    runner.parent.mkdir()
+    runner.write_text("import json, sys\nprint(json.dumps([sys.executable, *sys.argv[1:]]))\n")
     (root / "bin/llamafactory-cli").touch()
     return find_engine(str(root))
 

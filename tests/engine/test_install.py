@@ -75,6 +75,13 @@ def test_its_own_versions_win_and_torch_is_shared(whole: tuple[Engine, Engine, S
     assert not (site(engine_folder("ppo")) / "tyro").exists()  # main has just that version: not installed twice
 
 
+def test_torchrun_is_its_own(whole: tuple[Engine, Engine, Snapshot, Snapshot]) -> None:
+    _, other, *_ = whole
+    command = ["torchrun", "--nnodes", "a b"]  # by name, as LLaMA-Factory starts it
+    done = subprocess.run(command, env=engine_environment(other), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [str(other.python), "--nnodes", "a b"]
+
+
 def test_the_main_engine_stays_as_it_was(whole: tuple[Engine, Engine, Snapshot, Snapshot]) -> None:
     main, _, before, after = whole
     assert before == after
