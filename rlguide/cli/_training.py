@@ -20,6 +20,7 @@ def make_request(
     settings: list[str] | None,
     trust_base: bool,
     quantization: int | None = None,
+    reward_model: str | None = None,
 ) -> Request:
     """The request of the options. Raises UsageError for a malformed --set, or both --sft-ckpt and --from."""
     from rlguide.errors import UsageError
@@ -35,6 +36,7 @@ def make_request(
     return Request(
         sft_ckpt=sft_ckpt or "latest",
         from_run=from_run,
+        reward_model=reward_model,
         method=method or "dpo",
         loss=loss,
         datasets=tuple(split_names(dataset)),

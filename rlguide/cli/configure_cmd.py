@@ -19,7 +19,7 @@ FromOption = Annotated[
 ]
 MethodOption = Annotated[
     str | None,
-    typer.Option("--method", "-m", help="dpo, kto, orpo, simpo or rm; dpo by default. See `rlguide methods`."),
+    typer.Option("--method", "-m", help="dpo, kto, orpo, simpo, rm or ppo; dpo by default. See `rlguide methods`."),
 ]
 LossOption = Annotated[str | None, typer.Option("--loss", help="With dpo: sigmoid, hinge or ipo; sigmoid by default.")]
 DatasetOption = Annotated[
@@ -42,6 +42,10 @@ QuantizationOption = Annotated[
     int | None,
     typer.Option("--quantization", help="Hold the base in 4 or 8 bits (QLoRA); the SFT stack is merged first."),
 ]
+RewardModelOption = Annotated[
+    str | None,
+    typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
 ]
@@ -59,6 +63,7 @@ def configure(
     output_dir: OutputOption = None,
     settings: SetOption = None,
     quantization: QuantizationOption = None,
+    reward_model: RewardModelOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", help="File to write; configs/<method>_config.yaml by default.")
     ] = None,
@@ -78,11 +83,11 @@ def configure(
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
     from rlguide.recipes.render import write_config
-    from rlguide.runs.start import prepare_start
+    from rlguide.runs.start import choose_engine, prepare_start
 
     ws = open_workspace(workspace)
     request = make_request(sft_ckpt, from_run, method, loss, dataset, base, template, output_dir, settings, trust_base)
-    prepared = prepare_start(ws, find_engine(engine), request)
+    prepared = prepare_start(ws, choose_engine(find_engine(engine), request), request)
     path = output or ws.configs / f"{prepared.method.name}_config.yaml"
     backup = write_config(path, prepared.text, force)
     show_plan(prepared)

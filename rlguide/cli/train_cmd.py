@@ -16,6 +16,7 @@ from rlguide.cli.configure_cmd import (
     MethodOption,
     OutputOption,
     QuantizationOption,
+    RewardModelOption,
     SetOption,
     SftOption,
     TemplateOption,
@@ -47,6 +48,7 @@ def train(
     output_dir: OutputOption = None,
     settings: SetOption = None,
     quantization: QuantizationOption = None,
+    reward_model: RewardModelOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
@@ -68,7 +70,7 @@ def train(
     from rlguide.cli._training import make_request, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.runs.start import prepare_start
+    from rlguide.runs.start import choose_engine, prepare_start
     from rlguide.runs.train import train as start
 
     ws = open_workspace(workspace)
@@ -93,7 +95,6 @@ def train(
         )
         finished = _resume(ws, find_engine(engine), run, dry_run)
     else:
-        found = find_engine(engine)
         request = make_request(
             sft_ckpt,
             from_run,
@@ -106,7 +107,9 @@ def train(
             settings,
             trust_base,
             quantization,
+            reward_model,
         )
+        found = choose_engine(find_engine(engine), request, config)
         prepared = _prepare_config(ws, found, config, request) if config else prepare_start(ws, found, request, dry_run)
         show_plan(prepared)
         if dry_run:
@@ -130,10 +133,12 @@ def _refuse_with_resume(others: list[object]) -> None:
 
 def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> Run | None:
     from rlguide.console import say, show
+    from rlguide.engine.install import engine_for
     from rlguide.runs.manifest import open_run
     from rlguide.runs.train import last_checkpoint, resume
 
     run = open_run(ws, name)
+    engine = engine_for(engine, str(run.values.get("method", "dpo")), run.config.get("pref_loss"))
     if dry_run:
         checkpoint = last_checkpoint(run.path)
         show(

@@ -27,7 +27,8 @@ from typing import Any
 from rlguide.console import console, say
 from rlguide.engine.capabilities import can
 from rlguide.engine.find import Engine, find_engine, installed_versions
-from rlguide.engine.process import EngineProcess, interrupts_held
+from rlguide.engine.interrupts import interrupts_held
+from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment, engines_home
 from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.workspace import free_bytes, locked, read_json, write_json

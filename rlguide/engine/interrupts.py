@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -30,11 +31,11 @@ def interrupts_held() -> Iterator[None]:
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
 
-    before = {int(number): signal.signal(number, note) for number in _NUMBERS}
+    before: dict[int, Any] = {int(number): signal.signal(number, note) for number in _NUMBERS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler in before.items():  # None: set by something that is not Python
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         for number in sorted(set(came)):
             signal.raise_signal(number)

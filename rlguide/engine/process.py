@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from rlguide.engine.interrupts import interrupts_held
 from rlguide.errors import EngineError
 
 # How long a group gets after each signal before the next, harder one (seconds).
@@ -37,7 +36,7 @@ class EngineProcess:
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0
         try:
-            with log.open("ab") as output:
+            with log.open("ab") as output, interrupts_held():
                 self.process = subprocess.Popen(
                     command,
                     cwd=cwd,
@@ -47,6 +46,9 @@ class EngineProcess:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+        except KeyboardInterrupt:  # held back until there was a process to stop
+            self.stop()
+            raise
         except OSError as error:
             raise EngineError(
                 f"cannot start {command[0]}: {error.strerror or error}", "run `rlguide doctor`"
@@ -113,27 +115,6 @@ class EngineProcess:
         while time.monotonic() < deadline and group_alive(self.pid):
             self.process.poll()
             time.sleep(0.05)
-
-
-@contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM inside the block; one that came raises KeyboardInterrupt at its end.
-
-    For starting a process and handing it to the `with` block that stops it: an interrupt between the two would leave
-    it running. The signals are not masked, because the process would inherit that. Only the main thread gets them.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():  # None: set by something that is not Python
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if came:
-        raise KeyboardInterrupt
 
 
 def _read_available(file: IO[bytes]) -> bytes:

@@ -166,7 +166,7 @@ def check_reference(config: Mapping[str, Any]) -> None:
     if cause:
         raise UsageError(
             f"{cause} cannot merge the SFT adapter, so the reference would not be the SFT model but the base model",
-            "merge the SFT adapter into its base first (`llamafactory-cli export`) and give the merged folder",
+            "merge the SFT adapter into its base first (`rlguide export`) and give the merged folder",
         )
 
 

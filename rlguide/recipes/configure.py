@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, find_method
+from rlguide.engine.capabilities import ppo_template
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.schema import Schema, load_schema
@@ -41,6 +42,7 @@ class Request:
     """What a person asked for on the command line. None: choose well."""
 
     sft_ckpt: str = "latest"
+    reward_model: str | None = None
     from_run: str | None = None  # another round on top of this run, instead of `sft_ckpt`
     method: str = "dpo"
     loss: str | None = None
@@ -92,11 +94,11 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
     template = _template(ws, request, settings, start, schema)
     values = {
         **start.config,
-        **_data_keys(datasets),
-        **_method_keys(ws, method, datasets),
+        **{key: value for key, value in _data_keys(datasets).items() if key in recipe.defaults},
+        **_method_keys(ws, method, datasets, request, start),
         **compute_keys(gpus, sum(item.rows or 0 for item in datasets)),
         "dataset_dir": "data",
-        "template": template.name,
+        "template": ppo_template(engine.versions, template.name) if method.name == "ppo" else template.name,
         "output_dir": _output_dir(ws, request, start),
     }
     config = _with_intervals(recipe, fill(recipe, {**values, **settings}), settings, ws, gpus)
@@ -203,12 +205,42 @@ def _settings(method: Method, request: Request) -> dict[str, Any]:
     return {"pref_loss": request.loss, **settings}
 
 
-def _method_keys(ws: Workspace, method: Method, datasets: list[RegisteredDataset]) -> dict[str, Any]:
-    """KTO's weights, from the counts of the labels."""
-    if method.name != "kto":
-        return {}
-    chosen, rejected = kto_weights(*label_counts(ws, [item.name for item in datasets]))
-    return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
+def _method_keys(
+    ws: Workspace, method: Method, datasets: list[RegisteredDataset], request: Request, start: StartingPoint
+) -> dict[str, Any]:
+    """KTO's weights, from the counts of the labels; PPO's reward model. Raises UsageError, CheckpointError."""
+    if request.reward_model and method.name != "ppo":
+        raise UsageError(f"--reward-model has no effect with {method.name}", "it belongs to --method ppo")
+    if method.name == "kto":
+        chosen, rejected = kto_weights(*label_counts(ws, [item.name for item in datasets]))
+        return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
+    if method.name == "ppo" and "reward_model" not in request.settings:
+        return {"reward_model": _reward_model(ws, request.reward_model, start)}
+    return {}
+
+
+def _reward_model(ws: Workspace, name: str | None, start: StartingPoint) -> str:
+    """The reward model as the config names it: one that was trained on top of the same policy.
+
+    LLaMA-Factory puts its adapter on the merged SFT model (train/trainer_utils.py, `create_reward_model`); on
+    another model its scores would mean nothing.
+    """
+    if name is None:
+        raise UsageError(
+            "PPO needs a reward model",
+            "train one: `rlguide train --method rm`, then give its run: --reward-model saves/.../lora/rm",
+        )
+    checkpoint = read_checkpoint(locate(ws, name), ws.saves)
+    if checkpoint.stage != "reward":
+        raise UsageError(f"{name} is no reward model", "name a run of `rlguide train --method rm`")
+    manifest = read_manifest(checkpoint.path)
+    below = manifest.get("stack", [])[:-1] if manifest else None
+    if manifest and (manifest.get("base"), below) != (start.reference.base, list(start.reference.adapters)):
+        raise UsageError(
+            f"the reward model {name} was trained on {' + '.join([str(manifest.get('base')), *(below or [])])}",
+            f"PPO starts from {start.reference.describe()}: train a reward model on that",
+        )
+    return ws.relative(checkpoint.path)
 
 
 def _only_dataset(ws: Workspace, method: Method) -> list[str]:
@@ -260,6 +292,9 @@ def _with_intervals(
     rows, held = sum(item.rows or 0 for item in datasets), sum(item.rows or 0 for item in held_out)
     count = schedule(config, rows, held, processes(config, gpus, os.environ))
     values: dict[str, Any] = intervals(count.total_steps)
+    if "eval_strategy" not in recipe.defaults:  # PPO does not evaluate
+        values.pop("eval_steps")
+        return fill(recipe, {**config, **values, **settings})
     values["eval_strategy"] = "steps" if count.held_out else "no"
     if not count.held_out:
         values["eval_steps"] = None

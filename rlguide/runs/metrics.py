@@ -108,6 +108,8 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
     Without a readable `trainer_state.json` (a run that did not come to its end) the rows collected on the way stay.
     """
     rows = _log_history(run_path / "trainer_state.json")
+    if rows and any("reward" in row for row in rows):
+        rows = [{**row, "step": row["step"] + 1} for row in rows]  # PPO's trainer counts from 0
     path = run_path / "metrics.jsonl"
     if rows:
         with atomic_write(path) as file:

@@ -35,6 +35,7 @@ _ROWS = (
     ("rewards/rejected", "eval_rewards/rejected", "rejected reward", "{:+.3f}"),
     ("rewards/margins", "eval_rewards/margins", "margin", "{:+.3f}"),
     ("kl", "eval_kl", "KL", "{:.3f}"),
+    ("reward", "eval_reward", "reward", "{:+.3f}"),
     ("accuracy", "eval_accuracy", "accuracy", "{:.3f}"),
 )
 

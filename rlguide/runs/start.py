@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+from rlguide.catalog.methods import find_method, method_of
 from rlguide.console import say
 from rlguide.engine.find import Engine
+from rlguide.engine.install import engine_for
 from rlguide.errors import UsageError
 from rlguide.policy.policy import cannot_merge
+from rlguide.recipes.config_file import load_config
 from rlguide.recipes.configure import Prepared, Request, find_start, prepare
 from rlguide.runs.export import default_folder, merged_base
 from rlguide.workspace import Workspace
+
+
+def choose_engine(main: Engine, request: Request, config: Path | None = None) -> Engine:
+    """The engine that can train what is asked for: `main`, or for PPO the one that rlguide has installed.
+
+    Raises:
+        EngineError: none can; the message says what to install.
+        UsageError, DataError: no such method, or a config that cannot be read.
+    """
+    if config is None:
+        method = find_method(request.method)
+        loss = request.settings.get("pref_loss", request.loss)
+        return engine_for(main, method.name, loss if len(method.losses) > 1 else None)
+    values = load_config(config)
+    method_there = method_of(str(values.get("stage")), values.get("pref_loss"))
+    return engine_for(main, "ppo") if method_there and method_there.name == "ppo" else main
 
 
 def prepare_start(ws: Workspace, engine: Engine, request: Request, dry_run: bool = False) -> Prepared:

@@ -25,6 +25,9 @@ from rlguide.runs.plots import plot_run
 from rlguide.runs.view import TrainingView
 from rlguide.workspace import Workspace, atomic_write
 
+# LLaMA-Factory raises for PPO ("will be supported in the future"), and of a reward model it restores the adapter but
+# not the value head (train/ppo/trainer.py, hparams/parser.py).
+_NOT_RESUMABLE = {"ppo": "LLaMA-Factory cannot resume PPO", "rm": "LLaMA-Factory cannot resume a reward model"}
 _LOG_TAIL = 200_000  # bytes of the log that are searched for the cause of a failure
 
 
@@ -67,11 +70,14 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         return _settle(ws, run, None)
     config = {key: value for key, value in run.config.items() if key != "resume_from_checkpoint"}
     put_damaged_aside(run.path)
-    checkpoint = last_checkpoint(run.path)
+    checkpoint = last_checkpoint(run.path) if run.values.get("method") not in _NOT_RESUMABLE else None
     step = 0
     if checkpoint is None:
-        say("no complete checkpoint was written yet: training starts from the beginning")
+        why = _NOT_RESUMABLE.get(str(run.values.get("method")), "no complete checkpoint was written yet")
+        say(f"{why}: training starts from the beginning")
         (run.path / METRICS).unlink(missing_ok=True)
+        for path in _checkpoints(run.path):  # the engine would go on from one that it finds
+            shutil.rmtree(path)
     else:
         step = int(checkpoint.name.partition("-")[2])
         config["resume_from_checkpoint"] = ws.relative(checkpoint)
@@ -120,7 +126,8 @@ def is_complete(run: Run) -> bool:
         done = int(state["global_step"]) >= int(state["max_steps"]) > 0
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return done and (run.path / "train_results.json").is_file()
+    last = "adapter_model.safetensors" if run.values.get("method") == "ppo" else "train_results.json"
+    return done and (run.path / last).is_file()
 
 
 def _drive(ws: Workspace, engine: Engine, run: Run, start_step: int) -> Run:

@@ -23,6 +23,7 @@ _SHOWN = (
     ("rewards/rejected", "rejected", "{:+.3f}"),
     ("rewards/margins", "margin", "{:+.3f}"),
     ("kl", "KL", "{:.3f}"),
+    ("reward", "reward", "{:+.3f}"),
     ("learning_rate", "lr", "{:.1e}"),
     ("eval_loss", "held-out loss", "{:.4f}"),
     ("eval_rewards/accuracies", "held-out accuracy", "{:.2f}"),

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.engine.process import EngineProcess, group_alive, interrupts_held, is_alive
+from rlguide.engine.interrupts import interrupts_held
+from rlguide.engine.process import EngineProcess, group_alive, is_alive
 from rlguide.errors import EngineError
 
 # A leader that ignores SIGINT and starts a child that ignores it too, as torchrun with its workers.
