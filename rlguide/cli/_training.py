@@ -56,7 +56,7 @@ def show_plan(prepared: Prepared) -> None:
     say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
     say(f"result     {prepared.policy.describe()}")
     say(f"template   {prepared.config['template']} ({prepared.template_why})")
-    say(f"plan       {prepared.schedule.describe()}")
+    say(f"plan       {prepared.schedule.describe(prepared.unit)}")
     weights = [prepared.config.get(f"kto_{side}_weight") for side in ("chosen", "rejected")]
     if weights != [None, None]:
         say(f"weights    desirable {weights[0]}, undesirable {weights[1]} (from the counts of the labels)")

@@ -71,6 +71,11 @@ class Prepared:
     template_why: str = "as the config says"
 
     @property
+    def unit(self) -> str:
+        """What the rows of its data are called."""
+        return "pairs" if self.method.data == "pairs" else "answers"
+
+    @property
     def output_dir(self) -> str:
         """As the config names it."""
         return str(self.config["output_dir"])
@@ -103,6 +108,12 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
     }
     config = _with_intervals(recipe, fill(recipe, {**values, **settings}), settings, ws, gpus)
     prepared = _finish(ws, engine, config, schema, gpus, start.reference, "the config", check_output_dir)
+    if method.name == "ppo":  # its engine may know the template under another name; the policy keeps its own
+        prepared = replace(
+            prepared,
+            policy=replace(prepared.policy, template=template.name),
+            reference=replace(prepared.reference, template=template.name),
+        )
     notes = [*start.notes, *[note for note in prepared.notes if note not in start.notes]]
     if not template.is_certain:
         notes.append("the template is a guess; if SFT used another one, say so with --template")
@@ -337,7 +348,7 @@ def _introduction(ws: Workspace, prepared: Prepared) -> list[str]:
     name = f"configs/{prepared.method.name}_config.yaml"
     return [
         f"{prepared.method.title}. {start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}.",
-        prepared.schedule.describe() + ".",
+        prepared.schedule.describe(prepared.unit) + ".",
         "This file is yours. Paths are relative to the workspace folder; run it there with",
         f"    rlguide train --config {name}",
         f"or  llamafactory-cli train {name}",
