@@ -95,6 +95,8 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
     # Every policy is measured with DPO's rewards, with the loss and beta it was trained with where they are DPO's.
     if method.name in ("dpo", "kto"):
         values.update({key: run.config[key] for key in ("pref_beta", "pref_loss") if key in run.config})
+    if bits := run.config.get("quantization_bit"):  # both on the base that the adapter was trained on
+        values.update(quantization_bit=bits, ref_model_quantization_bit=bits)
     held_out = _held_out_pairs(ws, run, method)
     if datasets:
         values["eval_dataset"] = ",".join(datasets)

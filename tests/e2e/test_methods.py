@@ -116,7 +116,7 @@ def test_another_round(trained: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--method", "dpp"], "did you mean dpo?"),
+        (["--method", "simpoo"], "did you mean simpo?"),
         (["--loss", "hing"], "did you mean hinge?"),
         (["--method", "kto", "--loss", "hinge"], "no choice of losses"),
         (["--set", "simpo_gamma=1.0"], "simpo_gamma has no effect with dpo"),
@@ -136,3 +136,20 @@ def test_refused(bench: Bench, options: list[str], words: str) -> None:
 def test_missing_packages_are_named(bench: Bench) -> None:
     done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--set", "use_unsloth=true", code=1)
     assert "needs unsloth, which the engine does not have" in done.stderr
+
+
+def test_quantized_base(bench: Bench) -> None:
+    """A 4-bit base cannot carry the SFT adapter: it is merged first, once, and the first loss is ln 2 all the same."""
+    first = train(bench, "--quantization", "4")
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-3)
+    assert first["rewards/chosen"] == 0
+    record = json.loads((bench.root / "saves/run/run.json").read_text(encoding="utf-8"))
+    assert record["base"].startswith("saves/tiny/merged/sft")
+    assert record["stack"] == ["saves/run"]
+    assert record["config"]["quantization_bit"] == 4
+    again = bench.run(
+        "train", "--sft-ckpt", SFT, "--dataset", "polite", "--quantization", "4", "-o", "saves/b", "--dry-run"
+    )
+    assert "merged already" in again.stderr
+    result = json.loads(bench.run("eval", "saves/run", "--json", "--set", "max_samples=3").stdout)
+    assert result["pairs"] == 3
