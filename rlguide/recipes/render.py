@@ -77,7 +77,7 @@ def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> s
         if keys:
             lines += ["", f"### {title}"]
             for key in keys:
-                lines += [*_comment(key, recipe.why), f"{key}: {format_value(config[key])}"]
+                lines += [*_comment(key, recipe.why), f"{format_value(key)}: {format_value(config[key])}"]
     body = "\n".join(lines) + "\n"
     return f"{_MARK}by {__version__}, checksum {_checksum(body)}\n{body}"
 
