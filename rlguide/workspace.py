@@ -149,6 +149,11 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlguide"
 
 
+def user_data() -> Path:
+    """The folder for what is dear to make again (engines): `$XDG_DATA_HOME/rlguide` or `~/.local/share/rlguide`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rlguide"
+
+
 def free_bytes(path: Path) -> int:
     """Free bytes on the disk that holds `path` (or its nearest existing parent)."""
     import shutil

@@ -10,6 +10,7 @@ from importlib import import_module
 from types import FrameType
 
 import typer
+from typer.core import TyperGroup
 
 # In the order of the journey, which is the order of `rlguide --help`; command X lives in X_cmd.py. The words are
 # those of the overview, short enough for 80 columns.
@@ -18,13 +19,25 @@ COMMANDS = {
     "download": "Fetch, check and register datasets from the hub.",
     "register": "Check and register your own pairs.",
     "checkpoints": "Checkpoints under saves/, newest marked.",
+    "methods": "Compare the methods: needs, cost, strengths.",
+    "explain": "What a method or a key does, and its range.",
     "configure": "Write a commented config to own and edit.",
-    "train": "Train with DPO from an SFT checkpoint; resume.",
+    "train": "Train on preferences; resume; another round.",
     "eval": "Did it get better? On held-out pairs.",
     "chat": "Talk to the trained policy, whole stack.",
+    "export": "Merge a run's stack into one model.",
     "doctor": "What works on this host, what does not.",
+    "engine": "List engines; install the one for PPO.",
     "demo": "The whole journey in minutes, no GPU needed.",
 }
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands as they stand above; typer would put those that have subcommands first."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Names in the order of COMMANDS."""
+        return [name for name in COMMANDS if name in self.commands]
 
 
 def _print_version(value: bool) -> None:
@@ -48,6 +61,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     """The Typer app with these commands. One command alone is built in a fraction of the time of all."""
     app = typer.Typer(
         name="rlguide",
+        cls=_InOrder,
         help="From an SFT checkpoint to a preference-tuned model you can trust, on top of LLaMA-Factory.",
         no_args_is_help=True,
         add_completion=True,
@@ -57,8 +71,10 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     )
     app.callback()(_root)
     for name in commands:
+        known = len(app.registered_commands)
         import_module(f"rlguide.cli.{name}_cmd").register(app)
-        app.registered_commands[-1].short_help = COMMANDS[name]
+        added = app.registered_commands[known:] or app.registered_groups
+        added[-1].short_help = COMMANDS[name]
     return app
 
 

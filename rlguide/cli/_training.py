@@ -10,26 +10,41 @@ if TYPE_CHECKING:
 
 def make_request(
     sft_ckpt: str | None,
+    from_run: str | None,
+    method: str | None,
+    loss: str | None,
     dataset: str | None,
     base: str | None,
     template: str | None,
     output_dir: str | None,
     settings: list[str] | None,
     trust_base: bool,
+    quantization: int | None = None,
+    reward_model: str | None = None,
 ) -> Request:
-    """The request of the options. Raises UsageError for a malformed --set."""
+    """The request of the options. Raises UsageError for a malformed --set, or both --sft-ckpt and --from."""
+    from rlguide.errors import UsageError
     from rlguide.recipes.check import split_names
     from rlguide.recipes.config_file import parse_settings
     from rlguide.recipes.configure import Request
 
+    if sft_ckpt and from_run:
+        raise UsageError("--sft-ckpt and --from both say where to start", "give one of them")
+    if quantization not in (None, 4, 8):
+        raise UsageError(f"--quantization {quantization} is not 4 or 8", "give 4 (QLoRA) or 8 bits, or leave it out")
+    bits = {"quantization_bit": quantization} if quantization else {}
     return Request(
-        sft_ckpt or "latest",
-        tuple(split_names(dataset)),
-        base,
-        template,
-        output_dir,
-        parse_settings(settings or []),
-        trust_base,
+        sft_ckpt=sft_ckpt or "latest",
+        from_run=from_run,
+        reward_model=reward_model,
+        method=method or "dpo",
+        loss=loss,
+        datasets=tuple(split_names(dataset)),
+        base=base,
+        template=template,
+        output_dir=output_dir,
+        settings={**bits, **parse_settings(settings or [])},
+        trust_base=trust_base,
     )
 
 
@@ -37,10 +52,14 @@ def show_plan(prepared: Prepared) -> None:
     """Say what the training will do (stderr)."""
     from rlguide.console import say, warn
 
-    say(f"reference  {prepared.reference.describe()}")
+    say(f"method     {prepared.method.name}: {prepared.method.title}")
+    say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
     say(f"result     {prepared.policy.describe()}")
     say(f"template   {prepared.config['template']} ({prepared.template_why})")
-    say(f"plan       {prepared.schedule.describe()}")
+    say(f"plan       {prepared.schedule.describe(prepared.unit)}")
+    weights = [prepared.config.get(f"kto_{side}_weight") for side in ("chosen", "rejected")]
+    if weights != [None, None]:
+        say(f"weights    desirable {weights[0]}, undesirable {weights[1]} (from the counts of the labels)")
     held_out = ", ".join(item.name for item in prepared.held_out)
     if not held_out and prepared.schedule.held_out:
         held_out = f"{prepared.config['val_size']} of the training pairs (val_size), drawn by the engine"

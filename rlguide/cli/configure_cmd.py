@@ -13,6 +13,15 @@ SftOption = Annotated[
     str | None,
     typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
 ]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", "-m", help="dpo, kto, orpo, simpo, rm or ppo; dpo by default. See `rlguide methods`."),
+]
+LossOption = Annotated[str | None, typer.Option("--loss", help="With dpo: sigmoid, hinge or ipo; sigmoid by default.")]
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
@@ -29,6 +38,14 @@ TemplateOption = Annotated[
 OutputOption = Annotated[
     str | None, typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/dpo by default.")
 ]
+QuantizationOption = Annotated[
+    int | None,
+    typer.Option("--quantization", help="Hold the base in 4 or 8 bits (QLoRA); the SFT stack is merged first."),
+]
+RewardModelOption = Annotated[
+    str | None,
+    typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
 ]
@@ -36,36 +53,42 @@ SetOption = Annotated[
 
 def configure(
     sft_ckpt: SftOption = None,
+    from_run: FromOption = None,
+    method: MethodOption = None,
+    loss: LossOption = None,
     dataset: DatasetOption = None,
     base: BaseOption = None,
     trust_base: TrustBaseOption = False,
     template: TemplateOption = None,
     output_dir: OutputOption = None,
     settings: SetOption = None,
+    quantization: QuantizationOption = None,
+    reward_model: RewardModelOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="File to write; configs/dpo_config.yaml by default.")
+        Path | None, typer.Option("--output", help="File to write; configs/<method>_config.yaml by default.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Write over an edited config (kept as .bak).")] = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
 ) -> None:
-    """Write a commented DPO config that you can read, edit and train with.
+    """Write a commented config that you can read, edit and train with.
 
     \b
     rlguide configure --sft-ckpt latest --dataset ultrafeedback
     rlguide configure --sft-ckpt saves/qwen3-4b-base/lora/sft/checkpoint-2000 -d ultrafeedback,orca_dpo
     rlguide configure --dataset my_pairs --set pref_beta=0.05 --set num_train_epochs=1
+    rlguide configure --method simpo --dataset my_pairs
     """
     from rlguide.cli._training import make_request, show_plan
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
-    from rlguide.recipes.configure import prepare
     from rlguide.recipes.render import write_config
+    from rlguide.runs.start import choose_engine, prepare_start
 
     ws = open_workspace(workspace)
-    request = make_request(sft_ckpt, dataset, base, template, output_dir, settings, trust_base)
-    prepared = prepare(ws, find_engine(engine), request)
-    path = output or ws.configs / "dpo_config.yaml"
+    request = make_request(sft_ckpt, from_run, method, loss, dataset, base, template, output_dir, settings, trust_base)
+    prepared = prepare_start(ws, choose_engine(find_engine(engine), request), request)
+    path = output or ws.configs / f"{prepared.method.name}_config.yaml"
     backup = write_config(path, prepared.text, force)
     show_plan(prepared)
     if backup:

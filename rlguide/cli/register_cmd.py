@@ -20,7 +20,7 @@ def register_files(
     name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: from the file's name]")] = None,
     form: Annotated[str, typer.Option("--format", help="Format of the rows, if it is not to be detected.")] = "auto",
     test_size: Annotated[
-        float | None, typer.Option(help="Share of the pairs to hold out. [default: 0.05, at most 2000 pairs]")
+        float | None, typer.Option(help="Share of the rows to hold out. [default: 0.05, at most 2000 rows]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the held-out choice.")] = 42,
     keep_good: Annotated[
@@ -29,14 +29,15 @@ def register_files(
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Check your own preference pairs, row by row, and register them for training.
+    """Check your own preference pairs or labelled answers, row by row, and register them for training.
 
     \b
     rlguide register my_pairs.json
     rlguide register pairs.csv --name support --test-size 0.1
     rlguide register a.jsonl b.parquet --keep-good
+    rlguide register thumbs_up_and_down.jsonl
 
-    The format is detected; these are known:
+    The format is detected. Pairs, for every method:
 
     \b
     sharegpt       conversations, chosen, rejected, system
@@ -46,6 +47,13 @@ def register_files(
     trl-implicit   chosen and rejected as whole conversations
     alpaca         instruction, input, history, chosen, rejected, system
     orca           system, question, chosen, rejected
+
+    Labelled single answers, for KTO; label (or kto_tag) is true/false or 1/0:
+
+    \b
+    kto-messages   messages that end with the answer; label, system
+    kto-trl        prompt, completion; each as text or as messages; label
+    kto-alpaca     instruction, input, history, output, system; label
     """
     from rlguide.preferences.register import RegisterOptions, register_all
 

@@ -11,7 +11,12 @@ from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open
 from rlguide.cli.configure_cmd import (
     BaseOption,
     DatasetOption,
+    FromOption,
+    LossOption,
+    MethodOption,
     OutputOption,
+    QuantizationOption,
+    RewardModelOption,
     SetOption,
     SftOption,
     TemplateOption,
@@ -20,7 +25,7 @@ from rlguide.cli.configure_cmd import (
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
-    from rlguide.recipes.configure import Prepared
+    from rlguide.recipes.configure import Prepared, Request
     from rlguide.runs.manifest import Run
     from rlguide.workspace import Workspace
 
@@ -30,6 +35,9 @@ def train(
         str | None, typer.Argument(help="With --resume: the run to go on with; the newest by default.")
     ] = None,
     sft_ckpt: SftOption = None,
+    from_run: FromOption = None,
+    method: MethodOption = None,
+    loss: LossOption = None,
     dataset: DatasetOption = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one.")
@@ -39,6 +47,8 @@ def train(
     template: TemplateOption = None,
     output_dir: OutputOption = None,
     settings: SetOption = None,
+    quantization: QuantizationOption = None,
+    reward_model: RewardModelOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
@@ -47,27 +57,61 @@ def train(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train with DPO on top of an SFT checkpoint, with the SFT model as the reference.
+    """Train on preferences on top of an SFT checkpoint, with the SFT model as the reference.
 
     \b
     rlguide train --sft-ckpt saves/qwen3-4b-base/lora/sft/checkpoint-2000 --dataset ultrafeedback
     rlguide train --sft-ckpt latest --dataset my_pairs --set learning_rate=1e-6 --dry-run
     rlguide train --config configs/dpo_config.yaml
+    rlguide train --method kto --dataset my_labels
+    rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs
     rlguide train --resume
     """
+    from rlguide.cli._training import make_request, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
+    from rlguide.runs.start import choose_engine, prepare_start
     from rlguide.runs.train import train as start
 
     ws = open_workspace(workspace)
     if run is not None and not resume:
         raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {run} or --resume {run}?")
     if resume:
-        _refuse_with_resume([sft_ckpt, dataset, config, base, template, output_dir, settings])
+        _refuse_with_resume(
+            [
+                sft_ckpt,
+                from_run,
+                method,
+                loss,
+                dataset,
+                config,
+                base,
+                template,
+                output_dir,
+                settings,
+                trust_base,
+                quantization,
+            ]
+        )
         finished = _resume(ws, find_engine(engine), run, dry_run)
     else:
-        found = find_engine(engine)
-        prepared = _prepare(ws, found, sft_ckpt, dataset, config, base, trust_base, template, output_dir, settings)
+        request = make_request(
+            sft_ckpt,
+            from_run,
+            method,
+            loss,
+            dataset,
+            base,
+            template,
+            output_dir,
+            settings,
+            trust_base,
+            quantization,
+            reward_model,
+        )
+        found = choose_engine(find_engine(engine), request, config)
+        prepared = _prepare_config(ws, found, config, request) if config else prepare_start(ws, found, request, dry_run)
+        show_plan(prepared)
         if dry_run:
             _show_dry_run(ws, found, prepared)
             return
@@ -89,10 +133,12 @@ def _refuse_with_resume(others: list[object]) -> None:
 
 def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> Run | None:
     from rlguide.console import say, show
+    from rlguide.engine.install import engine_for
     from rlguide.runs.manifest import open_run
     from rlguide.runs.train import last_checkpoint, resume
 
     run = open_run(ws, name)
+    engine = engine_for(engine, str(run.values.get("method", "dpo")), run.config.get("pref_loss"))
     if dry_run:
         checkpoint = last_checkpoint(run.path)
         show(
@@ -103,36 +149,19 @@ def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> R
     return resume(ws, engine, run)
 
 
-def _prepare(
-    ws: Workspace,
-    engine: Engine,
-    sft_ckpt: str | None,
-    dataset: str | None,
-    config: Path | None,
-    base: str | None,
-    trust_base: bool,
-    template: str | None,
-    output_dir: str | None,
-    settings: list[str] | None,
-) -> Prepared:
-    from rlguide.cli._training import make_request, show_plan
+def _prepare_config(ws: Workspace, engine: Engine, path: Path, request: Request) -> Prepared:
     from rlguide.errors import UsageError
-    from rlguide.recipes.configure import prepare, prepare_config
+    from rlguide.recipes.configure import Request, prepare_config
 
-    request = make_request(sft_ckpt, dataset, base, template, output_dir, settings, trust_base)
-    if config is None:
-        prepared = prepare(ws, engine, request)
-    else:
-        if any((sft_ckpt, dataset, base, trust_base)):
-            raise UsageError(
-                "--config already says what is trained on what",
-                "leave out --sft-ckpt, --dataset and --base, or use --set",
-            )
-        overrides = {"template": template, "output_dir": output_dir}
-        chosen = {key: value for key, value in overrides.items() if value is not None}
-        prepared = prepare_config(ws, engine, config, {**chosen, **request.settings})
-    show_plan(prepared)
-    return prepared
+    allowed = Request(template=request.template, output_dir=request.output_dir, settings=request.settings)
+    if request != allowed:
+        raise UsageError(
+            "--config already says what is trained on what",
+            "leave out --sft-ckpt, --from, --method, --loss, --dataset and --base, or use --set",
+        )
+    overrides = {"template": request.template, "output_dir": request.output_dir}
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    return prepare_config(ws, engine, path, {**chosen, **request.settings})
 
 
 def _keep_config(ws: Workspace, prepared: Prepared, config: Path | None) -> None:
@@ -142,7 +171,7 @@ def _keep_config(ws: Workspace, prepared: Prepared, config: Path | None) -> None
 
     if config is not None:
         return
-    path = ws.configs / "dpo_config.yaml"
+    path = ws.configs / f"{prepared.method.name}_config.yaml"
     if was_edited(path):
         say(f"{ws.relative(path)} was edited by hand and stays as it is; this run's config is in its folder")
     else:
@@ -174,7 +203,10 @@ def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
         for line in report_lines(values):
             show(line)
     name = ws.relative(run.path)
-    say(f"next: rlguide eval {name}    then: rlguide chat {name}")
+    if run.values.get("method") == "rm":
+        say(f"a reward model scores answers; its held-out accuracy is above. Checkpoint: {name}")
+    else:
+        say(f"next: rlguide eval {name}    then: rlguide chat {name}")
 
 
 def register(app: typer.Typer) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 # tqdm: " 12%|█▏   | 6/50 [00:10<01:20,  1.8s/it]", with "name: " in front for anything but the trainer's own bars.
 _BAR = re.compile(r"^(?P<name>.*?)\s*(?P<percent>\d{1,3})%\|[^|]*\|\s*(?P<done>\d+)/(?P<total>\d+) \[")
-_TOTAL = re.compile(r"Total optimization steps = ([\d,]+)")
+_TOTAL = re.compile(r"Total (?:optimization|training) steps = ([\d,]+)")
 _BARE_NAN = re.compile(r"(?<=: )-?(?:nan|inf)(?=[,}])")
 _DICT = re.compile(r"\{'[^{}]*\}")
 

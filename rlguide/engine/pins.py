@@ -16,6 +16,11 @@ class Mismatch:
     pinned: str
     breaks: str | None
 
+    @property
+    def is_fatal(self) -> bool:
+        """Whether nothing can be trained. With a newer trl some losses are wrong; `capabilities` says which."""
+        return self.breaks is not None and not (self.name == "trl" and numbers(self.installed or "") >= (0, 20))
+
 
 def read_pins() -> dict[str, str]:
     """Distribution name to pinned version, from rlguide's metadata (pyproject.toml, extra `engine`)."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from rlguide.engine.interrupts import interrupts_held
 from rlguide.errors import EngineError
 
 # How long a group gets after each signal before the next, harder one (seconds).
@@ -35,7 +36,7 @@ class EngineProcess:
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0
         try:
-            with log.open("ab") as output:
+            with log.open("ab") as output, interrupts_held():
                 self.process = subprocess.Popen(
                     command,
                     cwd=cwd,
@@ -45,6 +46,9 @@ class EngineProcess:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+        except KeyboardInterrupt:  # held back until there was a process to stop
+            self.stop()
+            raise
         except OSError as error:
             raise EngineError(
                 f"cannot start {command[0]}: {error.strerror or error}", "run `rlguide doctor`"

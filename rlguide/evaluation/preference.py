@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.methods import Method, find_method
 from rlguide.console import console, progress, say
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
@@ -23,8 +24,9 @@ from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import DataError, EngineError, UsageError
 from rlguide.evaluation.statistics import Estimate, mean, proportion
 from rlguide.policy.policy import check_policy
+from rlguide.preferences.manifest import read_manifest
 from rlguide.preferences.registry import check_registered
-from rlguide.recipes.check import check_keys
+from rlguide.recipes.check import check_keys, split_names
 from rlguide.recipes.configure import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
 from rlguide.runs.manifest import Run
@@ -32,7 +34,7 @@ from rlguide.runs.train import read_tail
 from rlguide.workspace import Workspace, write_json
 
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.
-_FROM_TRAINING = ("pref_beta", "pref_loss", "template", "cutoff_len", "dataset_dir", "seed", "trust_remote_code")
+_FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed", "trust_remote_code")
 
 
 @dataclass(frozen=True)
@@ -83,16 +85,28 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
     Raises:
         UsageError: the run held nothing out and no dataset is named.
     """
+    method = find_method(str(run.values.get("method", "dpo")))
+    if method.name == "rm":
+        raise UsageError(
+            f"{ws.relative(run.path)} is a reward model, not a policy",
+            "its held-out accuracy is in the report of its training (run.json, summary)",
+        )
     values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
+    # Every policy is measured with DPO's rewards, with the loss and beta it was trained with where they are DPO's.
+    if method.name in ("dpo", "kto"):
+        values.update({key: run.config[key] for key in ("pref_beta", "pref_loss") if key in run.config})
+    if bits := run.config.get("quantization_bit"):  # both on the base that the adapter was trained on
+        values.update(quantization_bit=bits, ref_model_quantization_bit=bits)
+    held_out = _held_out_pairs(ws, run, method)
     if datasets:
         values["eval_dataset"] = ",".join(datasets)
-    elif run.config.get("eval_dataset"):
-        values["eval_dataset"] = run.config["eval_dataset"]
-    elif run.config.get("val_size"):
+    elif held_out:
+        values["eval_dataset"] = ",".join(held_out)
+    elif method.data == "pairs" and run.config.get("val_size"):
         values.update(dataset=run.config["dataset"], val_size=run.config["val_size"])
     else:
         raise UsageError(
-            f"the run {ws.relative(run.path)} held no pairs out", "name a dataset it was not trained on: --dataset NAME"
+            f"the run {ws.relative(run.path)} held no pairs out", "name pairs it was not trained on: --dataset NAME"
         )
     reference = run.reference
     values.update(
@@ -103,6 +117,15 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
         **compute_keys(list_gpus(), 0),
     )
     return fill(load_recipe("eval"), {**values, **settings})
+
+
+def _held_out_pairs(ws: Workspace, run: Run, method: Method) -> list[str]:
+    """The held-out pairs of a run; KTO's labelled views are traced back to the pairs they were made of."""
+    names = split_names(run.config.get("eval_dataset"))
+    if method.data == "pairs":
+        return names
+    manifests = [read_manifest(ws, name.removesuffix("_test")) for name in names]
+    return [f"{item.source['derived_from']}_test" for item in manifests if item and item.source.get("derived_from")]
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:

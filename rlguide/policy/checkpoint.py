@@ -152,7 +152,10 @@ def _candidate_folders(saves: Path) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "global_step")))
+        skipped = {"reward"} if any(name.startswith("value_head.") for name in files) else set()  # PPO's copy of it
+        subfolders[:] = sorted(
+            name for name in subfolders if name not in skipped and not name.startswith((".", "global_step"))
+        )
         is_named_one = _CHECKPOINT_NAME.fullmatch(Path(folder).name) is not None
         has_model = "config.json" in files and any(_is_weight_name(name) for name in files)
         if "adapter_config.json" in files or has_model or is_named_one:

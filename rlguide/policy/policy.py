@@ -162,11 +162,11 @@ def check_reference(config: Mapping[str, Any]) -> None:
             "without create_new_adapter: true the reference is the base model, not the SFT model",
             "set create_new_adapter: true, or name the reference with ref_model and ref_model_adapters",
         )
-    cause = _cannot_merge(config)
+    cause = cannot_merge(config)
     if cause:
         raise UsageError(
             f"{cause} cannot merge the SFT adapter, so the reference would not be the SFT model but the base model",
-            "merge the SFT adapter into its base first (`llamafactory-cli export`) and give the merged folder",
+            "merge the SFT adapter into its base first (`rlguide export`) and give the merged folder",
         )
 
 
@@ -214,7 +214,8 @@ def _as_written(ws: Workspace, base: str) -> str:
     return ws.relative(path) if path.is_dir() else base
 
 
-def _cannot_merge(config: Mapping[str, Any]) -> str | None:
+def cannot_merge(config: Mapping[str, Any]) -> str | None:
+    """The setting with which LLaMA-Factory cannot merge an adapter before it trains another; None if there is none."""
     if config.get("quantization_bit"):
         return f"quantization_bit: {config['quantization_bit']}"
     for key in ("use_unsloth", "use_kt"):

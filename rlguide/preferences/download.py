@@ -11,7 +11,8 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part, find_dataset
 from rlguide.errors import DataError, HubError, RlguideError, UsageError
 from rlguide.preferences import hub
-from rlguide.preferences.formats import Format, detect_format
+from rlguide.preferences.formats import Format
+from rlguide.preferences.label_formats import detect_pairs
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker, format_bytes
 from rlguide.preferences.readers import Row, Source, expected_rows, open_source
@@ -217,7 +218,7 @@ def _format(source: Source) -> Format:
         first.append(row.value)
         if len(first) == DETECT_ROWS:
             break
-    return detect_format(first, source.path)
+    return detect_pairs(first, source.path)
 
 
 def _unbroken(source: Source) -> Any:

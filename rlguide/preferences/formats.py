@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from rlguide.errors import DataError
 from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, turn, turns
 
 Record = dict[str, Any]
@@ -98,15 +97,7 @@ class Alpaca(Format):
 
     def to_pair(self, row: Record) -> Pair:
         refuse_media(row)
-        earlier: list[Turn] = []
-        for exchange in row.get("history") or []:
-            if not (isinstance(exchange, list | tuple) and len(exchange) == 2):
-                raise BadRow("history is not a list of [question, answer]")
-            if not all(isinstance(text, str) for text in exchange):
-                raise BadRow("history is not a list of [question, answer]")
-            earlier += [Turn("human", exchange[0]), Turn(GPT, exchange[1])]
-        question = "\n".join(filter(None, (text(row, "instruction"), text(row, "input", optional=True))))
-        messages = (*earlier, Turn("human", question))  # joined as LLaMA-Factory's alpaca converter does
+        messages = (*earlier_turns(row), question(row))
         return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
 
 
@@ -128,31 +119,6 @@ FORMATS: dict[str, Format] = {
     for known in (Sharegpt(), Ultrafeedback(), TrlPrompt(), OpenaiMessages(), TrlImplicitPrompt(), Alpaca(), Orca())
 }
 ANSWERS = ("chosen", "rejected")
-
-
-def detect_format(rows: list[Any], path: object) -> Format:
-    """The format that most of `rows` (the first of a file) have.
-
-    Raises:
-        DataError: no format fits; the message names the columns, or says that the file is for KTO.
-    """
-    records = [row for row in rows if isinstance(row, dict)]
-    if not records:
-        raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
-    counts = {name: sum(known.matches(row) for row in records) for name, known in FORMATS.items()}
-    best = max(counts, key=lambda name: counts[name])  # the first of the highest
-    if counts[best]:
-        return FORMATS[best]
-    columns = ", ".join(sorted({str(column) for row in records for column in row})) or "none"
-    if any(isinstance(row.get("label"), bool) or row.get("kto_tag") is not None for row in records):
-        raise DataError(
-            f"{path} is labelled for KTO (one answer a row with a true/false label), and DPO needs pairs",
-            "give each row a chosen and a rejected answer; KTO comes in a later version",
-        )
-    raise DataError(
-        f"{path} has none of the known formats; its columns are {columns}",
-        "rename the columns to prompt, chosen, rejected, or see the formats in `rlguide register --help`",
-    )
 
 
 def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
@@ -197,10 +163,33 @@ def answer(row: Record, column: str) -> str:
     return message.value
 
 
-def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, given_system: str) -> Pair:
-    """A pair from its parts; a system turn at the start becomes the system prompt, as the engine does it."""
+def earlier_turns(row: Record) -> list[Turn]:
+    """Alpaca's history of [question, answer] as turns."""
+    earlier: list[Turn] = []
+    for exchange in row.get("history") or []:
+        if not (isinstance(exchange, list | tuple) and len(exchange) == 2):
+            raise BadRow("history is not a list of [question, answer]")
+        if not all(isinstance(text, str) for text in exchange):
+            raise BadRow("history is not a list of [question, answer]")
+        earlier += [Turn("human", exchange[0]), Turn(GPT, exchange[1])]
+    return earlier
+
+
+def question(row: Record) -> Turn:
+    """Alpaca's instruction and input, joined as LLaMA-Factory's converter does."""
+    return Turn("human", "\n".join(filter(None, (text(row, "instruction"), text(row, "input", optional=True)))))
+
+
+def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ...], str]:
+    """A system turn at the start becomes the system prompt, as the engine does it; else `given` is."""
     if messages and messages[0].role == "system":
-        return Pair(messages[1:], chosen, rejected, messages[0].value)
+        return messages[1:], messages[0].value
+    return messages, given
+
+
+def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, given_system: str) -> Pair:
+    """A pair from its parts."""
+    messages, given_system = split_system(messages, given_system)
     return Pair(messages, chosen, rejected, given_system)
 
 

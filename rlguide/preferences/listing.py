@@ -8,7 +8,7 @@ from rlguide import console
 from rlguide.catalog.datasets import load_datasets
 from rlguide.errors import DataError
 from rlguide.preferences.manifest import DataManifest, read_manifest
-from rlguide.preferences.registry import REMOTE_KEYS, read_registry
+from rlguide.preferences.registry import REMOTE_KEYS, Kind, entry_kind, read_registry
 from rlguide.workspace import Workspace
 
 
@@ -17,7 +17,7 @@ class Listed:
     """One line of the list. `rows` are pairs of the full set for the catalog's, of the file for one's own.
 
     `downloaded` is False also where a file has gone or a download was cut off; `local_rows` and `heldout_rows`
-    count what is in the workspace. `note` corrects a number that other guides give.
+    count what is in the workspace. `note` corrects a number that other guides give. `kind` is "pairs" or "labels".
     """
 
     name: str
@@ -32,10 +32,14 @@ class Listed:
     heldout_rows: int | None
     commit: str | None
     note: str | None
+    kind: Kind = "pairs"
 
 
 def list_datasets(workspace: Workspace) -> list[Listed]:
-    """The catalog's datasets, then the preference datasets that only this workspace's registry has."""
+    """The catalog's datasets, then the preference datasets that only this workspace's registry has.
+
+    A view (`views.kto_view`) is not listed: it is made of a dataset that is, and made again when it is needed.
+    """
     try:
         entries = read_registry(workspace)
     except DataError as error:
@@ -56,17 +60,22 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
         if there and manifest is not None:
             shown.update(file.dataset for file in manifest.files)
     for name, entry in entries.items():
-        if name in shown or entry.get("ranking") is not True:
+        kind = entry_kind(entry)
+        if name in shown or kind == "other":
             continue
         if name.endswith("_test") and name.removesuffix("_test") in entries:
             continue  # shown with the dataset that it is held out from
         manifest = read_manifest(workspace, name)
+        if manifest is not None and "derived_from" in manifest.source:
+            continue
         there = manifest is not None and _whole(workspace, manifest)
         purpose = "your own" if manifest is not None else "registered outside rlguide"
+        if kind == "labels":
+            purpose += ": labels, for KTO"
         state = _state(manifest if there else None)
         here = there or ((workspace.data / str(entry.get("file_name", ""))).exists() and "file_name" in entry)
         hub_id = next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)
-        listed.append(Listed(name, hub_id, (), state[1], None, purpose, here, *state[1:], None))
+        listed.append(Listed(name, hub_id, (), state[1], None, purpose, here, *state[1:], None, kind))
     return listed
 
 

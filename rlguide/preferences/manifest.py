@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataFile:
-    """One registered file as it was when it was written; `file` is relative to the data folder."""
+    """One registered file as it was when it was written; `file` is relative to the data folder.
+
+    `desirable` counts the rows with that label, None in a file of pairs.
+    """
 
     dataset: str
     file: str
@@ -24,6 +27,7 @@ class DataFile:
     bytes: int
     mtime_ns: int
     sha256: str
+    desirable: int | None = None
 
     def unchanged(self, folder: Path) -> bool:
         """Whether size and time of change are still the same. Cheap; says nothing about a careful forger."""
@@ -85,7 +89,8 @@ def new_manifest(
     return DataManifest(name, False, created, __version__, source, options, rows_read, refused)
 
 
-def data_file(dataset: str, written: Written) -> DataFile:
+def data_file(dataset: str, written: Written, labelled: bool = False) -> DataFile:
     """The record of a file that has just been put in place."""
     mtime = written.path.stat().st_mtime_ns
-    return DataFile(dataset, written.path.name, written.rows, written.bytes, mtime, written.sha256)
+    desirable = written.desirable if labelled else None
+    return DataFile(dataset, written.path.name, written.rows, written.bytes, mtime, written.sha256, desirable)

@@ -34,7 +34,23 @@ class Pair:
     @property
     def prompt_key(self) -> str:
         """What two pairs share when they ask the same thing: the system prompt and every turn, unambiguously."""
-        return json.dumps([self.system, *(turn.value for turn in self.messages)], ensure_ascii=False)
+        return prompt_key(self.system, self.messages)
+
+
+def prompt_key(system: str, messages: tuple[Turn, ...]) -> str:
+    """A prompt as one text that no other prompt has."""
+    return json.dumps([system, *(turn.value for turn in messages)], ensure_ascii=False)
+
+
+def check_messages(messages: tuple[Turn, ...]) -> None:
+    """Refuse a prompt that LLaMA-Factory would drop with a warning only. Raises BadRow with the reason."""
+    for index, turn in enumerate(messages):
+        if turn.role != (GPT if index % 2 else HUMAN):
+            raise BadRow("roles do not alternate human, assistant, human")
+        if not turn.value.strip():
+            raise BadRow("a message of the prompt is empty")
+    if len(messages) % 2 == 0:
+        raise BadRow("the prompt does not end with a human message" if messages else "the prompt is empty")
 
 
 def check_pair(pair: Pair) -> None:
@@ -43,13 +59,7 @@ def check_pair(pair: Pair) -> None:
     Raises:
         BadRow: with the reason.
     """
-    for index, turn in enumerate(pair.messages):
-        if turn.role != (GPT if index % 2 else HUMAN):
-            raise BadRow("roles do not alternate human, assistant, human")
-        if not turn.value.strip():
-            raise BadRow("a message of the prompt is empty")
-    if len(pair.messages) % 2 == 0:
-        raise BadRow("the prompt does not end with a human message" if pair.messages else "the prompt is empty")
+    check_messages(pair.messages)
     chosen, rejected = pair.chosen.strip(), pair.rejected.strip()
     if not chosen:
         raise BadRow("chosen is empty")
@@ -67,12 +77,18 @@ def to_line(pair: Pair) -> bytes:
     Raises:
         BadRow: a text is not valid Unicode (half of a surrogate pair) and so has no UTF-8 form.
     """
-    record = {
-        "conversations": [{"from": turn.role, "value": turn.value} for turn in pair.messages],
-        "system": pair.system,
-        "chosen": {"from": GPT, "value": pair.chosen},
-        "rejected": {"from": GPT, "value": pair.rejected},
-    }
+    return encode(
+        {
+            "conversations": [{"from": turn.role, "value": turn.value} for turn in pair.messages],
+            "system": pair.system,
+            "chosen": {"from": GPT, "value": pair.chosen},
+            "rejected": {"from": GPT, "value": pair.rejected},
+        }
+    )
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """A record as one line of JSON in UTF-8. Raises BadRow if a text has no UTF-8 form."""
     try:
         return (json.dumps(record, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:

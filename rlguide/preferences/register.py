@@ -10,8 +10,9 @@ from typing import Any
 
 from rlguide import console
 from rlguide.errors import DataError, RlguideError, UsageError, did_you_mean
-from rlguide.preferences.formats import FORMATS, Format, detect_format
-from rlguide.preferences.manifest import DataManifest
+from rlguide.preferences.formats import FORMATS, Format
+from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat, detect_format
+from rlguide.preferences.manifest import DataFile, DataManifest
 from rlguide.preferences.progress import Ticker
 from rlguide.preferences.readers import Source, expected_rows, open_source
 from rlguide.preferences.registry import check_name, safe_name
@@ -22,6 +23,7 @@ from rlguide.preferences.store import (
     check_disk,
     check_free,
     check_test_size,
+    checked_labels,
     checked_pairs,
     publish,
     writing,
@@ -37,8 +39,8 @@ EXPANSION = 3.0  # the written file and its temporary copy, over the file's own 
 class RegisterOptions:
     """How a file is taken in.
 
-    name: of the dataset; None makes one from the file's name. form: a name of `FORMATS`, or "auto".
-    test_size: share to hold out (None: 5 %, at most 2,000 pairs). keep_good: drop bad rows however many they are.
+    name: of the dataset; None makes one from the file's name. form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto".
+    test_size: share to hold out (None: 5 %, at most 2,000 rows). keep_good: drop bad rows however many they are.
     force: replace a dataset of that name.
     """
 
@@ -55,13 +57,18 @@ class Registered:
     """A file that was taken in."""
 
     manifest: DataManifest
-    form: Format
+    form: Format | LabelFormat
     source: Source
     tally: Tally
 
+    @property
+    def labelled(self) -> bool:
+        """Whether these are labelled answers (for KTO) and not pairs."""
+        return isinstance(self.form, LabelFormat)
+
 
 def register_file(workspace: Workspace, path: Path, options: RegisterOptions) -> Registered:
-    """Check every row of `path`, write the pairs to `data/` and register them.
+    """Check every row of `path`, write the pairs or labelled answers to `data/` and register them.
 
     Raises:
         UsageError: the name is taken or cannot be one; an unknown format.
@@ -77,24 +84,35 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
     check_disk(workspace, round(size * EXPANSION))
     console.say(f"{path.name}: {source.kind}, format {form.name}: {form.sentence}")
     tally = Tally()
-    with writing(workspace, name), Staging(workspace.data, name, options.seed) as staging:
-        with Ticker(f"checking {path.name}", "rows", expected_rows(source)) as ticker:
-            for pair, line, _ in checked_pairs(source.rows(), form, tally):
-                staging.add(pair, line)
-                ticker.update(tally.read)
-        _check_amount(source, tally, len(staging), options.keep_good)
-        about = Publication(name, _origin(path, form), _recorded(options), tally, options.test_size)
+    labelled = isinstance(form, LabelFormat)
+    with writing(workspace, name), Staging(workspace.data, name, options.seed, apart=labelled) as staging:
+        _stage(source, form, tally, staging)
+        _check_amount(source, tally, len(staging), options.keep_good, labelled)
+        about = Publication(name, _origin(path, form), _recorded(options), tally, options.test_size, labelled)
         return Registered(publish(workspace, about, staging), form, source, tally)
 
 
-def _format(source: Source, wanted: str) -> Format:
+def _stage(source: Source, form: Format | LabelFormat, tally: Tally, staging: Staging) -> None:
+    with Ticker(f"checking {source.path.name}", "rows", expected_rows(source)) as ticker:
+        examples = (
+            checked_labels(source.rows(), form, tally)
+            if isinstance(form, LabelFormat)
+            else checked_pairs(source.rows(), form, tally)
+        )
+        for example, line, _ in examples:
+            staging.add(example, line)
+            ticker.update(tally.read)
+
+
+def _format(source: Source, wanted: str) -> Format | LabelFormat:
     if wanted == "auto":
         return detect_format([row.value for row in islice(source.rows(), DETECT_ROWS)], source.path)
-    if wanted not in FORMATS:
+    known: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
+    if wanted not in known:
         raise UsageError(
-            f"no format {wanted}{did_you_mean(wanted, list(FORMATS))}", f"choose from auto, {', '.join(FORMATS)}"
+            f"no format {wanted}{did_you_mean(wanted, list(known))}", f"choose from auto, {', '.join(known)}"
         )
-    return FORMATS[wanted]
+    return known[wanted]
 
 
 def _check_not_itself(workspace: Workspace, name: str, path: Path) -> None:
@@ -102,28 +120,29 @@ def _check_not_itself(workspace: Workspace, name: str, path: Path) -> None:
         written = workspace.data / target
         if written.exists() and written.samefile(path):
             raise UsageError(
-                f"{path} is where the checked pairs would be written",
+                f"{path} is where the checked rows would be written",
                 f"give them another name, for example --name {safe_name(name + '_checked')}",
             )
 
 
-def _check_amount(source: Source, tally: Tally, kept: int, keep_good: bool) -> None:
+def _check_amount(source: Source, tally: Tally, kept: int, keep_good: bool, labelled: bool) -> None:
     """Refuse a file with no good row, or with more than 1 % bad ones unless those are knowingly dropped."""
+    wanted = "labelled answers" if labelled else "preference pairs"
     if tally.bad and (not kept or (tally.bad > MOST_REFUSED * tally.read and not keep_good)):
         for line in tally.lines(source.unit):
             console.say(f"  {line}")
         share = f"{tally.bad:,} of {tally.read:,} rows ({tally.bad / tally.read:.1%})"
         raise DataError(
-            f"{source.path}: {share} are no preference pairs, so nothing was written",
+            f"{source.path}: {share} are no {wanted}, so nothing was written",
             f"correct them, or keep the {kept:,} good rows with --keep-good"
             if kept
             else "correct them, or name the right --format",
         )
     if not kept:
-        raise DataError(f"{source.path} holds no rows", "name a file that holds preference pairs")
+        raise DataError(f"{source.path} holds no rows", f"name a file that holds {wanted}")
 
 
-def _origin(path: Path, form: Format) -> dict[str, Any]:
+def _origin(path: Path, form: Format | LabelFormat) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file": str(path.resolve()), "format": form.name, "bytes": path.stat().st_size, "sha256": digest}
@@ -141,12 +160,18 @@ def describe(done: Registered) -> list[str]:
     if done.tally.bad:
         lines.append(f"  left out {done.tally.bad:,} of {done.tally.read:,} rows:")
         lines += [f"    {line}" for line in done.tally.lines(done.source.unit)]
-    lines.append(f"{manifest.name}: {train.rows:,} pairs to train on in data/{train.file}")
+    lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
     if heldout is not None:
-        lines.append(f"{heldout.dataset}: {heldout.rows:,} pairs held out in data/{heldout.file}")
+        lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
     elif manifest.options["test_size"] != 0:
-        lines.append("  nothing is held out: all pairs share one prompt")
+        lines.append(f"  nothing is held out: all {'answers' if done.labelled else 'pairs'} share one prompt")
     return lines
+
+
+def _amount(file: DataFile) -> str:
+    if file.desirable is None:
+        return f"{file.rows:,} pairs"
+    return f"{file.rows:,} answers ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"
 
 
 def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptions) -> None:
@@ -160,7 +185,8 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
     if options.name is not None and len(paths) > 1:
         raise UsageError("--name names one dataset, and several files are given", "register them one at a time")
     failed: list[str] = []
-    names: list[str] = []
+    pairs: list[str] = []
+    labels: list[str] = []
     for path in paths:
         try:
             done = register_file(workspace, path, options)
@@ -170,11 +196,14 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
             failed.append(path.name)
             console.say(f"error: {error.what}\n  fix: {error.todo}")
             continue
-        names.append(done.manifest.name)
+        (labels if done.labelled else pairs).append(done.manifest.name)
         for line in describe(done):
             console.say(line)
-    if names:
-        console.say(f"next: rlguide configure --dataset {','.join(names)} --sft-ckpt latest")
+    if labels:
+        command = f"rlguide train --method kto --dataset {','.join(labels)}"
+        console.say(f"labelled single answers: these are for KTO: {command}")
+    if pairs:
+        console.say(f"next: rlguide configure --dataset {','.join(pairs)} --sft-ckpt latest")
     if failed:
         raise RlguideError(
             f"{len(failed)} of {len(paths)} files were not registered: {', '.join(failed)}",

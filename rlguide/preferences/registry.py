@@ -11,15 +11,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlguide.errors import DataError, UsageError, did_you_mean
-from rlguide.preferences.manifest import read_manifest
+from rlguide.preferences.manifest import DataFile, read_manifest
 from rlguide.preferences.pair import BadRow, Pair
 from rlguide.preferences.readers import count_rows, open_source
 from rlguide.workspace import Workspace, locked, read_json, user_cache, write_json
 
 Entry = dict[str, Any]
+Kind = Literal["pairs", "labels", "other"]
 
 # Where an entry's rows come from when it is not a file of the data folder (parser.py, get_dataset_list).
 REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
@@ -44,6 +45,20 @@ def our_entry(file_name: str) -> Entry:
         "ranking": True,
         "formatting": "sharegpt",
         "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "system": "system"},
+        "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
+    }
+
+
+def labelled_entry(file_name: str) -> Entry:
+    """The entry of a file of labelled answers that rlguide wrote (see `labelled.labelled_line`).
+
+    Not "ranking": the engine's loader refuses such a dataset in KTO's stage.
+    """
+    return {
+        "file_name": file_name,
+        "ranking": False,
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", "system": "system", "kto_tag": "label"},
         "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
     }
 
@@ -115,7 +130,8 @@ class RegisteredDataset:
 
     `path` is its file or folder and `rows` its pairs; both are None for a dataset that the engine itself fetches
     from a hub, and `rows` also for kinds of file that rlguide does not read. `columns` maps the engine's words
-    (prompt, messages, chosen, ...) to columns. `heldout` is the name of its held-out dataset.
+    (prompt, messages, chosen, ...) to columns. `heldout` is the name of its held-out dataset. `ranking` is True for
+    pairs and False for labelled answers, whose `rows` are the answers.
     """
 
     name: str
@@ -139,14 +155,60 @@ def check_registered(workspace: Workspace, names: list[str]) -> list[RegisteredD
 
 
 def _check(workspace: Workspace, entries: dict[str, Entry], name: str) -> RegisteredDataset:
+    entry = find_entry(workspace, entries, name)
+    kind = entry_kind(entry)
+    if kind == "labels":
+        raise DataError(
+            f"dataset {name} holds labelled single answers, not pairs",
+            f"these are for KTO: rlguide train --method kto --dataset {name}",
+        )
+    if kind == "other":
+        raise DataError(
+            f'dataset {name} is not a preference dataset (no "ranking": true in dataset_info.json)',
+            "choose one with pairs, or register the file with `rlguide register FILE`",
+        )
+    return check_dataset(workspace, entries, name, ("chosen", "rejected"))
+
+
+def find_entry(workspace: Workspace, entries: dict[str, Entry], name: str) -> Entry:
+    """The entry of a name. Raises UsageError if there is none."""
     if name not in entries:
         raise UsageError(
             f"no dataset {name} in {workspace.relative(workspace.dataset_info)}{did_you_mean(name, list(entries))}",
             "see `rlguide list`; `rlguide download NAME` or `rlguide register FILE` adds one",
         )
+    return entries[name]
+
+
+def entry_kind(entry: Entry) -> Kind:
+    """What an entry says that its rows are: pairs to rank, labelled answers (for KTO), or neither."""
+    if entry.get("ranking") is True:
+        return "pairs"
+    columns = entry.get("columns")
+    return "labels" if isinstance(columns, dict) and columns.get("kto_tag") else "other"
+
+
+def dataset_kind(workspace: Workspace, name: str) -> Kind:
+    """What a registered dataset holds, by its entry alone.
+
+    Raises:
+        UsageError: the name is not in the registry. DataError: dataset_info.json is broken.
+    """
+    return entry_kind(find_entry(workspace, read_registry(workspace), name))
+
+
+def check_dataset(
+    workspace: Workspace, entries: dict[str, Entry], name: str, answers: tuple[str, ...]
+) -> RegisteredDataset:
+    """One dataset, checked as far as its first rows; `answers` are the engine's words for the columns it must have.
+
+    Raises:
+        DataError: like `check_registered`.
+    """
     entry = entries[name]
-    formatting, columns = _shape(name, entry)
-    heldout = f"{name}_test" if entries.get(f"{name}_test", {}).get("ranking") is True else None
+    formatting, columns = _shape(name, entry, answers)
+    kind = entry_kind(entry)
+    heldout = f"{name}_test" if entry_kind(entries.get(f"{name}_test", {})) == kind else None
     path: Path | None = None
     rows: int | None = None
     if not any(key in entry for key in REMOTE_KEYS):
@@ -155,16 +217,11 @@ def _check(workspace: Workspace, entries: dict[str, Entry], name: str) -> Regist
         if first.suffix.lower() in READ_SUFFIXES:
             _check_columns(name, first, columns)
             rows = _rows(workspace, name, path)
-    return RegisteredDataset(name, path, rows, formatting, True, columns, heldout)
+    return RegisteredDataset(name, path, rows, formatting, kind == "pairs", columns, heldout)
 
 
-def _shape(name: str, entry: Entry) -> tuple[str, dict[str, str]]:
+def _shape(name: str, entry: Entry, answers: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """Formatting and columns of an entry, as the engine understands them."""
-    if entry.get("ranking") is not True:
-        raise DataError(
-            f'dataset {name} is not a preference dataset (no "ranking": true in dataset_info.json)',
-            "choose one with pairs, or register the file with `rlguide register FILE`",
-        )
     formatting = entry.get("formatting", "alpaca")
     if formatting not in DEFAULT_COLUMNS:
         raise DataError(f"dataset {name} has the unknown formatting {formatting!r}", "use alpaca, sharegpt or openai")
@@ -173,7 +230,9 @@ def _shape(name: str, entry: Entry) -> tuple[str, dict[str, str]]:
     if any(key in entry for key in REMOTE_KEYS):
         return formatting, columns
     question = ("prompt", "query") if formatting == "alpaca" else ("messages",)
-    lacking = [key for key in ("chosen", "rejected") if not columns.get(key)]
+    if formatting == "alpaca" and "kto_tag" in answers:
+        answers = (*answers, "response")  # the answer is a column of its own; elsewhere it is the last message
+    lacking = [key for key in answers if not columns.get(key)]
     if not any(columns.get(key) for key in question):
         lacking.append(question[0])
     if lacking:
@@ -199,7 +258,7 @@ def data_path(workspace: Workspace, name: str, entry: Entry) -> Path:
 
 
 def _first_file(name: str, path: Path) -> Path:
-    files = _files(path)
+    files = data_files(path)
     if not files:
         raise DataError(f"the folder of dataset {name} is empty: {path}", "put its files back or register it again")
     if files[0].stat().st_size == 0:
@@ -207,7 +266,8 @@ def _first_file(name: str, path: Path) -> Path:
     return files[0]
 
 
-def _files(path: Path) -> list[Path]:
+def data_files(path: Path) -> list[Path]:
+    """The files of a dataset, which may be a folder of them."""
     return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
@@ -230,14 +290,22 @@ def _check_columns(name: str, file: Path, columns: dict[str, str]) -> None:
 
 def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
     """Rows from the manifest if the file is as it was written, else counted."""
+    written = written_file(workspace, name, path)
+    if written is not None:
+        return written.rows
+    counts = [_remembered_count(file) for file in data_files(path)]
+    return sum(count for count in counts if count is not None) if None not in counts else None
+
+
+def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None:
+    """The manifest's record of a dataset's file, if rlguide wrote it and it is as it was."""
     for manifest in filter(
         None, (read_manifest(workspace, name), read_manifest(workspace, name.removesuffix("_test")))
     ):
         for file in manifest.files:
             if file.dataset == name and workspace.data / file.file == path and file.unchanged(workspace.data):
-                return file.rows
-    counts = [_remembered_count(file) for file in _files(path)]
-    return sum(count for count in counts if count is not None) if None not in counts else None
+                return file
+    return None
 
 
 def _remembered_count(path: Path) -> int | None:
@@ -276,7 +344,7 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
         )
     convert = _converter(dataset, entry)
     left = limit
-    for file in _files(dataset.path):
+    for file in data_files(dataset.path):
         for row in open_source(file).rows():
             if left == 0:
                 return

@@ -17,38 +17,49 @@ from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
+from rlguide import console
 from rlguide.errors import RlguideError
+from rlguide.preferences.labelled import Labelled
+from rlguide.preferences.order import spread
 from rlguide.preferences.pair import Pair
 from rlguide.preferences.progress import Ticker
 from rlguide.workspace import atomic_write
 
+LONG_ORDER = 500_000  # rows: ordering takes 2.5 s for a million
 DEFAULT_TEST_SIZE = 0.05
 DEFAULT_TEST_LIMIT = 2000  # pairs: enough for a confidence interval of about 2 points on an accuracy
 
 
 @dataclass(frozen=True)
 class Written:
-    """A data file that was written: `bytes` long, with `rows` lines."""
+    """A data file that was written: `bytes` long, with `rows` lines, of which `desirable` are labelled so."""
 
     path: Path
     rows: int
     bytes: int
     sha256: str
+    desirable: int = 0
 
 
 class Staging:
     """Lines in a temporary file in `folder`, at most `limit` of them, drawn at random with `seed`.
 
-    Use it as a context manager: the temporary file goes when the block ends, however it ends.
+    With `apart`, what is written is shuffled so that rows of one prompt are no neighbours (see `order`); else the
+    order stays. Use it as a context manager: the temporary file goes when the block ends, however it ends.
     """
 
-    def __init__(self, folder: Path, name: str, seed: int = 0, limit: int | None = None) -> None:
+    def __init__(self, folder: Path, name: str, seed: int = 0, limit: int | None = None, apart: bool = False) -> None:
         self._folder = folder
         self._name = name
         self._key = seed.to_bytes(16, "big", signed=True)
         self._random = random.Random(seed)
+        self._seed = seed
+        self._apart = apart
         self._limit = limit
         self._hashes = array("Q")
+        self._offsets = array("Q")  # where each line begins; kept only for another order
+        self._end = 0
+        self._desirable = bytearray()  # 1 for a row with that label
         self._dropped: set[int] = set()
         self._sample: list[tuple[float, int]] = []  # a heap: the live row that goes next is on top
 
@@ -71,13 +82,13 @@ class Staging:
     def __len__(self) -> int:
         return len(self._hashes) - len(self._dropped)
 
-    def hash(self, pair: Pair) -> int:
+    def hash(self, pair: Pair | Labelled) -> int:
         """64 bits that depend on the prompt and the seed only."""
         digest = hashlib.blake2b(pair.prompt_key.encode(), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "big")
 
-    def add(self, pair: Pair, line: bytes) -> None:
-        """Keep the pair, unless the sample is full and this one is not drawn. Raises RlguideError: disk full."""
+    def add(self, pair: Pair | Labelled, line: bytes) -> None:
+        """Keep the row, unless the sample is full and this one is not drawn. Raises RlguideError: disk full."""
         index = len(self._hashes)
         if self._limit is not None:
             rank = self._random.random()
@@ -92,6 +103,10 @@ class Staging:
         except OSError as error:
             raise _cannot_write(self._folder, error) from error
         self._hashes.append(self.hash(pair))
+        self._desirable.append(isinstance(pair, Labelled) and pair.desirable)
+        if self._apart:
+            self._offsets.append(self._end)
+            self._end += len(line)
 
     def hashes(self) -> Iterator[int]:
         """The prompt hashes of the rows that are kept, in order."""
@@ -124,22 +139,37 @@ class Staging:
     def write(self, path: Path, keep: Callable[[int], bool]) -> Written:
         """Write the lines whose prompt hash is kept to `path`, atomically. Raises RlguideError: disk full."""
         digest = hashlib.sha256()
-        rows = size = 0
+        rows = size = desirable = 0
         try:
             self._file.flush()
         except OSError as error:
             raise _cannot_write(self._folder, error) from error
-        self._file.seek(0)
         ticker = Ticker(f"writing {path.name}", "rows", len(self._hashes))
         with atomic_write(path, "wb") as output, ticker:
+            for done, (index, line) in enumerate(self._lines(keep)):
+                ticker.update(done)
+                output.write(line)
+                digest.update(line)
+                rows += 1
+                size += len(line)
+                desirable += self._desirable[index]
+        return Written(path, rows, size, digest.hexdigest(), desirable)
+
+    def _lines(self, keep: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
+        """Index and line of the rows that are kept, in the order in which they are written."""
+        self._file.seek(0)
+        if not self._apart:
             for index, line in enumerate(self._file):
-                ticker.update(index)
                 if index not in self._dropped and keep(self._hashes[index]):
-                    output.write(line)
-                    digest.update(line)
-                    rows += 1
-                    size += len(line)
-        return Written(path, rows, size, digest.hexdigest())
+                    yield index, line
+            return
+        kept = array("Q", (i for i, value in enumerate(self._hashes) if i not in self._dropped and keep(value)))
+        if len(kept) > LONG_ORDER:
+            console.say(f"  ordering {len(kept):,} rows so that none is beside another of its prompt")
+        for position in spread(array("Q", (self._hashes[index] for index in kept)), self._seed):
+            index = kept[position]
+            self._file.seek(self._offsets[index])
+            yield index, self._file.readline()
 
 
 def remove_leftovers(folder: Path, name: str) -> None:

@@ -7,13 +7,15 @@ files, registry, manifest marked complete.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from rlguide.errors import RlguideError, UsageError
 from rlguide.preferences.formats import Format
+from rlguide.preferences.label_formats import LabelFormat
+from rlguide.preferences.labelled import Labelled, check_labelled_row, labelled_line
 from rlguide.preferences.manifest import (
     DataManifest,
     data_file,
@@ -23,10 +25,11 @@ from rlguide.preferences.manifest import (
 )
 from rlguide.preferences.pair import BadRow, Pair, check_pair, to_line
 from rlguide.preferences.readers import Row
-from rlguide.preferences.registry import change_registry, our_entry, read_registry
+from rlguide.preferences.registry import change_registry, labelled_entry, our_entry, read_registry
 from rlguide.preferences.staging import Staging, Written, remove_leftovers
 from rlguide.workspace import Workspace, free_bytes, locked
 
+Example = TypeVar("Example")
 EXAMPLES = 3  # positions kept for each reason
 
 
@@ -60,6 +63,29 @@ class Tally:
 
 def checked_pairs(rows: Iterable[Row], form: Format, tally: Tally) -> Iterator[tuple[Pair, bytes, int]]:
     """Yield (pair, its line, position) of every good row; the others are counted in `tally`."""
+
+    def convert(row: dict[str, Any]) -> tuple[Pair, bytes]:
+        pair = form.to_pair(row)
+        check_pair(pair)
+        return pair, to_line(pair)
+
+    return _checked(rows, convert, tally)
+
+
+def checked_labels(rows: Iterable[Row], form: LabelFormat, tally: Tally) -> Iterator[tuple[Labelled, bytes, int]]:
+    """The same of labelled answers."""
+
+    def convert(row: dict[str, Any]) -> tuple[Labelled, bytes]:
+        labelled = form.to_labelled(row)
+        check_labelled_row(labelled)
+        return labelled, labelled_line(labelled)
+
+    return _checked(rows, convert, tally)
+
+
+def _checked(
+    rows: Iterable[Row], convert: Callable[[dict[str, Any]], tuple[Example, bytes]], tally: Tally
+) -> Iterator[tuple[Example, bytes, int]]:
     for row in rows:
         tally.read += 1
         try:
@@ -67,17 +93,17 @@ def checked_pairs(rows: Iterable[Row], form: Format, tally: Tally) -> Iterator[t
                 raise BadRow(row.broken)
             if not isinstance(row.value, dict):
                 raise BadRow("not an object")
-            pair = form.to_pair(row.value)
-            check_pair(pair)
-            yield pair, to_line(pair), row.position
+            example, line = convert(row.value)
         except BadRow as reason:
             tally.refuse(str(reason), row.position)
+        else:
+            yield example, line, row.position
 
 
 @contextmanager
-def writing(workspace: Workspace, name: str) -> Iterator[None]:
-    """Hold the dataset's lock while it is made, and clear away what a killed run left."""
-    with locked(workspace.data / f"{name}.jsonl", timeout=5.0):
+def writing(workspace: Workspace, name: str, timeout: float = 5.0) -> Iterator[None]:
+    """Hold the dataset's lock while it is made, and clear away what a killed run left. Waits `timeout` seconds."""
+    with locked(workspace.data / f"{name}.jsonl", timeout=timeout):
         remove_leftovers(workspace.data, name)
         yield
 
@@ -132,13 +158,14 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from, for its manifest, and which rows are held out."""
+    """Where a dataset came from, for its manifest, which rows are held out, and whether they are labelled answers."""
 
     name: str
     source: dict[str, Any]
     options: dict[str, Any]
     tally: Tally
     test_size: float | None = None
+    labelled: bool = False
 
 
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
@@ -166,8 +193,9 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     if test_name not in written and earlier is not None and earlier.heldout is not None:
         stale = (test_name,)
         (workspace.data / f"{test_name}.jsonl").unlink(missing_ok=True)
-    change_registry(workspace, {dataset: our_entry(f"{dataset}.jsonl") for dataset in written}, stale)
-    files = [data_file(dataset, file) for dataset, file in written.items()]
+    entry = labelled_entry if about.labelled else our_entry
+    change_registry(workspace, {dataset: entry(f"{dataset}.jsonl") for dataset in written}, stale)
+    files = [data_file(dataset, file, about.labelled) for dataset, file in written.items()]
     manifest = replace(manifest, complete=True, files=files)
     write_manifest(workspace, manifest)
     return manifest

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.methods import Method, method_of, methods
+from rlguide.engine.capabilities import can
 from rlguide.engine.hardware import Gpu
 from rlguide.engine.process import is_alive
 from rlguide.engine.schema import Schema
-from rlguide.errors import RlguideError, UsageError, did_you_mean
+from rlguide.errors import EngineError, RlguideError, UsageError, did_you_mean
 from rlguide.policy.base import check_base
 from rlguide.policy.checkpoint import locate, read_checkpoint
 from rlguide.policy.policy import check_reference
+from rlguide.preferences.labels import check_labelled, kto_names
 from rlguide.preferences.registry import RegisteredDataset, check_registered
 from rlguide.workspace import Workspace, free_bytes
 
@@ -46,28 +49,85 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
         )
 
 
-def check_training(config: Mapping[str, Any], schema: Schema, ws: Workspace, gpus: list[Gpu], source: str) -> list[str]:
-    """All checks of a training config but those of its datasets; returns warnings.
+def check_training(
+    config: Mapping[str, Any],
+    schema: Schema,
+    versions: Mapping[str, str],
+    ws: Workspace,
+    gpus: list[Gpu],
+    source: str,
+) -> tuple[Method, list[str]]:
+    """All checks of a training config but those of its datasets; returns its method and warnings.
+
+    Args:
+        versions: installed versions of the engine, which decide what it can train.
 
     Raises:
-        UsageError, CheckpointError: the first thing that would go wrong.
+        UsageError, CheckpointError, EngineError: the first thing that would go wrong.
     """
     check_keys(config, schema, source)
     missing = [key for key in REQUIRED if config.get(key) in (None, "")]
     if missing:
         raise UsageError(f"{source}: {missing[0]} is missing", f"add `{missing[0]}: ...` or --set {missing[0]}=...")
-    if config["stage"] != "dpo":
-        raise UsageError(f"{source}: stage is {config['stage']}; this version trains dpo", "set stage: dpo")
+    method = check_method(config, versions, source)
     template = config["template"]
     if template not in schema.templates:
         near = did_you_mean(str(template), list(schema.templates))
         raise UsageError(
             f"{source}: LLaMA-Factory has no template {template!r}{near}", "see `--template` in `rlguide train -h`"
         )
-    check_reference(config)
+    if method.has_reference:
+        check_reference(config)
     _check_ranges(config, source)
     _check_precision(config, gpus, source)
-    return check_models(config, ws)
+    return method, check_models(config, ws)
+
+
+def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source: str) -> Method:
+    """The method of a config: one that this engine really trains, with no key that only another method reads.
+
+    Raises:
+        UsageError: no such method, or a key without effect.
+        EngineError: the engine would silently train something else, or cannot train it.
+    """
+    stage, loss = str(config["stage"]), config.get("pref_loss")
+    method = method_of(stage, loss)
+    if method is None:
+        raise UsageError(
+            f"{source}: rlguide knows no method with stage {stage}" + (f" and pref_loss {loss}" if loss else ""),
+            "`rlguide methods` lists them",
+        )
+    owners = {key: other.name for other in methods().values() for key in other.keys}
+    for key in config:
+        if key in owners and key not in method.keys:
+            raise UsageError(
+                f"{source}: {key} has no effect with {method.name}", f"take it out; it belongs to {owners[key]}"
+            )
+    if config.get("dpo_label_smoothing") and (loss or "sigmoid") != "sigmoid":
+        raise UsageError(
+            f"{source}: dpo_label_smoothing has no effect with pref_loss {loss}", "it belongs to sigmoid; take it out"
+        )
+    for key, package in (("quantization_bit", "bitsandbytes"), ("deepspeed", "deepspeed"), ("use_unsloth", "unsloth")):
+        if config.get(key) and package not in versions:
+            raise EngineError(
+                f"{source}: {key} needs {package}, which the engine does not have",
+                f"install {package} in the engine's environment, or take {key} out",
+            )
+    lack = can(versions, method.name, loss if method.losses else None)
+    if lack is not None:
+        raise EngineError(lack.what, lack.todo)
+    return method
+
+
+def method_datasets(ws: Workspace, method: Method, names: list[str]) -> list[RegisteredDataset]:
+    """The datasets as the method needs them, each checked: for KTO, pairs are seen as labelled answers.
+
+    Raises:
+        UsageError, DataError: an unknown name, or data that the method cannot use.
+    """
+    if method.data == "pairs":
+        return check_registered(ws, names)
+    return check_labelled(ws, kto_names(ws, names))
 
 
 def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
@@ -89,7 +149,9 @@ def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[Regis
     folder = ws.root / str(config.get("dataset_dir", "data"))
     place = Workspace(folder.parent) if folder.name == "data" else ws
     train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
-    datasets = check_registered(place, train)
+    method = method_of(str(config.get("stage")), config.get("pref_loss"))
+    check = check_labelled if method is not None and method.data == "labels" else check_registered
+    datasets = check(place, train)
     spoilt = [item for item in datasets if item.heldout in train]
     if spoilt:
         raise UsageError(
@@ -101,7 +163,7 @@ def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[Regis
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
         )
-    return datasets, check_registered(place, held_out)
+    return datasets, check(place, held_out)
 
 
 def split_names(value: Any) -> list[str]:

@@ -21,11 +21,15 @@ _MARK = "# rlguide: rendered "
 
 @dataclass(frozen=True)
 class Recipe:
-    """A template: sections of keys with their default values; None means filled in later or left out."""
+    """A template: sections of keys with their default values; None means filled in later or left out.
+
+    `why` holds reasons for values that differ from those of other methods, by key.
+    """
 
     name: str
     title: str
     sections: dict[str, dict[str, Any]]
+    why: dict[str, str]
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -34,12 +38,25 @@ class Recipe:
 
 
 def load_recipe(name: str) -> Recipe:
-    """The bundled recipe of this name ("dpo", "eval")."""
+    """The bundled recipe of this name ("dpo", "kto", ..., "eval").
+
+    A recipe that `extends` another takes over its sections: `drop` leaves keys out, `change` gives other defaults,
+    `add` puts keys behind the others of the section "method".
+    """
     import yaml
 
     text = files("rlguide.recipes").joinpath("templates", f"{name}.yaml").read_text(encoding="utf-8")
     value = yaml.safe_load(text)
-    return Recipe(name, value["title"], value["sections"])
+    if "extends" not in value:
+        return Recipe(name, value["title"], value["sections"], value.get("why", {}))
+    parent = load_recipe(value["extends"])
+    change, dropped = value.get("change", {}), value.get("drop", [])
+    sections = {
+        title: {key: change.get(key, default) for key, default in keys.items() if key not in dropped}
+        for title, keys in parent.sections.items()
+    }
+    sections["method"].update(value.get("add", {}))
+    return Recipe(name, value["title"], sections, value.get("why", {}))
 
 
 def fill(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
@@ -60,14 +77,18 @@ def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> s
         if keys:
             lines += ["", f"### {title}"]
             for key in keys:
-                lines += [*_comment(key), f"{key}: {format_value(config[key])}"]
+                lines += [*_comment(key, recipe.why), f"{format_value(key)}: {format_value(config[key])}"]
     body = "\n".join(lines) + "\n"
     return f"{_MARK}by {__version__}, checksum {_checksum(body)}\n{body}"
 
 
-def _comment(key: str) -> list[str]:
+def _comment(key: str, why: dict[str, str]) -> list[str]:
+    """The comment above a key: what it does and its range, and this method's reason, which replaces the range."""
     entry = hyperparameters().get(key)
-    return [f"# {line}" for line in textwrap.wrap(entry.comment, 106)] if entry else []
+    if entry is None:
+        return []
+    text = f"{entry.what} {why[key]}" if key in why else entry.comment
+    return [f"# {line}" for line in textwrap.wrap(text, 106)]
 
 
 def format_value(value: Any) -> str:

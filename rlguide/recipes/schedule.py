@@ -26,12 +26,12 @@ class Schedule:
     steps_per_epoch: int
     total_steps: int
 
-    def describe(self) -> str:
-        """One line for a person."""
+    def describe(self, unit: str = "pairs") -> str:
+        """One line for a person; `unit` is what a row is called."""
         held = f", {self.held_out:,} held out" if self.held_out else ", none held out"
         cards = f" on {self.processes} processes" if self.processes > 1 else ""
         return (
-            f"{self.rows:,} pairs{held}; effective batch {self.effective_batch}{cards}; "
+            f"{self.rows:,} {unit}{held}; effective batch {self.effective_batch}{cards}; "
             f"{self.total_steps:,} steps ({self.steps_per_epoch:,} an epoch)"
         )
 
@@ -67,7 +67,7 @@ def intervals(total_steps: int) -> dict[str, int]:
     """`logging_steps`, `save_steps`, `eval_steps` for a run of this many steps.
 
     A line every 10 steps (at least 20 lines a run); a checkpoint at least every 200 steps, so that a crash in
-    the night costs at most about an hour on two A6000; ten evaluations a run.
+    the night costs little of it; ten evaluations a run.
     """
     return {
         "logging_steps": max(1, min(10, total_steps // 20)),

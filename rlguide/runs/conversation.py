@@ -27,6 +27,7 @@ HELP = "/clear forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops 
 _MODEL_KEYS = (
     "trust_remote_code",
     "model_revision",
+    "quantization_bit",
     "cache_dir",
     "rope_scaling",
     "flash_attn",

@@ -17,11 +17,13 @@ from typing import Generic, Literal, TypeVar
 
 from rlguide import __version__
 from rlguide.console import say
+from rlguide.engine.capabilities import abilities, summary
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.hardware import Gpu, list_gpus
+from rlguide.engine.install import trouble
 from rlguide.engine.pins import mismatches, numbers, read_pins
 from rlguide.engine.schema import schema_cache
-from rlguide.engine.worker import engine_environment
+from rlguide.engine.worker import engine_environment, engines_home
 from rlguide.errors import EngineError, RlguideError
 from rlguide.policy.checkpoint import find_checkpoints
 from rlguide.preferences.registry import REMOTE_KEYS, read_registry
@@ -112,15 +114,33 @@ def _engine(engine: Engine) -> Iterator[Finding]:
         what = f"{item.name} {item.installed or 'is missing'}, tested with {item.pinned}"
         mend = f"{shlex.quote(str(engine.python))} -m pip install {item.name}=={item.pinned}"
         yield Finding(
-            "problem" if item.breaks else "warning", "versions", f"{what}: {item.breaks}" if item.breaks else what, mend
+            "problem" if item.is_fatal else "warning",
+            "versions",
+            f"{what}: {item.breaks}" if item.breaks else what,
+            mend,
         )
     if not differing:
         versions = ", ".join(f"{name} {engine.versions[name]}" for name in ("torch", "transformers", "trl", "peft"))
         yield Finding("ok", "versions", f"as tested ({versions})")
+    yield from _methods(engine)
     if not engine.cli.is_file():
         yield Finding("problem", "engine", f"{engine.cli} is missing", "install llamafactory again in that environment")
     cached = schema_cache(engine).is_file()
     yield Finding("ok", "keys", "the engine's argument table is cached" if cached else "will be read once (about 10 s)")
+
+
+def _methods(engine: Engine) -> Iterator[Finding]:
+    """What can be trained, in which engine; a loss that would silently be another one is a warning."""
+    for item in abilities(engine.versions):
+        if item.lack is not None and item.lack.is_silent:
+            yield Finding("warning", "methods", f"rlguide refuses loss {item.loss}: {item.lack.what}", item.lack.todo)
+    text = summary(engine.versions)
+    beside = {item.lack.engine: item.method for item in abilities(engine.versions) if item.lack and item.lack.engine}
+    for name, method in beside.items():
+        problem = trouble(name)
+        where = f"which {problem}: `rlguide engine install {name}`" if problem else f"at {engines_home() / name}"
+        text += f"; {method} in an engine of its own, {where}"
+    yield Finding("ok", "methods", text)
 
 
 def _host(ws: Workspace) -> Iterator[Finding]:

@@ -64,7 +64,8 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> R
     run = Run(path, {})
     values = {
         "rlguide": __version__,
-        "method": str(prepared.config.get("stage")),
+        "method": prepared.method.name,
+        "loss": prepared.config.get("pref_loss"),
         "status": "prepared",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "base": prepared.policy.base,

@@ -17,6 +17,7 @@ _FIRST_LOSS: dict[str, Callable[[float], float]] = {
     "sigmoid": lambda beta: math.log(2),
     "hinge": lambda beta: 1.0,
     "ipo": lambda beta: 1 / (4 * beta**2),
+    "kto": lambda beta: 0.5,  # 1 - sigmoid(0), arXiv 2402.01306, eq. 8, with weights of 1
 }
 
 
@@ -28,25 +29,41 @@ class StartCheck:
     message: str
 
 
+def first_loss(config: Mapping[str, Any]) -> float | None:
+    """The loss of a policy that equals its reference; None where it depends on the data."""
+    stage = config.get("stage", "dpo")
+    name = "kto" if stage == "kto" else str(config.get("pref_loss", "sigmoid"))
+    others = ["pref_ftx", "pref_bco_weight"]
+    weights = [config.get(f"kto_{side}_weight") for side in ("chosen", "rejected")]
+    if stage not in ("dpo", "kto") or name not in _FIRST_LOSS or any(float(config.get(key) or 0) > 0 for key in others):
+        return None
+    if any(weight not in (None, 1) for weight in weights):
+        return None
+    return _FIRST_LOSS[name](float(config.get("pref_beta", 0.1)))
+
+
 def check_start(config: Mapping[str, Any], first: Mapping[str, float]) -> StartCheck | None:
     """Compare the first logged step with what it must be; None when the config gives no such identity.
 
-    With SFT loss mixed in (`pref_ftx`) the loss depends on the data, but the rewards must still be 0. In bfloat16
-    policy and reference take the same path through the same kernels, so the tolerance is small.
+    Where the loss depends on the data (SFT loss mixed in with `pref_ftx`, unbalanced KTO), the rewards must still
+    be 0. In bfloat16 policy and reference take the same path through the same kernels, so the tolerance is small.
     """
-    expected = _FIRST_LOSS.get(str(config.get("pref_loss", "sigmoid")))
-    if expected is None or config.get("ref_model") or "loss" not in first or "rewards/chosen" not in first:
+    rewards = [abs(first[key]) for key in ("rewards/chosen", "rewards/rejected") if key in first]
+    has_reference = config.get("stage", "dpo") in ("dpo", "kto") and config.get("pref_loss") not in ("orpo", "simpo")
+    if not has_reference or config.get("ref_model") or "loss" not in first or not rewards:
         return None
-    loss, wanted = first["loss"], expected(float(config.get("pref_beta", 0.1)))
-    mixed = any(float(config.get(key) or 0) > 0 for key in ("pref_ftx", "pref_bco_weight"))
-    rewards = max(abs(first.get(key, 0.0)) for key in ("rewards/chosen", "rewards/rejected"))
-    if rewards <= 1e-2 and (mixed or abs(loss - wanted) <= 1e-3 * max(1.0, wanted)):
-        what = "the first rewards are 0, as they must be" if mixed else f"first loss {loss:.4f}, as it must be"
-        return StartCheck(True, f"{what}: the reference is the starting policy")
-    figures = "rewards of 0" if mixed else f"a loss of {wanted:.4f} and rewards of 0"
+    loss, wanted = first["loss"], first_loss(config)
+    if max(rewards) <= 1e-2 and (wanted is None or abs(loss - wanted) <= 1e-3 * max(1.0, wanted)):
+        known = (
+            f"first loss {loss:.4f}, as it must be"
+            if wanted is not None
+            else "the first rewards are 0, as they must be"
+        )
+        return StartCheck(True, f"{known}: the reference is the starting policy")
+    figures = f"a loss of {wanted:.4f} and rewards of 0" if wanted is not None else "rewards of 0"
     return StartCheck(
         False,
-        f"the first step has loss {loss:.4f} and rewards up to {rewards:.3f} where {figures} must be: "
+        f"the first step has loss {loss:.4f} and rewards up to {max(rewards):.3f} where {figures} must be: "
         "the reference is NOT the starting policy",
     )
 
@@ -91,6 +108,8 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
     Without a readable `trainer_state.json` (a run that did not come to its end) the rows collected on the way stay.
     """
     rows = _log_history(run_path / "trainer_state.json")
+    if rows and any("reward" in row for row in rows):
+        rows = [{**row, "step": row["step"] + 1} for row in rows]  # PPO's trainer counts from 0
     path = run_path / "metrics.jsonl"
     if rows:
         with atomic_write(path) as file:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
-def plot_run(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
+def plot_run(rows: list[dict[str, Any]], folder: Path, start: float | None = None) -> list[Path]:
     """Draw `loss.png` and `rewards.png` from the rows of `metrics.jsonl`; returns what was drawn.
 
-    Nothing is drawn from fewer than two logged steps.
+    `start` is the loss of a policy that equals its reference, drawn as a line. Nothing is drawn from fewer than
+    two logged steps.
     """
     train = [row for row in rows if "loss" in row]
     held_out = [row for row in rows if "eval_loss" in row]
@@ -19,7 +20,7 @@ def plot_run(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
     import matplotlib
 
     matplotlib.use("Agg")  # no display is needed
-    drawn = [_plot_loss(train, held_out, folder / "loss.png")]
+    drawn = [_plot_loss(train, held_out, folder / "loss.png", start)]
     if any("rewards/chosen" in row for row in train):
         drawn.append(_plot_rewards(train, held_out, folder / "rewards.png"))
     return drawn
@@ -30,14 +31,15 @@ def _series(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list
     return [step for step, _ in points], [value for _, value in points]
 
 
-def _plot_loss(train: list[dict[str, Any]], held_out: list[dict[str, Any]], path: Path) -> Path:
+def _plot_loss(train: list[dict[str, Any]], held_out: list[dict[str, Any]], path: Path, start: float | None) -> Path:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.plot(*_series(train, "loss"), label="training", color="tab:blue", linewidth=1.2)
     if held_out:
         axes.plot(*_series(held_out, "eval_loss"), "o-", label="held out", color="tab:orange")
-    axes.axhline(0.6931, color="grey", linestyle=":", linewidth=1, label="ln 2: no preference learnt")
+    if start is not None:
+        axes.axhline(start, color="grey", linestyle=":", linewidth=1, label=f"{start:.4g}: no preference learnt")
     axes.set(title="Preference loss", xlabel="step", ylabel="loss")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -34,6 +34,9 @@ _ROWS = (
     ("rewards/chosen", "eval_rewards/chosen", "chosen reward", "{:+.3f}"),
     ("rewards/rejected", "eval_rewards/rejected", "rejected reward", "{:+.3f}"),
     ("rewards/margins", "eval_rewards/margins", "margin", "{:+.3f}"),
+    ("kl", "eval_kl", "KL", "{:.3f}"),
+    ("reward", "eval_reward", "reward", "{:+.3f}"),
+    ("accuracy", "eval_accuracy", "accuracy", "{:.3f}"),
 )
 
 
@@ -45,6 +48,8 @@ def report_lines(values: dict[str, Any]) -> list[str]:
         lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])
     lines.append(f"{'':18}{'first step':>12}{'last log':>12}{'held out':>12}")
     for key, held_key, name, form in _ROWS:
+        if not any(k in row for row, k in ((first, key), (last, key), (held_out, held_key))):
+            continue  # not every method logs every figure
         cells = [
             form.format(row[k]) if k in row else "-" for row, k in ((first, key), (last, key), (held_out, held_key))
         ]

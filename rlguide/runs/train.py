@@ -20,11 +20,14 @@ from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.recipes.configure import Prepared
 from rlguide.recipes.render import load_recipe, render
 from rlguide.runs.manifest import CONFIG, LOG, METRICS, Run, create_run
-from rlguide.runs.metrics import MetricsLog, StartCheck, check_start, settle_metrics, summarize
+from rlguide.runs.metrics import MetricsLog, StartCheck, check_start, first_loss, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
 from rlguide.runs.view import TrainingView
 from rlguide.workspace import Workspace, atomic_write
 
+# LLaMA-Factory raises for PPO ("will be supported in the future"), and of a reward model it restores the adapter but
+# not the value head (train/ppo/trainer.py, hparams/parser.py).
+_NOT_RESUMABLE = {"ppo": "LLaMA-Factory cannot resume PPO", "rm": "LLaMA-Factory cannot resume a reward model"}
 _LOG_TAIL = 200_000  # bytes of the log that are searched for the cause of a failure
 
 
@@ -67,11 +70,14 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         return _settle(ws, run, None)
     config = {key: value for key, value in run.config.items() if key != "resume_from_checkpoint"}
     put_damaged_aside(run.path)
-    checkpoint = last_checkpoint(run.path)
+    checkpoint = last_checkpoint(run.path) if run.values.get("method") not in _NOT_RESUMABLE else None
     step = 0
     if checkpoint is None:
-        say("no complete checkpoint was written yet: training starts from the beginning")
+        why = _NOT_RESUMABLE.get(str(run.values.get("method")), "no complete checkpoint was written yet")
+        say(f"{why}: training starts from the beginning")
         (run.path / METRICS).unlink(missing_ok=True)
+        for path in _checkpoints(run.path):  # the engine would go on from one that it finds
+            shutil.rmtree(path)
     else:
         step = int(checkpoint.name.partition("-")[2])
         config["resume_from_checkpoint"] = ws.relative(checkpoint)
@@ -79,7 +85,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         say(f"going on from step {step} of {run.values.get('total_steps')}")
     introduction = [f"The config of {ws.relative(run.path)}, resumed from step {step}."]
     with atomic_write(run.path / CONFIG) as file:
-        file.write(render(load_recipe("dpo"), config, introduction))
+        file.write(render(load_recipe(str(run.values.get("method", "dpo"))), config, introduction))
     return _drive(ws, engine, run, start_step=step)
 
 
@@ -120,7 +126,8 @@ def is_complete(run: Run) -> bool:
         done = int(state["global_step"]) >= int(state["max_steps"]) > 0
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return done and (run.path / "train_results.json").is_file()
+    last = "adapter_model.safetensors" if run.values.get("method") == "ppo" else "train_results.json"
+    return done and (run.path / last).is_file()
 
 
 def _drive(ws: Workspace, engine: Engine, run: Run, start_step: int) -> Run:
@@ -172,7 +179,7 @@ def _watch(process: EngineProcess, run: Run, view: TrainingView, start_step: int
 def _settle(ws: Workspace, run: Run, check: StartCheck | None) -> Run:
     """Write the record of a finished run: metrics, plots, manifest."""
     rows = settle_metrics(run.path)
-    plots = plot_run(rows, run.path)
+    plots = plot_run(rows, run.path, first_loss(run.config))
     first = next((row for row in rows if row.get("step") == 1 and "loss" in row), None)
     check = check or (check_start(run.config, first) if first else None)
     run.update(

@@ -22,9 +22,12 @@ _SHOWN = (
     ("rewards/chosen", "chosen", "{:+.3f}"),
     ("rewards/rejected", "rejected", "{:+.3f}"),
     ("rewards/margins", "margin", "{:+.3f}"),
+    ("kl", "KL", "{:.3f}"),
+    ("reward", "reward", "{:+.3f}"),
     ("learning_rate", "lr", "{:.1e}"),
     ("eval_loss", "held-out loss", "{:.4f}"),
     ("eval_rewards/accuracies", "held-out accuracy", "{:.2f}"),
+    ("eval_accuracy", "held-out accuracy", "{:.2f}"),
     ("eval_rewards/margins", "held-out margin", "{:+.3f}"),
 )
 # What the engine is at, told from its log before the first step.

@@ -30,6 +30,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     found = Engine(bin_folder / "python", dict(PINS))
     monkeypatch.setattr(doctor, "find_engine", lambda explicit=None: found)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))  # no engine of the person who runs the tests
     return found
 
 
@@ -76,10 +77,23 @@ def test_builds_for_one_cuda_count_as_the_pinned_version() -> None:
 
 def test_a_problem_makes_the_exit_code_1(engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "-w", str(tmp_path)) == 0
-    engine.versions["trl"] = "0.24.0"
+    engine.versions["trl"] = "0.15.0"
     assert run("doctor", "-w", str(tmp_path)) == 1
     out = capsys.readouterr().out
-    assert "sigmoid" in out and "pip install trl==0.19.1" in out
+    assert "refuses" in out and "pip install trl==0.19.1" in out
+
+
+def test_a_newer_trl_is_a_warning_that_names_the_losses(engine: Engine, tmp_path: Path) -> None:
+    [good] = findings(tmp_path, "methods")
+    assert good.status == "ok" and "dpo (sigmoid, hinge, ipo)" in good.what
+    assert "rlguide engine install ppo" in good.what
+    engine.versions["trl"] = "0.24.0"
+    [found] = findings(tmp_path, "versions")
+    assert found.status == "warning" and "pip install trl==0.19.1" in found.mend
+    *wrong, rest = findings(tmp_path, "methods")
+    assert [item.status for item in wrong] == ["warning", "warning"]
+    assert all("silently" in item.what for item in wrong)
+    assert "dpo (sigmoid), kto" in rest.what
 
 
 def test_json_and_speed(engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rlguide.preferences.labels import label_counts
 from rlguide.preferences.registry import check_registered, our_entry, read_pairs
 from rlguide.workspace import Workspace
 
@@ -135,7 +136,7 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),
-        ("a.json", b'[{"messages": [], "label": true}]', "KTO"),
+        ("a.json", b'[{"messages": [], "label": true}]', "no labelled answers"),
         ("a.json", b'[{"x": 1}]', "none of the known formats"),
     ],
 )
@@ -148,6 +149,28 @@ def test_a_file_that_is_no_pairs_is_two_lines(folder: Path, name: str, content: 
     assert fix.startswith("  fix: ")
     assert "Traceback" not in failed.stderr
     assert visible(folder) == ["dataset_info.json"]
+
+
+def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
+    labelled = [{"prompt": f"问 {n}?", "completion": f"答 {n}", "label": n % 4 == 0} for n in range(100)]
+    write(folder / "thumbs.jsonl", labelled)
+    write(folder / "pairs.jsonl", rows(20))
+    done = rlguide(folder, "register", "thumbs.jsonl", "pairs.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "format kto-trl" in done.stderr
+    assert "thumbs: 95 answers (" in done.stderr and "desirable" in done.stderr
+    assert "these are for KTO: rlguide train --method kto --dataset thumbs\n" in done.stderr
+    assert "rlguide configure --dataset pairs " in done.stderr.splitlines()[-1]
+    entry = registry(folder)["thumbs"]
+    assert entry["columns"]["kto_tag"] == "label" and not entry["ranking"]
+    desirable, undesirable = label_counts(Workspace(folder), ["thumbs", "thumbs_test"])
+    assert (desirable, undesirable) == (25, 75)
+    listed = json.loads(rlguide(folder, "list", "--json").stdout)
+    assert [(line["name"], line["kind"]) for line in listed[-2:]] == [("thumbs", "labels"), ("pairs", "pairs")]
+    assert listed[-2]["local_rows"] + listed[-2]["heldout_rows"] == 100
+    assert "labels, for KTO" in rlguide(folder, "list").stdout
+    wrong = rlguide(folder, "register", "pairs.jsonl", "--name", "b", "--format", "kto-trl")
+    assert wrong.returncode == 1 and "no labelled answers" in wrong.stderr
 
 
 def test_several_files_one_of_them_broken(folder: Path) -> None:

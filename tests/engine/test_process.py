@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.process import EngineProcess, group_alive, is_alive
 from rlguide.errors import EngineError
 
@@ -70,3 +72,14 @@ def test_group_outlives_its_leader_no_longer_than_us(tmp_path: Path) -> None:
 def test_missing_program(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="cannot start"):
         EngineProcess([str(tmp_path / "nothing")], tmp_path, {}, tmp_path / "log")
+
+
+def test_an_interrupt_at_the_start_of_a_process_waits_until_it_can_be_stopped() -> None:
+    reached = []
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end of the block")
+        reached.append("behind it")
+    assert reached == ["the end of the block"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlguide.engine.find import find_engine
+from rlguide.preferences.labels import kto_view
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.register import RegisterOptions, register_file
 from rlguide.preferences.registry import read_pairs
@@ -33,9 +36,35 @@ print("ROWS" + json.dumps([dict(row) for row in dataset]))
 """
 
 
-def aligned(workspace: Workspace, name: str, cache: Path) -> list[dict[str, object]]:
+# The same of KTO: what LLaMA-Factory's own processor makes of the rows, before they become tokens.
+FEEDBACK = """
+import json, sys
+from types import SimpleNamespace
+from llamafactory.data.loader import _get_merged_dataset
+from llamafactory.data.processor.feedback import FeedbackDatasetProcessor
+from llamafactory.hparams import DataArguments
+data_args = DataArguments(dataset_dir=sys.argv[1])
+model_args = SimpleNamespace(cache_dir=sys.argv[3], hf_hub_token=None)
+training_args = SimpleNamespace(local_process_index=0, seed=0)
+dataset = _get_merged_dataset([sys.argv[2]], model_args, data_args, training_args, "kto")
+seen = []
+def encode(tokenizer, messages, system, tools):
+    seen.append([messages, system])
+    return [1], [1]
+plugin = SimpleNamespace(process_messages=lambda m, *_: m, process_token_ids=lambda ids, labels, *_: (ids, labels))
+template = SimpleNamespace(mm_plugin=plugin, encode_oneturn=encode, efficient_eos=False)
+processor = FeedbackDatasetProcessor(template, None, None, data_args)
+tags = []
+for start in range(0, len(dataset), data_args.preprocessing_batch_size):
+    tags += processor.preprocess_dataset(dataset[start : start + data_args.preprocessing_batch_size])["kto_tags"]
+rows = [{"own": own, "kl": kl, "tag": tag} for own, kl, tag in zip(seen[0::2], seen[1::2], tags, strict=True)]
+print("ROWS" + json.dumps(rows))
+"""
+
+
+def in_engine(script: str, workspace: Workspace, name: str, cache: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [str(find_engine().python), "-c", ALIGN, str(workspace.data), name, str(cache)],
+        [str(find_engine().python), "-c", script, str(workspace.data), name, str(cache)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -45,40 +74,101 @@ def aligned(workspace: Workspace, name: str, cache: Path) -> list[dict[str, obje
     return list(json.loads(line.removeprefix("ROWS")))
 
 
-def test_several_turns_and_system_prompts_survive(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "my work 工作")
-    odd = [
-        "plain",
-        "两行\n第二行",
-        'quotes " and \\',
-        "\u2028 separators \x0b",
-        "tab\t end ",
-        "{braces} <|im_end|>",
-        "😀",
-    ]
+ODD_TEXTS = [
+    "plain",
+    "两行\n第二行",
+    'quotes " and \\',
+    "\u2028 separators \x0b",
+    "tab\t end ",
+    "{braces} <|im_end|>",
+    "😀",
+]
+
+
+def conversations(count: int, prompts: int) -> list[dict[str, Any]]:
+    """Rows in TRL's format: 1 to 3 turns, half of them with a system prompt."""
     pick = random.Random(3)
 
     def text() -> str:
-        return " ".join(pick.choices(odd, k=3))
+        return " ".join(pick.choices(ODD_TEXTS, k=3))
 
-    rows = []
-    for number in range(60):
+    asked = []
+    for number in range(prompts):
         messages = [{"role": "user", "content": f"{number} {text()}"}]
         for _ in range(number % 3):
             messages += [{"role": "assistant", "content": text()}, {"role": "user", "content": text()}]
-        system = [{"role": "system", "content": text()}] if number % 2 else []
-        rows.append({"prompt": system + messages, "chosen": f"{text()} good", "rejected": f"{text()} bad"})
+        asked.append(([{"role": "system", "content": text()}] if number % 2 else []) + messages)
+    return [
+        {"prompt": asked[n % prompts], "chosen": f"{n} {text()} good", "rejected": f"{n} {text()} bad"}
+        for n in range(count)
+    ]
+
+
+def as_turns(messages: list[dict[str, str]]) -> tuple[Turn, ...]:
+    return tuple(Turn("gpt" if turn["role"] == "assistant" else "human", turn["content"]) for turn in messages)
+
+
+def test_several_turns_and_system_prompts_survive(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "my work 工作")
+    rows = conversations(60, prompts=60)
     source = tmp_path / "source.json"
     source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     register_file(workspace, source, RegisterOptions(name="多轮", test_size=0.2))
     pairs = list(read_pairs(workspace, "多轮"))
     assert len(pairs) == 48
 
-    def as_pair(row: dict[str, object]) -> Pair:
-        turns = tuple(Turn("gpt" if t["role"] == "assistant" else "human", t["content"]) for t in row["_prompt"])  # type: ignore[attr-defined]
-        chosen, rejected = row["_response"]  # type: ignore[misc]
+    def as_pair(row: dict[str, Any]) -> Pair:
+        chosen, rejected = row["_response"]
         assert chosen["role"] == rejected["role"] == "assistant"
-        return Pair(turns, chosen["content"], rejected["content"], str(row["_system"]))
+        return Pair(as_turns(row["_prompt"]), chosen["content"], rejected["content"], row["_system"])
 
-    assert [as_pair(row) for row in aligned(workspace, "多轮", tmp_path / "cache")] == pairs
+    assert [as_pair(row) for row in in_engine(ALIGN, workspace, "多轮", tmp_path / "cache")] == pairs
     assert {pair.system == "" for pair in pairs} == {True, False}
+
+
+Seen = tuple[tuple[Turn, ...], str, str, bool]  # prompt, system prompt, answer, desirable
+
+
+def labelled_as_seen(workspace: Workspace, name: str, cache: Path) -> list[Seen]:
+    """What the engine trains on, in order; no KL row may be a prompt with an answer of its own."""
+    found = []
+    answers: dict[tuple[tuple[Turn, ...], str], set[str]] = {}
+    rows = in_engine(FEEDBACK, workspace, name, cache)
+    for row in rows:
+        (*asked, answer), system = row["own"]
+        found.append((as_turns(asked), system, answer["content"], row["tag"]))
+        answers.setdefault((as_turns(asked), system), set()).add(answer["content"])
+    for row in rows:
+        (*asked, answer), system = row["kl"]
+        assert answer["content"] not in answers[as_turns(asked), system]
+    return found
+
+
+def test_kto_sees_each_pair_as_two_labelled_answers(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "my work 工作")
+    source = tmp_path / "source.json"
+    source.write_text(json.dumps(conversations(700, prompts=300), ensure_ascii=False), encoding="utf-8")
+    register_file(workspace, source, RegisterOptions(name="多轮", test_size=0))
+    seen = labelled_as_seen(workspace, kto_view(workspace, "多轮"), tmp_path / "cache")
+    assert len(seen) == 1400, "more than a block of the engine's"
+    pairs = [(pair.messages, pair.system, pair) for pair in read_pairs(workspace, "多轮")]
+    expected = [(m, s, pair.chosen, True) for m, s, pair in pairs] + [
+        (m, s, pair.rejected, False) for m, s, pair in pairs
+    ]
+    assert Counter(seen) == Counter(expected)
+
+
+def test_kto_sees_labelled_files_as_they_are(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "my work 工作")
+    originals = conversations(60, prompts=30)
+    rows = [
+        {"prompt": row["prompt"], "completion": row["chosen"], "label": number % 3 == 0}
+        for number, row in enumerate(originals)
+    ]
+    source = tmp_path / "source.json"
+    source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    register_file(workspace, source, RegisterOptions(name="标签", test_size=0))
+    seen = labelled_as_seen(workspace, "标签", tmp_path / "cache")
+    assert {answer: tag for _, _, answer, tag in seen} == {row["completion"]: row["label"] for row in rows}
+    asked = {row["completion"]: [turn for turn in row["prompt"] if turn["role"] != "system"] for row in rows}
+    assert all(messages == as_turns(asked[answer]) for messages, _, answer, _ in seen)

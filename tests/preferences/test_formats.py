@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError
-from rlguide.preferences.formats import FORMATS, detect_format
+from rlguide.preferences.formats import FORMATS
+from rlguide.preferences.label_formats import LABEL_FORMATS, detect_format, detect_pairs
+from rlguide.preferences.labelled import Labelled, check_labelled_row, from_pair, labelled_line
 from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair, to_line
 from rlguide.preferences.readers import open_source
-from rlguide.preferences.store import Tally, checked_pairs
+from rlguide.preferences.store import Tally, checked_labels, checked_pairs
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40).filter(str.strip)
 
@@ -188,12 +190,118 @@ def test_alpaca_joins_instruction_and_input_as_the_engine_does() -> None:
     assert FORMATS["alpaca"].to_pair(row).messages == (Turn("human", "Translate.\nHallo"),)
 
 
-def test_kto_data_is_recognised() -> None:
-    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "label": True}]
-    with pytest.raises(DataError, match="labelled for KTO"):
-        detect_format(rows, "kto.json")
-    with pytest.raises(DataError, match="labelled for KTO"):
-        detect_format([{"prompt": "q", "completion": "a", "label": False}], "kto.json")
+@st.composite
+def labels(draw: st.DrawFn, most_turns: int = 3) -> Labelled:
+    return draw(st.sampled_from(from_pair(draw(pairs(most_turns)))))
+
+
+def as_ours(row: Labelled) -> dict[str, Any]:
+    return json.loads(labelled_line(row))
+
+
+def as_demo(row: Labelled) -> dict[str, Any]:
+    turns = (*row.messages, Turn("gpt", row.answer))
+    return {"messages": roles(turns, row.system), "label": row.desirable}
+
+
+def as_kto_trl_text(row: Labelled) -> dict[str, Any]:
+    system = {"system": row.system} if row.system else {}
+    return {"prompt": row.messages[0].value, "completion": row.answer, "label": row.desirable, **system}
+
+
+def as_kto_trl_messages(row: Labelled) -> dict[str, Any]:
+    answer = [{"role": "assistant", "content": row.answer}]
+    return {"prompt": roles(row.messages, row.system), "completion": answer, "label": str(row.desirable)}
+
+
+def as_kto_alpaca(row: Labelled) -> dict[str, Any]:
+    alpaca = as_alpaca(Pair(row.messages, "", "", row.system))
+    del alpaca["chosen"], alpaca["rejected"]
+    return alpaca | {"output": row.answer, "kto_tag": int(row.desirable)}
+
+
+LABEL_WRITERS: list[tuple[str, Callable[[Labelled], dict[str, Any]], int]] = [
+    ("kto-messages", as_ours, 3),
+    ("kto-messages", as_demo, 3),
+    ("kto-trl", as_kto_trl_text, 1),
+    ("kto-trl", as_kto_trl_messages, 3),
+    ("kto-alpaca", as_kto_alpaca, 3),
+]
+
+
+@pytest.mark.parametrize(("name", "writer", "turns"), LABEL_WRITERS, ids=lambda value: getattr(value, "__name__", None))
+def test_labelled_answers_come_back(name: str, writer: Callable[[Labelled], dict[str, Any]], turns: int) -> None:
+    @given(st.lists(labels(turns), min_size=1, max_size=5))
+    def check(originals: list[Labelled]) -> None:
+        rows = [json.loads(json.dumps(writer(row))) for row in originals]
+        form = detect_format(rows, "file")
+        assert form is LABEL_FORMATS[name]
+        assert [form.to_labelled(row) for row in rows] == originals
+        for row in originals:
+            check_labelled_row(row)
+        with pytest.raises(DataError, match="labelled single answers"):
+            detect_pairs(rows, "file")
+
+    check()
+
+
+def test_every_label_format_is_covered() -> None:
+    assert {name for name, _, _ in LABEL_WRITERS} == set(LABEL_FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("label", "meant"),
+    [
+        (True, True),
+        (False, False),
+        (1, True),
+        (0, False),
+        (1.0, True),
+        ("true", True),
+        ("False", False),
+        (" 0 ", False),
+    ],
+)
+def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
+    row = {"prompt": "q", "completion": "a", "label": label}
+    assert LABEL_FORMATS["kto-trl"].to_labelled(row).desirable is meant
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "q", "completion": "a"}, "the label is missing"),
+        ({"prompt": "q", "completion": "a", "label": None}, "the label is missing"),
+        ({"prompt": "q", "completion": "a", "label": 2}, "neither true nor false"),
+        ({"prompt": "q", "completion": "a", "label": -1}, "neither true nor false"),
+        ({"prompt": "q", "completion": "a", "label": "good"}, "neither true nor false"),
+        ({"prompt": "q", "completion": "a", "label": [True]}, "neither true nor false"),
+        ({"prompt": "q", "completion": " ", "label": True}, "the answer is empty"),
+        ({"prompt": "q", "label": True}, "completion is missing"),
+        ({"prompt": "", "completion": "a", "label": True}, "a message of the prompt is empty"),
+        ({"prompt": "\ud800", "completion": "a", "label": True}, "not valid Unicode"),
+        ({"prompt": "q", "completion": "a", "label": True, "tools": "[]"}, "uses tools or media"),
+    ],
+)
+def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
+    from rlguide.preferences.readers import Row
+
+    tally = Tally()
+    good = {"prompt": "q", "completion": "a", "label": False}
+    kept = list(checked_labels([Row(1, good), Row(2, row)], LABEL_FORMATS["kto-trl"], tally))
+    assert [row for row, _, _ in kept] == [Labelled((Turn("human", "q"),), "a", False)]
+    assert [reason in found for found in tally.refused] == [True]
+
+
+def test_messages_without_an_answer_are_refused() -> None:
+    row = {"messages": [{"role": "user", "content": "q"}], "label": True}
+    with pytest.raises(BadRow, match="do not end with the assistant"):
+        LABEL_FORMATS["kto-messages"].to_labelled(row)
+
+
+def test_pairs_with_a_further_label_stay_pairs() -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "label": True}
+    assert detect_format([row], "file") is FORMATS["trl"]
 
 
 def test_unknown_columns_are_named() -> None:

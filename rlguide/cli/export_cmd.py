@@ -1,0 +1,60 @@
+"""`rlguide export`: merge a run's whole stack into one model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
+
+
+def export(
+    run: Annotated[
+        str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Folder to make; saves/<model>/merged/<run> by default."),
+    ] = None,
+    checkpoint: Annotated[
+        int | None, typer.Option("--checkpoint", min=1, help="Step of the run to export instead of its end.")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Base model of a checkpoint that is not a run.")] = None,
+    trust_base: Annotated[
+        bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
+    ] = False,
+    template: Annotated[str | None, typer.Option("--template", help="Chat template; a run knows its own.")] = None,
+    as_json: JsonOption = False,
+    workspace: WorkspaceOption = Path(),
+    engine: EngineOption = None,
+) -> None:
+    """Merge a run into one ordinary model: the base model and all its adapters, in order, in the base's own type.
+
+    \b
+    rlguide export
+    rlguide export saves/qwen3-4b-base/lora/dpo --output exports/my-model
+    rlguide export saves/qwen3-4b-base/lora/dpo --checkpoint 200
+    rlguide export saves/sft                       # an SFT checkpoint alone
+    """
+    from rlguide.console import say, show, show_json
+    from rlguide.engine.find import find_engine
+    from rlguide.runs.conversation import Wanted
+    from rlguide.runs.export import export as merge_stack
+    from rlguide.runs.export import next_steps, wanted_step
+
+    ws = open_workspace(workspace)
+    name = wanted_step(ws, run, checkpoint) if checkpoint else run
+    done = merge_stack(ws, find_engine(engine), Wanted(name, base, template, False, trust_base), output)
+    if as_json:
+        show_json(done.values(ws))
+        return
+    show(ws.relative(done.path))
+    for line in next_steps(ws, done):
+        say(line)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("export")(export)

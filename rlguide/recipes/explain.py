@@ -1,0 +1,58 @@
+"""What the guide says of a method or a key, gathered from the catalog and the recipes."""
+
+from __future__ import annotations
+
+from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.catalog.methods import methods
+from rlguide.errors import UsageError, did_you_mean
+from rlguide.recipes.render import format_value, load_recipe
+
+
+def explain_word(word: str) -> list[str]:
+    """Lines about a method or a key of a config. Raises UsageError if it is neither."""
+    if word in methods():
+        return _method(word)
+    if word in hyperparameters():
+        return _key(word)
+    near = did_you_mean(word, [*methods(), *hyperparameters()])
+    raise UsageError(f"{word} is no method and no key that the guide explains{near}", "`rlguide methods` lists methods")
+
+
+def _method(name: str) -> list[str]:
+    method, recipe = methods()[name], load_recipe(name)
+    lines = [f"{name}: {method.title}"]
+    for label, text in (
+        ("needs", method.needs),
+        ("cost", method.cost),
+        ("good for", method.strengths),
+        ("use it", method.recommendation),
+        ("losses", ", ".join(method.losses) if len(method.losses) > 1 else ""),
+        ("source", method.source),
+    ):
+        if text:
+            lines.append(f"  {label:9} {text}")
+    parent = load_recipe("dpo").defaults
+    shown = [key for key in recipe.defaults if name == "dpo" or recipe.defaults[key] != parent.get(key)]
+    lines.append("  defaults" if name == "dpo" else "  defaults that differ from dpo")
+    for key in shown:
+        value = recipe.defaults[key]
+        if value is not None or key in recipe.why:
+            text = format_value(value) if value is not None else "set from the data"
+            lines.append(f"    {key}: {text}" + (f"   ({recipe.why[key]})" if key in recipe.why else ""))
+    return lines
+
+
+def _key(name: str) -> list[str]:
+    entry = hyperparameters()[name]
+    lines = [f"{name}: {entry.what}"]
+    defaults: dict[str, list[str]] = {}
+    for method in methods():
+        value = load_recipe(method).defaults.get(name)
+        if value is not None:
+            defaults.setdefault(format_value(value), []).append(method)
+    if defaults:
+        lines.append("  default   " + "; ".join(f"{value} ({', '.join(names)})" for value, names in defaults.items()))
+    for label, text in (("range", entry.range), ("why", entry.why), ("source", entry.source)):
+        if text:
+            lines.append(f"  {label:9} {text}")
+    return lines

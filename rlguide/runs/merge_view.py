@@ -1,0 +1,73 @@
+"""What a person sees while a stack is merged: a spinner on a terminal, plain lines elsewhere (stderr)."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rlguide.console import console, say
+from rlguide.preferences.progress import format_bytes
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+# What the engine is at, told from its log, in the order in which it comes.
+_PHASES = (
+    (re.compile(r"loading (?:weights|configuration) file|Loading checkpoint shards"), "loading the base model"),
+    (re.compile(r"Merged \d+ adapter"), "adapters merged, converting"),
+    (re.compile(r"Configuration saved|saving model|Model weights saved"), "writing the model"),
+)
+_EVERY = 10.0  # seconds between two lines in a pipe
+
+
+class MergeView:
+    """Shows phase, bytes written and elapsed time. A context manager; `quiet` shows nothing.
+
+    Args:
+        folder: where the model is being written.
+        size: how large it will be, in bytes; 0 if that is not known.
+    """
+
+    def __init__(self, folder: Path, size: int, quiet: bool = False) -> None:
+        self._folder, self._size, self._quiet = folder, size, quiet
+        self._begin = self._last = time.monotonic()
+        self._phase, self._position = "starting the engine (its imports take about 10 s)", -1
+        self._status: Status | None = None
+
+    def __enter__(self) -> MergeView:
+        if not self._quiet and console(stderr=True).is_terminal:
+            self._status = console(stderr=True).status(self._phase)
+            self._status.start()
+        elif not self._quiet:
+            say(f"  {self._phase}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._status:
+            self._status.stop()
+
+    def read(self, line: str | None) -> None:
+        """A line of the engine's log, None while it is quiet."""
+        is_new = self._advance(line) if line is not None else False
+        if self._status:
+            self._status.update(self._text())
+        elif not self._quiet and (is_new or time.monotonic() - self._last > _EVERY):
+            self._last = time.monotonic()
+            say(f"  {self._text()}")
+
+    def _advance(self, line: str) -> bool:
+        for position, (pattern, phase) in enumerate(_PHASES):
+            if position > self._position and pattern.search(line):
+                self._position, self._phase = position, phase
+                return True
+        return False
+
+    def _text(self) -> str:
+        written = sum(path.stat().st_size for path in self._folder.glob("*.safetensors"))
+        share = f", {format_bytes(written)} of about {format_bytes(self._size)}" if written and self._size else ""
+        return f"{self._phase}{share}, {time.monotonic() - self._begin:.0f} s"

@@ -1,0 +1,178 @@
+"""The stack is the model: the stack, its merged export and LLaMA-Factory's API server give the same answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rlguide.engine.chat import generate
+from rlguide.engine.process import EngineProcess
+from rlguide.engine.worker import engine_environment
+from rlguide.policy.policy import Policy
+from rlguide.policy.safetensors import read_header
+from rlguide.runs.export import merged_base
+from rlguide.workspace import Workspace
+from tests.e2e.conftest import SFT, Bench, rlguide_executable
+
+pytestmark = pytest.mark.engine
+
+RUN = "saves/tiny/lora/dpo"
+TEMPLATE = "qwen3_nothink"
+PROMPTS = (
+    "你好",
+    "hi there",
+    "Question 3: 你好, what is 3 plus 3?",
+    "Name three fruits.",
+    "写一首关于春天的诗",
+    "what is 7 plus 7?",
+)
+LENGTH = 24  # new tokens
+# The same weights in another type.
+CONVERT = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+AutoModelForCausalLM.from_pretrained(sys.argv[1]).to(torch.bfloat16).save_pretrained(sys.argv[1])
+"""
+
+
+def answers(bench: Bench, policy: Policy) -> list[str]:
+    """Greedy answers, as `rlguide chat` loads the policy."""
+    questions = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+    return generate(bench.engine, policy.model_config(), questions, bench.root, LENGTH)
+
+
+@contextmanager
+def api_server(bench: Bench, policy: Policy, folder: Path) -> Iterator[str]:
+    """LLaMA-Factory's own server with this policy; gives its address. It is stopped in any case."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = folder / "api.yaml"
+    config.write_text(json.dumps(policy.model_config()), encoding="utf-8")  # JSON is YAML
+    environment = engine_environment(bench.engine, API_HOST="127.0.0.1", API_PORT=str(port), HF_HUB_OFFLINE="1")
+    environment.pop("API_KEY", None)
+    address, log = f"http://127.0.0.1:{port}", folder / "api.log"
+    command = [str(bench.engine.cli), "api", str(config)]
+    with EngineProcess(command, bench.root, environment, log) as process:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.returncode is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, "the server did not start"
+            try:
+                call(f"{address}/v1/models")
+                break
+            except (urllib.error.URLError, ConnectionError):
+                time.sleep(0.2)
+        yield address
+
+
+def call(address: str, body: dict[str, object] | None = None) -> dict[str, object]:
+    """One request without a proxy, whatever the environment says."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=60) as response:
+        value: dict[str, object] = json.load(response)
+    return value
+
+
+def served_answers(address: str) -> list[str]:
+    """The server's greedy answers to the same prompts."""
+    texts = []
+    for prompt in PROMPTS:
+        body = {
+            "model": "policy",
+            "messages": [{"role": "user", "content": prompt}],
+            "do_sample": False,
+            "temperature": 0,
+            "max_tokens": LENGTH,
+        }
+        (choice,) = call(f"{address}/v1/chat/completions", body)["choices"]  # type: ignore[misc]
+        texts.append(choice["message"]["content"])
+    return texts
+
+
+def test_stack_merged_export_and_api_server_answer_alike(trained: Bench, tmp_path: Path) -> None:
+    output = tmp_path / "导出 models" / "polite"
+    done = trained.run("export", RUN, "--output", str(output), "--json")
+    said = json.loads(done.stdout)
+    assert said["path"] == str(output)
+    assert said["stack"] == [SFT, RUN]
+    stack = Policy("models/tiny", (SFT, RUN), TEMPLATE)
+    expected = answers(trained, stack)
+    assert answers(trained, Policy(str(output), (), TEMPLATE)) == expected
+    with api_server(trained, stack, tmp_path) as address:
+        assert served_answers(address) == expected
+    # The test can fail: without the upper adapter, or without the lower one, other answers come.
+    assert answers(trained, Policy("models/tiny", (SFT,), TEMPLATE)) != expected
+    assert answers(trained, Policy("models/tiny", (RUN,), TEMPLATE)) != expected
+    shapes = read_header(trained.root / "models/tiny/model.safetensors")
+    assert read_header(output / "model.safetensors") == shapes  # names, shapes and types of the base
+    assert [path.name for path in output.parent.iterdir() if path.is_dir()] == ["polite"]
+    chat = subprocess.run(
+        [rlguide_executable(), "chat", str(output), "--temperature", "0", "--max-new-tokens", str(LENGTH), "--json"],
+        input="hi there\n",
+        cwd=trained.root,
+        env=trained.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(chat.stdout)["answer"] == expected[PROMPTS.index("hi there")]
+    assert f"template {TEMPLATE}" in chat.stderr
+    assert "config.json" not in chat.stderr  # read beside the model, not guessed
+
+
+def test_a_merged_base_of_a_half_precision_model_is_the_stack_and_is_used_again(bench: Bench) -> None:
+    environment = {**engine_environment(bench.engine), "HF_HUB_OFFLINE": "1"}
+    convert = [str(bench.engine.python), "-c", CONVERT, "models/tiny"]
+    subprocess.run(convert, cwd=bench.root, env=environment, check=True, capture_output=True)
+    ws, policy = Workspace(bench.root), Policy("models/tiny", (SFT,), TEMPLATE)
+    folder = merged_base(ws, bench.engine, policy)
+    types = {tensor.dtype for tensor in read_header(bench.root / folder / "model.safetensors").values()}
+    assert types == {"BF16"}
+    assert answers(bench, Policy(folder, (), TEMPLATE)) == answers(bench, policy)
+    nowhere = dataclasses.replace(bench.engine, python=bench.root / "no engine here")
+    assert merged_base(ws, nowhere, policy) == folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_export_leaves_nothing(trained: Bench, tmp_path: Path, number: signal.Signals) -> None:
+    output = tmp_path / "exports" / "polite"
+    process = trained.start("export", RUN, "--output", str(output), env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("cache/rlguide/logs/export-*/engine.log")):
+        assert time.monotonic() < deadline, "the engine was not started"
+        assert process.poll() is None
+        time.sleep(0.05)
+    engines = engine_processes(trained.root)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [path.name for path in output.parent.iterdir()] == [".polite.lock"]
+    assert list(tmp_path.glob("cache/rlguide/logs/export-*")) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in engines)
+    assert engine_processes(trained.root) == []
+
+
+def engine_processes(root: Path) -> list[int]:
+    """Ids of the running exports whose current folder is this workspace."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = (folder / "cwd").resolve() == root.resolve()
+            if inside and b"llamafactory-cli" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlguide.engine.capabilities import METHODS, abilities, can, ppo_template, summary
+
+MAIN = {"llamafactory": "0.9.5", "trl": "0.19.1", "torch": "2.11.0"}
+PPO = {"llamafactory": "0.9.3", "trl": "0.9.6", "torch": "2.11.0"}
+VERSIONS = st.fixed_dictionaries(
+    {
+        "llamafactory": st.sampled_from(["0.9.2", "0.9.3", "0.9.4", "0.9.5", "0.9.6.dev0"]),
+        "trl": st.sampled_from(["0.8.6", "0.9.6", "0.12.0", "0.18.0", "0.19.1", "0.20.0", "0.24.0", "1.0.0"]),
+    }
+)
+
+
+def test_the_pinned_engine_trains_all_but_ppo() -> None:
+    assert [item.method for item in abilities(MAIN) if item.lack] == ["ppo"]
+    lack = can(MAIN, "ppo")
+    assert lack is not None and lack.engine == "ppo" and lack.todo == "rlguide engine install ppo"
+    assert not lack.is_silent
+
+
+def test_the_engine_for_ppo_trains_all() -> None:
+    assert [item for item in abilities(PPO) if item.lack] == []
+    assert summary(PPO) == "dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, ppo"
+
+
+@pytest.mark.parametrize("trl", ["0.20.0", "0.24.0", "1.0"])
+def test_a_newer_trl_trains_another_loss_silently(trl: str) -> None:
+    versions = {**MAIN, "trl": trl}
+    for loss in ("hinge", "ipo", "kto_pair"):
+        lack = can(versions, "dpo", loss)
+        assert lack is not None and lack.is_silent and loss in lack.what and trl in lack.what
+    for method, loss in (("dpo", None), ("dpo", "sigmoid"), ("kto", None), ("orpo", None), ("rm", None)):
+        assert can(versions, method, loss) is None
+
+
+@pytest.mark.parametrize(
+    ("llamafactory", "trl", "words"), [("0.9.5", "0.9.6", "prepare_deepspeed"), ("0.9.3", "0.19.1", "0.9.6 at most")]
+)
+def test_halves_that_do_not_fit_train_nothing(llamafactory: str, trl: str, words: str) -> None:
+    versions = {"llamafactory": llamafactory, "trl": trl}
+    assert summary(versions) == "nothing"
+    lack = can(versions, "kto")
+    assert lack is not None and words in lack.what
+
+
+def test_kto_pair_is_gone_everywhere() -> None:
+    for versions in (MAIN, PPO):
+        lack = can(versions, "dpo", "kto_pair")
+        assert lack is not None and not lack.is_silent and "--method kto" in lack.todo
+
+
+@given(VERSIONS, st.sampled_from(sorted(METHODS)), st.sampled_from([None, "sigmoid", "hinge", "ipo", "kto_pair"]))
+def test_every_lack_says_what_to_do_and_where_it_is_from(
+    versions: dict[str, str], method: str, loss: str | None
+) -> None:
+    lack = can(versions, method, loss)
+    if lack is not None:
+        assert lack.what and lack.todo and lack.source
+        assert "{" not in lack.what and "(missing)" not in lack.what
+        assert not (lack.is_silent and loss in (None, "sigmoid"))
+
+
+@given(VERSIONS)
+def test_the_summary_says_what_can_says(versions: dict[str, str]) -> None:
+    said = summary(versions)
+    for method in METHODS:
+        assert (method in said.replace("(", " ").replace(",", " ").split()) == (can(versions, method) is None)
+
+
+def test_the_template_of_an_older_engine() -> None:
+    assert ppo_template(PPO, "qwen3_nothink") == "qwen3"
+    assert ppo_template(MAIN, "qwen3_nothink") == "qwen3_nothink"
+    assert ppo_template(PPO, "llama3") == "llama3"

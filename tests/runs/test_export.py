@@ -1,0 +1,314 @@
+"""Merging a stack: what is refused, what is left behind, and when a merge is used again.
+
+The engine here is a small script that writes what it is told to; the real one is in tests/e2e/test_export.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rlguide.engine.find import Engine
+from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageError
+from rlguide.policy.checkpoint import read_checkpoint
+from rlguide.policy.policy import Policy
+from rlguide.runs import export as room
+from rlguide.runs.conversation import Wanted
+from rlguide.runs.export import default_folder, export, fingerprint, is_merge_of, merge, merged_base, wanted_step
+from rlguide.workspace import Workspace
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
+from checkpoint_files import write_lora, write_model
+
+STACK = Policy("models/tiny-base", ("saves/tiny/lora/sft", "saves/tiny/lora/dpo"), "qwen3_nothink")
+SCRIPT = """#!{python}
+import json, os, shutil, signal, sys, yaml
+from pathlib import Path
+config = yaml.safe_load(Path(sys.argv[2]).read_text(encoding="utf-8"))
+out = Path(config["export_dir"])
+with open({calls!r}, "a") as file:
+    file.write(json.dumps(config) + "\\n")
+for name in ("config.json", "tokenizer.json", "model.safetensors"):
+    shutil.copyfile(Path(config["model_name_or_path"]) / name, out / name)
+weights = out / "model.safetensors"
+if {mode!r} == "fails":
+    print("ValueError: something inside")
+    sys.exit(3)
+if {mode!r} == "truncates":
+    weights.write_bytes(weights.read_bytes()[:-1])
+if {mode!r} == "halves":
+    raw = weights.read_bytes().replace(b'"F32"', b'"F16"')
+    weights.write_bytes(raw)
+if {mode!r} == "forgets the tokenizer":
+    (out / "tokenizer.json").unlink()
+if {mode!r} == "is interrupted":
+    os.kill(os.getppid(), signal.SIGINT)
+    import time
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A base, an SFT adapter and a finished DPO run on top of it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "我的 project"
+    write_model(root / "models/tiny-base")
+    for name in ("sft", "dpo"):
+        write_lora(root / "saves/tiny/lora" / name)
+        with (root / "saves/tiny/lora" / name / "adapter_config.json").open("a") as file:
+            file.write(" " * len(name) + ("\n" if name == "dpo" else ""))  # two adapters, two contents
+    manifest = {
+        "method": "dpo",
+        "status": "finished",
+        "base": STACK.base,
+        "template": STACK.template,
+        "stack": list(STACK.adapters),
+        "reference": {"base": STACK.base, "adapters": list(STACK.adapters[:1])},
+        "config": {"stage": "dpo", "trust_remote_code": True},
+    }
+    (root / "saves/tiny/lora/dpo/run.json").write_text(json.dumps(manifest))
+    monkeypatch.chdir(root)
+    return Workspace(root)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., Engine]:
+    """Makes an engine that behaves as named."""
+
+    def make(mode: str = "works") -> Engine:
+        folder = tmp_path / f"engine that {mode}"
+        folder.mkdir()
+        cli = folder / "llamafactory-cli"
+        cli.write_text(SCRIPT.format(python=sys.executable, mode=mode, calls=str(tmp_path / "calls")))
+        cli.chmod(0o755)
+        return Engine(folder / "python", {"llamafactory": "0.9.5"})
+
+    return make
+
+
+def calls(tmp_path: Path) -> list[dict[str, object]]:
+    """The configs that the engine was started with."""
+    file = tmp_path / "calls"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def visible(folder: Path) -> list[str]:
+    """What is in a folder, hidden leftovers included, locks left out."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock")) if folder.is_dir() else []
+
+
+def test_the_engine_gets_the_whole_stack_and_the_base_s_own_type(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path
+) -> None:
+    done = export(ws, script(), Wanted())
+    assert done.path == ws.root / "saves/tiny/merged/dpo"
+    (config,) = calls(tmp_path)
+    assert config["adapter_name_or_path"] == ",".join(STACK.adapters)
+    assert config["model_name_or_path"] == STACK.base
+    assert config["template"] == STACK.template
+    assert config["infer_dtype"] == "float32"
+    assert config["export_legacy_format"] is False
+    assert config["trust_remote_code"] is True
+    merged = read_checkpoint(done.path)
+    assert (merged.kind, merged.stage, merged.template) == ("full", "model", STACK.template)
+    assert visible(done.path.parent) == ["dpo"]
+    assert visible(tmp_path / "cache/rlguide/logs") == []
+    assert done.size == sum(path.stat().st_size for path in done.path.iterdir())
+
+
+@pytest.mark.parametrize("written", ["dtype", "torch_dtype"])
+def test_the_type_is_what_the_base_s_config_says(ws: Workspace, written: str) -> None:
+    write_model(ws.root / STACK.base, **{written: "bfloat16"})
+    assert room.config(STACK, ws.root / "x", fingerprint(ws, STACK), {})["infer_dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("mode", ["fails", "truncates", "halves", "forgets the tokenizer"])
+def test_nothing_half_made_is_left(ws: Workspace, script: Callable[..., Engine], mode: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        merge(ws, script(mode), STACK, ws.root / "out/put")
+    assert visible(ws.root / "out") == []
+    assert "\n" not in caught.value.what + caught.value.todo
+    if mode == "fails":
+        assert "something inside" in caught.value.what
+        log = Path(caught.value.todo.rpartition("log: ")[2])
+        assert "something inside" in log.read_text()
+        assert log.with_name("export.yaml").is_file()
+
+
+def test_an_interrupted_merge_leaves_nothing(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        merge(ws, script("is interrupted"), STACK, ws.root / "out/put")
+    assert visible(ws.root / "out") == []
+    assert visible(tmp_path / "cache/rlguide/logs") == []
+
+
+def test_what_a_killed_merge_left_is_removed(ws: Workspace, script: Callable[..., Engine]) -> None:
+    for owner in (2**22 + 1, os.getppid()):
+        folder = ws.root / f"out/.put.{owner}.merging"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    merge(ws, script(), STACK, ws.root / "out/put")
+    assert visible(ws.root / "out") == [f".put.{os.getppid()}.merging", "put"]  # one process still runs
+
+
+def test_a_folder_that_holds_something_is_refused(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:
+    target = ws.root / "mine"
+    target.mkdir()
+    merge(ws, script(), STACK, target)  # an empty one is not
+    with pytest.raises(UsageError, match="exactly this stack already"):
+        merge(ws, script("is not needed"), STACK, target)
+    (ws.root / "other").mkdir()
+    (ws.root / "other/notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds something"):
+        merge(ws, script("is not needed either"), STACK, ws.root / "other")
+    assert visible(ws.root / "other") == ["notes.txt"]
+    (ws.root / "file").write_text("mine")
+    with pytest.raises(UsageError, match="is a file"):
+        merge(ws, script("is never needed"), STACK, ws.root / "file")
+    assert len(calls(tmp_path)) == 1
+
+
+def test_a_full_disk_is_known_before_the_start(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = (ws.root / STACK.base / "model.safetensors").stat().st_size
+    monkeypatch.setattr(room, "free_bytes", lambda path: size)
+    with pytest.raises(RlguideError, match="are free"):
+        merge(ws, script(), STACK, ws.root / "out")
+    assert calls(tmp_path) == []
+
+
+def test_a_model_without_adapters_is_refused(ws: Workspace, script: Callable[..., Engine]) -> None:
+    write_model(ws.root / "saves/full")
+    with pytest.raises(UsageError, match="no adapter to merge"):
+        export(ws, script(), Wanted("saves/full", template="qwen3_nothink"))
+    assert merged_base(ws, script("is not needed"), Policy(STACK.base)) == STACK.base
+
+
+def test_a_reward_model_is_refused(ws: Workspace, script: Callable[..., Engine]) -> None:
+    file = ws.root / "saves/tiny/lora/dpo/run.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "method": "rm"}))
+    for name in (None, "saves/tiny/lora/dpo"):
+        with pytest.raises(UsageError, match="reward model"):
+            export(ws, script(f"is not needed for {name is None}"), Wanted(name))
+
+
+def test_a_missing_part_is_named(ws: Workspace, script: Callable[..., Engine]) -> None:
+    shutil.rmtree(ws.root / "saves/tiny/lora/sft")
+    with pytest.raises(CheckpointError, match="saves/tiny/lora/sft"):
+        merge(ws, script(), STACK, ws.root / "out")
+
+
+def test_a_checkpoint_of_a_run_is_named_by_its_step(ws: Workspace, script: Callable[..., Engine]) -> None:
+    write_lora(ws.root / "saves/tiny/lora/dpo/checkpoint-20")
+    with pytest.raises(UsageError, match="step 3") as caught:
+        wanted_step(ws, None, 3)
+    assert "20" in caught.value.todo
+    done = export(ws, script(), Wanted(wanted_step(ws, None, 20)))
+    assert done.path == ws.root / "saves/tiny/merged/dpo-20"
+    assert done.policy.adapters == ("saves/tiny/lora/sft", "saves/tiny/lora/dpo/checkpoint-20")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "folder"),
+    [
+        ("saves/qwen/lora/sft", "saves/qwen/merged/sft"),
+        ("saves/sft", "saves/tiny-base/merged/sft"),
+        ("saves/sft/checkpoint-7", "saves/tiny-base/merged/sft-7"),
+        ("elsewhere/sft", "saves/tiny-base/merged/sft"),
+    ],
+)
+def test_the_default_folder(ws: Workspace, adapter: str, folder: str) -> None:
+    assert default_folder(ws, Policy(STACK.base, (adapter,))) == ws.root / folder
+
+
+def test_a_merge_is_used_again_only_for_the_same_stack(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path
+) -> None:
+    engine = script()
+    first = merged_base(ws, engine, STACK)
+    assert first == "saves/tiny/merged/dpo"
+    assert merged_base(ws, engine, STACK) == first
+    assert len(calls(tmp_path)) == 1
+    with (ws.root / "saves/tiny/lora/sft/adapter_config.json").open("a") as file:
+        file.write(" ")  # the lower adapter was trained again
+    second = merged_base(ws, engine, STACK)
+    assert second != first
+    assert (ws.root / first).is_dir()
+    assert merged_base(ws, engine, STACK) == second
+    assert len(calls(tmp_path)) == 2
+
+
+def test_a_workspace_that_was_moved_keeps_its_merges(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path
+) -> None:
+    engine = script()
+    first = merged_base(ws, engine, STACK)
+    moved = ws.root.rename(tmp_path / "搬走")
+    os.chdir(moved)
+    assert merged_base(Workspace(moved), engine, STACK) == first
+    assert len(calls(tmp_path)) == 1
+
+
+def test_two_at_once_merge_once(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = script()
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _: merged_base(ws, engine, STACK), range(2)))
+    assert folders == ["saves/tiny/merged/dpo"] * 2
+    assert len(calls(tmp_path)) == 1
+
+
+def change_weights(root: Path) -> None:
+    file = root / "saves/tiny/lora/dpo/adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+
+
+def change_base(root: Path) -> None:
+    file = root / "models/tiny-base/model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\1")
+    os.utime(file, ns=(1, 1))
+
+
+def damage_the_merge(root: Path) -> None:
+    file = root / "out/model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def lose_the_tokenizer(root: Path) -> None:
+    (root / "out/tokenizer.json").unlink()
+
+
+def break_the_manifest(root: Path) -> None:
+    (root / "out/rlguide.json").write_text('{"files": []}')
+
+
+@pytest.mark.parametrize(
+    "change", [change_weights, change_base, damage_the_merge, lose_the_tokenizer, break_the_manifest]
+)
+def test_any_change_makes_another_merge(
+    ws: Workspace, script: Callable[..., Engine], change: Callable[[Path], None]
+) -> None:
+    merge(ws, script(), STACK, ws.root / "out")
+    assert is_merge_of(ws.root / "out", fingerprint(ws, STACK))
+    change(ws.root)
+    assert not is_merge_of(ws.root / "out", fingerprint(ws, STACK))
+
+
+def test_order_template_and_base_make_another_merge(ws: Workspace, script: Callable[..., Engine]) -> None:
+    merge(ws, script(), STACK, ws.root / "out")
+    others = [
+        Policy(STACK.base, STACK.adapters[::-1], STACK.template),
+        Policy(STACK.base, STACK.adapters[:1], STACK.template),
+        Policy(STACK.base, STACK.adapters, "llama3"),
+        Policy("saves/full", STACK.adapters, STACK.template),
+    ]
+    write_model(ws.root / "saves/full")
+    assert not any(is_merge_of(ws.root / "out", fingerprint(ws, other)) for other in others)
