@@ -50,7 +50,9 @@ def check_start(config: Mapping[str, Any], first: Mapping[str, float]) -> StartC
     """
     rewards = [abs(first[key]) for key in ("rewards/chosen", "rewards/rejected") if key in first]
     has_reference = config.get("stage", "dpo") in ("dpo", "kto") and config.get("pref_loss") not in ("orpo", "simpo")
-    if not has_reference or config.get("ref_model") or "loss" not in first or not rewards:
+    # LD-DPO weighs tokens of the policy only (get_batch_logps), so even equal models differ.
+    is_weighted = config.get("ld_alpha") not in (None, 1)
+    if not has_reference or is_weighted or config.get("ref_model") or "loss" not in first or not rewards:
         return None
     loss, wanted = first["loss"], first_loss(config)
     if max(rewards) <= 1e-2 and (wanted is None or abs(loss - wanted) <= 1e-3 * max(1.0, wanted)):

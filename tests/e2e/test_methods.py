@@ -70,6 +70,28 @@ def test_sft_loss_is_mixed_in_proportion(bench: Bench) -> None:
     assert mixed[1] == pytest.approx(3 * mixed[0], rel=1e-2)
 
 
+def test_bco_weight_reaches_the_engine(bench: Bench) -> None:
+    """At rewards of 0 the BCO loss is 2 ln 2, so that with weight 1 the first loss is (ln 2 + 2 ln 2) / 2."""
+    assert train(bench, "--set", "pref_bco_weight=1.0")["loss"] == pytest.approx(1.5 * math.log(2), abs=1e-3)
+
+
+def test_label_smoothing_reaches_the_engine(bench: Bench) -> None:
+    """One pair a step: loss = (1 - e) softplus(-margin) + e softplus(margin), on a step whose margin is not 0."""
+    few = ("max_steps=3", "gradient_accumulation_steps=1", "eval_strategy=no")
+    train(bench, "--set", "dpo_label_smoothing=0.3", extra=few)
+    last = [row for row in bench.history("saves/run") if "loss" in row][-1]
+    margin = last["rewards/margins"]
+    assert abs(margin) > 0.05
+    assert last["loss"] == pytest.approx(0.7 * softplus(-margin) + 0.3 * softplus(margin), abs=1e-3)
+
+
+def test_ld_alpha_reaches_the_engine(bench: Bench) -> None:
+    """The policy's surplus tokens weigh less, the reference's do not: the loss is not ln 2 and no check claims so."""
+    first = train(bench, "--set", "ld_alpha=0.1")
+    assert abs(first["loss"] - math.log(2)) > 0.01
+    assert json.loads((bench.root / "saves/run/run.json").read_text(encoding="utf-8"))["start_check"] is None
+
+
 def test_reward_model(bench: Bench) -> None:
     """A random value head: loss about ln 2; it is no policy, so chat and eval refuse it."""
     many = ("max_steps=6", "eval_steps=6", "learning_rate=1e-3")

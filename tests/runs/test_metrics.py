@@ -49,7 +49,7 @@ def test_with_another_loss_mixed_in_the_rewards_tell(config: dict[str, object]) 
     assert not bad.ok
 
 
-@pytest.mark.parametrize("config", [{"pref_loss": "orpo"}, {"ref_model": "m"}])
+@pytest.mark.parametrize("config", [{"pref_loss": "orpo"}, {"ref_model": "m"}, {"ld_alpha": 0.5}])
 def test_no_identity_where_there_is_none(config: dict[str, object]) -> None:
     assert check_start(config, {"loss": 3.0, **ZERO}) is None
 
