@@ -72,7 +72,7 @@ def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> s
     """
     sections = [(title, [key for key in keys if key in config]) for title, keys in recipe.sections.items()]
     others = [key for key in config if key not in recipe.defaults]
-    lines = [f"# {line}".rstrip() for line in introduction]
+    lines = [f"# {part}".rstrip() for line in introduction for part in _wrapped(line)]
     for title, keys in [*sections, ("set by hand", others)]:
         if keys:
             lines += ["", f"### {title}"]
@@ -80,6 +80,11 @@ def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> s
                 lines += [*_comment(key, recipe.why), f"{format_value(key)}: {format_value(config[key])}"]
     body = "\n".join(lines) + "\n"
     return f"{_MARK}by {__version__}, checksum {_checksum(body)}\n{body}"
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line of prose in lines of at most 106 characters; a command, which is indented, stays whole."""
+    return [line] if line.startswith(" ") else textwrap.wrap(line, 106, break_on_hyphens=False)
 
 
 def _comment(key: str, why: dict[str, str]) -> list[str]:
