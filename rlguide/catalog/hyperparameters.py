@@ -9,11 +9,12 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One key: what it does, the range that makes sense, why the default, and where that comes from."""
+    """One key: what it does, the range that makes sense, when to change it, why the default, and where that is from."""
 
     name: str
     what: str
     range: str | None = None
+    when: str | None = None
     why: str | None = None
     source: str | None = None
 

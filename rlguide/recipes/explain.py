@@ -52,7 +52,12 @@ def _key(name: str) -> list[str]:
             defaults.setdefault(format_value(value), []).append(method)
     if defaults:
         lines.append("  default   " + "; ".join(f"{value} ({', '.join(names)})" for value, names in defaults.items()))
-    for label, text in (("range", entry.range), ("why", entry.why), ("source", entry.source)):
+    for label, text in (
+        ("range", entry.range),
+        ("change it", entry.when),
+        ("why", entry.why),
+        ("source", entry.source),
+    ):
         if text:
             lines.append(f"  {label:9} {text}")
     return lines
