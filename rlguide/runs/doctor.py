@@ -23,7 +23,7 @@ from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.install import trouble
 from rlguide.engine.pins import mismatches, numbers, read_pins
 from rlguide.engine.schema import schema_cache
-from rlguide.engine.worker import engine_environment, engines_home
+from rlguide.engine.worker import engine_environment, worker_command, engines_home
 from rlguide.errors import EngineError, RlguideError
 from rlguide.policy.checkpoint import find_checkpoints
 from rlguide.preferences.registry import REMOTE_KEYS, read_registry
@@ -40,16 +40,6 @@ _HUB_PATIENCE = 3.0  # seconds
 _OLD_ENOUGH = 3600.0  # seconds after which a temporary file belongs to nobody
 # CUDA 13 runs from driver 580 on (NVIDIA, CUDA compatibility guide); torch 2.11 on the index is built for CUDA 13.
 _DRIVER_OF_CUDA_13 = 580
-
-# Imports what a training imports, and asks torch about the cards.
-_DEEP = """
-import json, time
-started = time.time()
-import torch
-import llamafactory.train.tuner
-print("@@" + json.dumps({"cuda": torch.cuda.is_available(), "count": torch.cuda.device_count(),
-    "build": torch.version.cuda, "seconds": round(time.time() - started, 1)}))
-"""
 
 
 @dataclass(frozen=True)
@@ -230,9 +220,9 @@ def _deep(engine: Engine, gpus: list[Gpu]) -> Finding:
 
     say("importing LLaMA-Factory in the engine (about 10 s)")
     try:
-        command = [str(engine.python), "-c", _DEEP]
+        command = worker_command(engine, "check_imports")
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=engine_environment(engine))
-        values = json.loads(done.stdout.rpartition("@@")[2])
+        values = json.loads(done.stdout.strip().rpartition("\n")[2])
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("problem", "imports", f"the engine does not start: {error}", "see the lines above")
     except ValueError:
