@@ -23,7 +23,7 @@ from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.install import trouble
 from rlguide.engine.pins import mismatches, numbers, read_pins
 from rlguide.engine.schema import schema_cache
-from rlguide.engine.worker import engine_environment, worker_command, engines_home
+from rlguide.engine.worker import engine_environment, engines_home, worker_command
 from rlguide.errors import EngineError, RlguideError
 from rlguide.policy.checkpoint import find_checkpoints
 from rlguide.preferences.registry import REMOTE_KEYS, read_registry
