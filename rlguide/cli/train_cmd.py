@@ -109,6 +109,8 @@ def train(
             quantization,
             reward_model,
         )
+        if config:
+            _check_config_alone(request)
         found = choose_engine(find_engine(engine), request, config)
         prepared = _prepare_config(ws, found, config, request) if config else prepare_start(ws, found, request, dry_run)
         show_plan(prepared)
@@ -149,16 +151,20 @@ def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> R
     return resume(ws, engine, run)
 
 
-def _prepare_config(ws: Workspace, engine: Engine, path: Path, request: Request) -> Prepared:
+def _check_config_alone(request: Request) -> None:
     from rlguide.errors import UsageError
-    from rlguide.recipes.configure import Request, prepare_config
+    from rlguide.recipes.configure import Request
 
-    allowed = Request(template=request.template, output_dir=request.output_dir, settings=request.settings)
-    if request != allowed:
+    if request != Request(template=request.template, output_dir=request.output_dir, settings=request.settings):
         raise UsageError(
             "--config already says what is trained on what",
             "leave out --sft-ckpt, --from, --method, --loss, --dataset and --base, or use --set",
         )
+
+
+def _prepare_config(ws: Workspace, engine: Engine, path: Path, request: Request) -> Prepared:
+    from rlguide.recipes.configure import prepare_config
+
     overrides = {"template": request.template, "output_dir": request.output_dir}
     chosen = {key: value for key, value in overrides.items() if value is not None}
     return prepare_config(ws, engine, path, {**chosen, **request.settings})

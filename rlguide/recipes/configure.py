@@ -90,9 +90,9 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
     method = find_method(request.method)
     settings = _settings(method, request)
     recipe = load_recipe(method.name)
-    check_method({**fill(recipe, {}), **settings}, engine.versions, "--set")
     schema = load_schema(engine)
     check_keys(settings, schema, "--set")
+    check_method({**fill(recipe, {}), **settings}, engine.versions, "--set")
     gpus = list_gpus()
     start = find_start(ws, request)
     datasets = method_datasets(ws, method, list(request.datasets) or _only_dataset(ws, method))
@@ -328,7 +328,7 @@ def _output_dir(ws: Workspace, request: Request, start: StartingPoint) -> str:
     if request.output_dir:
         return ws.relative(locate_output(ws, request.output_dir))
     parts = Path(ws.relative(start.checkpoint.path)).parts
-    if len(parts) >= 3 and parts[0] == "saves" and parts[2] in ("lora", "full"):
+    if len(parts) >= 3 and parts[0] == "saves" and parts[2] in ("lora", "full", "merged"):
         model = parts[1]
     else:
         model = model_name(start.checkpoint.base or start.reference.base).lower()

@@ -201,6 +201,8 @@ class Terminal:
         self.seen = self.seen.partition(text)[2]
 
     def type(self, keys: bytes) -> None:
+        """As a person does: not within the microseconds between a prompt and the program's waiting for keys."""
+        time.sleep(0.5)
         os.write(self.screen, keys)
 
     def exit_code(self, seconds: float = 20.0) -> int:
@@ -260,6 +262,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(engine: Engine, root: Path) ->
         terminal.wait_for("you: ", seconds=10)
         terminal.type(b"/help\r")
         terminal.wait_for("/clear")
+        terminal.wait_for("you: ")
         terminal.type(b"\x04")
         assert terminal.exit_code() == 0
     finally:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from rlguide.engine.find import Engine
+from rlguide.engine.schema import load_schema
 from tests.e2e.conftest import SFT, Bench
 
 pytestmark = pytest.mark.engine
@@ -35,6 +37,12 @@ def assert_refused(bench: Bench, arguments: list[str], code: int, words: str) ->
 COMMAND = ["train", "--sft-ckpt", SFT, "--dataset", "polite"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _schema_is_cached(engine: Engine) -> None:
+    """The engine's table is read once and said so; every later check is silent."""
+    load_schema(engine)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -47,7 +55,6 @@ COMMAND = ["train", "--sft-ckpt", SFT, "--dataset", "polite"]
         (["--set", "learning_rate"], 2, "has no value"),
         (["--set", "bf16=true", "--set", "use_cpu=false"], 2, "no GPU"),
         (["--set", "create_new_adapter=false"], 2, "reference is the base model"),
-        (["--set", "quantization_bit=4"], 2, "cannot merge the SFT adapter"),
         (["--set", "save_total_limit=100000000"], 1, "GiB of disk"),
         (["--template", "qwen33"], 2, "did you mean qwen3?"),
         (["--dataset", "polit"], 2, "did you mean polite?"),
@@ -134,7 +141,7 @@ def test_damage(bench: Bench, damage: Callable[[Path], None], words: str) -> Non
         (
             "stage: sft\nmodel_name_or_path: models/tiny\ndataset: sft\ntemplate: qwen3\noutput_dir: x\n",
             2,
-            "stage is sft",
+            "no method with stage sft",
         ),
     ],
 )
