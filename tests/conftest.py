@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import signal
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and every process they start inherits that.
-# The tests send SIGINT and mean it.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the tests in the background, or nohup, has them ignore Ctrl-C or a closed terminal, and every
+# process they start inherits that. The tests send these signals and mean them.
+for number, handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
