@@ -1,187 +1,318 @@
-"""Checked pairs on their way to disk: counted, sampled and split without being held in memory.
+"""Checked rows on their way to disk: filtered and split without being held in memory.
 
-The first pass appends lines to a temporary file and keeps eight bytes a row, a hash of its prompt. When all rows
-are there, it is known how many they are, and the second pass copies each line to the training or held-out file.
+Which rows are held out, or kept at all, often shows only when all rows are there. Such rows go to a temporary Arrow file
+first, with eight bytes a row in memory (a hash of the prompt), and are copied to the training or held-out file at the
+end. Of a large file most rows need not wait: the held-out prompts are those with the lowest hashes, so a row with a
+high hash goes straight to the training file.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
-import random
-import tempfile
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from rlguide import console
-from rlguide.errors import RlguideError
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.order import spread
+from rlguide.preferences.columns import Example, schema, to_batch
+from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, answer_of, balanced, drawn
+from rlguide.preferences.order import BLOCK, spread
 from rlguide.preferences.pair import Pair
 from rlguide.preferences.progress import Ticker
-from rlguide.workspace import atomic_write
+from rlguide.preferences.report import Tally
+from rlguide.preferences.writing import ParquetOutput, Written, cannot_write
 
-LONG_ORDER = 500_000  # rows: ordering takes 2.5 s for a million
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    Flags = np.ndarray[Any, np.dtype[np.bool_]]
+    Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
 DEFAULT_TEST_SIZE = 0.05
-DEFAULT_TEST_LIMIT = 2000  # pairs: enough for a confidence interval of about 2 points on an accuracy
+DEFAULT_TEST_LIMIT = 2000  # rows: enough for a confidence interval of about 2 points on an accuracy
+BATCH_ROWS, BATCH_CHARACTERS = 512, 2_000_000
+LARGE = 20_000  # rows: from here on most need not wait
+PROBE = 5_000  # rows that tell whether prompts are many; few prompts with many rows each all wait
+SPARE = 2.0  # candidates for the held-out rows, over the rows wanted: 30 standard deviations at 1,000 rows
+WINDOW = 20 * BLOCK  # labelled rows that are put in order at a time
+EVERY_HASH = 1 << 64
 
 
 @dataclass(frozen=True)
-class Written:
-    """A data file that was written: `bytes` long, with `rows` lines, of which `desirable` are labelled so."""
+class Split:
+    """How much of the rows is held out: a share (None: 5 %, at most 2,000 rows), of about `expected` rows if known."""
 
-    path: Path
-    rows: int
-    bytes: int
-    sha256: str
-    desirable: int = 0
+    share: float | None = None
+    expected: int | None = None
+
+    def wanted(self, rows: int) -> int:
+        """Rows to hold out of `rows`."""
+        if self.share == 0:
+            return 0
+        if self.share is None:
+            return min(max(1, round(rows * DEFAULT_TEST_SIZE)), DEFAULT_TEST_LIMIT)
+        return max(1, round(rows * self.share))
+
+
+NO_SPLIT = Split(share=0)
+
+
+def temporary(folder: Path, name: str, part: str) -> Path:
+    """Where a dataset's rows are until they are whole: one name for each, so that the next run finds what was left."""
+    return folder / f".{name}~{part}.tmp"
 
 
 class Staging:
-    """Lines in a temporary file in `folder`, at most `limit` of them, drawn at random with `seed`.
+    """Rows of one dataset, on their way to `temporary(folder, name, "train")` and, if there is a split, `"test"`.
 
-    With `apart`, what is written is shuffled so that rows of one prompt are no neighbours (see `order`); else the
-    order stays. Use it as a context manager: the temporary file goes when the block ends, however it ends.
+    A context manager: what `finish` did not return is deleted, however it ends. All methods that write raise
+    RlguideError when the disk is full.
+
+    Args:
+        part: what the rows become: "train", or "test" for a held-out set of its own.
+        labelled: the rows are `Labelled`, not `Pair`; they are put in KTO's order (see `order`).
     """
 
-    def __init__(self, folder: Path, name: str, seed: int = 0, limit: int | None = None, apart: bool = False) -> None:
-        self._folder = folder
-        self._name = name
-        self._key = seed.to_bytes(16, "big", signed=True)
-        self._random = random.Random(seed)
-        self._seed = seed
-        self._apart = apart
-        self._limit = limit
-        self._hashes = array("Q")
-        self._offsets = array("Q")  # where each line begins; kept only for another order
-        self._end = 0
-        self._desirable = bytearray()  # 1 for a row with that label
-        self._dropped: set[int] = set()
-        self._sample: list[tuple[float, int]] = []  # a heap: the live row that goes next is on top
+    def __init__(
+        self, folder: Path, name: str, filters: Filters, split: Split, labelled: bool = False, part: str = "train"
+    ) -> None:
+        self._folder, self._name, self._part = folder, name, part
+        self._filters, self._split, self._labelled = filters, split, labelled
+        self._key = filters.seed.to_bytes(16, "big", signed=True)
+        self._new: list[Example] = []
+        self._characters = 0
+        self._hashes: list[Hashes] = []
+        self._lengths: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        self._waiting = self._written = 0
+        wait = filters.need_all_rows or labelled or split.share != 0
+        self._below = EVERY_HASH if wait else 0  # rows with a lower hash wait
+        self._stack = ExitStack()
 
     def __enter__(self) -> Staging:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{self._name}.rows-", suffix=".tmp")
-        except OSError as error:
-            raise _cannot_write(self._folder, error) from error
+        import pyarrow as pa
+
+        from rlguide.preferences.duplicates import Fingerprints
+
+        self._schema = schema(self._labelled)
+        self._fingerprints = Fingerprints() if self._filters.dedupe else None
+        with ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._rows_path = temporary(self._folder, self._name, f"{self._part}-rows")
+                stack.callback(self._rows_path.unlink, missing_ok=True)
+                self._file = stack.enter_context(pa.OSFile(str(self._rows_path), "wb"))
+                self._rows = pa.ipc.new_stream(self._file, self._schema)
+            except OSError as error:
+                raise cannot_write(self._folder, error) from error
+            self._train = stack.enter_context(self._output(self._part))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._file.close()
+            self._stack.close()
         except OSError:
-            pass  # a full disk again, on the last flush; the first one has been reported
+            if error is None:
+                raise  # otherwise a full disk again; the first one has been reported
+
+    def _output(self, part: str) -> ParquetOutput:
+        return ParquetOutput(temporary(self._folder, self._name, part), self._schema)
 
     def __len__(self) -> int:
-        return len(self._hashes) - len(self._dropped)
+        """Rows taken in so far."""
+        return self._written + self._waiting + len(self._new)
 
-    def hash(self, pair: Pair | Labelled) -> int:
-        """64 bits that depend on the prompt and the seed only."""
-        digest = hashlib.blake2b(pair.prompt_key.encode(), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "big")
+    def hash(self, example: Example) -> int:
+        """64 bits that depend on the seed and on what was asked; not on case, outer blanks and the system prompt."""
+        asked = "\0".join([turn.value.strip().lower() for turn in example.messages])
+        digest = hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
+        return int.from_bytes(digest, "little")
 
-    def add(self, pair: Pair | Labelled, line: bytes) -> None:
-        """Keep the row, unless the sample is full and this one is not drawn. Raises RlguideError: disk full."""
-        index = len(self._hashes)
-        if self._limit is not None:
-            rank = self._random.random()
-            if len(self._sample) < self._limit:
-                heapq.heappush(self._sample, (rank, index))
-            elif rank < self._sample[0][0]:
-                return
-            else:
-                self._dropped.add(heapq.heapreplace(self._sample, (rank, index))[1])
+    def add(self, example: Example) -> None:
+        """Take in a row that has been checked."""
+        self._new.append(example)
+        self._characters += len(answer_of(example)) + len(example.messages[-1].value)
+        if len(self._new) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import numpy as np
+
+        if not self._new:
+            return
+        examples, self._new, self._characters = self._new, [], 0
+        batch = to_batch(examples, self._labelled)
+        if self._below == 0:
+            self._write(batch)
+            return
+        hashes = np.fromiter(map(self.hash, examples), np.uint64, len(examples))
+        if self._below < EVERY_HASH:
+            waits = hashes < self._below
+            self._write(_filter(batch, ~waits))
+            batch, hashes = _filter(batch, waits), hashes[waits]
+        self._wait(batch, hashes)
+        self._remember(examples)
+        if self._below == EVERY_HASH and self._written == 0 and self._waiting >= PROBE:
+            self._below = self._first_that_need_not_wait()
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._train.write(batch)
+        self._written += batch.num_rows
+
+    def _wait(self, batch: pa.RecordBatch, hashes: Hashes) -> None:
         try:
-            self._file.write(line)
+            self._rows.write_batch(batch)
         except OSError as error:
-            raise _cannot_write(self._folder, error) from error
-        self._hashes.append(self.hash(pair))
-        self._desirable.append(isinstance(pair, Labelled) and pair.desirable)
-        if self._apart:
-            self._offsets.append(self._end)
-            self._end += len(line)
+            raise cannot_write(self._folder, error) from error
+        self._hashes.append(hashes)
+        self._waiting += len(hashes)
 
-    def hashes(self) -> Iterator[int]:
-        """The prompt hashes of the rows that are kept, in order."""
-        return (value for index, value in enumerate(self._hashes) if index not in self._dropped)
+    def _remember(self, examples: list[Example]) -> None:
+        """What the filters need to know about the rows when all of them are there."""
+        import numpy as np
 
-    def choose_heldout(self, share: float | None) -> set[int]:
-        """Prompt hashes of the held-out rows: whole prompts, so that no prompt lies on both sides.
+        if self._fingerprints is not None:
+            self._fingerprints.add([_content(example) for example in examples])
+        if self._filters.balance_length:
+            lengths = [(len(pair.chosen), len(pair.rejected)) for pair in examples if isinstance(pair, Pair)]
+            self._lengths.append(np.array(lengths, dtype=np.int64))
 
-        About `share` of the rows (default 5 %, at most 2,000), at least one prompt and never all of them; empty
-        if `share` is 0 or there is only one prompt.
+    def _first_that_need_not_wait(self) -> int:
+        """The hash from which on no row can become a held-out one."""
+        import numpy as np
+
+        expected = self._split.expected or 0
+        if self._filters.need_all_rows or self._labelled or expected < LARGE:
+            return EVERY_HASH
+        if len(np.unique(np.concatenate(self._hashes))) < self._waiting / 2:
+            return EVERY_HASH
+        return min(EVERY_HASH, int(EVERY_HASH * SPARE * self._split.wanted(expected) / expected))
+
+    def hashes(self) -> set[int]:
+        """The prompt hashes of the rows that wait; all rows of a staging with a filter or a split."""
+        self._flush()
+        return {int(value) for part in self._hashes for value in part}
+
+    def finish(self, tally: Tally) -> list[Written]:
+        """Write the rows that are wanted; return the training file and, if anything is held out, the held-out one.
+
+        The rows that a filter leaves out are counted in `tally`.
         """
-        if share == 0:
-            return set()
-        ordered = [(value, len(list(group))) for value, group in groupby(sorted(self.hashes()))]
-        if len(ordered) < 2:
-            return set()
-        wanted = max(1, round(len(self) * (DEFAULT_TEST_SIZE if share is None else share)))
-        if share is None:
-            wanted = min(wanted, DEFAULT_TEST_LIMIT)
-        chosen: set[int] = set()
-        taken = 0
-        for value, count in ordered[:-1]:
-            if taken + count <= wanted:
-                chosen.add(value)
-                taken += count
+        import numpy as np
+
+        self._flush()
+        hashes = np.concatenate([np.empty(0, np.uint64), *self._hashes])
+        keep = self._wanted(tally)
+        held = np.isin(hashes, self._choose_heldout(hashes[keep])) & keep
+        with ExitStack() as stack:
+            test = stack.enter_context(self._output("test")) if held.any() else None
+            with Ticker(f"writing {self._name}", "rows", self._waiting) as ticker:
+                for output, batch in self._batches(keep & ~held, held, ticker):
+                    (self._train if output == 0 or test is None else test).write(batch)
+            return [self._train.finish(), *([test.finish()] if test is not None else [])]
+
+    def _wanted(self, tally: Tally) -> Flags:
+        """Which of the rows that wait the filters keep."""
+        import numpy as np
+
+        keep = np.ones(self._waiting, dtype=bool)
+        if self._fingerprints is not None:
+            keep &= ~self._fingerprints.repeats()
+            tally.leave_out(REPEATED, self._waiting - int(keep.sum()))
+        if self._filters.balance_length:
+            there = np.flatnonzero(keep)
+            lengths = np.concatenate([np.empty((0, 2), np.int64), *self._lengths])
+            dropped = there[~balanced(lengths[there], self._filters.seed)]
+            keep[dropped] = False
+            tally.leave_out(UNBALANCED, len(dropped))
+        if self._filters.max_samples is not None:
+            before = int(keep.sum())
+            keep = drawn(keep, self._filters.max_samples, self._filters.seed)
+            tally.leave_out(NOT_DRAWN, before - int(keep.sum()))
+        return keep
+
+    def _choose_heldout(self, hashes: Hashes) -> Hashes:
+        """The prompt hashes to hold out: whole prompts, the lowest hashes that fit, at least one and never all."""
+        import numpy as np
+
+        prompts, counts = np.unique(hashes, return_counts=True)
+        wanted = self._split.wanted(self._written + len(hashes))
+        if wanted == 0 or len(prompts) + bool(self._written) < 2:
+            return prompts[:0]
+        chosen, taken = [], 0
+        for at in range(len(prompts) - (not self._written)):
+            if taken + counts[at] <= wanted:
+                chosen.append(at)
+                taken += counts[at]
             if taken >= wanted:
                 break
-        return chosen or {min(ordered, key=lambda item: item[1])[0]}  # every prompt has more rows than wanted
+        return prompts[chosen or [int(np.argmin(counts))]]  # every prompt has more rows than wanted
 
-    def write(self, path: Path, keep: Callable[[int], bool]) -> Written:
-        """Write the lines whose prompt hash is kept to `path`, atomically. Raises RlguideError: disk full."""
-        digest = hashlib.sha256()
-        rows = size = desirable = 0
+    def _batches(self, *masks_and_ticker: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows that waited as (which mask has them, batch)."""
+        *masks, ticker = masks_and_ticker
+        for which, mask in enumerate(masks):
+            if not mask.any():
+                continue
+            kept = (_filter(batch, mask[start : start + batch.num_rows]) for start, batch in self._read(ticker))
+            for batch in self._in_order(kept) if self._labelled else kept:
+                if batch.num_rows:
+                    yield which, batch
+
+    def _read(self, ticker: Ticker) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows that waited, with the number of the first of each batch."""
+        import pyarrow as pa
+
         try:
+            self._rows.close()
             self._file.flush()
         except OSError as error:
-            raise _cannot_write(self._folder, error) from error
-        ticker = Ticker(f"writing {path.name}", "rows", len(self._hashes))
-        with atomic_write(path, "wb") as output, ticker:
-            for done, (index, line) in enumerate(self._lines(keep)):
-                ticker.update(done)
-                output.write(line)
-                digest.update(line)
-                rows += 1
-                size += len(line)
-                desirable += self._desirable[index]
-        return Written(path, rows, size, digest.hexdigest(), desirable)
+            raise cannot_write(self._folder, error) from error
+        start = 0
+        with pa.OSFile(str(self._rows_path)) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                yield start, batch
+                start += batch.num_rows
+                ticker.update(start)
 
-    def _lines(self, keep: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
-        """Index and line of the rows that are kept, in the order in which they are written."""
-        self._file.seek(0)
-        if not self._apart:
-            for index, line in enumerate(self._file):
-                if index not in self._dropped and keep(self._hashes[index]):
-                    yield index, line
-            return
-        kept = array("Q", (i for i, value in enumerate(self._hashes) if i not in self._dropped and keep(value)))
-        if len(kept) > LONG_ORDER:
-            console.say(f"  ordering {len(kept):,} rows so that none is beside another of its prompt")
-        for position in spread(array("Q", (self._hashes[index] for index in kept)), self._seed):
-            index = kept[position]
-            self._file.seek(self._offsets[index])
-            yield index, self._file.readline()
+    def _in_order(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Labelled rows in an order where neighbours have different prompts, a window at a time."""
+        import pyarrow as pa
 
+        window: list[pa.RecordBatch] = []
+        for batch in batches:
+            while batch.num_rows:
+                there = sum(part.num_rows for part in window)
+                window.append(batch.slice(0, WINDOW - there))
+                batch = batch.slice(WINDOW - there)
+                if there + window[-1].num_rows == WINDOW:
+                    yield self._spread(pa.Table.from_batches(window))
+                    window = []
+        if window:
+            yield self._spread(pa.Table.from_batches(window))
 
-def remove_leftovers(folder: Path, name: str) -> None:
-    """Delete the temporary files of a run that was killed. The caller holds the dataset's lock."""
-    import glob
+    def _spread(self, table: pa.Table) -> pa.RecordBatch:
+        from rlguide.preferences.columns import labelled_from_row
 
-    for prefix in (f".{name}.rows-", f".{name}_test.rows-", f".{name}.jsonl.", f".{name}_test.jsonl."):
-        for left_over in folder.glob(glob.escape(prefix) + "*.tmp"):
-            left_over.unlink(missing_ok=True)
+        rows = table.select(["system", "history", "prompt"]).to_pylist()
+        keys = [self.hash(labelled_from_row({**row, "answer": "", "label": True})) for row in rows]
+        order = list(spread(keys, self._filters.seed))
+        return table.combine_chunks().take(order).to_batches()[0]
 
 
-def _cannot_write(folder: Path, error: OSError) -> RlguideError:
-    return RlguideError(
-        f"cannot write in {folder}: {error.strerror or error}", "free some disk space, then run the same command again"
-    )
+def _filter(batch: pa.RecordBatch, mask: Any) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return batch if mask.all() else batch.filter(pa.array(mask))
+
+
+def _content(example: Example) -> str:
+    """What two repeats share: everything that is said in the row."""
+    turns = [turn.value for turn in example.messages]
+    answers = [example.chosen, example.rejected] if isinstance(example, Pair) else [example.answer]
+    return "\n".join([*turns, *answers])

@@ -1,0 +1,138 @@
+"""Which of the good rows are wanted: filters that `register` and `download` share, recorded in the manifest."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlguide.errors import UsageError
+from rlguide.preferences.columns import Example
+from rlguide.preferences.pair import Pair
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REPEATED = "repeats an earlier one (--dedupe)"
+UNBALANCED = "too many of its kind, longer or shorter chosen answer (--balance-length)"
+NOT_DRAWN = "not drawn (--max-samples)"
+LENGTH_STEP = 1.25  # --balance-length compares pairs whose lengths differ by about the same factor
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What is left out of good data. The defaults leave everything in.
+
+    dedupe: repeats of an earlier row, exact or nearly so. min_margin: pairs whose score of chosen is not at least
+    this much above that of rejected, or that have no scores. max_length: characters of the whole conversation with
+    its longer answer. lang: ISO 639-1 code that the text must be in. balance_length: as many pairs whose chosen
+    answer is the longer one as pairs where it is the shorter one. max_samples: rows kept, drawn with `seed`.
+    """
+
+    dedupe: bool = False
+    min_margin: float | None = None
+    max_length: int | None = None
+    lang: str | None = None
+    balance_length: bool = False
+    max_samples: int | None = None
+    seed: int = 42
+
+    @property
+    def need_all_rows(self) -> bool:
+        """Whether it shows only at the end which rows are kept."""
+        return self.dedupe or self.balance_length or self.max_samples is not None
+
+    @property
+    def look_at_rows(self) -> bool:
+        """Whether any filter looks at one row alone."""
+        return self.min_margin is not None or self.max_length is not None or self.lang is not None
+
+    def check(self, labelled: bool) -> None:
+        """Raises UsageError for a value that cannot be meant, or a filter of pairs given for labelled answers."""
+        if self.max_samples is not None and self.max_samples < 2:
+            raise UsageError(
+                "--max-samples must be 2 or more: one to train on, one to hold out", "give a larger number"
+            )
+        if self.max_length is not None and self.max_length < 1:
+            raise UsageError("--max-length must be 1 or more characters", "give for example 8000")
+        if self.lang is not None:
+            check_language(self.lang)
+        if labelled and (self.min_margin is not None or self.balance_length):
+            option = "--balance-length" if self.balance_length else "--min-margin"
+            raise UsageError(f"{option} compares two answers, and these are labelled single ones", f"leave out {option}")
+
+    def objection(self, example: Example) -> str | None:
+        """Why one row is not wanted, None if it is."""
+        if self.min_margin is not None and isinstance(example, Pair):
+            if example.scores is None:
+                return "has no scores (--min-margin)"
+            if example.scores[0] - example.scores[1] < self.min_margin:
+                return f"its margin is below {self.min_margin:g} (--min-margin)"
+        if self.max_length is not None and length(example) > self.max_length:
+            return f"is longer than {self.max_length:,} characters (--max-length)"
+        if self.lang is not None:
+            from rlguide.preferences.language import language
+
+            if language(text(example)) != self.lang:
+                return f"is not in {self.lang} (--lang)"
+        return None
+
+
+def check_language(code: str) -> None:
+    """Raises UsageError unless `code` is one that texts are recognised as."""
+    from rlguide.preferences.language import LANGUAGES
+
+    if code not in LANGUAGES:
+        raise UsageError(f"--lang {code} is not known", f"choose one of {', '.join(sorted(LANGUAGES))}")
+
+
+def length(example: Example) -> int:
+    """Characters of the whole conversation with its longer answer."""
+    answer = (
+        max(len(example.chosen), len(example.rejected)) if isinstance(example, Pair) else len(example.answer)
+    )
+    return len(example.system) + sum(len(turn.value) for turn in example.messages) + answer
+
+
+def text(example: Example) -> str:
+    """What decides the language of a row: its last question and its (chosen) answer."""
+    return f"{example.messages[-1].value}\n{answer_of(example)}"
+
+
+def answer_of(example: Example) -> str:
+    """The answer of a labelled row, the chosen one of a pair."""
+    return example.chosen if isinstance(example, Pair) else example.answer
+
+
+def balanced(lengths: Any, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which pairs to keep so that the chosen answer is the longer one in half of them.
+
+    Pairs are compared within classes of about the same ratio of lengths, so that the answers differ as much in length
+    on one side as on the other; what is too many on one side is left out at random. Pairs of equal lengths stay.
+
+    Args:
+        lengths: array (rows, 2) of the characters of chosen and rejected.
+    """
+    import numpy as np
+
+    ratio = np.log((lengths[:, 0] + 1) / (lengths[:, 1] + 1)) / np.log(LENGTH_STEP)
+    classes = np.sign(ratio) * np.ceil(np.abs(ratio))
+    keep = np.ones(len(lengths), dtype=bool)
+    chance = random.Random(seed)
+    for size in np.unique(np.abs(classes[classes != 0])):
+        longer, shorter = np.flatnonzero(classes == size), np.flatnonzero(classes == -size)
+        more, wanted = (longer, len(shorter)) if len(longer) > len(shorter) else (shorter, len(longer))
+        keep[chance.sample(more.tolist(), len(more) - wanted)] = False
+    return keep
+
+
+def drawn(keep: Any, count: int, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """`count` of the rows that are kept so far, drawn at random; all of them if they are not more."""
+    import numpy as np
+
+    there = np.flatnonzero(keep)
+    if len(there) <= count:
+        return np.asarray(keep)
+    result = np.zeros(len(keep), dtype=bool)
+    result[random.Random(seed).sample(there.tolist(), count)] = True
+    return result

@@ -1,0 +1,83 @@
+"""What became of every row: counted while reading, kept in `data/<name>.report.json`, and told in a table."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from typing import IO, Any
+
+EXAMPLES = 3  # places shown for each reason; the report has all of them
+
+
+class Tally:
+    """How many rows were read, why some were refused and where, and how many good ones the filters left out.
+
+    A refused row takes 16 bytes: a file of a million bad rows can be reported.
+    """
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.refused: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self._files: list[str] = []
+        self._unit = "row"
+        self._reasons: dict[str, int] = {}
+        self._places = array("Q")  # file, reason, position of each refused row, one after the other
+
+    @property
+    def bad(self) -> int:
+        """Rows that were refused."""
+        return self.refused.total()
+
+    def open(self, file: str, unit: str) -> None:
+        """From here on rows are of this file; `unit` is what a position counts: "line" or "row"."""
+        self._files.append(file)
+        self._unit = unit
+
+    def refuse(self, reason: str, position: int) -> None:
+        """A row that is not what it should be."""
+        self.refused[reason] += 1
+        self._places.extend((len(self._files) - 1, self._reasons.setdefault(reason, len(self._reasons)), position))
+
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        """A good row that a filter does not want."""
+        if count:
+            self.left_out[reason] += count
+
+    def lines(self) -> list[str]:
+        """A table of the refused rows, the commonest reason first: count, reason, first places."""
+        first: dict[int, list[tuple[int, int]]] = {}
+        for at in range(0, len(self._places), 3):
+            file, reason, position = self._places[at : at + 3]
+            places = first.setdefault(reason, [])
+            if len(places) < EXAMPLES:
+                places.append((file, position))
+        result = []
+        width = max((len(reason) for reason in self.refused), default=0)
+        digits = max((len(f"{count:,}") for count in self.refused.values()), default=0)
+        for reason, count in self.refused.most_common():
+            places = first[self._reasons[reason]]
+            where = ", ".join(self._place(file, position) for file, position in places)
+            more = ", ..." if count > len(places) else ""
+            result.append(f"{count:>{digits},} x {reason:<{width}}  {self._unit}{'s' * (count > 1)} {where}{more}")
+        return result
+
+    def _place(self, file: int, position: int) -> str:
+        return str(position) if len(self._files) == 1 else f"{self._files[file].rpartition('/')[2]}:{position}"
+
+    def left_out_lines(self) -> list[str]:
+        """What the filters left out, the commonest reason first."""
+        return [f"{count:,} x {reason}" for reason, count in self.left_out.most_common()]
+
+    def write(self, output: IO[str], head: dict[str, Any]) -> None:
+        """The report as JSON: `head`, the counts, and one line for every refused row (file, line or row, reason)."""
+        whole = {**head, "rows_read": self.read, "refused": dict(self.refused), "left_out": dict(self.left_out)}
+        text = json.dumps(whole, ensure_ascii=False, indent=2)
+        output.write(text.removesuffix("\n}") + ',\n  "rows": [')
+        reasons = list(self._reasons)
+        for at in range(0, len(self._places), 3):
+            file, reason, position = self._places[at : at + 3]
+            row = {"file": self._files[file], self._unit: position, "reason": reasons[reason]}
+            output.write(("," if at else "") + "\n    " + json.dumps(row, ensure_ascii=False))
+        output.write("\n  ]\n}\n" if self._places else "]\n}\n")

@@ -1,0 +1,107 @@
+"""Batches to Parquet files, written by a thread while the next rows are being checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rlguide.errors import RlguideError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_GROUP = 4096  # rows: a reader takes one into memory at a time
+WAITING = 4  # batches on their way to the thread: bounds memory
+
+
+@dataclass(frozen=True)
+class Written:
+    """A data file that was written to `path`: `bytes` long, with `rows` rows, of which `desirable` are labelled so."""
+
+    path: Path
+    rows: int
+    bytes: int
+    mtime_ns: int
+    sha256: str
+    desirable: int = 0
+
+
+class ParquetOutput:
+    """A Parquet file in the making at `path` (zstd). Use as a context manager; without `finish` the file is deleted.
+
+    Every method raises RlguideError when the disk is full or the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self._schema = schema
+        self._rows = self._desirable = 0
+        self._finished = False
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> ParquetOutput:
+        import pyarrow.parquet as pq
+
+        self._pool = ThreadPoolExecutor(1)
+        try:
+            self._writer = pq.ParquetWriter(
+                self.path, self._schema, compression="zstd", compression_level=1, use_dictionary=False
+            )
+        except OSError as error:
+            self._pool.shutdown()
+            raise cannot_write(self.path.parent, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        if not self._finished:
+            try:
+                self._writer.close()
+            except OSError:
+                pass  # a full disk again; the first one has been reported
+            self.path.unlink(missing_ok=True)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch; returns before it is on the disk."""
+        self._rows += batch.num_rows
+        if "label" in batch.schema.names:
+            self._desirable += batch.column("label").true_count
+        while len(self._waiting) >= WAITING:
+            self._settle(self._waiting.popleft())
+        self._waiting.append(self._pool.submit(self._writer.write_batch, batch, ROW_GROUP))
+
+    def finish(self) -> Written:
+        """Write what is left, put it on the disk for good, and describe the file."""
+        while self._waiting:
+            self._settle(self._waiting.popleft())
+        try:
+            self._writer.close()
+            with self.path.open("rb+") as file:
+                os.fsync(file.fileno())
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            status = self.path.stat()
+        except OSError as error:
+            raise cannot_write(self.path.parent, error) from error
+        self._finished = True
+        return Written(self.path, self._rows, status.st_size, status.st_mtime_ns, digest, self._desirable)
+
+    def _settle(self, write: Future[Any]) -> None:
+        try:
+            write.result()
+        except OSError as error:
+            raise cannot_write(self.path.parent, error) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> RlguideError:
+    """A full disk or a folder that may not be written, in two lines."""
+    return RlguideError(
+        f"cannot write in {folder}: {error.strerror or error}", "free some disk space, then run the same command again"
+    )
