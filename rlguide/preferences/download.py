@@ -11,8 +11,8 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part, find_dataset
 from rlguide.errors import DataError, HubError, RlguideError, UsageError
 from rlguide.preferences import hub
+from rlguide.preferences.detection import detect_pairs
 from rlguide.preferences.formats import Format
-from rlguide.preferences.label_formats import detect_pairs
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker, format_bytes
 from rlguide.preferences.readers import Row, Source, expected_rows, open_source
@@ -198,7 +198,7 @@ def _stage(
         form = _format(source)
         with Ticker(f"converting {Path(file.path).name}", "rows", expected_rows(source)) as ticker:
             started = tally.read
-            for pair, line, position in checked_pairs(_unbroken(source), form, tally):
+            for pair, line, position in checked_pairs(_unbroken(source, form.columns), form, tally):
                 if kept_out and staging.hash(pair) in kept_out:
                     tally.refuse(HELDOUT_REASON, position)
                 else:
@@ -221,9 +221,9 @@ def _format(source: Source) -> Format:
     return detect_pairs(first, source.path)
 
 
-def _unbroken(source: Source) -> Any:
+def _unbroken(source: Source, columns: tuple[str, ...]) -> Any:
     """The rows of a published file: one that cannot be read means that the file is damaged, not that a row is bad."""
-    for row in source.rows():
+    for row in source.rows(columns):
         if row.broken:
             raise DataError(f"{source.path} is damaged: {row.broken} at {source.unit} {row.position}", "fetch it again")
         yield Row(row.position, row.value)

@@ -5,12 +5,26 @@ To add a format: subclass `Format`, give it a name, a sentence and the two metho
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
 from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, turn, turns
 
 Record = dict[str, Any]
+ANSWERS = ("chosen", "rejected")
+MEDIA = ("tools", "images", "image", "videos", "audios")
+# The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
+SCORE_COLUMNS = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
+    ("rating_chosen", "rating_rejected"),
+    ("chosen_reward", "rejected_reward"),
+    ("reward_chosen", "reward_rejected"),
+)
+SCORES = tuple(column for columns in SCORE_COLUMNS for column in columns)
 
 
 class Format(ABC):
@@ -18,99 +32,107 @@ class Format(ABC):
 
     name: str
     sentence: str  # which columns hold what, shown when the format is detected
+    columns: tuple[str, ...]  # all that `to_pairs` may look at; the others of a Parquet file are not read
 
     @abstractmethod
     def matches(self, row: Record) -> bool:
         """Whether the row has this shape. Looks at columns and types only, not at whether the row is any good."""
 
     @abstractmethod
-    def to_pair(self, row: Record) -> Pair:
-        """The pair in the row, its texts unchanged. Raises BadRow with the reason when there is none."""
+    def to_pairs(self, row: Record) -> list[Pair]:
+        """The pairs in the row, one in most formats, texts unchanged. Raises BadRow with the reason for none."""
 
 
 class Sharegpt(Format):
     name = "sharegpt"
     sentence = "conversations (list of from/value), chosen and rejected (one message each), system"
+    columns = ("conversations", *ANSWERS, "system", *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("conversations"), list) and has_answers(row, (dict, str))
 
-    def to_pair(self, row: Record) -> Pair:
+    def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
-        return assemble(turns(need(row, "conversations")), answer(row, "chosen"), answer(row, "rejected"), system(row))
+        return [assemble(turns(need(row, "conversations")), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class OpenaiMessages(Format):
     name = "openai"
     sentence = "messages (list of role/content that ends with the user), chosen and rejected (text or message), system"
+    columns = ("messages", *ANSWERS, "system", *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("messages"), list) and "prompt" not in row and has_answers(row, (dict, str, list))
 
-    def to_pair(self, row: Record) -> Pair:
+    def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
-        return assemble(turns(need(row, "messages")), answer(row, "chosen"), answer(row, "rejected"), system(row))
+        return [assemble(turns(need(row, "messages")), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class Ultrafeedback(Format):
     name = "ultrafeedback"
     sentence = "prompt (text), chosen and rejected (whole conversations that repeat the prompt)"
+    columns = ("prompt", *ANSWERS, "system", *SCORES)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("prompt"), str) and any(_is_conversation(row.get(key)) for key in ANSWERS)
 
-    def to_pair(self, row: Record) -> Pair:
-        return shared_prefix(row)
+    def to_pairs(self, row: Record) -> list[Pair]:
+        return [shared_prefix(row)]
 
 
 class TrlPrompt(Format):
     name = "trl"
     sentence = "prompt (text or list of role/content), chosen and rejected (text or list with the answer), system"
+    columns = ("prompt", *ANSWERS, "system", *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("prompt"), (str, list)) and has_answers(row, (str, list, dict))
 
-    def to_pair(self, row: Record) -> Pair:
+    def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
         prompt = need(row, "prompt")
         messages = (Turn("human", prompt),) if isinstance(prompt, str) else turns(prompt)
-        return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
+        return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class TrlImplicitPrompt(Format):
     name = "trl-implicit"
     sentence = "chosen and rejected (whole conversations as lists of role/content that differ in the last message)"
+    columns = (*ANSWERS, "system", *SCORES)
 
     def matches(self, row: Record) -> bool:
         return "prompt" not in row and has_answers(row, (list,)) and not isinstance(row.get("messages"), list)
 
-    def to_pair(self, row: Record) -> Pair:
-        return shared_prefix(row)
+    def to_pairs(self, row: Record) -> list[Pair]:
+        return [shared_prefix(row)]
 
 
 class Alpaca(Format):
     name = "alpaca"
     sentence = "instruction, input (added below it), history (earlier question/answer pairs), chosen, rejected, system"
+    columns = ("instruction", "input", "history", *ANSWERS, "system", *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return "instruction" in row and has_answers(row, (str,))
 
-    def to_pair(self, row: Record) -> Pair:
+    def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
         messages = (*earlier_turns(row), question(row))
-        return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
+        return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class Orca(Format):
     name = "orca"
     sentence = "system, question, chosen, rejected"
+    columns = ("question", *ANSWERS, "system", *SCORES)
 
     def matches(self, row: Record) -> bool:
         return "question" in row and has_answers(row, (str,))
 
-    def to_pair(self, row: Record) -> Pair:
+    def to_pairs(self, row: Record) -> list[Pair]:
         messages = (Turn("human", text(row, "question")),)
-        return assemble(messages, answer(row, "chosen"), answer(row, "rejected"), system(row))
+        return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 # The first that fits wins, so the more particular ones stand first.
@@ -118,7 +140,6 @@ FORMATS: dict[str, Format] = {
     known.name: known
     for known in (Sharegpt(), Ultrafeedback(), TrlPrompt(), OpenaiMessages(), TrlImplicitPrompt(), Alpaca(), Orca())
 }
-ANSWERS = ("chosen", "rejected")
 
 
 def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
@@ -187,10 +208,31 @@ def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ..
     return messages, given
 
 
-def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, given_system: str) -> Pair:
-    """A pair from its parts."""
-    messages, given_system = split_system(messages, given_system)
-    return Pair(messages, chosen, rejected, given_system)
+def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Pair:
+    """A pair from its parts; the system prompt and the scores are in the row."""
+    messages, given_system = split_system(messages, system(row))
+    return Pair(messages, chosen, rejected, given_system, scores(row))
+
+
+def scores(row: Record) -> tuple[float, float] | None:
+    """The scores of the chosen and the rejected answer, if both are there as finite numbers."""
+    for chosen, rejected in SCORE_COLUMNS:
+        if chosen in row and rejected in row:
+            better, worse = number(row[chosen]), number(row[rejected])
+            return None if better is None or worse is None else (better, worse)
+    return None
+
+
+def number(value: Any) -> float | None:
+    """A score as a number, also where a CSV file has it as text; None for anything else, NaN and infinity."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 def shared_prefix(row: Record) -> Pair:
@@ -202,12 +244,12 @@ def shared_prefix(row: Record) -> Pair:
         raise BadRow("chosen and rejected differ before their last message")
     if chosen[-1].role != GPT or rejected[-1].role != GPT:
         raise BadRow("chosen or rejected does not end with the assistant")
-    return assemble(chosen[:-1], chosen[-1].value, rejected[-1].value, system(row))
+    return assemble(chosen[:-1], chosen[-1].value, rejected[-1].value, row)
 
 
 def refuse_media(row: Record) -> None:
     """Tools and media would be dropped without a word: refuse the row instead."""
-    if any(row.get(column) for column in ("tools", "images", "image", "videos", "audios")):
+    if any(row.get(column) for column in MEDIA):
         raise BadRow("uses tools or media, which this version does not carry")
 
 

@@ -6,12 +6,9 @@ To add one: subclass `LabelFormat`, give it a name, a sentence and the two metho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
-from rlguide.errors import DataError
 from rlguide.preferences.formats import (
-    FORMATS,
-    Format,
+    MEDIA,
     Record,
     answer,
     earlier_turns,
@@ -34,6 +31,7 @@ class LabelFormat(ABC):
 
     name: str
     sentence: str  # which columns hold what, shown when the format is detected
+    columns: tuple[str, ...]  # all that `to_labelled` may look at
 
     @abstractmethod
     def matches(self, row: Record) -> bool:
@@ -47,6 +45,7 @@ class LabelFormat(ABC):
 class KtoMessages(LabelFormat):
     name = "kto-messages"
     sentence = "messages or conversations (the last one is the answer), label (true or false), system"
+    columns = (*CONVERSATIONS, *LABELS, "system", *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and any(isinstance(row.get(key), list) for key in CONVERSATIONS)
@@ -63,6 +62,7 @@ class KtoMessages(LabelFormat):
 class KtoPrompt(LabelFormat):
     name = "kto-trl"
     sentence = "prompt (text or list of role/content), completion (text or list with the answer), label, system"
+    columns = ("prompt", *COMPLETIONS, *LABELS, "system", *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and isinstance(row.get("prompt"), (str, list)) and completion(row) is not None
@@ -77,6 +77,7 @@ class KtoPrompt(LabelFormat):
 class KtoAlpaca(LabelFormat):
     name = "kto-alpaca"
     sentence = "instruction, input (added below it), history (earlier question/answer pairs), output, label, system"
+    columns = ("instruction", "input", "history", "output", *LABELS, "system", *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and "instruction" in row and isinstance(row.get("output"), str)
@@ -105,37 +106,3 @@ def labelled(row: Record, messages: tuple[Turn, ...], given_answer: str) -> Labe
     rest, given_system = split_system(messages, system(row))
     label = next((row[key] for key in LABELS if row.get(key) is not None), None)
     return Labelled(rest, given_answer, parse_label(label), given_system)
-
-
-def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
-    """The format that most of `rows` (the first of a file) have; one of pairs goes before one of labels.
-
-    Raises:
-        DataError: no format fits; the message names the columns.
-    """
-    records = [row for row in rows if isinstance(row, dict)]
-    if not records:
-        raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
-    kinds: list[dict[str, Format | LabelFormat]] = [{**FORMATS}, {**LABEL_FORMATS}]
-    for known in kinds:
-        counts = {name: sum(form.matches(row) for row in records) for name, form in known.items()}
-        best = max(counts, key=lambda name: counts[name])  # the first of the highest
-        if counts[best]:
-            return known[best]
-    columns = ", ".join(sorted({str(column) for row in records for column in row})) or "none"
-    raise DataError(
-        f"{path} has none of the known formats; its columns are {columns}",
-        "rename the columns to prompt, chosen, rejected (or, for KTO, prompt, completion, label),"
-        " or see the formats in `rlguide register --help`",
-    )
-
-
-def detect_pairs(rows: list[Any], path: object) -> Format:
-    """`detect_format` where only pairs will do. Raises DataError for labelled answers, too."""
-    form = detect_format(rows, path)
-    if isinstance(form, LabelFormat):
-        raise DataError(
-            f"{path} holds labelled single answers, not pairs",
-            "they are for KTO: take them in with `rlguide register FILE`",
-        )
-    return form

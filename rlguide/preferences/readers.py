@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,15 @@ class Source:
     path: Path
     kind: str
     unit: str
-    read: Callable[[Path], Iterator[Row]]
+    read: Callable[[Path, frozenset[str] | None], Iterator[Row]]
 
-    def rows(self) -> Iterator[Row]:
-        """The rows in order. Raises DataError when the file as a whole is broken or cut short."""
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """The rows in order. Raises DataError when the file as a whole is broken or cut short.
+
+        With `columns`, the others of a Parquet file are not read; text files have them all in any case.
+        """
         try:
-            yield from self.read(self.path)
+            yield from self.read(self.path, None if columns is None else frozenset(columns))
         except OSError as error:
             raise DataError(f"cannot read {self.path}: {error.strerror or error}", "check the file") from error
 
@@ -88,7 +91,7 @@ def _refuse_single_object(path: Path) -> None:
         )
 
 
-def read_array(path: Path) -> Iterator[Row]:
+def read_array(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Elements of a JSON list, streamed. Raises DataError when it is broken, cut short or not UTF-8."""
     from rlguide.preferences.json_stream import StreamError, iterate_array
 
@@ -103,7 +106,7 @@ def read_array(path: Path) -> Iterator[Row]:
             ) from error
 
 
-def read_lines(path: Path) -> Iterator[Row]:
+def read_lines(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Lines of a JSON lines file; a line that is not UTF-8 or not JSON comes as a broken row."""
     with path.open("rb") as file:  # bytes: U+2028 and its like do not end a line of JSON
         for number, line in enumerate(file, start=1):
@@ -119,7 +122,7 @@ def read_lines(path: Path) -> Iterator[Row]:
                 yield Row(number, None, "not JSON (cut short?)" if not line.endswith(b"\n") else "not JSON")
 
 
-def read_csv(path: Path) -> Iterator[Row]:
+def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Records of a CSV file (tabs if its name ends in .tsv); lists of messages are JSON text in their cell."""
     import csv
 
@@ -148,7 +151,7 @@ def _csv_row(line: int, record: dict[Any, Any]) -> Row:
     return Row(line, record)
 
 
-def read_parquet(path: Path) -> Iterator[Row]:
+def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[Row]:
     """Rows of a Parquet file, a batch at a time. Raises DataError when it is corrupt or cut short."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -156,7 +159,8 @@ def read_parquet(path: Path) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:  # a row group at a time, not the whole file
             number = 0
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH):
+            there = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=there):
                 for value in batch.to_pylist():
                     number += 1
                     yield Row(number, value)

@@ -10,8 +10,9 @@ from typing import Any
 
 from rlguide import console
 from rlguide.errors import DataError, RlguideError, UsageError, did_you_mean
+from rlguide.preferences.detection import detect_format
 from rlguide.preferences.formats import FORMATS, Format
-from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat, detect_format
+from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
 from rlguide.preferences.manifest import DataFile, DataManifest
 from rlguide.preferences.progress import Ticker
 from rlguide.preferences.readers import Source, expected_rows, open_source
@@ -95,9 +96,9 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
 def _stage(source: Source, form: Format | LabelFormat, tally: Tally, staging: Staging) -> None:
     with Ticker(f"checking {source.path.name}", "rows", expected_rows(source)) as ticker:
         examples = (
-            checked_labels(source.rows(), form, tally)
+            checked_labels(source.rows(form.columns), form, tally)
             if isinstance(form, LabelFormat)
-            else checked_pairs(source.rows(), form, tally)
+            else checked_pairs(source.rows(form.columns), form, tally)
         )
         for example, line, _ in examples:
             staging.add(example, line)

@@ -345,7 +345,7 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
     convert = _converter(dataset, entry)
     left = limit
     for file in data_files(dataset.path):
-        for row in open_source(file).rows():
+        for row in open_source(file).rows(dataset.columns.values()):
             if left == 0:
                 return
             try:
@@ -382,9 +382,9 @@ def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair
             messages = row.get("conversations")
             row["conversations"] = [rename(m) for m in messages] if isinstance(messages, list) else messages
             row["chosen"], row["rejected"] = turn(rename(row["chosen"])).value, turn(rename(row["rejected"])).value
-            pair = Sharegpt().to_pair(row)
+            pair = Sharegpt().to_pairs(row)[0]
         else:
-            pair = Alpaca().to_pair({"instruction": "", **row})
+            pair = Alpaca().to_pairs({"instruction": "", **row})[0]
         check_pair(pair)
         return pair
 

@@ -62,12 +62,13 @@ class Tally:
 
 
 def checked_pairs(rows: Iterable[Row], form: Format, tally: Tally) -> Iterator[tuple[Pair, bytes, int]]:
-    """Yield (pair, its line, position) of every good row; the others are counted in `tally`."""
+    """Yield (pair, its line, position) of each pair of every good row; the other rows are counted in `tally`."""
 
-    def convert(row: dict[str, Any]) -> tuple[Pair, bytes]:
-        pair = form.to_pair(row)
-        check_pair(pair)
-        return pair, to_line(pair)
+    def convert(row: dict[str, Any]) -> list[tuple[Pair, bytes]]:
+        pairs = form.to_pairs(row)
+        for pair in pairs:
+            check_pair(pair)
+        return [(pair, to_line(pair)) for pair in pairs]
 
     return _checked(rows, convert, tally)
 
@@ -75,16 +76,16 @@ def checked_pairs(rows: Iterable[Row], form: Format, tally: Tally) -> Iterator[t
 def checked_labels(rows: Iterable[Row], form: LabelFormat, tally: Tally) -> Iterator[tuple[Labelled, bytes, int]]:
     """The same of labelled answers."""
 
-    def convert(row: dict[str, Any]) -> tuple[Labelled, bytes]:
+    def convert(row: dict[str, Any]) -> list[tuple[Labelled, bytes]]:
         labelled = form.to_labelled(row)
         check_labelled_row(labelled)
-        return labelled, labelled_line(labelled)
+        return [(labelled, labelled_line(labelled))]
 
     return _checked(rows, convert, tally)
 
 
 def _checked(
-    rows: Iterable[Row], convert: Callable[[dict[str, Any]], tuple[Example, bytes]], tally: Tally
+    rows: Iterable[Row], convert: Callable[[dict[str, Any]], list[tuple[Example, bytes]]], tally: Tally
 ) -> Iterator[tuple[Example, bytes, int]]:
     for row in rows:
         tally.read += 1
@@ -93,11 +94,12 @@ def _checked(
                 raise BadRow(row.broken)
             if not isinstance(row.value, dict):
                 raise BadRow("not an object")
-            example, line = convert(row.value)
+            examples = convert(row.value)
         except BadRow as reason:
             tally.refuse(str(reason), row.position)
         else:
-            yield example, line, row.position
+            for example, line in examples:
+                yield example, line, row.position
 
 
 @contextmanager

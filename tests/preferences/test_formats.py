@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError
+from rlguide.preferences.detection import detect_format, detect_pairs
 from rlguide.preferences.formats import FORMATS
-from rlguide.preferences.label_formats import LABEL_FORMATS, detect_format, detect_pairs
+from rlguide.preferences.label_formats import LABEL_FORMATS
 from rlguide.preferences.labelled import Labelled, check_labelled_row, from_pair, labelled_line
 from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair, to_line
 from rlguide.preferences.readers import open_source
@@ -74,11 +75,15 @@ def as_trl_implicit(pair: Pair) -> dict[str, Any]:
 
 def as_ultrafeedback(pair: Pair) -> dict[str, Any]:
     row = as_trl_implicit(pair)
-    return {"prompt": pair.messages[-1].value, "prompt_id": "x", **row, "messages": row["chosen"], "score_chosen": 8.0}
+    return {"prompt": pair.messages[-1].value, "prompt_id": "x", **row, "messages": row["chosen"], **scores(pair)}
 
 
 def as_orca(pair: Pair) -> dict[str, Any]:
     return {"system": pair.system, "question": pair.messages[0].value, "chosen": pair.chosen, "rejected": pair.rejected}
+
+
+def scores(pair: Pair) -> dict[str, float]:
+    return dict(zip(("score_chosen", "score_rejected"), pair.scores or (), strict=False))
 
 
 Writer = Callable[[Pair], dict[str, Any]]
@@ -101,7 +106,7 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
         form = detect_format(rows, "file")
         assert form.name == name
-        assert [form.to_pair(row) for row in rows] == originals
+        assert [pair for row in rows for pair in form.to_pairs(row)] == originals
         for pair in originals:
             check_pair(pair)
 
@@ -182,12 +187,12 @@ def test_conversations_that_part_early_are_refused() -> None:
     row = as_trl_implicit(Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
     row["rejected"][1] = {"role": "assistant", "content": "other"}
     with pytest.raises(BadRow, match="differ before their last message"):
-        FORMATS["trl-implicit"].to_pair(row)
+        FORMATS["trl-implicit"].to_pairs(row)
 
 
 def test_alpaca_joins_instruction_and_input_as_the_engine_does() -> None:
     row = {"instruction": "Translate.", "input": "Hallo", "chosen": "Hello", "rejected": "Bye"}
-    assert FORMATS["alpaca"].to_pair(row).messages == (Turn("human", "Translate.\nHallo"),)
+    assert FORMATS["alpaca"].to_pairs(row)[0].messages == (Turn("human", "Translate.\nHallo"),)
 
 
 @st.composite

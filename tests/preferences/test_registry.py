@@ -251,4 +251,4 @@ def test_names_people_use_stay() -> None:
 
 
 def test_our_entries_are_of_a_format_that_we_read() -> None:
-    assert FORMATS["sharegpt"].to_pair(json.loads(to_line(PAIRS[1]))) == PAIRS[1]
+    assert FORMATS["sharegpt"].to_pairs(json.loads(to_line(PAIRS[1]))) == [PAIRS[1]]
