@@ -15,7 +15,7 @@ class Method:
 
     Attributes:
         stage: LLaMA-Factory's stage that trains it.
-        data: "pairs" or "labels".
+        data: "pairs", "labels", or "prompts" (pairs serve as any of them).
         losses: values of `pref_loss`, the first is the default; empty if the stage has no such key.
         keys: keys that this method reads and others may not.
         has_reference: whether the loss compares with a reference policy.

@@ -22,12 +22,31 @@ EngineOption = Annotated[
         help="Environment with LLaMA-Factory in it: its folder, its python, or its llamafactory-cli.",
     ),
 ]
+DedupeOption = Annotated[
+    bool, typer.Option("--dedupe", help="Leave out repeats of an earlier row, exact or nearly so.")
+]
+MinMarginOption = Annotated[
+    float | None,
+    typer.Option(help="Leave out pairs whose chosen score is not at least this much above the rejected one."),
+]
+MaxLengthOption = Annotated[
+    int | None, typer.Option(help="Leave out rows longer than this: characters of the prompt with its longer answer.")
+]
+BalanceLengthOption = Annotated[
+    bool,
+    typer.Option(
+        "--balance-length", help="Leave out pairs at random until the chosen answer is the longer one in half of them."
+    ),
+]
 
 
 def open_workspace(path: Path) -> Workspace:
-    """The workspace at `path`. Raises UsageError if it is not a folder."""
+    """The workspace at `path`, with what a killed run left in it settled. Raises UsageError if it is not a folder."""
     from rlguide.errors import UsageError
+    from rlguide.preferences.journal import settle
 
     if not path.is_dir():
         raise UsageError(f"the workspace {path} is not a folder", "create it, or name another with --workspace")
-    return Workspace(path.resolve())
+    workspace = Workspace(path.resolve())
+    settle(workspace)
+    return workspace

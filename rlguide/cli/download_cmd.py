@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._options import WorkspaceOption, open_workspace
+from rlguide.cli._options import (
+    BalanceLengthOption,
+    DedupeOption,
+    MaxLengthOption,
+    MinMarginOption,
+    WorkspaceOption,
+    open_workspace,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +33,11 @@ def download(
         float | None,
         typer.Option(help="Share to hold out if the dataset has no split of its own. [default: 0.05, at most 2000]"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out choice and of --max-samples.")] = 42,
+    dedupe: DedupeOption = False,
+    min_margin: MinMarginOption = None,
+    max_length: MaxLengthOption = None,
+    balance_length: BalanceLengthOption = False,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 42,
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
     force: Annotated[bool, typer.Option("--force", help="Fetch and write again, whatever is there.")] = False,
     workspace: WorkspaceOption = Path(),
@@ -44,8 +55,10 @@ def download(
     honoured; a download that was cut off resumes.
     """
     from rlguide.preferences.download import DownloadOptions, download_all
+    from rlguide.preferences.filters import Filters
 
-    options = DownloadOptions(lang, max_samples, test_size, seed, revision, force)
+    filters = Filters(dedupe, min_margin, max_length, None, balance_length, max_samples, seed)
+    options = DownloadOptions(lang, test_size, revision, force, filters)
     failures = download_all(open_workspace(workspace), names, options)
     if failures:
         from rlguide.errors import RlguideError

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._options import WorkspaceOption, open_workspace
+from rlguide.cli._options import (
+    BalanceLengthOption,
+    DedupeOption,
+    MaxLengthOption,
+    MinMarginOption,
+    WorkspaceOption,
+    open_workspace,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +29,13 @@ def register_files(
     test_size: Annotated[
         float | None, typer.Option(help="Share of the rows to hold out. [default: 0.05, at most 2000 rows]")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out choice.")] = 42,
+    dedupe: DedupeOption = False,
+    min_margin: MinMarginOption = None,
+    max_length: MaxLengthOption = None,
+    lang: Annotated[str | None, typer.Option(help="Keep the rows in this language: en, zh, de, ...")] = None,
+    balance_length: BalanceLengthOption = False,
+    max_samples: Annotated[int | None, typer.Option(help="Keep this many rows, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 42,
     keep_good: Annotated[
         bool, typer.Option("--keep-good", help="Drop bad rows even if they are more than 1 %.")
     ] = False,
@@ -36,6 +49,8 @@ def register_files(
     rlguide register pairs.csv --name support --test-size 0.1
     rlguide register a.jsonl b.parquet --keep-good
     rlguide register thumbs_up_and_down.jsonl
+    rlguide register big.parquet --dedupe --lang zh --max-length 8000
+    rlguide register scored.jsonl --min-margin 1 --balance-length
 
     The format is detected. Pairs, for every method:
 
@@ -55,7 +70,9 @@ def register_files(
     kto-trl        prompt, completion; each as text or as messages; label
     kto-alpaca     instruction, input, history, output, system; label
     """
+    from rlguide.preferences.filters import Filters
     from rlguide.preferences.register import RegisterOptions, register_all
 
-    options = RegisterOptions(name, form, test_size, seed, keep_good, force)
+    filters = Filters(dedupe, min_margin, max_length, lang, balance_length, max_samples, seed)
+    options = RegisterOptions(name, form, test_size, keep_good, force, filters)
     register_all(open_workspace(workspace), files, options)

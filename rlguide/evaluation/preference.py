@@ -24,8 +24,8 @@ from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import DataError, EngineError, UsageError
 from rlguide.evaluation.statistics import Estimate, mean, proportion
 from rlguide.policy.policy import check_policy
-from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.registry import check_registered
+from rlguide.preferences.registry import check_registered, entry_kind, read_registry
+from rlguide.preferences.views import viewed
 from rlguide.recipes.check import check_keys, split_names
 from rlguide.recipes.configure import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
@@ -120,12 +120,12 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
 
 
 def _held_out_pairs(ws: Workspace, run: Run, method: Method) -> list[str]:
-    """The held-out pairs of a run; KTO's labelled views are traced back to the pairs they were made of."""
+    """The held-out pairs of a run; the views of KTO and PPO are traced back to the pairs that they show."""
     names = split_names(run.config.get("eval_dataset"))
     if method.data == "pairs":
         return names
-    manifests = [read_manifest(ws, name.removesuffix("_test")) for name in names]
-    return [f"{item.source['derived_from']}_test" for item in manifests if item and item.source.get("derived_from")]
+    entries = read_registry(ws)
+    return [pairs for name in names if entry_kind(entries.get(pairs := viewed(name), {})) == "pairs"]
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,27 @@ from rlguide.catalog.datasets import CatalogDataset, Part, find_dataset
 from rlguide.errors import DataError, HubError, RlguideError, UsageError
 from rlguide.preferences import hub
 from rlguide.preferences.detection import detect_pairs
+from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import Format
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker, format_bytes
 from rlguide.preferences.readers import Row, Source, expected_rows, open_source
 from rlguide.preferences.registry import read_registry
-from rlguide.preferences.staging import Staging
+from rlguide.preferences.report import Tally, told
+from rlguide.preferences.staging import NO_SPLIT, Split, Staging
 from rlguide.preferences.store import (
     Publication,
-    Tally,
     check_disk,
     check_free,
     check_test_size,
-    checked_pairs,
     publish,
+    take_in,
     writing,
 )
 from rlguide.workspace import Workspace
 
-# JSON lines beside the source's bytes: Parquet is compressed, and the temporary file is a second copy.
-EXPANSION = {".parquet": 6.0}
-EXPANSION_TEXT = 2.2
+# What is written, and the rows that wait, over the source's bytes.
+EXPANSION = 3.0
 DETECT_ROWS = 50
 MOST_REFUSED = 0.2  # a published set with more bad rows than this is not the set that the catalog describes
 HELDOUT_REASON = "the same prompt is in the held-out split"
@@ -48,15 +48,14 @@ class DownloadOptions:
     """
 
     lang: str = "both"
-    max_samples: int | None = None
     test_size: float | None = None
-    seed: int = 42
     revision: str = "main"
     force: bool = False
+    filters: Filters = field(default_factory=Filters)
 
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest; two equal ones of the same commit give the same files."""
-        return {key: value for key, value in asdict(self).items() if key not in ("revision", "force")}
+        return {"test_size": self.test_size, **asdict(self.filters), "lang": self.lang}
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,7 @@ def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDat
                     f"{dataset.name} has no {options.lang} part (it is {', '.join(dataset.languages)})",
                     "leave out --lang",
                 )
-    if options.max_samples is not None and options.max_samples < 2:
-        raise UsageError("--max-samples must be 2 or more: one to train on, one to hold out", "give a larger number")
+    options.filters.check(labelled=False)
     check_test_size(options.test_size)
     return datasets
 
@@ -101,7 +99,7 @@ def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOpt
         HubError: the hub cannot be reached or does not have it. DataError: what it gave is broken.
         UsageError: the name is taken by something that this did not make. RlguideError: disk.
     """
-    check_free(workspace, dataset.name, options.force, dataset.hub_id)
+    check_free(workspace, dataset.name, options.force, {"hub_id": dataset.hub_id})
     earlier = None if options.force else _already_there(workspace, dataset, options)
     if earlier is not None and options.revision == earlier.source["commit"]:
         return Downloaded(earlier, False, Tally())
@@ -118,7 +116,7 @@ def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOpt
 def _already_there(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions) -> DataManifest | None:
     """The manifest of an earlier, whole, untouched download with the same options."""
     manifest = read_manifest(workspace, dataset.name)
-    if manifest is None or not manifest.complete or manifest.options != options.recorded():
+    if manifest is None or manifest.options != options.recorded():
         return None
     entries = read_registry(workspace)
     for file in manifest.files:
@@ -138,18 +136,21 @@ def _make(
         console.warn(f"--test-size is not used: {dataset.name} has a held-out split of its own")
     tally = Tally()
     fetched: list[dict[str, Any]] = []
+    most = options.filters.max_samples
+    rows_only = replace(options.filters, balance_length=False, max_samples=None)
     with ExitStack() as stack:
-        train = stack.enter_context(Staging(workspace.data, dataset.name, options.seed, options.max_samples))
-        heldout = stack.enter_context(Staging(workspace.data, f"{dataset.name}_test", options.seed))
+        split = NO_SPLIT if has_split else Split(options.test_size)
+        train = stack.enter_context(Staging(workspace.data, dataset.name, options.filters, split))
+        heldout = stack.enter_context(Staging(workspace.data, dataset.name, rows_only, NO_SPLIT, part="test"))
         for plan in plans:
             for file in plan.heldout:
-                _stage(snapshot, file, options.force, heldout, Tally(), set(), fetched)
-        kept_out = set(heldout.hashes())
+                _stage(snapshot, file, options, heldout, Tally(), set(), fetched)
+        kept_out = heldout.hashes()
         for plan in plans:
             before = tally.read
             for file in plan.train:
-                _stage(snapshot, file, options.force, train, tally, kept_out, fetched)
-                if options.max_samples is not None and tally.read - before >= options.max_samples:
+                _stage(snapshot, file, options, train, tally, kept_out, fetched)
+                if most is not None and tally.read - before >= most:
                     break  # enough to draw from; a further file of a million pairs is not fetched
         _check_amount(dataset, tally, len(train))
         source = {
@@ -158,7 +159,7 @@ def _make(
             "commit": snapshot.commit,
             "files": fetched,
         }
-        about = Publication(dataset.name, source, options.recorded(), tally, options.test_size)
+        about = Publication(dataset.name, source, options.recorded(), tally)
         console.say(f"  writing {len(train):,} pairs to {workspace.relative(workspace.data)}")
         return Downloaded(publish(workspace, about, train, heldout if has_split else None), True, tally)
 
@@ -175,34 +176,35 @@ def _plan(snapshot: hub.Snapshot, part: Part) -> _Plan:
 
 
 def _check_space(workspace: Workspace, files: list[hub.HubFile], options: DownloadOptions) -> None:
-    if options.max_samples is not None:
+    if options.filters.max_samples is not None:
         files = files[:1]  # how many files are needed shows only as they are read
-    needed = sum((file.bytes or 0) * (EXPANSION.get(Path(file.path).suffix, EXPANSION_TEXT)) for file in files)
+    needed = EXPANSION * sum(file.bytes or 0 for file in files)
     check_disk(workspace, round(needed))
 
 
 def _stage(
     snapshot: hub.Snapshot,
     file: hub.HubFile,
-    force: bool,
+    options: DownloadOptions,
     staging: Staging,
     tally: Tally,
     kept_out: set[int],
     fetched: list[dict[str, Any]],
 ) -> None:
     """Fetch one file and stage its pairs; those whose prompt is in `kept_out` are refused."""
-    path, digest = hub.fetch_file(snapshot, file, force)
+    path, digest = hub.fetch_file(snapshot, file, options.force)
     fetched.append({"path": file.path, "bytes": path.stat().st_size, "sha256": digest})
     try:
         source = open_source(path)
         form = _format(source)
         with Ticker(f"converting {Path(file.path).name}", "rows", expected_rows(source)) as ticker:
             started = tally.read
-            for pair, line, position in checked_pairs(_unbroken(source, form.columns), form, tally):
+            tally.open(file.path, source.unit)
+            for pair in take_in(_unbroken(source, form.columns), form, tally, options.filters):
                 if kept_out and staging.hash(pair) in kept_out:
-                    tally.refuse(HELDOUT_REASON, position)
+                    tally.leave_out(HELDOUT_REASON)
                 else:
-                    staging.add(pair, line)
+                    staging.add(pair)
                 ticker.update(tally.read - started)
     except DataError as error:
         # The path in the client's cache says nothing to a person: name the file as the hub does.
@@ -231,7 +233,7 @@ def _unbroken(source: Source, columns: tuple[str, ...]) -> Any:
 
 def _check_amount(dataset: CatalogDataset, tally: Tally, kept: int) -> None:
     if not kept or tally.bad > MOST_REFUSED * tally.read:
-        reasons = "; ".join(tally.lines("row")) or "no rows"
+        reasons = "; ".join(tally.lines()) or "no rows"
         raise DataError(
             f"{dataset.name}: {tally.bad:,} of {tally.read:,} rows are no preference pairs ({reasons})",
             "its layout may have changed on the hub: name an older commit with --revision",
@@ -249,9 +251,7 @@ def describe(done: Downloaded) -> list[str]:
     if not done.fetched:
         return [f"{name}: already there at commit {commit}: {rows}"]
     lines = [f"{name}: {rows}, commit {commit}"]
-    if done.tally.bad:
-        lines += ["  left out:", *(f"    {line}" for line in done.tally.lines("row"))]
-    return lines
+    return lines + told(done.tally, name)
 
 
 def download_all(workspace: Workspace, names: list[str], options: DownloadOptions) -> list[tuple[str, RlguideError]]:

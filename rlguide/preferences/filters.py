@@ -59,7 +59,9 @@ class Filters:
             check_language(self.lang)
         if labelled and (self.min_margin is not None or self.balance_length):
             option = "--balance-length" if self.balance_length else "--min-margin"
-            raise UsageError(f"{option} compares two answers, and these are labelled single ones", f"leave out {option}")
+            raise UsageError(
+                f"{option} compares two answers, and these are labelled single ones", f"leave out {option}"
+            )
 
     def objection(self, example: Example) -> str | None:
         """Why one row is not wanted, None if it is."""
@@ -88,9 +90,7 @@ def check_language(code: str) -> None:
 
 def length(example: Example) -> int:
     """Characters of the whole conversation with its longer answer."""
-    answer = (
-        max(len(example.chosen), len(example.rejected)) if isinstance(example, Pair) else len(example.answer)
-    )
+    answer = max(len(example.chosen), len(example.rejected)) if isinstance(example, Pair) else len(example.answer)
     return len(example.system) + sum(len(turn.value) for turn in example.messages) + answer
 
 

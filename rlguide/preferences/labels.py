@@ -16,24 +16,12 @@ from rlguide.preferences.registry import (
     RegisteredDataset,
     check_dataset,
     data_files,
-    dataset_kind,
     entry_kind,
     find_entry,
     read_registry,
     written_file,
 )
-from rlguide.preferences.views import kto_names, kto_view
 from rlguide.workspace import Workspace
-
-# What a training with labels needs, in one place.
-__all__ = [
-    "check_labelled",
-    "dataset_kind",
-    "kto_names",
-    "kto_view",
-    "kto_weights",
-    "label_counts",
-]
 
 # lambda_D n_D / (lambda_U n_U) should lie between these (arXiv 2402.01306, on the choice of the lambdas; the
 # KTOTrainer of trl 0.24 warns outside of the same bounds).
@@ -61,6 +49,25 @@ def check_labelled(workspace: Workspace, names: list[str]) -> list[RegisteredDat
         dataset = check_dataset(workspace, entries, name, ("kto_tag",))
         _check_labels(dataset)
         found.append(dataset)
+    return found
+
+
+def check_prompts(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
+    """The registered datasets of prompts with single answers (for PPO), each checked as far as its first 50 rows.
+
+    Raises:
+        UsageError: a name is not in the registry.
+        DataError: it holds pairs, its file is missing or empty, or a column is not there.
+    """
+    entries = read_registry(workspace)
+    found = []
+    for name in names:
+        if entry_kind(find_entry(workspace, entries, name)) == "pairs":
+            raise DataError(
+                f"dataset {name} holds pairs, and LLaMA-Factory's stage ppo refuses those",
+                f"name its view: rlguide view {name} --use ppo",
+            )
+        found.append(check_dataset(workspace, entries, name, ()))
     return found
 
 

@@ -65,6 +65,10 @@ DECIDED = 2.0
 SURE = 0.6  # share of the probability that the library must give its answer, of the languages it may answer with
 # What the library may answer: others that it knows (dialects, small and historic languages) it finds in names and code.
 _LIBRARY = "en de fr es it pt nl pl vi id ms tr sv da no fi cs sk sl hr ro hu ca et lv lt sq az sw tl eo ru bg uk mk"
+# What `language` may answer besides "other".
+LANGUAGES = frozenset(
+    {*_LIBRARY.split(), "zh", "ja", "ar", "fa", "ur", "be", "sr"} | {code for *_, code in _SCRIPTS if len(code) == 2}
+)
 _LEAST_LETTERS = 8  # below that even the library guesses
 
 # The commonest words of each language. A word of k languages counts 1/k for each.

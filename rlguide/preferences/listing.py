@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rlguide import console
 from rlguide.catalog.datasets import load_datasets
 from rlguide.errors import DataError
+from rlguide.preferences.entries import is_view
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.registry import REMOTE_KEYS, Kind, entry_kind, read_registry
 from rlguide.workspace import Workspace
@@ -66,7 +67,7 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
         if name.endswith("_test") and name.removesuffix("_test") in entries:
             continue  # shown with the dataset that it is held out from
         manifest = read_manifest(workspace, name)
-        if manifest is not None and "derived_from" in manifest.source:
+        if is_view(entry) or (manifest is not None and "derived_from" in manifest.source):
             continue
         there = manifest is not None and _whole(workspace, manifest)
         purpose = "your own" if manifest is not None else "registered outside rlguide"
@@ -80,7 +81,7 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
 
 
 def _whole(workspace: Workspace, manifest: DataManifest) -> bool:
-    return manifest.complete and all((workspace.data / file.file).is_file() for file in manifest.files)
+    return all((workspace.data / file.file).is_file() for file in manifest.files)
 
 
 def _state(manifest: DataManifest | None) -> tuple[bool, int | None, str | None, int | None, str | None]:

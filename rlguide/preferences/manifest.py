@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlguide.errors import DataError
-from rlguide.workspace import Workspace, read_json, write_json
+from rlguide.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
-    from rlguide.preferences.staging import Written
+    from rlguide.preferences.report import Tally
+    from rlguide.preferences.writing import Written
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,18 @@ class DataFile:
 class DataManifest:
     """Where a dataset came from and what was written. `files[0]` is for training, `files[1]`, if any, held out.
 
-    `complete` is False from just before the files are put in place until they are all registered.
+    refused: bad rows by reason (each one with its place is in `<name>.report.json`). left_out: good rows that the
+    filters in `options` did not want, by reason.
     """
 
     name: str
-    complete: bool
     created: str
     rlguide: str
     source: dict[str, Any]
     options: dict[str, Any]
     rows_read: int
     refused: dict[str, int]
+    left_out: dict[str, int] = field(default_factory=dict)
     files: list[DataFile] = field(default_factory=list)
 
     @property
@@ -74,23 +76,20 @@ def read_manifest(workspace: Workspace, name: str) -> DataManifest | None:
         return None
 
 
-def write_manifest(workspace: Workspace, manifest: DataManifest) -> None:
-    """Write the manifest, atomically. Raises RlguideError when that fails."""
-    write_json(manifest_path(workspace, manifest.name), asdict(manifest))
-
-
 def new_manifest(
-    name: str, source: dict[str, Any], options: dict[str, Any], rows_read: int, refused: dict[str, int]
+    name: str, source: dict[str, Any], options: dict[str, Any], tally: Tally, files: list[DataFile]
 ) -> DataManifest:
-    """An incomplete manifest with today's date and this version."""
+    """A manifest with today's date and this version."""
     from rlguide import __version__
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return DataManifest(name, False, created, __version__, source, options, rows_read, refused)
+    counts = (tally.read, dict(tally.refused), dict(tally.left_out))
+    return DataManifest(name, created, __version__, source, options, *counts, files)
 
 
 def data_file(dataset: str, written: Written, labelled: bool = False) -> DataFile:
-    """The record of a file that has just been put in place."""
-    mtime = written.path.stat().st_mtime_ns
+    """The record of a file that is about to be put in place as `<dataset>.parquet`."""
     desirable = written.desirable if labelled else None
-    return DataFile(dataset, written.path.name, written.rows, written.bytes, mtime, written.sha256, desirable)
+    return DataFile(
+        dataset, f"{dataset}.parquet", written.rows, written.bytes, written.mtime_ns, written.sha256, desirable
+    )

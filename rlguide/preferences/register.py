@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,30 @@ from typing import Any
 from rlguide import console
 from rlguide.errors import DataError, RlguideError, UsageError, did_you_mean
 from rlguide.preferences.detection import detect_format
+from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
 from rlguide.preferences.manifest import DataFile, DataManifest
 from rlguide.preferences.progress import Ticker
 from rlguide.preferences.readers import Source, expected_rows, open_source
 from rlguide.preferences.registry import check_name, safe_name
-from rlguide.preferences.staging import Staging
+from rlguide.preferences.report import Tally, told
+from rlguide.preferences.staging import Split, Staging
 from rlguide.preferences.store import (
     Publication,
-    Tally,
     check_disk,
     check_free,
     check_test_size,
-    checked_labels,
-    checked_pairs,
     publish,
+    refuse,
+    take_in,
     writing,
 )
 from rlguide.workspace import Workspace
 
 DETECT_ROWS = 50
 MOST_REFUSED = 0.01  # more bad rows than this are a mistake in the file, not a few slips
-EXPANSION = 3.0  # the written file and its temporary copy, over the file's own bytes
+EXPANSION = 3.0  # the written file and the rows that wait, over the file's own bytes
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,19 @@ class RegisterOptions:
 
     name: of the dataset; None makes one from the file's name. form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto".
     test_size: share to hold out (None: 5 %, at most 2,000 rows). keep_good: drop bad rows however many they are.
-    force: replace a dataset of that name.
+    force: replace a dataset of that name. filters: which good rows are wanted.
     """
 
     name: str | None = None
     form: str = "auto"
     test_size: float | None = None
-    seed: int = 42
     keep_good: bool = False
     force: bool = False
+    filters: Filters = field(default_factory=Filters)
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the content, for the manifest."""
+        return {"test_size": self.test_size, "keep_good": self.keep_good, **asdict(self.filters)}
 
 
 @dataclass(frozen=True)
@@ -79,30 +84,26 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
     check_name(name)
     source = open_source(path)
     form = _format(source, options.form)
+    labelled = isinstance(form, LabelFormat)
+    options.filters.check(labelled)
     check_free(workspace, name, options.force)
     _check_not_itself(workspace, name, path)
-    size = path.stat().st_size
-    check_disk(workspace, round(size * EXPANSION))
+    check_disk(workspace, round(path.stat().st_size * EXPANSION))
     console.say(f"{path.name}: {source.kind}, format {form.name}: {form.sentence}")
     tally = Tally()
-    labelled = isinstance(form, LabelFormat)
-    with writing(workspace, name), Staging(workspace.data, name, options.seed, apart=labelled) as staging:
-        _stage(source, form, tally, staging)
-        _check_amount(source, tally, len(staging), options.keep_good, labelled)
-        about = Publication(name, _origin(path, form), _recorded(options), tally, options.test_size, labelled)
-        return Registered(publish(workspace, about, staging), form, source, tally)
-
-
-def _stage(source: Source, form: Format | LabelFormat, tally: Tally, staging: Staging) -> None:
-    with Ticker(f"checking {source.path.name}", "rows", expected_rows(source)) as ticker:
-        examples = (
-            checked_labels(source.rows(form.columns), form, tally)
-            if isinstance(form, LabelFormat)
-            else checked_pairs(source.rows(form.columns), form, tally)
-        )
-        for example, line, _ in examples:
-            staging.add(example, line)
-            ticker.update(tally.read)
+    tally.open(path.name, source.unit)
+    expected = expected_rows(source)
+    split = Split(options.test_size, expected)
+    about = Publication(name, _origin(path, form), options.recorded(), tally, labelled)
+    with writing(workspace, name):
+        check_free(workspace, name, options.force)  # somebody else may have made it while this one waited
+        with Staging(workspace.data, name, options.filters, split, labelled) as staging:
+            with Ticker(f"checking {path.name}", "rows", expected) as ticker:
+                for example in take_in(source.rows(form.columns), form, tally, options.filters):
+                    staging.add(example)
+                    ticker.update(tally.read)
+            _check_amount(workspace, source, about, len(staging), options.keep_good)
+            return Registered(publish(workspace, about, staging), form, source, tally)
 
 
 def _format(source: Source, wanted: str) -> Format | LabelFormat:
@@ -117,7 +118,7 @@ def _format(source: Source, wanted: str) -> Format | LabelFormat:
 
 
 def _check_not_itself(workspace: Workspace, name: str, path: Path) -> None:
-    for target in (f"{name}.jsonl", f"{name}_test.jsonl"):
+    for target in (f"{name}.parquet", f"{name}_test.parquet"):
         written = workspace.data / target
         if written.exists() and written.samefile(path):
             raise UsageError(
@@ -126,18 +127,23 @@ def _check_not_itself(workspace: Workspace, name: str, path: Path) -> None:
             )
 
 
-def _check_amount(source: Source, tally: Tally, kept: int, keep_good: bool, labelled: bool) -> None:
+def _check_amount(workspace: Workspace, source: Source, about: Publication, kept: int, keep_good: bool) -> None:
     """Refuse a file with no good row, or with more than 1 % bad ones unless those are knowingly dropped."""
-    wanted = "labelled answers" if labelled else "preference pairs"
+    wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
     if tally.bad and (not kept or (tally.bad > MOST_REFUSED * tally.read and not keep_good)):
-        for line in tally.lines(source.unit):
+        report = refuse(workspace, about)
+        for line in tally.lines():
             console.say(f"  {line}")
         share = f"{tally.bad:,} of {tally.read:,} rows ({tally.bad / tally.read:.1%})"
         raise DataError(
-            f"{source.path}: {share} are no {wanted}, so nothing was written",
+            f"{source.path}: {share} are no good {wanted}, so nothing was taken in; {report} names each of them",
             f"correct them, or keep the {kept:,} good rows with --keep-good"
             if kept
             else "correct them, or name the right --format",
+        )
+    if not kept and tally.left_out:
+        raise DataError(
+            f"{source.path}: the filters leave nothing ({'; '.join(tally.left_out_lines())})", "choose milder filters"
         )
     if not kept:
         raise DataError(f"{source.path} holds no rows", f"name a file that holds {wanted}")
@@ -149,18 +155,11 @@ def _origin(path: Path, form: Format | LabelFormat) -> dict[str, Any]:
     return {"file": str(path.resolve()), "format": form.name, "bytes": path.stat().st_size, "sha256": digest}
 
 
-def _recorded(options: RegisterOptions) -> dict[str, Any]:
-    return {"test_size": options.test_size, "seed": options.seed, "keep_good": options.keep_good}
-
-
 def describe(done: Registered) -> list[str]:
     """The lines that tell a person what is there now."""
     manifest = done.manifest
     train, heldout = manifest.files[0], manifest.heldout
-    lines = []
-    if done.tally.bad:
-        lines.append(f"  left out {done.tally.bad:,} of {done.tally.read:,} rows:")
-        lines += [f"    {line}" for line in done.tally.lines(done.source.unit)]
+    lines = told(done.tally, manifest.name)
     lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
     if heldout is not None:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")

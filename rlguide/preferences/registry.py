@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlguide.errors import DataError, UsageError, did_you_mean
+from rlguide.preferences.columns import PAIR_COLUMNS, from_row
+from rlguide.preferences.entries import Entry, our_entry
 from rlguide.preferences.manifest import DataFile, read_manifest
 from rlguide.preferences.pair import BadRow, Pair
 from rlguide.preferences.readers import count_rows, open_source
 from rlguide.workspace import Workspace, locked, read_json, user_cache, write_json
 
-Entry = dict[str, Any]
 Kind = Literal["pairs", "labels", "other"]
 
 # Where an entry's rows come from when it is not a file of the data folder (parser.py, get_dataset_list).
@@ -33,34 +34,6 @@ DEFAULT_COLUMNS = {
 READ_SUFFIXES = (".json", ".jsonl", ".parquet", ".csv")
 FIRST_ROWS = 50  # a column that only some rows have, such as system, is in one of them
 LARGE_LIST = 8 << 20  # bytes: from here on the length of a JSON list is remembered
-
-
-def our_entry(file_name: str) -> Entry:
-    """The entry of a file that rlguide wrote (see `pair.to_line`).
-
-    `tags` are the parser's defaults, written out so that the entry does not depend on them.
-    """
-    return {
-        "file_name": file_name,
-        "ranking": True,
-        "formatting": "sharegpt",
-        "columns": {"messages": "conversations", "chosen": "chosen", "rejected": "rejected", "system": "system"},
-        "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
-    }
-
-
-def labelled_entry(file_name: str) -> Entry:
-    """The entry of a file of labelled answers that rlguide wrote (see `labelled.labelled_line`).
-
-    Not "ranking": the engine's loader refuses such a dataset in KTO's stage.
-    """
-    return {
-        "file_name": file_name,
-        "ranking": False,
-        "formatting": "sharegpt",
-        "columns": {"messages": "conversations", "system": "system", "kto_tag": "label"},
-        "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
-    }
 
 
 def read_registry(workspace: Workspace) -> dict[str, Entry]:
@@ -342,10 +315,11 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
             f"dataset {name} is fetched by the engine; rlguide has no file of it",
             "use `rlguide download` or `register`",
         )
-    convert = _converter(dataset, entry)
+    ours = entry == our_entry(str(entry.get("file_name")))
+    convert = _ours if ours else _converter(dataset, entry)
     left = limit
     for file in data_files(dataset.path):
-        for row in open_source(file).rows(dataset.columns.values()):
+        for row in open_source(file).rows(PAIR_COLUMNS if ours else dataset.columns.values()):
             if left == 0:
                 return
             try:
@@ -354,6 +328,14 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
                 continue
             yield pair
             left = None if left is None else left - 1
+
+
+def _ours(row: Any) -> Pair:
+    """`columns.from_row`, for a file that somebody may have changed since."""
+    try:
+        return from_row(row)
+    except (KeyError, TypeError):
+        raise BadRow("not a row that rlguide wrote") from None
 
 
 def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair]:

@@ -50,17 +50,17 @@ class Tally:
         first: dict[int, list[tuple[int, int]]] = {}
         for at in range(0, len(self._places), 3):
             file, reason, position = self._places[at : at + 3]
-            places = first.setdefault(reason, [])
-            if len(places) < EXAMPLES:
-                places.append((file, position))
+            examples = first.setdefault(reason, [])
+            if len(examples) < EXAMPLES:
+                examples.append((file, position))
         result = []
         width = max((len(reason) for reason in self.refused), default=0)
         digits = max((len(f"{count:,}") for count in self.refused.values()), default=0)
-        for reason, count in self.refused.most_common():
-            places = first[self._reasons[reason]]
+        for why, count in self.refused.most_common():
+            places = first[self._reasons[why]]
             where = ", ".join(self._place(file, position) for file, position in places)
             more = ", ..." if count > len(places) else ""
-            result.append(f"{count:>{digits},} x {reason:<{width}}  {self._unit}{'s' * (count > 1)} {where}{more}")
+            result.append(f"{count:>{digits},} x {why:<{width}}  {self._unit}{'s' * (count > 1)} {where}{more}")
         return result
 
     def _place(self, file: int, position: int) -> str:
@@ -81,3 +81,14 @@ class Tally:
             row = {"file": self._files[file], self._unit: position, "reason": reasons[reason]}
             output.write(("," if at else "") + "\n    " + json.dumps(row, ensure_ascii=False))
         output.write("\n  ]\n}\n" if self._places else "]\n}\n")
+
+
+def told(tally: Tally, name: str) -> list[str]:
+    """What was refused and what the filters left out, and where each refused row is named."""
+    lines = []
+    if tally.bad:
+        lines.append(f"  refused {tally.bad:,} of {tally.read:,} rows (each in data/{name}.report.json):")
+        lines += [f"    {line}" for line in tally.lines()]
+    if tally.left_out:
+        lines += ["  left out by the filters:", *(f"    {line}" for line in tally.left_out_lines())]
+    return lines

@@ -1,9 +1,9 @@
 """Checked rows on their way to disk: filtered and split without being held in memory.
 
-Which rows are held out, or kept at all, often shows only when all rows are there. Such rows go to a temporary Arrow file
-first, with eight bytes a row in memory (a hash of the prompt), and are copied to the training or held-out file at the
-end. Of a large file most rows need not wait: the held-out prompts are those with the lowest hashes, so a row with a
-high hash goes straight to the training file.
+Which rows are held out, or kept at all, often shows only when all rows are there. Such rows go to a temporary Arrow
+file first, with eight bytes a row in memory (a hash of the prompt), and are copied to the training or held-out file at
+the end. Of a large file most rows need not wait: the held-out prompts are those with the lowest hashes, so a row with
+a high hash goes straight to the training file.
 """
 
 from __future__ import annotations
@@ -87,17 +87,19 @@ class Staging:
         self._hashes: list[Hashes] = []
         self._lengths: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         self._waiting = self._written = 0
-        wait = filters.need_all_rows or labelled or split.share != 0
+        wait = filters.need_all_rows or labelled or split.share != 0 or part == "test"
         self._below = EVERY_HASH if wait else 0  # rows with a lower hash wait
         self._stack = ExitStack()
 
     def __enter__(self) -> Staging:
         import pyarrow as pa
 
-        from rlguide.preferences.duplicates import Fingerprints
-
         self._schema = schema(self._labelled)
-        self._fingerprints = Fingerprints() if self._filters.dedupe else None
+        self._fingerprints = None
+        if self._filters.dedupe:
+            from rlguide.preferences.duplicates import Fingerprints
+
+            self._fingerprints = Fingerprints()
         with ExitStack() as stack:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -210,11 +212,13 @@ class Staging:
         keep = self._wanted(tally)
         held = np.isin(hashes, self._choose_heldout(hashes[keep])) & keep
         with ExitStack() as stack:
-            test = stack.enter_context(self._output("test")) if held.any() else None
-            with Ticker(f"writing {self._name}", "rows", self._waiting) as ticker:
-                for output, batch in self._batches(keep & ~held, held, ticker):
-                    (self._train if output == 0 or test is None else test).write(batch)
-            return [self._train.finish(), *([test.finish()] if test is not None else [])]
+            outputs = [(self._train, keep & ~held)]
+            if held.any():
+                outputs.append((stack.enter_context(self._output("test")), held))
+            for output, mask in outputs:
+                for batch in self._kept(mask):
+                    output.write(batch)
+            return [output.finish() for output, _ in outputs]
 
     def _wanted(self, tally: Tally) -> Flags:
         """Which of the rows that wait the filters keep."""
@@ -253,18 +257,14 @@ class Staging:
                 break
         return prompts[chosen or [int(np.argmin(counts))]]  # every prompt has more rows than wanted
 
-    def _batches(self, *masks_and_ticker: Any) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """The rows that waited as (which mask has them, batch)."""
-        *masks, ticker = masks_and_ticker
-        for which, mask in enumerate(masks):
-            if not mask.any():
-                continue
-            kept = (_filter(batch, mask[start : start + batch.num_rows]) for start, batch in self._read(ticker))
-            for batch in self._in_order(kept) if self._labelled else kept:
-                if batch.num_rows:
-                    yield which, batch
+    def _kept(self, mask: Flags) -> Iterator[pa.RecordBatch]:
+        """The rows that waited and are in `mask`, in the order in which they are written."""
+        if not mask.any():
+            return
+        kept = (_filter(batch, mask[start : start + batch.num_rows]) for start, batch in self._read())
+        yield from self._in_order(kept) if self._labelled else kept
 
-    def _read(self, ticker: Ticker) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The rows that waited, with the number of the first of each batch."""
         import pyarrow as pa
 
@@ -274,7 +274,11 @@ class Staging:
         except OSError as error:
             raise cannot_write(self._folder, error) from error
         start = 0
-        with pa.OSFile(str(self._rows_path)) as file, pa.ipc.open_stream(file) as stream:
+        with (
+            Ticker(f"writing {self._name}", "rows", self._waiting) as ticker,
+            pa.OSFile(str(self._rows_path)) as file,
+            pa.ipc.open_stream(file) as stream,
+        ):
             for batch in stream:
                 yield start, batch
                 start += batch.num_rows

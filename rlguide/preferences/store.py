@@ -1,92 +1,38 @@
-"""Rows -> checked pairs -> files in `data/`, registered. Used by download and register alike.
-
-In this order, so that a killed run leaves nothing half-made that looks whole: manifest marked incomplete, data
-files, registry, manifest marked complete.
-"""
+"""Rows -> checked, filtered pairs -> files in `data/`, registered. Used by download, register and the views alike."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
+from rlguide import console
 from rlguide.errors import RlguideError, UsageError
+from rlguide.preferences import journal
+from rlguide.preferences.columns import Example
+from rlguide.preferences.entries import is_view, our_entry
+from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import Format
 from rlguide.preferences.label_formats import LabelFormat
-from rlguide.preferences.labelled import Labelled, check_labelled_row, labelled_line
-from rlguide.preferences.manifest import (
-    DataManifest,
-    data_file,
-    new_manifest,
-    read_manifest,
-    write_manifest,
-)
-from rlguide.preferences.pair import BadRow, Pair, check_pair, to_line
+from rlguide.preferences.labelled import check_labelled_row
+from rlguide.preferences.manifest import DataManifest, data_file, new_manifest, read_manifest
+from rlguide.preferences.pair import BadRow, check_pair
 from rlguide.preferences.readers import Row
-from rlguide.preferences.registry import change_registry, labelled_entry, our_entry, read_registry
-from rlguide.preferences.staging import Staging, Written, remove_leftovers
-from rlguide.workspace import Workspace, free_bytes, locked
+from rlguide.preferences.registry import read_registry
+from rlguide.preferences.report import Tally
+from rlguide.preferences.staging import Staging, temporary
+from rlguide.preferences.writing import Written
+from rlguide.workspace import Workspace, atomic_write, free_bytes, locked
 
-Example = TypeVar("Example")
-EXAMPLES = 3  # positions kept for each reason
-
-
-@dataclass
-class Tally:
-    """How many rows were read, and why some were refused: reason -> count, and the first positions."""
-
-    read: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    positions: dict[str, list[int]] = field(default_factory=dict)
-
-    @property
-    def bad(self) -> int:
-        return self.refused.total()
-
-    def refuse(self, reason: str, position: int) -> None:
-        self.refused[reason] += 1
-        first = self.positions.setdefault(reason, [])
-        if len(first) < EXAMPLES:
-            first.append(position)
-
-    def lines(self, unit: str) -> list[str]:
-        """One line a reason, the commonest first: `12 x chosen is empty (lines 3, 8, 9, ...)`."""
-        result = []
-        for reason, count in self.refused.most_common():
-            first = self.positions[reason]
-            where = ", ".join(str(position) for position in first) + (", ..." if count > len(first) else "")
-            result.append(f"{count:,} x {reason} ({unit}{'s' if count > 1 else ''} {where})")
-        return result
+WAIT = 3600.0  # seconds for another rlguide that is making the same dataset
+PATIENCE = 2.0  # seconds of waiting without a word
 
 
-def checked_pairs(rows: Iterable[Row], form: Format, tally: Tally) -> Iterator[tuple[Pair, bytes, int]]:
-    """Yield (pair, its line, position) of each pair of every good row; the other rows are counted in `tally`."""
-
-    def convert(row: dict[str, Any]) -> list[tuple[Pair, bytes]]:
-        pairs = form.to_pairs(row)
-        for pair in pairs:
-            check_pair(pair)
-        return [(pair, to_line(pair)) for pair in pairs]
-
-    return _checked(rows, convert, tally)
-
-
-def checked_labels(rows: Iterable[Row], form: LabelFormat, tally: Tally) -> Iterator[tuple[Labelled, bytes, int]]:
-    """The same of labelled answers."""
-
-    def convert(row: dict[str, Any]) -> list[tuple[Labelled, bytes]]:
-        labelled = form.to_labelled(row)
-        check_labelled_row(labelled)
-        return [(labelled, labelled_line(labelled))]
-
-    return _checked(rows, convert, tally)
-
-
-def _checked(
-    rows: Iterable[Row], convert: Callable[[dict[str, Any]], list[tuple[Example, bytes]]], tally: Tally
-) -> Iterator[tuple[Example, bytes, int]]:
+def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filters: Filters) -> Iterator[Example]:
+    """Yield what is good and wanted of the rows; all else is counted in `tally`."""
+    picky = filters.look_at_rows
     for row in rows:
         tally.read += 1
         try:
@@ -94,24 +40,50 @@ def _checked(
                 raise BadRow(row.broken)
             if not isinstance(row.value, dict):
                 raise BadRow("not an object")
-            examples = convert(row.value)
+            examples: list[Any]
+            if isinstance(form, LabelFormat):
+                examples = [form.to_labelled(row.value)]
+                check_labelled_row(examples[0])
+            else:
+                examples = form.to_pairs(row.value)
+                for pair in examples:
+                    check_pair(pair)
         except BadRow as reason:
             tally.refuse(str(reason), row.position)
-        else:
-            for example, line in examples:
-                yield example, line, row.position
+            continue
+        for example in examples:
+            objection = filters.objection(example) if picky else None
+            if objection is None:
+                yield example
+            else:
+                tally.leave_out(objection)
 
 
 @contextmanager
-def writing(workspace: Workspace, name: str, timeout: float = 5.0) -> Iterator[None]:
-    """Hold the dataset's lock while it is made, and clear away what a killed run left. Waits `timeout` seconds."""
-    with locked(workspace.data / f"{name}.jsonl", timeout=timeout):
-        remove_leftovers(workspace.data, name)
+def writing(workspace: Workspace, name: str) -> Iterator[None]:
+    """Hold the dataset's lock while it is made, after finishing or clearing away what a killed run left of it.
+
+    Raises:
+        RlguideError: another rlguide works on it for more than an hour.
+    """
+    path = journal.lock_path(workspace, name)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path, timeout=PATIENCE))
+        except RlguideError:
+            console.say(f"{name}: another rlguide is making it; waiting for that to end")
+            stack.enter_context(locked(path, timeout=WAIT))
+        done = journal.recover(workspace, name)
+        if done:
+            console.say(done)
         yield
 
 
-def check_free(workspace: Workspace, name: str, force: bool, hub_id: str | None = None) -> None:
-    """Refuse a name whose entry or file is already there, unless it is an earlier download of `hub_id`.
+def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, str] | None = None) -> None:
+    """Refuse a name whose entry or file is already there, unless `origin` says that it is an earlier state of this.
+
+    Args:
+        origin: keys and values that the manifest's source must have, such as the hub id.
 
     Raises:
         UsageError: the name, or that of its held-out set, is taken and `force` is not given.
@@ -120,22 +92,21 @@ def check_free(workspace: Workspace, name: str, force: bool, hub_id: str | None 
     entries = read_registry(workspace)
     manifest = read_manifest(workspace, name)
     ours: set[str] = set()
-    if manifest is not None and hub_id is not None and manifest.source.get("hub_id") == hub_id:
-        # An incomplete manifest is of a run that was killed: it may have got as far as any of the two.
-        ours = {name, f"{name}_test"} if manifest.heldout or not manifest.complete else {name}
+    if manifest is not None and origin and all(manifest.source.get(key) == value for key, value in origin.items()):
+        ours = {file.dataset for file in manifest.files}
     for taken in (name, f"{name}_test"):
         if force or taken in ours:
             continue
-        other = "use another --workspace" if hub_id is not None else "choose another name with --name"
+        other = "choose another name with --name"
         if taken in entries:
             raise UsageError(
                 f"{workspace.relative(workspace.dataset_info)} already has a dataset {taken}"
-                + (" that is not from this download" if hub_id is not None else ""),
+                + (" that is not from this download" if origin else ""),
                 f"{other}, or replace it with --force",
             )
-        if (workspace.data / f"{taken}.jsonl").exists():
+        if (workspace.data / f"{taken}.parquet").exists():
             raise UsageError(
-                f"{workspace.relative(workspace.data / f'{taken}.jsonl')} is already there",
+                f"{workspace.relative(workspace.data / f'{taken}.parquet')} is already there",
                 f"move it away, {other}, or replace it with --force",
             )
 
@@ -160,48 +131,73 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from, for its manifest, which rows are held out, and whether they are labelled answers."""
+    """Where a dataset came from and how it was taken in, for its manifest; whether it holds labelled answers."""
 
     name: str
     source: dict[str, Any]
     options: dict[str, Any]
     tally: Tally
-    test_size: float | None = None
     labelled: bool = False
 
 
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
-    """Write, split, and register what was staged; return its manifest.
+    """Write and split what was staged, put the files in place and register them; return the manifest.
 
-    `heldout` holds the dataset's own held-out rows; without it a share of `train` is held out.
+    `heldout` holds the dataset's own held-out rows; `train` holds out nothing then.
 
     Raises:
         RlguideError: the disk is full or a folder cannot be written.
         DataError: dataset_info.json is broken.
     """
-    name, test_name = about.name, f"{about.name}_test"
-    read_registry(workspace)  # a broken one is found before anything is replaced
-    earlier = read_manifest(workspace, name)
-    manifest = new_manifest(name, about.source, about.options, about.tally.read, dict(about.tally.refused))
-    chosen = set() if heldout is not None else train.choose_heldout(about.test_size)
-    write_manifest(workspace, manifest)
-    written: dict[str, Written] = {}
-    written[name] = train.write(workspace.data / f"{name}.jsonl", lambda value: value not in chosen)
-    if heldout is not None:
-        written[test_name] = heldout.write(workspace.data / f"{test_name}.jsonl", _everything)
-    elif chosen:
-        written[test_name] = train.write(workspace.data / f"{test_name}.jsonl", chosen.__contains__)
-    stale: tuple[str, ...] = ()
-    if test_name not in written and earlier is not None and earlier.heldout is not None:
-        stale = (test_name,)
-        (workspace.data / f"{test_name}.jsonl").unlink(missing_ok=True)
-    entry = labelled_entry if about.labelled else our_entry
-    change_registry(workspace, {dataset: entry(f"{dataset}.jsonl") for dataset in written}, stale)
-    files = [data_file(dataset, file, about.labelled) for dataset, file in written.items()]
-    manifest = replace(manifest, complete=True, files=files)
-    write_manifest(workspace, manifest)
+    name = about.name
+    entries = read_registry(workspace)  # a broken one is found before anything is replaced
+    written = train.finish(about.tally)
+    if heldout is not None and len(heldout):
+        written += heldout.finish(Tally())
+    files = dict(zip((name, f"{name}_test"), written, strict=False))
+    records = [data_file(dataset, file, about.labelled) for dataset, file in files.items()]
+    manifest = new_manifest(name, about.source, about.options, about.tally, records)
+    report = temporary(workspace.data, name, "report")
+    _write_report(report, about, "taken in")
+    change = _change(workspace, manifest, files, about.labelled, entries)
+    change.moves[report.name] = f"{name}.report.json"
+    journal.commit(workspace, change)
     return manifest
 
 
-def _everything(_: int) -> bool:
-    return True
+def _change(
+    workspace: Workspace,
+    manifest: DataManifest,
+    written: dict[str, Written],
+    labelled: bool,
+    entries: dict[str, dict[str, Any]],
+) -> journal.Change:
+    """What is to be moved, registered, and deleted of an earlier version of the dataset."""
+    earlier = read_manifest(workspace, manifest.name)
+    old = earlier.files if earlier is not None else []
+    files = {file.file for file in manifest.files}
+    gone = [file.file for file in old if file.file not in files]
+    unseen = {*gone, *(files if labelled else ())}  # labelled answers have no view for sft and ppo
+    views = [name for name, entry in entries.items() if entry.get("file_name") in unseen and is_view(entry)]
+    return journal.Change(
+        manifest.name,
+        {written[file.dataset].path.name: file.file for file in manifest.files},
+        asdict(manifest),
+        {file.dataset: our_entry(file.file, "labels" if labelled else "pairs") for file in manifest.files},
+        gone,
+        [*(file.dataset for file in old if file.dataset not in written), *views],
+    )
+
+
+def refuse(workspace: Workspace, about: Publication) -> str:
+    """Write the report of rows that are not taken in; return its path as a user types it."""
+    path = workspace.data / f"{about.name}.report.json"
+    _write_report(path, about, "refused")
+    return workspace.relative(path)
+
+
+def _write_report(path: Path, about: Publication, result: str) -> None:
+    from rlguide import __version__
+
+    with atomic_write(path) as file:
+        about.tally.write(file, {"dataset": about.name, "rlguide": __version__, "result": result})

@@ -1,4 +1,9 @@
-"""A dataset of pairs seen as labelled answers: made from it, and made again when it has changed."""
+"""A dataset of pairs as other stages of LLaMA-Factory see it: one stored file serves them all.
+
+DPO, ORPO, SimPO and the reward model read the pairs as they are. For SFT on the chosen answers and for PPO's prompts
+an entry in dataset_info.json shows the same file with other columns. KTO needs a row for every answer: that file is
+made from the pairs, and made again when they have changed.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +11,92 @@ import hashlib
 import json
 import os
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Literal
 
 from rlguide import console
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences.labelled import from_pair, labelled_line
+from rlguide.preferences.entries import Entry, is_view
+from rlguide.preferences.filters import Filters
+from rlguide.preferences.labelled import from_pair
 from rlguide.preferences.manifest import read_manifest
 from rlguide.preferences.progress import Ticker
 from rlguide.preferences.registry import (
+    DEFAULT_COLUMNS,
     RegisteredDataset,
+    change_registry,
     check_registered,
     data_files,
     dataset_kind,
     read_pairs,
     read_registry,
 )
-from rlguide.preferences.staging import Staging
-from rlguide.preferences.store import Publication, Tally, check_disk, publish, writing
+from rlguide.preferences.report import Tally
+from rlguide.preferences.staging import NO_SPLIT, Staging
+from rlguide.preferences.store import Publication, check_disk, publish, writing
 from rlguide.workspace import Workspace
 
-SEED = 42  # of the order of the rows: the same pairs give the same file, byte for byte
-EXPANSION = 3.0  # the prompt twice, and a temporary copy
-WAIT = 60.0  # seconds for another training that makes the same view
+EXPANSION = 8.0  # the prompt twice, and an uncompressed temporary copy
+ViewUse = Literal["kto", "sft", "ppo"]
+USES: tuple[ViewUse, ...] = ("kto", "sft", "ppo")
 
 
-def kto_names(workspace: Workspace, names: list[str]) -> list[str]:
-    """What KTO trains on for these datasets: the view of one of pairs, the dataset itself for one of labels.
+def view(workspace: Workspace, name: str, use: ViewUse) -> str:
+    """Register a dataset of pairs, and its held-out set, for another use; return the name of the view, `<name>_<use>`.
 
     Raises:
-        UsageError, DataError, RlguideError: like `kto_view`.
+        UsageError: the dataset is not registered, or the name of the view is taken by something else.
+        DataError: it is no dataset of pairs, or one whose answers the engine cannot read that way.
+        RlguideError: the disk is full or the folder cannot be written.
     """
-    return [kto_view(workspace, name) if dataset_kind(workspace, name) == "pairs" else name for name in names]
+    return kto_view(workspace, name) if use == "kto" else _entry_view(workspace, name, use)
+
+
+def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str]:
+    """What is trained on for these datasets: the view of one of pairs, the dataset itself for one that is none.
+
+    Raises:
+        UsageError, DataError, RlguideError: like `view`.
+    """
+    return [view(workspace, name, use) if dataset_kind(workspace, name) == "pairs" else name for name in names]
+
+
+def viewed(name: str) -> str:
+    """The dataset of pairs that `name`, a view or the held-out set of one, shows."""
+    base, heldout = (name.removesuffix("_test"), "_test") if name.endswith("_test") else (name, "")
+    for use in USES:
+        base = base.removesuffix(f"_{use}")
+    return base + heldout
+
+
+def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> str:
+    dataset = check_registered(workspace, [name])[0]
+    entries = read_registry(workspace)
+    wanted = {}
+    for source, target in ((name, f"{name}_{use}"), (dataset.heldout, f"{name}_{use}_test")):
+        if source is None:
+            continue
+        wanted[target] = _as_single_answers(source, entries[source], dataset.formatting)
+        if target in entries and entries[target] != wanted[target] and not is_view(entries[target]):
+            raise UsageError(
+                f"the view of {source} for {use} would be {target}, and there is a dataset of that name",
+                "rename one of them in dataset_info.json",
+            )
+    if any(entries.get(target) != entry for target, entry in wanted.items()):
+        change_registry(workspace, wanted)
+    return f"{name}_{use}"
+
+
+def _as_single_answers(name: str, entry: Entry, formatting: str) -> Entry:
+    """The entry of pairs as one of prompts with the chosen answer; the file stays the same."""
+    if formatting != "alpaca":
+        raise DataError(
+            f"dataset {name} has its answers as messages, which LLaMA-Factory reads only as pairs",
+            "take the file in with `rlguide register FILE --name ...`, then use that dataset",
+        )
+    columns = dict(entry.get("columns") or DEFAULT_COLUMNS["alpaca"])
+    columns["response"] = columns.pop("chosen")
+    columns.pop("rejected", None)
+    return {**entry, "ranking": False, "columns": columns}
 
 
 def kto_view(workspace: Workspace, name: str) -> str:
@@ -56,7 +116,7 @@ def kto_view(workspace: Workspace, name: str) -> str:
     origin = _origin(workspace, name, sources)
     if _is_current(workspace, view, origin):
         return view
-    with writing(workspace, view, WAIT):
+    with writing(workspace, view):
         if not _is_current(workspace, view, origin):
             _check_ours(workspace, view, name)
             _make(workspace, view, origin, sources)
@@ -87,7 +147,7 @@ def _origin(workspace: Workspace, name: str, sources: list[RegisteredDataset]) -
 
 def _is_current(workspace: Workspace, view: str, origin: dict[str, Any]) -> bool:
     manifest = read_manifest(workspace, view)
-    if manifest is None or not manifest.complete or manifest.source != origin:
+    if manifest is None or manifest.source != origin:
         return False
     entries = read_registry(workspace)
     return all(
@@ -103,7 +163,7 @@ def _check_ours(workspace: Workspace, view: str, name: str) -> None:
         return
     entries = read_registry(workspace)
     for taken in (view, f"{view}_test"):
-        if taken in entries or (workspace.data / f"{taken}.jsonl").exists():
+        if taken in entries or (workspace.data / f"{taken}.parquet").exists():
             raise UsageError(
                 f"the labelled view of {name} would be {taken}, and there is a dataset or file of that name",
                 f"rename one of them, or name {view} itself if it has labels",
@@ -116,16 +176,16 @@ def _make(workspace: Workspace, view: str, origin: dict[str, Any], sources: list
     tally = Tally()
     with ExitStack() as stack:
         staged = []
-        for source, target in zip(sources, (view, f"{view}_test"), strict=False):
-            staging = stack.enter_context(Staging(workspace.data, target, SEED, apart=True))
+        for source, part in zip(sources, ("train", "test"), strict=False):
+            staging = stack.enter_context(Staging(workspace.data, view, Filters(), NO_SPLIT, labelled=True, part=part))
             with Ticker(f"reading {source.name}", "rows", source.rows) as ticker:
                 for pair in read_pairs(workspace, source.name):
                     for row in from_pair(pair):
-                        staging.add(row, labelled_line(row))
+                        staging.add(row)
                     tally.read += 1
                     ticker.update(len(staging) // 2)
             staged.append(staging)
         if not len(staged[0]):
             raise DataError(f"dataset {sources[0].name} has no pairs", "register the file again to see why")
-        about = Publication(view, origin, {"seed": SEED}, tally, 0.0, labelled=True)
-        publish(workspace, about, staged[0], staged[1] if len(staged) > 1 and len(staged[1]) else None)
+        about = Publication(view, origin, {}, tally, labelled=True)
+        publish(workspace, about, *staged)

@@ -17,8 +17,9 @@ from rlguide.errors import EngineError, RlguideError, UsageError, did_you_mean
 from rlguide.policy.base import check_base
 from rlguide.policy.checkpoint import locate, read_checkpoint
 from rlguide.policy.policy import check_reference
-from rlguide.preferences.labels import check_labelled, kto_names
+from rlguide.preferences.labels import check_labelled, check_prompts
 from rlguide.preferences.registry import RegisteredDataset, check_registered
+from rlguide.preferences.views import view_names
 from rlguide.workspace import Workspace, free_bytes
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
@@ -120,14 +121,16 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
 
 
 def method_datasets(ws: Workspace, method: Method, names: list[str]) -> list[RegisteredDataset]:
-    """The datasets as the method needs them, each checked: for KTO, pairs are seen as labelled answers.
+    """The datasets as the method needs them, each checked: pairs are seen as labelled answers or prompts if need be.
 
     Raises:
         UsageError, DataError: an unknown name, or data that the method cannot use.
     """
     if method.data == "pairs":
         return check_registered(ws, names)
-    return check_labelled(ws, kto_names(ws, names))
+    if method.data == "prompts":
+        return check_prompts(ws, view_names(ws, names, "ppo"))
+    return check_labelled(ws, view_names(ws, names, "kto"))
 
 
 def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
@@ -150,7 +153,8 @@ def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[Regis
     place = Workspace(folder.parent) if folder.name == "data" else ws
     train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
     method = method_of(str(config.get("stage")), config.get("pref_loss"))
-    check = check_labelled if method is not None and method.data == "labels" else check_registered
+    checks = {"labels": check_labelled, "prompts": check_prompts}
+    check = checks.get(method.data if method is not None else "pairs", check_registered)
     datasets = check(place, train)
     spoilt = [item for item in datasets if item.heldout in train]
     if spoilt:

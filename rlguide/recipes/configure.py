@@ -18,8 +18,8 @@ from rlguide.policy.base import find_base, model_name
 from rlguide.policy.checkpoint import locate, read_checkpoint, read_manifest, resolve_checkpoint
 from rlguide.policy.policy import Policy, StartingPoint, starting_point
 from rlguide.policy.template import TemplateGuess, template_for
-from rlguide.preferences.labels import dataset_kind, kto_weights, label_counts
-from rlguide.preferences.registry import RegisteredDataset, read_registry
+from rlguide.preferences.labels import kto_weights, label_counts
+from rlguide.preferences.registry import RegisteredDataset, dataset_kind, read_registry
 from rlguide.recipes.check import (
     check_datasets,
     check_disk,
@@ -73,7 +73,7 @@ class Prepared:
     @property
     def unit(self) -> str:
         """What the rows of its data are called."""
-        return "pairs" if self.method.data == "pairs" else "answers"
+        return {"labels": "answers"}.get(self.method.data, self.method.data)
 
     @property
     def output_dir(self) -> str:
@@ -257,7 +257,7 @@ def _reward_model(ws: Workspace, name: str | None, start: StartingPoint) -> str:
 def _only_dataset(ws: Workspace, method: Method) -> list[str]:
     entries = read_registry(ws)
     kinds = {name: dataset_kind(ws, name) for name in entries}
-    wanted = ("pairs", "labels") if method.data == "labels" else ("pairs",)
+    wanted = ("pairs",) if method.data == "pairs" else ("pairs", "labels")
     names = [
         name
         for name, kind in kinds.items()
