@@ -28,6 +28,7 @@ class Ticker:
         self.unit = unit
         self.total = total
         self.done = 0
+        self._draws = sys.stderr.isatty()
         self._started = self._drawn = time.monotonic()
         self._wait = FIRST_LINE
         self._bar: Any = None
@@ -50,7 +51,7 @@ class Ticker:
             if now - self._drawn > 0.1:
                 self._drawn = now
                 self._bar.update(self._task, completed=done)
-        elif sys.stderr.isatty():
+        elif self._draws:
             if now - self._started > FIRST_BAR:
                 self._bar = console.progress(self.unit)
                 self._task = self._bar.add_task(self.what, total=self.total, completed=done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -94,14 +95,16 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
     tally.open(path.name, source.unit)
     expected = expected_rows(source)
     split = Split(options.test_size, expected)
-    about = Publication(name, _origin(path, form), options.recorded(), tally, labelled)
-    with writing(workspace, name):
+    with writing(workspace, name), ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(_sha256, path)  # takes as long as the reading, and needs no interpreter
         check_free(workspace, name, options.force)  # somebody else may have made it while this one waited
         with Staging(workspace.data, name, options.filters, split, labelled) as staging:
             with Ticker(f"checking {path.name}", "rows", expected) as ticker:
                 for example in take_in(source.rows(form.columns), form, tally, options.filters):
                     staging.add(example)
                     ticker.update(tally.read)
+            origin = {"file": str(path.resolve()), "format": form.name, "bytes": path.stat().st_size}
+            about = Publication(name, {**origin, "sha256": digest.result()}, options.recorded(), tally, labelled)
             _check_amount(workspace, source, about, len(staging), options.keep_good)
             return Registered(publish(workspace, about, staging), form, source, tally)
 
@@ -149,10 +152,9 @@ def _check_amount(workspace: Workspace, source: Source, about: Publication, kept
         raise DataError(f"{source.path} holds no rows", f"name a file that holds {wanted}")
 
 
-def _origin(path: Path, form: Format | LabelFormat) -> dict[str, Any]:
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"file": str(path.resolve()), "format": form.name, "bytes": path.stat().st_size, "sha256": digest}
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe(done: Registered) -> list[str]:

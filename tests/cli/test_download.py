@@ -55,8 +55,8 @@ def test_an_entry_of_the_same_name_is_kept(tmp_path: Path) -> None:
 
 def test_a_file_of_the_same_name_is_kept(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "orca_dpo_test.jsonl").write_text("mine")
+    (tmp_path / "data" / "orca_dpo_test.parquet").write_text("mine")
     refused = download(tmp_path, "orca_dpo")
     assert refused.returncode == 2
-    assert "orca_dpo_test.jsonl is already there" in refused.stderr
-    assert (tmp_path / "data" / "orca_dpo_test.jsonl").read_text() == "mine"
+    assert "orca_dpo_test.parquet is already there" in refused.stderr
+    assert (tmp_path / "data" / "orca_dpo_test.parquet").read_text() == "mine"

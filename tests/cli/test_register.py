@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from rlguide.preferences.entries import our_entry
 from rlguide.preferences.labels import label_counts
-from rlguide.preferences.registry import check_registered, our_entry, read_pairs
+from rlguide.preferences.registry import check_registered, read_pairs
 from rlguide.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
@@ -82,7 +83,7 @@ def test_a_name_is_taken_once(folder: Path) -> None:
     assert foreign.returncode == 2
     assert {name: (folder / "data" / name).read_bytes() for name in visible(folder)} == before
     assert rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0").returncode == 0
-    assert visible(folder) == ["a.jsonl", "a.manifest.json", "dataset_info.json"]
+    assert visible(folder) == ["a.manifest.json", "a.parquet", "a.report.json", "dataset_info.json"]
     assert list(registry(folder)) == [*FOREIGN, "a"]
 
 
@@ -95,10 +96,18 @@ def test_few_bad_rows_are_dropped_and_named(folder: Path) -> None:
         file.write(b'{"prompt": "q", "chosen": "cut')
     done = rlguide(folder, "register", "a.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "left out 3 of 501 rows" in done.stderr
-    assert "1 x chosen equals rejected (line 8)" in done.stderr
-    assert "1 x a message of the prompt is empty (line 401)" in done.stderr
-    assert "1 x not JSON (cut short?) (line 501)" in done.stderr
+    assert "refused 3 of 501 rows (each in data/a.report.json)" in done.stderr
+    told = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    assert "1 x chosen equals rejected line 8" in told
+    assert "1 x a message of the prompt is empty line 401" in told
+    assert "1 x not JSON (cut short?) line 501" in told
+    report = json.loads((folder / "data" / "a.report.json").read_text(encoding="utf-8"))
+    assert (report["rows_read"], report["result"]) == (501, "taken in")
+    assert report["rows"] == [
+        {"file": "a.jsonl", "line": 8, "reason": "chosen equals rejected"},
+        {"file": "a.jsonl", "line": 401, "reason": "a message of the prompt is empty"},
+        {"file": "a.jsonl", "line": 501, "reason": "not JSON (cut short?)"},
+    ]
     assert json.loads((folder / "data" / "a.manifest.json").read_text())["refused"] == {
         "chosen equals rejected": 1,
         "a message of the prompt is empty": 1,
@@ -114,13 +123,16 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
     before = visible(folder)
     refused = rlguide(folder, "register", "a.jsonl")
     assert refused.returncode == 1
-    assert "10 x rejected is missing (lines 1, 2, 3, ...)" in refused.stderr
+    assert "10 x rejected is missing  lines 1, 2, 3, ..." in refused.stderr
     assert "10 of 100 rows (10.0%)" in refused.stderr and "--keep-good" in refused.stderr
-    assert visible(folder) == before
+    assert visible(folder) == sorted([*before, "a.report.json"])
+    report = json.loads((folder / "data" / "a.report.json").read_text(encoding="utf-8"))
+    assert report["result"] == "refused"
+    assert [row["line"] for row in report["rows"]] == list(range(1, 11))
     assert registry(folder) == FOREIGN
     kept = rlguide(folder, "register", "a.jsonl", "--keep-good")
     assert kept.returncode == 0
-    assert "left out 10 of 100 rows" in kept.stderr
+    assert "refused 10 of 100 rows" in kept.stderr
 
 
 @pytest.mark.parametrize(
@@ -136,7 +148,7 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),
-        ("a.json", b'[{"messages": [], "label": true}]', "no labelled answers"),
+        ("a.json", b'[{"messages": [], "label": true}]', "no good labelled answers"),
         ("a.json", b'[{"x": 1}]', "none of the known formats"),
     ],
 )
@@ -148,7 +160,7 @@ def test_a_file_that_is_no_pairs_is_two_lines(folder: Path, name: str, content: 
     assert error.startswith("error: ") and message in error
     assert fix.startswith("  fix: ")
     assert "Traceback" not in failed.stderr
-    assert visible(folder) == ["dataset_info.json"]
+    assert [path for path in visible(folder) if path != "a.report.json"] == ["dataset_info.json"]
 
 
 def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
@@ -170,7 +182,7 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     assert listed[-2]["local_rows"] + listed[-2]["heldout_rows"] == 100
     assert "labels, for KTO" in rlguide(folder, "list").stdout
     wrong = rlguide(folder, "register", "pairs.jsonl", "--name", "b", "--format", "kto-trl")
-    assert wrong.returncode == 1 and "no labelled answers" in wrong.stderr
+    assert wrong.returncode == 1 and "no good labelled answers" in wrong.stderr
 
 
 def test_several_files_one_of_them_broken(folder: Path) -> None:
@@ -198,13 +210,49 @@ def test_usage_errors_start_nothing(folder: Path) -> None:
 
 
 def test_a_file_in_the_data_folder_is_not_written_over(folder: Path) -> None:
-    path = write(folder / "data" / "a.jsonl", rows(10))
+    write(folder / "a.jsonl", rows(10))
+    assert rlguide(folder, "register", "a.jsonl").returncode == 0
+    path = folder / "data" / "a.parquet"
     before = path.read_bytes()
     for extra in ([], ["--force"]):
-        failed = rlguide(folder, "register", "data/a.jsonl", *extra)
+        failed = rlguide(folder, "register", "data/a.parquet", *extra)
         assert failed.returncode == 2
         assert path.read_bytes() == before
-    assert rlguide(folder, "register", "data/a.jsonl", "--name", "checked").returncode == 0
+    again = rlguide(folder, "register", "data/a.parquet", "--name", "checked", "--test-size", "0")
+    assert again.returncode == 0, again.stderr
+    assert list(read_pairs(Workspace(folder), "checked")) == list(read_pairs(Workspace(folder), "a"))
+
+
+def test_filters_are_told_and_recorded(folder: Path) -> None:
+    values = [
+        {"prompt": f"What is {n}?", "chosen": f"It is {n}." + " Really." * (n % 3), "rejected": f"No idea {n}",
+         "chosen_score": 5, "rejected_score": n % 5}
+        for n in range(60)
+    ]  # fmt: skip
+    values += [{"prompt": f"请问这是什么 {n}?", "chosen": f"好的,是这样 {n}", "rejected": "不知道"} for n in range(10)]
+    values += [values[0]] * 5
+    write(folder / "a.jsonl", values)
+    done = rlguide(folder, "register", "a.jsonl", "--lang", "en", "--min-margin", "2", "--dedupe", "--test-size", "0")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((folder / "data" / "a.manifest.json").read_text(encoding="utf-8"))
+    assert manifest["left_out"] == {
+        "has no scores (--min-margin)": 10,
+        "its margin is below 2 (--min-margin)": 12,
+        "repeats an earlier one (--dedupe)": 5,
+    }
+    assert manifest["files"][0]["rows"] == 48
+    assert (manifest["options"]["lang"], manifest["options"]["min_margin"], manifest["options"]["dedupe"]) == (
+        "en", 2, True,
+    )  # fmt: skip
+    assert "5 x repeats an earlier one (--dedupe)" in done.stderr
+    assert {pair.scores for pair in read_pairs(Workspace(folder), "a")} == {(5.0, float(n)) for n in range(4)}
+    for options, message in (
+        (["--max-length", "10"], "the filters leave nothing"),
+        (["--lang", "klingon"], "--lang klingon is not known"),
+        (["--max-samples", "1"], "--max-samples must be 2"),
+    ):
+        failed = rlguide(folder, "register", "a.jsonl", "--force", *options)
+        assert failed.returncode in (1, 2) and message in failed.stderr
 
 
 def test_a_broken_registry_is_left_as_it_is(folder: Path) -> None:
@@ -229,7 +277,7 @@ def test_a_register_killed_at_any_moment_harms_nothing(folder: Path) -> None:
         process.wait()
         info = registry(folder)
         assert {name: info[name] for name in FOREIGN} == FOREIGN
-        assert all(info[name] == our_entry(f"{name}.jsonl") for name in set(info) - set(FOREIGN))
+        assert all(info[name] == our_entry(f"{name}.parquet") for name in set(info) - set(FOREIGN))
     assert rlguide(folder, "register", "a.jsonl", "--force").returncode == 0
     assert [dataset.rows for dataset in check_registered(Workspace(folder), ["a", "a_test"])] == [28500, 1500]
     assert not list((folder / "data").glob(".*.tmp"))

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from rlguide.engine.find import find_engine
-from rlguide.preferences.labels import kto_view
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.register import RegisterOptions, register_file
 from rlguide.preferences.registry import read_pairs
+from rlguide.preferences.views import kto_view, view
 from rlguide.workspace import Workspace
 
 pytestmark = pytest.mark.engine
@@ -78,9 +78,9 @@ ODD_TEXTS = [
     "plain",
     "两行\n第二行",
     'quotes " and \\',
-    "\u2028 separators \x0b",
+    "\u2028 separators \u2029",
     "tab\t end ",
-    "{braces} <|im_end|>",
+    "{braces} <im_end>",
     "😀",
 ]
 
@@ -124,6 +124,20 @@ def test_several_turns_and_system_prompts_survive(tmp_path: Path) -> None:
 
     assert [as_pair(row) for row in in_engine(ALIGN, workspace, "多轮", tmp_path / "cache")] == pairs
     assert {pair.system == "" for pair in pairs} == {True, False}
+
+
+@pytest.mark.parametrize("use", ["sft", "ppo"])
+def test_sft_and_ppo_see_the_prompts_with_the_chosen_answers(tmp_path: Path, use: Any) -> None:
+    workspace = Workspace(tmp_path / "my work 工作")
+    source = tmp_path / "source.json"
+    source.write_text(json.dumps(conversations(60, prompts=60), ensure_ascii=False), encoding="utf-8")
+    register_file(workspace, source, RegisterOptions(name="多轮", test_size=0.2))
+    assert view(workspace, "多轮", use) == f"多轮_{use}"
+    for name, shown in (("多轮", f"多轮_{use}"), ("多轮_test", f"多轮_{use}_test")):
+        rows = in_engine(ALIGN, workspace, shown, tmp_path / "cache")
+        assert [
+            (as_turns(row["_prompt"]), row["_system"], [turn["content"] for turn in row["_response"]]) for row in rows
+        ] == [(pair.messages, pair.system, [pair.chosen]) for pair in read_pairs(workspace, name)]
 
 
 Seen = tuple[tuple[Turn, ...], str, str, bool]  # prompt, system prompt, answer, desirable

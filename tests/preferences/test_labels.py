@@ -7,28 +7,29 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences.labels import (
-    check_labelled,
-    dataset_kind,
-    kto_names,
-    kto_view,
-    kto_weights,
-    label_counts,
-)
+from rlguide.preferences.journal import settle
+from rlguide.preferences.labels import check_labelled, check_prompts, kto_weights, label_counts
 from rlguide.preferences.listing import list_datasets
-from rlguide.preferences.manifest import read_manifest, write_manifest
+from rlguide.preferences.manifest import read_manifest
 from rlguide.preferences.register import RegisterOptions, register_file
-from rlguide.preferences.registry import change_registry, check_registered, read_pairs, read_registry
+from rlguide.preferences.registry import (
+    change_registry,
+    check_registered,
+    dataset_kind,
+    read_pairs,
+    read_registry,
+)
+from rlguide.preferences.views import kto_view, view, view_names, viewed
 from rlguide.workspace import Workspace
 
 
@@ -57,7 +58,7 @@ def take_in(workspace: Workspace, name: str, rows: list[dict[str, Any]], **optio
 
 def read(workspace: Workspace, name: str) -> list[dict[str, Any]]:
     file = workspace.data / read_registry(workspace)[name]["file_name"]
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return list(pq.read_table(file).to_pylist())
 
 
 def pair_rows(count: int, prompts: int = 0) -> list[dict[str, Any]]:
@@ -72,18 +73,18 @@ def label_rows(good: int, bad: int) -> list[dict[str, Any]]:
 
 
 def prompt(row: dict[str, Any]) -> str:
-    return json.dumps([row["system"], row["conversations"][:-1]])
+    return json.dumps([row["system"], row["history"], row["prompt"]])
 
 
 def content(rows: list[dict[str, Any]]) -> Counter[tuple[str, str, bool]]:
-    return Counter((prompt(row), row["conversations"][-1]["value"], row["label"]) for row in rows)
+    return Counter((prompt(row), row["answer"], row["label"]) for row in rows)
 
 
 def test_labels_are_registered_counted_and_held_out_by_prompt(workspace: Workspace) -> None:
     take_in(workspace, "拇指", label_rows(70, 30), test_size=0.2)
     train, heldout = read(workspace, "拇指"), read(workspace, "拇指_test")
     assert {type(row["label"]) for row in train + heldout} == {bool}
-    answers = {row["conversations"][-1]["value"]: row["label"] for row in train + heldout}
+    answers = {row["answer"]: row["label"] for row in train + heldout}
     assert answers == {f"答 {n}": n < 70 for n in range(100)}
     assert not {*map(prompt, train)} & {*map(prompt, heldout)}
     assert all(prompt(a) != prompt(b) for a, b in pairwise(train))
@@ -98,8 +99,8 @@ def test_labels_are_registered_counted_and_held_out_by_prompt(workspace: Workspa
 
 def test_an_edited_file_is_counted_again(workspace: Workspace) -> None:
     take_in(workspace, "mine", label_rows(7, 3), test_size=0)
-    path = workspace.data / "mine.jsonl"
-    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:4]), encoding="utf-8")
+    path = workspace.data / "mine.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 4), path)
     good = sum(row["label"] for row in read(workspace, "mine"))
     assert label_counts(workspace, ["mine"]) == (good, 4 - good)
 
@@ -181,7 +182,8 @@ def test_weights_by_hand() -> None:
 def expected(workspace: Workspace, name: str) -> Counter[tuple[str, str, bool]]:
     found: Counter[tuple[str, str, bool]] = Counter()
     for pair in read_pairs(workspace, name):
-        asked = json.dumps([pair.system, [{"from": turn.role, "value": turn.value} for turn in pair.messages]])
+        turns = [turn.value for turn in pair.messages]
+        asked = json.dumps([pair.system, [turns[at : at + 2] for at in range(0, len(turns) - 1, 2)], turns[-1]])
         found.update([(asked, pair.chosen, True), (asked, pair.rejected, False)])
     return found
 
@@ -189,8 +191,8 @@ def expected(workspace: Workspace, name: str) -> Counter[tuple[str, str, bool]]:
 def test_a_view_holds_each_pair_twice_and_no_prompt_beside_itself(workspace: Workspace) -> None:
     take_in(workspace, "问答", pair_rows(120, prompts=40), test_size=0.2)
     assert kto_view(workspace, "问答") == "问答_kto"
-    for view, name in (("问答_kto", "问答"), ("问答_kto_test", "问答_test")):
-        rows = read(workspace, view)
+    for shown, name in (("问答_kto", "问答"), ("问答_kto_test", "问答_test")):
+        rows = read(workspace, shown)
         assert content(rows) == expected(workspace, name)
         neighbours = zip(rows, [rows[-1], *rows[:-1]], strict=True)
         assert all(prompt(row) != prompt(other) for row, other in neighbours)
@@ -200,18 +202,18 @@ def test_a_view_holds_each_pair_twice_and_no_prompt_beside_itself(workspace: Wor
     assert (dataset.rows, dataset.heldout) == (2 * pairs, "问答_kto_test")
     assert label_counts(workspace, ["问答_kto"]) == (pairs, pairs)
     manifest = read_manifest(workspace, "问答_kto")
-    assert manifest is not None and manifest.complete and manifest.source["derived_from"] == "问答"
+    assert manifest is not None and manifest.source["derived_from"] == "问答"
     assert [line.name for line in list_datasets(workspace) if line.hub_id is None] == ["问答"]
 
 
 def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace) -> None:
     take_in(workspace, "a", pair_rows(30))
     kto_view(workspace, "a")
-    path = workspace.data / "a_kto.jsonl"
+    path = workspace.data / "a_kto.parquet"
     first, status = path.read_bytes(), path.stat()
     kto_view(workspace, "a")
     assert path.stat().st_ino == status.st_ino, "nothing was written"
-    os.utime(workspace.data / "a.jsonl", ns=(1, 1))
+    os.utime(workspace.data / "a.parquet", ns=(1, 1))
     kto_view(workspace, "a")
     assert path.stat().st_ino != status.st_ino
     assert path.read_bytes() == first, "the same pairs give the same file"
@@ -219,7 +221,7 @@ def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace)
     kto_view(workspace, "a")
     assert len(read(workspace, "a_kto")) == 88
     assert "a_kto_test" not in read_registry(workspace)
-    assert not (workspace.data / "a_kto_test.jsonl").exists()
+    assert not (workspace.data / "a_kto_test.parquet").exists()
     path.write_bytes(path.read_bytes()[:100])  # damaged by hand
     kto_view(workspace, "a")
     assert len(read(workspace, "a_kto")) == 88
@@ -228,24 +230,76 @@ def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace)
     assert dataset_kind(workspace, "a_kto") == "labels"
 
 
-def test_a_view_that_was_cut_off_is_made_again(workspace: Workspace) -> None:
+def test_what_a_killed_making_of_a_view_left_is_cleared_away(workspace: Workspace) -> None:
     take_in(workspace, "a", pair_rows(30))
+    for left in (".a_kto~train.tmp", ".a_kto~test-rows.tmp", ".a_kto.manifest.json.abcd1234.tmp", ".a.keep~x"):
+        (workspace.data / left).write_text("half")
+    settle(workspace)
+    assert [path.name for path in workspace.data.glob(".*") if not path.name.endswith(".lock")] == [".a.keep~x"]
     kto_view(workspace, "a")
-    manifest = read_manifest(workspace, "a_kto")
-    assert manifest is not None
-    write_manifest(workspace, replace(manifest, complete=False))
-    left = workspace.data / ".a_kto.rows-x.tmp"
-    left.touch()
-    kto_view(workspace, "a")
-    again = read_manifest(workspace, "a_kto")
-    assert again is not None and again.complete
-    assert not left.exists()
+    assert content(read(workspace, "a_kto")) == expected(workspace, "a")
+
+
+def test_sft_and_ppo_read_the_stored_file(workspace: Workspace) -> None:
+    take_in(workspace, "a", pair_rows(30))
+    before = sorted(workspace.data.glob("*.parquet"))
+    for use in ("sft", "ppo"):
+        assert view(workspace, "a", use) == f"a_{use}"  # type: ignore[arg-type]
+        entries = read_registry(workspace)
+        for end in ("", "_test"):
+            entry = entries[f"a_{use}{end}"]
+            assert (entry["file_name"], entry["ranking"]) == (f"a{end}.parquet", False)
+            assert entry["columns"]["response"] == "chosen"
+        assert check_prompts(workspace, [f"a_{use}"])[0].rows == 28
+        assert viewed(f"a_{use}_test") == "a_test"
+    assert sorted(workspace.data.glob("*.parquet")) == before
+    assert [line.name for line in list_datasets(workspace) if line.hub_id is None] == ["a"]
+    take_in(workspace, "a", pair_rows(30), force=True, test_size=0)
+    assert "a_sft" in read_registry(workspace) and "a_sft_test" not in read_registry(workspace)
+    take_in(workspace, "a", label_rows(10, 10), force=True, test_size=0)
+    assert set(read_registry(workspace)) == {"a"}, "labelled answers have no such views"
+
+
+def test_sft_on_the_pairs_of_others(workspace: Workspace) -> None:
+    columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    rows = [{"q": f"{n}?", "good": "yes", "bad": "no"} for n in range(9)]
+    put(workspace, "foreign", {"file_name": "f.json", "ranking": True, "columns": columns}, json.dumps(rows))
+    view(workspace, "foreign", "sft")
+    assert read_registry(workspace)["foreign_sft"] == {
+        "file_name": "f.json",
+        "ranking": False,
+        "columns": {"prompt": "q", "response": "good"},
+    }
+    put(
+        workspace,
+        "shared",
+        {
+            "file_name": "s.json",
+            "ranking": True,
+            "formatting": "sharegpt",
+            "columns": {"messages": "m", "chosen": "chosen", "rejected": "rejected"},
+        },
+        json.dumps(
+            [
+                {
+                    "m": [{"from": "human", "value": "q"}],
+                    "chosen": {"from": "gpt", "value": "a"},
+                    "rejected": {"from": "gpt", "value": "b"},
+                }
+            ]
+        ),
+    )
+    with pytest.raises(DataError, match="as messages"):
+        view(workspace, "shared", "sft")
+    put(workspace, "foreign_ppo", {"file_name": "mine.json"})
+    with pytest.raises(UsageError, match="foreign_ppo"):
+        view(workspace, "foreign", "ppo")
 
 
 VIEW = """
 import sys
 from pathlib import Path
-from rlguide.preferences.labels import kto_view
+from rlguide.preferences.views import kto_view
 from rlguide.workspace import Workspace
 print(kto_view(Workspace(Path(sys.argv[1])), "a"))
 """
@@ -265,14 +319,14 @@ def test_a_view_of_an_entry_that_others_wrote(workspace: Workspace) -> None:
     columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
     rows = [{"q": f"{n}?", "good": "yes", "bad": "no"} for n in range(9)] + [{"q": "", "good": "x", "bad": "y"}]
     put(workspace, "foreign", {"file_name": "f.json", "ranking": True, "columns": columns}, json.dumps(rows))
-    assert kto_names(workspace, ["foreign"]) == ["foreign_kto"]
+    assert view_names(workspace, ["foreign"], "kto") == ["foreign_kto"]
     assert content(read(workspace, "foreign_kto")) == expected(workspace, "foreign")
     assert label_counts(workspace, ["foreign_kto"]) == (9, 9)
     entry = read_registry(workspace)["foreign"]
     swapped = {"prompt": "q", "chosen": "bad", "rejected": "good"}
     change_registry(workspace, {"foreign": entry | {"columns": swapped}})  # the file is the same, its meaning is not
     kto_view(workspace, "foreign")
-    assert {(row["conversations"][-1]["value"], row["label"]) for row in read(workspace, "foreign_kto")} == {
+    assert {(row["answer"], row["label"]) for row in read(workspace, "foreign_kto")} == {
         ("no", True),
         ("yes", False),
     }
@@ -281,11 +335,11 @@ def test_a_view_of_an_entry_that_others_wrote(workspace: Workspace) -> None:
 def test_a_view_replaces_nothing_that_is_not_one(workspace: Workspace) -> None:
     take_in(workspace, "a", pair_rows(10))
     take_in(workspace, "a_kto", label_rows(5, 5))
-    before = (workspace.data / "a_kto.jsonl").read_bytes()
+    before = (workspace.data / "a_kto.parquet").read_bytes()
     with pytest.raises(UsageError, match="a_kto"):
         kto_view(workspace, "a")
-    assert (workspace.data / "a_kto.jsonl").read_bytes() == before
-    assert kto_names(workspace, ["a_kto"]) == ["a_kto"]
+    assert (workspace.data / "a_kto.parquet").read_bytes() == before
+    assert view_names(workspace, ["a_kto"], "kto") == ["a_kto"]
     with pytest.raises(DataError, match="labelled single answers"):
         kto_view(workspace, "a_kto")
     change_registry(workspace, {"hub": {"hf_hub_url": "a/b", "ranking": True}})

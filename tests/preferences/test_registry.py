@@ -9,17 +9,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError, UsageError
+from rlguide.preferences.columns import to_batch
+from rlguide.preferences.entries import our_entry
 from rlguide.preferences.formats import FORMATS
-from rlguide.preferences.pair import Pair, Turn, to_line
+from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.registry import (
     change_registry,
     check_registered,
-    our_entry,
     read_pairs,
     read_registry,
     safe_name,
@@ -38,7 +41,7 @@ FOREIGN = {
 }
 PAIRS = [
     Pair((Turn("human", "你好\n\u2028?"),), "好", "坏"),
-    Pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "good", "bad", "Be kind."),
+    Pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "good", "bad", "Be kind.", (2.5, -1.0)),
 ]
 
 
@@ -58,7 +61,8 @@ def put(workspace: Workspace, name: str, entry: dict[str, Any], content: bytes |
 
 
 def ours(workspace: Workspace, name: str = "mine") -> None:
-    put(workspace, name, our_entry(f"{name}.jsonl"), b"".join(map(to_line, PAIRS)))
+    put(workspace, name, our_entry(f"{name}.parquet"))
+    pq.write_table(pa.Table.from_batches([to_batch(PAIRS, labelled=False)]), workspace.data / f"{name}.parquet")
 
 
 def test_what_is_written_is_read_back(workspace: Workspace) -> None:
@@ -67,8 +71,8 @@ def test_what_is_written_is_read_back(workspace: Workspace) -> None:
     assert list(read_pairs(workspace, "mine")) == PAIRS
     assert list(read_pairs(workspace, "mine", limit=1)) == PAIRS[:1]
     (dataset,) = check_registered(workspace, ["mine"])
-    assert (dataset.rows, dataset.heldout, dataset.formatting, dataset.ranking) == (2, "mine_test", "sharegpt", True)
-    assert dataset.path == workspace.data / "mine.jsonl"
+    assert (dataset.rows, dataset.heldout, dataset.formatting, dataset.ranking) == (2, "mine_test", "alpaca", True)
+    assert dataset.path == workspace.data / "mine.parquet"
 
 
 json_values = st.recursive(
@@ -83,9 +87,9 @@ json_values = st.recursive(
 def test_foreign_entries_keep_value_and_order(workspace: Workspace, foreign: dict[str, Any]) -> None:
     foreign.pop("mine", None)
     workspace.dataset_info.write_text(json.dumps(foreign), encoding="utf-8")
-    change_registry(workspace, {"mine": our_entry("mine.jsonl")})
+    change_registry(workspace, {"mine": our_entry("mine.parquet")})
     text = workspace.dataset_info.read_text(encoding="utf-8")
-    assert json.dumps(json.loads(text)) == json.dumps(foreign | {"mine": our_entry("mine.jsonl")})
+    assert json.dumps(json.loads(text)) == json.dumps(foreign | {"mine": our_entry("mine.parquet")})
     change_registry(workspace, {}, remove=("mine",))
     assert json.dumps(read_registry(workspace)) == json.dumps(foreign)
 
@@ -94,7 +98,7 @@ def test_foreign_entries_keep_value_and_order(workspace: Workspace, foreign: dic
 def test_a_broken_registry_is_refused_and_left_alone(workspace: Workspace, broken: str) -> None:
     workspace.dataset_info.write_bytes(broken.encode("latin-1"))
     with pytest.raises(DataError):
-        change_registry(workspace, {"mine": our_entry("mine.jsonl")})
+        change_registry(workspace, {"mine": our_entry("mine.parquet")})
     assert workspace.dataset_info.read_bytes() == broken.encode("latin-1")
 
 
@@ -110,12 +114,13 @@ def test_a_linked_registry_stays_linked(workspace: Workspace, tmp_path: Path) ->
 REGISTER = """
 import sys
 from pathlib import Path
-from rlguide.preferences.registry import change_registry, our_entry
+from rlguide.preferences.entries import our_entry
+from rlguide.preferences.registry import change_registry
 from rlguide.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 number = 0
 while number < int(sys.argv[3]):
-    change_registry(workspace, {f"{sys.argv[2]}{number}": our_entry("x.jsonl")})
+    change_registry(workspace, {f"{sys.argv[2]}{number}": our_entry("x.parquet")})
     number += 1
 """
 
@@ -147,7 +152,7 @@ def test_a_registry_survives_a_kill_at_any_moment(workspace: Workspace) -> None:
             process.wait()
         entries = read_registry(workspace)
         assert {name: entries[name] for name in FOREIGN} == FOREIGN
-    change_registry(workspace, {"after": our_entry("x.jsonl")})  # no lock is left behind
+    change_registry(workspace, {"after": our_entry("x.parquet")})  # no lock is left behind
     assert "after" in read_registry(workspace)
 
 
@@ -251,4 +256,6 @@ def test_names_people_use_stay() -> None:
 
 
 def test_our_entries_are_of_a_format_that_we_read() -> None:
-    assert FORMATS["sharegpt"].to_pairs(json.loads(to_line(PAIRS[1]))) == [PAIRS[1]]
+    for row, pair in zip(to_batch(PAIRS, labelled=False).to_pylist(), PAIRS, strict=True):
+        assert FORMATS["trl"].matches(row)
+        assert FORMATS["trl"].to_pairs(row) == [pair]

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
-import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlguide.preferences.pair import Pair, Turn, to_line
-from rlguide.preferences.staging import Staging
+from rlguide.errors import RlguideError
+from rlguide.preferences import staging as module
+from rlguide.preferences.columns import from_row
+from rlguide.preferences.filters import Filters
+from rlguide.preferences.labelled import Labelled
+from rlguide.preferences.pair import Pair, Turn
+from rlguide.preferences.report import Tally
+from rlguide.preferences.staging import NO_SPLIT, Split, Staging
 
 fresh = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -18,105 +26,150 @@ def pair(prompt: int, number: int, system: str = "") -> Pair:
     return Pair((Turn("human", f"question {prompt}"),), f"good {number}", f"bad {number}", system)
 
 
-def stage(staging: Staging, pairs: list[Pair]) -> None:
-    for one in pairs:
-        staging.add(one, to_line(one))
+def read(path: Path) -> list[Pair]:
+    return [from_row(row) for row in pq.read_table(path).to_pylist()]
 
 
-def rows(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+def split(
+    folder: Path, pairs: list[Pair], share: float | None = None, filters: Filters | None = None, expected: int = 0
+) -> tuple[list[Pair], list[Pair], Tally]:
+    """What is written to the training and the held-out file."""
+    tally = Tally()
+    with Staging(folder, "数据", filters or Filters(), Split(share, expected or len(pairs))) as staging:
+        for one in pairs:
+            staging.add(one)
+        written = staging.finish(tally)
+        found = [read(file.path) for file in written]
+        for file, rows in zip(written, found, strict=True):
+            assert (file.rows, file.bytes) == (len(rows), file.path.stat().st_size)
+            file.path.unlink()
+    assert not list(folder.iterdir())
+    return found[0], found[1] if len(found) > 1 else [], tally
 
 
-def prompt(line: str) -> str:
-    row = json.loads(line)
-    return json.dumps([row["system"], row["conversations"]])
+def prompts(pairs: list[Pair]) -> set[Any]:
+    return {one.messages for one in pairs}
 
 
 @fresh
 @given(
-    prompts=st.lists(st.integers(0, 30), min_size=1, max_size=120),
+    numbers=st.lists(st.integers(0, 30), min_size=1, max_size=120),
     share=st.none() | st.floats(0, 0.99),
     seed=st.integers(0, 5),
+    large=st.booleans(),
 )
 def test_each_row_goes_to_one_side_and_each_prompt_too(
-    tmp_path: Path, prompts: list[int], share: float | None, seed: int
+    tmp_path: Path, numbers: list[int], share: float | None, seed: int, large: bool
 ) -> None:
-    pairs = [pair(number % 31, index) for index, number in enumerate(prompts)]
-    with Staging(tmp_path, "数据", seed) as staging:
-        stage(staging, pairs)
-        chosen = staging.choose_heldout(share)
-        train = staging.write(tmp_path / "train.jsonl", lambda value: value not in chosen)
-        heldout = staging.write(tmp_path / "test.jsonl", chosen.__contains__)
-    left, right = rows(train.path), rows(heldout.path)
-    assert Counter(left + right) == Counter(to_line(one).decode().rstrip("\n") for one in pairs)
-    assert not {*map(prompt, left)} & {*map(prompt, right)}
-    assert (train.rows, heldout.rows) == (len(left), len(right))
-    assert train.bytes == train.path.stat().st_size
-    assert left, "something must be left to train on"
-    counts = Counter(prompts)
+    pairs = [pair(number % 31, index) for index, number in enumerate(numbers)]
+    with pytest.MonkeyPatch.context() as patch:
+        if large:  # the way of a large file: rows that cannot be held out do not wait
+            patch.setattr(module, "LARGE", 20)
+            patch.setattr(module, "PROBE", 10)
+            patch.setattr(module, "BATCH_ROWS", 7)
+        train, heldout, _ = split(tmp_path, pairs, share, Filters(seed=seed))
+    assert Counter(train + heldout) == Counter(pairs)
+    assert not prompts(train) & prompts(heldout)
+    assert train, "something must be left to train on"
+    counts = Counter(numbers)
     if share == 0 or len(counts) == 1:
-        assert not right
+        assert not heldout
     else:
         wanted = max(1, round(len(pairs) * (0.05 if share is None else share)))
-        assert 1 <= len(right) <= max(wanted, min(counts.values()))
-    assert not list(tmp_path.glob(".*.tmp"))
+        assert len(heldout) <= max(wanted, min(counts.values()))
+        assert heldout or large
 
 
 def test_the_choice_depends_on_prompt_and_seed_only(tmp_path: Path) -> None:
-    def heldout(pairs: list[Pair], seed: int) -> set[str]:
-        with Staging(tmp_path, "x", seed) as staging:
-            stage(staging, pairs)
-            chosen = staging.choose_heldout(0.2)
-            return {*map(prompt, rows(staging.write(tmp_path / "t.jsonl", chosen.__contains__).path))}
-
     pairs = [pair(number, number) for number in range(200)]
-    assert heldout(pairs, 1) == heldout(pairs[::-1], 1)
-    assert heldout(pairs, 1) != heldout(pairs, 2)
-    assert len(heldout(pairs, 1)) == 40
+    first = prompts(split(tmp_path, pairs, 0.2, Filters(seed=1))[1])
+    assert first == prompts(split(tmp_path, pairs[::-1], 0.2, Filters(seed=1))[1])
+    assert first != prompts(split(tmp_path, pairs, 0.2, Filters(seed=2))[1])
+    assert len(first) == 40
+
+
+def test_the_way_of_a_large_file_holds_out_the_same_rows(tmp_path: Path) -> None:
+    pairs = [pair(number, number) for number in range(30_000)]
+    large = split(tmp_path, pairs, expected=30_000)
+    waited = split(tmp_path, pairs, expected=1)
+    assert [set(side) for side in large[:2]] == [set(side) for side in waited[:2]]
+    assert waited[0] == [one for one in pairs if one in set(waited[0])], "in the order of the source"
+    assert large[0] != waited[0]
 
 
 def test_the_default_share_is_five_percent_and_at_most_2000(tmp_path: Path) -> None:
     for count, expected in ((2, 1), (100, 5), (50_000, 2000)):
-        with Staging(tmp_path, "x") as staging:
-            stage(staging, [pair(number, number) for number in range(count)])
-            assert len(staging.choose_heldout(None)) == expected
+        assert len(split(tmp_path, [pair(number, number) for number in range(count)])[1]) == expected
 
 
-def test_another_system_prompt_is_another_prompt(tmp_path: Path) -> None:
-    with Staging(tmp_path, "x") as staging:
-        assert staging.hash(pair(1, 1)) == staging.hash(pair(1, 2))
-        assert staging.hash(pair(1, 1)) != staging.hash(pair(1, 1, system="Be brief."))
+def test_case_blanks_and_system_prompt_do_not_make_another_prompt(tmp_path: Path) -> None:
+    with Staging(tmp_path, "x", Filters(), NO_SPLIT) as staging:
+        assert staging.hash(pair(1, 1)) == staging.hash(pair(1, 2)) == staging.hash(pair(1, 1, system="Be brief."))
+        assert staging.hash(pair(1, 1)) != staging.hash(pair(2, 1))
+        assert staging.hash(Pair((Turn("human", " Hi There\n"),), "x", "y")) == staging.hash(
+            Pair((Turn("human", "hi there"),), "x", "y")
+        )
         joined = Pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "x", "y")
-        assert staging.hash(joined) != staging.hash(Pair((Turn("human", 'a", "b", "c'),), "x", "y"))
+        assert staging.hash(joined) != staging.hash(Pair((Turn("human", "a\nb\nc"),), "x", "y"))
 
 
 @fresh
 @given(count=st.integers(2, 60), limit=st.integers(2, 30), seed=st.integers(0, 3))
 def test_a_sample_has_the_size_asked_for(tmp_path: Path, count: int, limit: int, seed: int) -> None:
-    with Staging(tmp_path, "x", seed, limit) as staging:
-        stage(staging, [pair(number, number) for number in range(count)])
-        assert len(staging) == min(count, limit)
-        written = rows(staging.write(tmp_path / "t.jsonl", lambda _: True).path)
-    assert len(set(written)) == min(count, limit)
-    order = [int(json.loads(line)["chosen"]["value"].split()[1]) for line in written]
-    assert order == sorted(order)
+    pairs = [pair(number, number) for number in range(count)]
+    kept, _, tally = split(tmp_path, pairs, 0, Filters(max_samples=limit, seed=seed))
+    assert len(set(kept)) == min(count, limit)
+    assert kept == [one for one in pairs if one in kept]
+    assert tally.left_out.total() == count - len(kept)
 
 
 def test_a_sample_is_fair(tmp_path: Path) -> None:
-    times = Counter[int]()
+    times = Counter[Pair]()
     for seed in range(300):
-        with Staging(tmp_path, "x", seed, 10) as staging:
-            stage(staging, [pair(number, number) for number in range(40)])
-            for line in rows(staging.write(tmp_path / "t.jsonl", lambda _: True).path):
-                times[int(json.loads(line)["chosen"]["value"].split()[1])] += 1
+        times.update(
+            split(tmp_path, [pair(number, number) for number in range(40)], 0, Filters(max_samples=10, seed=seed))[0]
+        )
     assert times.total() == 3000
     # Each of 40 rows is expected 75 times, with a standard deviation of 7.5: five of them on either side.
-    assert all(37 < times[number] < 113 for number in range(40))
+    assert len(times) == 40 and all(37 < count < 113 for count in times.values())
+
+
+@fresh
+@given(lengths=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=80))
+def test_balanced_lengths(tmp_path: Path, lengths: list[tuple[int, int]]) -> None:
+    pairs = [
+        Pair((Turn("human", str(index)),), "a" * chosen, "b" * rejected)
+        for index, (chosen, rejected) in enumerate(lengths)
+    ]
+    kept, _, tally = split(tmp_path, pairs, 0, Filters(balance_length=True))
+    signs = Counter((len(one.chosen) > len(one.rejected)) - (len(one.chosen) < len(one.rejected)) for one in kept)
+    assert signs[1] == signs[-1]
+    assert signs[0] == sum(chosen == rejected for chosen, rejected in lengths), "equal lengths stay"
+    assert tally.left_out.total() == len(pairs) - len(kept)
+
+
+def test_balancing_keeps_what_is_balanced(tmp_path: Path) -> None:
+    pairs = [
+        Pair((Turn("human", str(index)),), "a" * (100 + 10 * way), "b" * (100 - 10 * way))
+        for index, way in enumerate([1, -1] * 50)
+    ]
+    assert split(tmp_path, pairs, 0, Filters(balance_length=True))[0] == pairs
+
+
+def test_labelled_rows_of_one_prompt_are_no_neighbours(tmp_path: Path) -> None:
+    rows = [Labelled((Turn("human", str(number // 2)),), f"{number}", number % 2 == 0) for number in range(45_000)]
+    with Staging(tmp_path, "x", Filters(), NO_SPLIT, labelled=True) as staging:
+        for row in rows:
+            staging.add(row)
+        (written,) = staging.finish(Tally())
+        found = pq.read_table(written.path).to_pylist()
+    assert (written.rows, written.desirable) == (45_000, 22_500)
+    assert sorted(int(row["answer"]) for row in found) == list(range(45_000)), "several windows, nothing lost"
+    assert all(a["prompt"] != b["prompt"] for a, b in pairwise(found))
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    from rlguide.errors import RlguideError
-
     (tmp_path / "file").write_text("")
-    with pytest.raises(RlguideError, match="cannot write"), Staging(tmp_path / "file" / "data", "x"):
+    staging = Staging(tmp_path / "file" / "data", "x", Filters(), NO_SPLIT)
+    with pytest.raises(RlguideError, match="cannot write"), staging:
         pass
