@@ -15,23 +15,25 @@ LONGEST_TEXT = 200_000
 # Tokens that the chat templates of LLaMA-Factory 0.9.5 put around turns (llamafactory/data/template.py). Tokenizers
 # read them as control tokens also in the middle of a text, so an answer that holds one teaches to end early or to
 # speak for the user. <think> is not among them: reasoning models write it. <s> neither: it is HTML, too.
-TOKENS = (
-    "<|im_start|> <|im_end|> <|im_sep|> <|im_middle|> <|im_user|> <|im_assistant|> <|im_system|>"  # chatml, phi, kimi
-    " <|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> <|end_of_text|>"  # llama3
-    " <|header_start|> <|header_end|> <|eot|> <|eom|>"  # llama4
-    " <|system|> <|user|> <|assistant|> <|observation|> <|end|> <|tool|>"  # glm4, phi, zephyr
-    " <|endoftext|> <|startoftext|> <|endofuser|> <|endofassistant|> <|endofsystem|> <|eos|> <|role_end|>"
-    " <|start|> <|message|> <|channel|> <|return|> <|call|>"  # gpt-oss
-    " <|start_of_role|> <|end_of_role|>"  # granite
-    " <|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> <|SYSTEM_TOKEN|>"  # cohere
-    " <|User|> <|Assistant|> <|begin_of_sentence|> <|end_of_sentence|> <|EOT|>"
-    " <｜User｜> <｜Assistant｜> <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜hy_User｜> <｜hy_Assistant｜>"  # deepseek
-    " <start_of_turn> <end_of_turn> <|turn> <turn|> <|channel> <channel|>"  # gemma
-    " [INST] [/INST] <<SYS>> <</SYS>> [SYSTEM_PROMPT] [/SYSTEM_PROMPT]"  # llama2, mistral
-    " [TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS]"
-    " [gMASK] [|system|] [|user|] [|assistant|] [|endofturn|] ]~b] [e~["  # chatglm, exaone, minimax
-    " <role>HUMAN</role> <role>ASSISTANT</role> <_user> <_bot>"  # bailing, xverse, yayi
-).split()
+TOKEN_FAMILIES = {
+    "chatml, kimi": "<|im_start|> <|im_end|> <|im_sep|> <|im_middle|> <|im_user|> <|im_assistant|> <|im_system|>",
+    "llama3": "<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> <|end_of_text|>",
+    "llama4": "<|header_start|> <|header_end|> <|eot|> <|eom|>",
+    "glm4, phi, zephyr": "<|system|> <|user|> <|assistant|> <|observation|> <|end|> <|tool|>",
+    "falcon, dbrx": "<|endoftext|> <|startoftext|> <|endofuser|> <|endofassistant|> <|eos|> <|role_end|>",
+    "gpt": "<|start|> <|message|> <|channel|> <|return|> <|call|>",
+    "granite": "<|start_of_role|> <|end_of_role|>",
+    "cohere": "<|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> <|SYSTEM_TOKEN|>",
+    "deepseek": "<｜User｜> <｜Assistant｜> <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <|User|> <|Assistant|>",
+    "hunyuan": "<｜hy_User｜> <｜hy_Assistant｜> <｜hy_eos｜>",
+    "gemma": "<start_of_turn> <end_of_turn> <|turn> <turn|> <|channel> <channel|>",
+    "ernie": "<|begin_of_sentence|> <|end_of_sentence|>",
+    "llama2": "[INST] [/INST] <<SYS>> <</SYS>>",
+    "mistral": "[SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS] [AVAILABLE_TOOLS]",
+    "chatglm, exaone": "[gMASK] [|system|] [|user|] [|assistant|] [|endofturn|]",
+    "minimax, bailing, yayi": "]~b] [e~[ <role>HUMAN</role> <role>ASSISTANT</role> <_user> <_bot>",
+}
+TOKENS = [token for family in TOKEN_FAMILIES.values() for token in family.split()]
 _NAMED = frozenset(TOKENS)
 _TOKEN = re.compile(
     "|".join(re.escape(token) for token in sorted(TOKENS, key=len, reverse=True))
