@@ -133,7 +133,7 @@ def _unpacked(path: Path, packed: str) -> IO[bytes]:
     if packed == "gzip":
         import gzip
 
-        raw: Any = gzip.GzipFile(path)  # noqa: SIM115  closed with what is around it
+        raw: Any = gzip.GzipFile(path)
     else:
         import pyarrow as pa
 
