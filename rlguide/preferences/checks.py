@@ -54,8 +54,8 @@ _SUSPECTS = ("â", "Ã", "Â", "ð", "ï", "Ð", "Ñ", "ä", "å", "æ", "ç", "
 _SIGN = "¡¢£¤¥¦§¨©ª¬®¯°±²³´µ¶¸¹º¼½¾¿"
 _LATER = _SIGN + "\xa0\xad€‚ƒ„†‡ˆ‰Š‹ŒŽ˜™š›œžŸ"
 _MISREAD = re.compile(
-    "â€|â‚¬|â„¢|âœ[“”…–—˜]|â†[’“‘”]|â[ˆ‰][’¤¥]"  # ’ “ … –, €, ™, ticks, arrows, signs of mathematics
-    f"|Ã[{_SIGN}Ÿœ€ƒ\xad]"  # é ü ß à
+    "â€|â‚¬|â„¢|âœ[“”…–—˜]|â†[’“‘”]|â[ˆ‰]"  # ’ “ … –, €, ™, ticks, arrows, signs of mathematics
+    f"|Ã[{_SIGN}\xa0\xadŸœ€ƒ]"  # é ü ß à
     "|Â[\xa0£§©®°±´µ·¿¡½¼¾²³]"  # no-break space, ° £ ©
     "|ðŸ|ï¿½|ï»¿|ï¼[\x8d\x81Œšˆ‰Ÿ]"  # emoji, U+FFFD, byte order mark, full-width punctuation
     f"|(?:[ÐÑ][{_LATER}‘’“”•–—…·»«]){{2}}"  # Cyrillic

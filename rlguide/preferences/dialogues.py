@@ -21,6 +21,7 @@ from rlguide.preferences.row_parts import (
 
 MARKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")  # of Anthropic's HH-RLHF
 SPEAKERS = {"Human": HUMAN, "Assistant": GPT}
+PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
 OTHER_TEXTS = 2  # words: a further column with so many may be the question
 
 
@@ -72,7 +73,7 @@ class TextPrefix(Format):
     columns = (*ANSWERS, "system", *SCORES)
 
     def matches(self, row: Record) -> bool:
-        if not any(isinstance(row.get(key), str) for key in ANSWERS):
+        if not has_answers(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):
             return False
         others = (value for column, value in row.items() if column not in self.columns)
         # Not where another column may be the prompt: it would be lost without a word.

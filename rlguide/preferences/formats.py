@@ -101,7 +101,7 @@ class TrlImplicitPrompt(Format):
 class OpenaiPreference(Format):
     name = "openai-preference"
     sentence = "input (an object with messages), preferred_output and non_preferred_output (one message each)"
-    columns = ("input", "preferred_output", "non_preferred_output", *SCORES)
+    columns = ("input", "preferred_output", "non_preferred_output", "system", *SCORES)
 
     def matches(self, row: Record) -> bool:
         return "preferred_output" in row and isinstance(row.get("input"), dict)
