@@ -1,4 +1,4 @@
-"""Which format a file is in: told from the columns and types of its first rows."""
+"""Which format a file is in: told from the columns and types of its first rows, and why, for the screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from rlguide.errors import DataError
 from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
+from rlguide.preferences.row_parts import Record
+
+MOST_NAMES = 6  # columns that are listed as not used
 
 
 def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
@@ -15,7 +18,7 @@ def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
     Raises:
         DataError: no format fits; the message names the columns.
     """
-    records = [row for row in rows if isinstance(row, dict)]
+    records = _records(rows)
     if not records:
         raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
     kinds: list[dict[str, Format | LabelFormat]] = [{**FORMATS}, {**LABEL_FORMATS}]
@@ -41,3 +44,30 @@ def detect_pairs(rows: list[Any], path: object) -> Format:
             "they are for KTO: take them in with `rlguide register FILE`",
         )
     return form
+
+
+def explain(form: Format | LabelFormat, rows: list[Any]) -> str:
+    """One sentence on why these first rows of a file are read as `form`, and what else they could be.
+
+    For example: `format trl, by the columns prompt, chosen, rejected; 50 of the first 50 rows fit; not used: id`.
+    """
+    records = _records(rows)
+    present = list(dict.fromkeys(column for row in records for column, value in row.items() if value is not None))
+    used = [column for column in form.columns if column in present]
+    unused = [str(column) for column in present if column not in form.columns]
+    fits = sum(form.matches(row) for row in records)
+    parts = [
+        f"format {form.name}, by the columns {', '.join(used) or 'none'}",
+        f"{fits} of the first {len(rows)} rows fit",
+    ]
+    if unused:
+        parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
+    others: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
+    also = [name for name, other in others.items() if name != form.name and any(map(other.matches, records))]
+    if also:
+        parts.append(f"would also fit: {', '.join(also)} (--format {also[0]})")
+    return "; ".join(parts)
+
+
+def _records(rows: list[Any]) -> list[Record]:
+    return [row for row in rows if isinstance(row, dict)]

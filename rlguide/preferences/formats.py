@@ -1,46 +1,35 @@
-"""The shapes that preference data comes in. A format recognises a row by its columns and makes a pair of it.
+"""The shapes that preference data comes in. A format recognises a row by its columns and makes pairs of it.
 
-To add a format: subclass `Format`, give it a name, a sentence and the two methods, and put it in `FORMATS`.
+To add a format: subclass `Format`, give it a name, a sentence, columns and the two methods, and put it in `FORMATS`.
 """
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from typing import Any
-
-from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, turn, turns
-
-Record = dict[str, Any]
-ANSWERS = ("chosen", "rejected")
-MEDIA = ("tools", "images", "image", "videos", "audios")
-# The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
-SCORE_COLUMNS = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("chosen_rating", "rejected_rating"),
-    ("chosen-rating", "rejected-rating"),
-    ("rating_chosen", "rating_rejected"),
-    ("chosen_reward", "rejected_reward"),
-    ("reward_chosen", "reward_rejected"),
+from rlguide.preferences.dialogues import Dialogue, TextPrefix
+from rlguide.preferences.pair import HUMAN, BadRow, Pair, Turn, turns
+from rlguide.preferences.row_parts import (
+    ANSWERS,
+    MEDIA,
+    OTHER_PROMPT,
+    SCORES,
+    Format,
+    Record,
+    answer,
+    assemble,
+    earlier_turns,
+    has_answers,
+    is_conversation,
+    need,
+    part,
+    prompt_turns,
+    question,
+    refuse_media,
+    repeats,
+    text,
 )
-SCORES = tuple(column for columns in SCORE_COLUMNS for column in columns)
+from rlguide.preferences.scored_lists import ScoredList
 
-
-class Format(ABC):
-    """One shape of preference data."""
-
-    name: str
-    sentence: str  # which columns hold what, shown when the format is detected
-    columns: tuple[str, ...]  # all that `to_pairs` may look at; the others of a Parquet file are not read
-
-    @abstractmethod
-    def matches(self, row: Record) -> bool:
-        """Whether the row has this shape. Looks at columns and types only, not at whether the row is any good."""
-
-    @abstractmethod
-    def to_pairs(self, row: Record) -> list[Pair]:
-        """The pairs in the row, one in most formats, texts unchanged. Raises BadRow with the reason for none."""
+__all__ = ["FORMATS", "Format"]
 
 
 class Sharegpt(Format):
@@ -71,14 +60,17 @@ class OpenaiMessages(Format):
 
 class Ultrafeedback(Format):
     name = "ultrafeedback"
-    sentence = "prompt (text), chosen and rejected (whole conversations that repeat the prompt)"
+    sentence = "prompt (the question), chosen and rejected (whole conversations that repeat it), scores"
     columns = ("prompt", *ANSWERS, "system", *SCORES)
 
     def matches(self, row: Record) -> bool:
-        return isinstance(row.get("prompt"), str) and any(_is_conversation(row.get(key)) for key in ANSWERS)
+        return isinstance(row.get("prompt"), (str, list)) and any(is_conversation(row.get(key)) for key in ANSWERS)
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        return [shared_prefix(row)]
+        pair = part(turns(need(row, "chosen")), turns(need(row, "rejected")), row)
+        if not repeats(need(row, "prompt"), pair):
+            raise BadRow(OTHER_PROMPT)
+        return [pair]
 
 
 class TrlPrompt(Format):
@@ -91,9 +83,7 @@ class TrlPrompt(Format):
 
     def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
-        prompt = need(row, "prompt")
-        messages = (Turn("human", prompt),) if isinstance(prompt, str) else turns(prompt)
-        return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
+        return [assemble(prompt_turns(need(row, "prompt")), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class TrlImplicitPrompt(Format):
@@ -105,7 +95,24 @@ class TrlImplicitPrompt(Format):
         return "prompt" not in row and has_answers(row, (list,)) and not isinstance(row.get("messages"), list)
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        return [shared_prefix(row)]
+        return [part(turns(need(row, "chosen")), turns(need(row, "rejected")), row)]
+
+
+class OpenaiPreference(Format):
+    name = "openai-preference"
+    sentence = "input (an object with messages), preferred_output and non_preferred_output (one message each)"
+    columns = ("input", "preferred_output", "non_preferred_output", "system", *SCORES)
+
+    def matches(self, row: Record) -> bool:
+        return "preferred_output" in row and isinstance(row.get("input"), dict)
+
+    def to_pairs(self, row: Record) -> list[Pair]:
+        asked = need(row, "input")
+        if not isinstance(asked, dict):
+            raise BadRow("input is not an object with messages")
+        refuse_media(asked)
+        better, worse = answer(row, "preferred_output"), answer(row, "non_preferred_output")
+        return [assemble(turns(asked.get("messages")), better, worse, row)]
 
 
 class Alpaca(Format):
@@ -131,127 +138,24 @@ class Orca(Format):
         return "question" in row and has_answers(row, (str,))
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        messages = (Turn("human", text(row, "question")),)
+        messages = (Turn(HUMAN, text(row, "question")),)
         return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 # The first that fits wins, so the more particular ones stand first.
 FORMATS: dict[str, Format] = {
     known.name: known
-    for known in (Sharegpt(), Ultrafeedback(), TrlPrompt(), OpenaiMessages(), TrlImplicitPrompt(), Alpaca(), Orca())
+    for known in (
+        Sharegpt(),
+        Ultrafeedback(),
+        Dialogue(),
+        TrlPrompt(),
+        OpenaiMessages(),
+        OpenaiPreference(),
+        TrlImplicitPrompt(),
+        Alpaca(),
+        Orca(),
+        ScoredList(),
+        TextPrefix(),
+    )
 }
-
-
-def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
-    """Whether at least one of chosen and rejected is there with one of the types."""
-    return any(isinstance(row.get(key), kinds) for key in ANSWERS)
-
-
-def need(row: Record, column: str) -> Any:
-    value = row.get(column)
-    if value is None:
-        raise BadRow(f"{column} is missing")
-    return value
-
-
-def text(row: Record, column: str, optional: bool = False) -> str:
-    value = row.get(column)
-    if value is None:
-        if optional:
-            return ""
-        raise BadRow(f"{column} is missing")
-    if not isinstance(value, str):
-        raise BadRow(f"{column} is not text")
-    return value
-
-
-def system(row: Record) -> str:
-    return text(row, "system", optional=True)
-
-
-def answer(row: Record, column: str) -> str:
-    """The answer as text: given as text, as one message, or as a list of exactly one."""
-    value = need(row, column)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        if len(value) != 1:
-            raise BadRow(f"{column} is not one single message")
-        value = value[0]
-    message = turn(value)
-    if message.role != GPT:
-        raise BadRow(f"{column} is not a message of the assistant")
-    return message.value
-
-
-def earlier_turns(row: Record) -> list[Turn]:
-    """Alpaca's history of [question, answer] as turns."""
-    earlier: list[Turn] = []
-    for exchange in row.get("history") or []:
-        if not (isinstance(exchange, list | tuple) and len(exchange) == 2):
-            raise BadRow("history is not a list of [question, answer]")
-        if not all(isinstance(text, str) for text in exchange):
-            raise BadRow("history is not a list of [question, answer]")
-        earlier += [Turn("human", exchange[0]), Turn(GPT, exchange[1])]
-    return earlier
-
-
-def question(row: Record) -> Turn:
-    """Alpaca's instruction and input, joined as LLaMA-Factory's converter does."""
-    return Turn("human", "\n".join(filter(None, (text(row, "instruction"), text(row, "input", optional=True)))))
-
-
-def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ...], str]:
-    """A system turn at the start becomes the system prompt, as the engine does it; else `given` is."""
-    if messages and messages[0].role == "system":
-        return messages[1:], messages[0].value
-    return messages, given
-
-
-def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Pair:
-    """A pair from its parts; the system prompt and the scores are in the row."""
-    messages, given_system = split_system(messages, system(row))
-    return Pair(messages, chosen, rejected, given_system, scores(row))
-
-
-def scores(row: Record) -> tuple[float, float] | None:
-    """The scores of the chosen and the rejected answer, if both are there as finite numbers."""
-    for chosen, rejected in SCORE_COLUMNS:
-        if chosen in row and rejected in row:
-            better, worse = number(row[chosen]), number(row[rejected])
-            return None if better is None or worse is None else (better, worse)
-    return None
-
-
-def number(value: Any) -> float | None:
-    """A score as a number, also where a CSV file has it as text; None for anything else, NaN and infinity."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
-
-
-def shared_prefix(row: Record) -> Pair:
-    """A pair from two whole conversations that are the same up to the last message."""
-    chosen, rejected = turns(need(row, "chosen")), turns(need(row, "rejected"))
-    if len(chosen) < 2 or len(rejected) < 2:
-        raise BadRow("chosen or rejected is not a whole conversation")
-    if chosen[:-1] != rejected[:-1]:
-        raise BadRow("chosen and rejected differ before their last message")
-    if chosen[-1].role != GPT or rejected[-1].role != GPT:
-        raise BadRow("chosen or rejected does not end with the assistant")
-    return assemble(chosen[:-1], chosen[-1].value, rejected[-1].value, row)
-
-
-def refuse_media(row: Record) -> None:
-    """Tools and media would be dropped without a word: refuse the row instead."""
-    if any(row.get(column) for column in MEDIA):
-        raise BadRow("uses tools or media, which this version does not carry")
-
-
-def _is_conversation(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 1

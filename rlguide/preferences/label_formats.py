@@ -5,37 +5,31 @@ To add one: subclass `LabelFormat`, give it a name, a sentence and the two metho
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
-from rlguide.preferences.formats import (
+from rlguide.preferences.labelled import Labelled, parse_label
+from rlguide.preferences.pair import GPT, BadRow, Turn, turns
+from rlguide.preferences.row_parts import (
     MEDIA,
     Record,
+    Shape,
     answer,
     earlier_turns,
     need,
+    prompt_turns,
     question,
     refuse_media,
     split_system,
     system,
 )
-from rlguide.preferences.labelled import Labelled, parse_label
-from rlguide.preferences.pair import GPT, BadRow, Turn, turns
 
 LABELS = ("label", "kto_tag")  # TRL's name and LLaMA-Factory's
 COMPLETIONS = ("completion", "response")
 CONVERSATIONS = ("messages", "conversations")
 
 
-class LabelFormat(ABC):
+class LabelFormat(Shape):
     """One shape of labelled answers."""
-
-    name: str
-    sentence: str  # which columns hold what, shown when the format is detected
-    columns: tuple[str, ...]  # all that `to_labelled` may look at
-
-    @abstractmethod
-    def matches(self, row: Record) -> bool:
-        """Whether the row has this shape. Looks at columns and types only, not at whether the row is any good."""
 
     @abstractmethod
     def to_labelled(self, row: Record) -> Labelled:
@@ -69,9 +63,7 @@ class KtoPrompt(LabelFormat):
 
     def to_labelled(self, row: Record) -> Labelled:
         refuse_media(row)
-        prompt = need(row, "prompt")
-        messages = (Turn("human", prompt),) if isinstance(prompt, str) else turns(prompt)
-        return labelled(row, messages, answer(row, completion(row) or COMPLETIONS[0]))
+        return labelled(row, prompt_turns(need(row, "prompt")), answer(row, completion(row) or COMPLETIONS[0]))
 
 
 class KtoAlpaca(LabelFormat):

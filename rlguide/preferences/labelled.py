@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, check_messages, encode, prompt_key
+from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, check_messages, check_texts, encode, prompt_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,9 @@ def check_labelled_row(row: Labelled) -> None:
         BadRow: with the reason.
     """
     check_messages(row.messages)
-    if not row.answer.strip():
+    if not row.answer or row.answer.isspace():
         raise BadRow("the answer is empty")
+    check_texts(row.messages, row.system, row.answer)
 
 
 def labelled_line(row: Labelled) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from rlguide.preferences.checks import fault
+
 HUMAN = "human"
 GPT = "gpt"
 
@@ -48,18 +50,31 @@ def check_messages(messages: tuple[Turn, ...]) -> None:
     for index, turn in enumerate(messages):
         if turn.role != (GPT if index % 2 else HUMAN):
             raise BadRow("roles do not alternate human, assistant, human")
-        if not turn.value.strip():
+        if not turn.value or turn.value.isspace():
             raise BadRow("a message of the prompt is empty")
     if len(messages) % 2 == 0:
         raise BadRow("the prompt does not end with a human message" if messages else "the prompt is empty")
 
 
 def check_pair(pair: Pair) -> None:
-    """Refuse a pair that LLaMA-Factory would drop with a warning only, or that teaches nothing.
+    """Refuse a pair that LLaMA-Factory would drop with a warning only, or that teaches nothing or the wrong thing.
 
     Raises:
         BadRow: with the reason.
     """
+    check_structure(pair)
+    check_texts(pair.messages, pair.system, pair.chosen, pair.rejected)
+
+
+def check_texts(messages: tuple[Turn, ...], *others: str) -> None:
+    """Refuse template tokens, encoding damage and absurd lengths (see `checks`). Raises BadRow with the reason."""
+    reason = fault([*others, *[turn.value for turn in messages]])
+    if reason:
+        raise BadRow(reason)
+
+
+def check_structure(pair: Pair) -> None:
+    """The part of `check_pair` that the engine does, too: what it drops is no pair. Raises BadRow with the reason."""
     check_messages(pair.messages)
     chosen, rejected = pair.chosen.strip(), pair.rejected.strip()
     if not chosen:

@@ -1,21 +1,23 @@
-"""Rows out of a file, one at a time: a JSON list, JSON lines, Parquet or CSV."""
+"""Rows out of a file, one at a time: a JSON list, JSON lines, CSV (each also compressed) or Parquet."""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from rlguide.errors import DataError
+from rlguide.preferences.cells import decode_cells
 
-PARQUET_BATCH = 256  # rows; a row of COIG-P is about 4 kB, of UltraFeedback 10 kB
-MESSAGE_COLUMNS = ("conversations", "messages", "history")  # lists: a CSV file holds them as JSON text
+PACKED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What stands at one place of a file: `value`, or why it cannot be read."""
 
     position: int  # line number, or row number in a Parquet file; 1 is the first
@@ -40,7 +42,7 @@ class Source:
         try:
             yield from self.read(self.path, None if columns is None else frozenset(columns))
         except OSError as error:
-            raise DataError(f"cannot read {self.path}: {error.strerror or error}", "check the file") from error
+            raise _unreadable(self.path, error) from error
 
 
 def open_source(path: Path) -> Source:
@@ -53,16 +55,16 @@ def open_source(path: Path) -> Source:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet or CSV file")
     try:
-        with path.open("rb") as file:
+        with open_text(path) as file:
             head = file.read(4096)
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}", "check its permissions") from error
+        raise _unreadable(path, error) from error
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    suffix = path.suffix.lower()
+    suffix = text_suffix(path)
     if not text:
         raise DataError(f"{path} is empty", "name a file that holds preference pairs")
     if head.startswith(b"PAR1"):
-        return Source(path, "Parquet", "row", read_parquet)
+        return _parquet_source(path)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path} is UTF-16, not UTF-8", "save the file as UTF-8, then try again")
     if suffix == ".parquet":
@@ -80,9 +82,72 @@ def open_source(path: Path) -> Source:
     )
 
 
+def _parquet_source(path: Path) -> Source:
+    from rlguide.preferences.parquet import read_parquet
+
+    if packing(path):
+        raise DataError(f"{path} is a Parquet file that was compressed again", "unpack it first (gunzip, unzstd)")
+    return Source(path, "Parquet", "row", read_parquet)
+
+
+def text_suffix(path: Path) -> str:
+    """The suffix that tells the kind of text, in small letters: .csv of `pairs.CSV.gz`."""
+    name = path.with_suffix("") if path.suffix.lower() in PACKED_SUFFIXES else path
+    return name.suffix.lower()
+
+
+def packing(path: Path) -> str:
+    """How a file is compressed, by its first bytes: "gzip", "zstd" or ""."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    return "gzip" if head.startswith(GZIP) else "zstd" if head == ZSTD else ""
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked if it is compressed.
+
+    Raises:
+        DataError: in the block, when a compressed file is cut short or broken.
+        OSError: like `open`.
+    """
+    packed = packing(path)
+    if not packed:
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with _unpacked(path, packed) as file:
+            yield file
+    except (EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk, not the contents
+            raise
+        raise DataError(
+            f"{path} is not a whole {packed} file: {error or 'it is cut short'}", "fetch or compress the file again"
+        ) from error
+
+
+def _unpacked(path: Path, packed: str) -> IO[bytes]:
+    import io
+
+    if packed == "gzip":
+        import gzip
+
+        raw: Any = gzip.GzipFile(path)
+    else:
+        import pyarrow as pa
+
+        raw = pa.input_stream(str(path), compression="zstd")
+    return io.BufferedReader(raw, 1 << 20)  # their own way to find a line is slow
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"cannot read {path}: {error.strerror or error}", "check the file and its permissions")
+
+
 def _refuse_single_object(path: Path) -> None:
     """A pretty-printed object is no JSON lines: tell so at once instead of counting broken lines."""
-    with path.open("rb") as file:
+    with open_text(path) as file:
         first = next(line for line in file if line.removeprefix(b"\xef\xbb\xbf").strip())
     if first.removeprefix(b"\xef\xbb\xbf").strip() == b"{":
         raise DataError(
@@ -95,7 +160,7 @@ def read_array(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Elements of a JSON list, streamed. Raises DataError when it is broken, cut short or not UTF-8."""
     from rlguide.preferences.json_stream import StreamError, iterate_array
 
-    with path.open("rb") as file:
+    with open_text(path) as file:
         try:
             for line, value in iterate_array(file):
                 yield Row(line, value)
@@ -108,7 +173,7 @@ def read_array(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
 
 def read_lines(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Lines of a JSON lines file; a line that is not UTF-8 or not JSON comes as a broken row."""
-    with path.open("rb") as file:  # bytes: U+2028 and its like do not end a line of JSON
+    with open_text(path) as file:  # bytes: U+2028 and its like do not end a line of JSON
         for number, line in enumerate(file, start=1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
@@ -123,12 +188,13 @@ def read_lines(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
 
 
 def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
-    """Records of a CSV file (tabs if its name ends in .tsv); lists of messages are JSON text in their cell."""
+    """Records of a CSV file (tabs if its name ends in .tsv); lists and messages are JSON text in their cell."""
     import csv
+    import io
 
     csv.field_size_limit(1 << 30)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    delimiter = "\t" if text_suffix(path) == ".tsv" else ","
+    with open_text(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
         records = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
             for record in records:
@@ -142,31 +208,8 @@ def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
 def _csv_row(line: int, record: dict[Any, Any]) -> Row:
     if None in record or None in record.values():
         return Row(line, None, "has another number of fields than the header")
-    for column in MESSAGE_COLUMNS:
-        if record.get(column, "").lstrip().startswith("["):
-            try:
-                record[column] = json.loads(record[column])
-            except ValueError:
-                return Row(line, None, f"{column} is not JSON")
-    return Row(line, record)
-
-
-def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[Row]:
-    """Rows of a Parquet file, a batch at a time. Raises DataError when it is corrupt or cut short."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:  # a row group at a time, not the whole file
-            number = 0
-            there = None if columns is None else [name for name in file.schema_arrow.names if name in columns]
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH, columns=there):
-                for value in batch.to_pylist():
-                    number += 1
-                    yield Row(number, value)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a whole Parquet file: {reason}", "fetch or write the file again") from error
+    broken = decode_cells(record)
+    return Row(line, None, broken) if broken else Row(line, record)
 
 
 def count_rows(path: Path) -> int | None:
@@ -174,31 +217,27 @@ def count_rows(path: Path) -> int | None:
 
     None for kinds that rlguide does not read (Arrow, text). Raises DataError like the readers.
     """
-    suffix = path.suffix.lower()
-    if suffix in (".arrow", ".txt"):
+    if path.suffix.lower() in (".arrow", ".txt"):
         return None
     source = open_source(path)
     if source.kind == "Parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        from rlguide.preferences.parquet import count_parquet
 
-        try:
-            return int(pq.read_metadata(path).num_rows)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path} is not a whole Parquet file: {error}", "fetch or write the file again") from error
+        return count_parquet(path)
     if source.kind == "JSON lines":
         return _count_lines(path)
     return sum(1 for _ in source.rows())
 
 
 def expected_rows(source: Source) -> int | None:
-    """How many rows a source has, where that is quick to tell (0.2 s for 500 MB); None for a list or a table."""
-    return count_rows(source.path) if source.kind in ("Parquet", "JSON lines") else None
+    """How many rows a source has, where that is quick to tell (0.2 s for 500 MB); None for all else."""
+    quick = source.kind == "Parquet" or (source.kind == "JSON lines" and not packing(source.path))
+    return count_rows(source.path) if quick else None
 
 
 def _count_lines(path: Path) -> int:
     count, last = 0, b"\n"
-    with path.open("rb") as file:
+    with open_text(path) as file:
         while block := file.read(1 << 20):
             count += block.count(b"\n")
             last = block[-1:]

@@ -341,7 +341,7 @@ def _ours(row: Any) -> Pair:
 def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair]:
     """A function from a row to its pair, by the entry's columns and tags."""
     from rlguide.preferences.formats import Alpaca, Sharegpt
-    from rlguide.preferences.pair import check_pair, turn
+    from rlguide.preferences.pair import check_structure, turn
 
     tags = entry.get("tags") or {}
     role_key, content_key = tags.get("role_tag") or "from", tags.get("content_tag") or "value"
@@ -367,7 +367,7 @@ def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair
             pair = Sharegpt().to_pairs(row)[0]
         else:
             pair = Alpaca().to_pairs({"instruction": "", **row})[0]
-        check_pair(pair)
+        check_structure(pair)
         return pair
 
     return convert

@@ -2,111 +2,44 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from conversations import (
+    LABEL_WRITERS,
+    WRITERS,
+    Writer,
+    as_trl_implicit,
+    as_trl_messages,
+    as_ultrafeedback,
+    expected,
+    labels,
+    pairs,
+)
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.errors import DataError
-from rlguide.preferences.detection import detect_format, detect_pairs
+from rlguide.errors import DataError, UsageError
+from rlguide.preferences.detection import detect_format, detect_pairs, explain
 from rlguide.preferences.formats import FORMATS
 from rlguide.preferences.label_formats import LABEL_FORMATS
-from rlguide.preferences.labelled import Labelled, check_labelled_row, from_pair, labelled_line
-from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair, to_line
-from rlguide.preferences.readers import open_source
+from rlguide.preferences.labelled import Labelled, check_labelled_row
+from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair
+from rlguide.preferences.scored_lists import Pairing, ScoredList, with_pairing
 from rlguide.preferences.store import Tally, checked_labels, checked_pairs
-
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40).filter(str.strip)
-
-
-@st.composite
-def pairs(draw: st.DrawFn, most_turns: int = 3, with_system: bool = True) -> Pair:
-    count = 2 * draw(st.integers(0, most_turns - 1)) + 1
-    messages = tuple(Turn("gpt" if index % 2 else "human", draw(texts)) for index in range(count))
-    chosen = draw(texts)
-    rejected = draw(texts.filter(lambda text: text.strip() != chosen.strip()))
-    return Pair(messages, chosen, rejected, draw(texts | st.just("")) if with_system else "")
-
-
-def roles(turns: tuple[Turn, ...], system: str = "") -> list[dict[str, str]]:
-    first = [{"role": "system", "content": system}] if system else []
-    return first + [{"role": "assistant" if t.role == "gpt" else "user", "content": t.value} for t in turns]
-
-
-def as_sharegpt(pair: Pair) -> dict[str, Any]:
-    return json.loads(to_line(pair))
-
-
-def as_alpaca(pair: Pair) -> dict[str, Any]:
-    turns = pair.messages
-    return {
-        "instruction": turns[-1].value,
-        "input": "",
-        "history": [[turns[i].value, turns[i + 1].value] for i in range(0, len(turns) - 1, 2)],
-        "system": pair.system,
-        "chosen": pair.chosen,
-        "rejected": pair.rejected,
-    }
-
-
-def as_openai(pair: Pair) -> dict[str, Any]:
-    answers = {key: {"role": "assistant", "content": getattr(pair, key)} for key in ("chosen", "rejected")}
-    return {"messages": roles(pair.messages, pair.system), **answers}
-
-
-def as_trl_messages(pair: Pair) -> dict[str, Any]:
-    answers = {key: [{"role": "assistant", "content": getattr(pair, key)}] for key in ("chosen", "rejected")}
-    return {"prompt": roles(pair.messages, pair.system), **answers}
-
-
-def as_trl_text(pair: Pair) -> dict[str, Any]:
-    return {"prompt": pair.messages[0].value, "chosen": pair.chosen, "rejected": pair.rejected, "system": pair.system}
-
-
-def as_trl_implicit(pair: Pair) -> dict[str, Any]:
-    whole = roles(pair.messages, pair.system)
-    return {key: [*whole, {"role": "assistant", "content": getattr(pair, key)}] for key in ("chosen", "rejected")}
-
-
-def as_ultrafeedback(pair: Pair) -> dict[str, Any]:
-    row = as_trl_implicit(pair)
-    return {"prompt": pair.messages[-1].value, "prompt_id": "x", **row, "messages": row["chosen"], **scores(pair)}
-
-
-def as_orca(pair: Pair) -> dict[str, Any]:
-    return {"system": pair.system, "question": pair.messages[0].value, "chosen": pair.chosen, "rejected": pair.rejected}
-
-
-def scores(pair: Pair) -> dict[str, float]:
-    return dict(zip(("score_chosen", "score_rejected"), pair.scores or (), strict=False))
-
-
-Writer = Callable[[Pair], dict[str, Any]]
-WRITERS: list[tuple[str, Writer, int]] = [  # name, writer, most turns that it can hold
-    ("sharegpt", as_sharegpt, 3),
-    ("alpaca", as_alpaca, 3),
-    ("openai", as_openai, 3),
-    ("trl", as_trl_messages, 3),
-    ("trl", as_trl_text, 1),
-    ("trl-implicit", as_trl_implicit, 3),
-    ("ultrafeedback", as_ultrafeedback, 3),
-    ("orca", as_orca, 1),
-]
 
 
 @pytest.mark.parametrize(("name", "writer", "turns"), WRITERS, ids=lambda value: getattr(value, "__name__", None))
 def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
-    @given(st.lists(pairs(turns), min_size=1, max_size=5))
+    @settings(max_examples=40)
+    @given(st.lists(pairs(turns), min_size=1, max_size=4))
     def check(originals: list[Pair]) -> None:
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
-        form = detect_format(rows, "file")
+        form = detect_pairs(rows, "file")
         assert form.name == name
-        assert [pair for row in rows for pair in form.to_pairs(row)] == originals
+        assert [pair for row in rows for pair in form.to_pairs(row)] == [expected(writer, pair) for pair in originals]
         for pair in originals:
             check_pair(pair)
 
@@ -115,33 +48,6 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
 
 def test_every_format_is_covered() -> None:
     assert {name for name, _, _ in WRITERS} == set(FORMATS)
-
-
-@pytest.mark.parametrize("kind", ["array", "lines", "parquet", "csv"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
-@given(originals=st.lists(pairs(), min_size=1, max_size=6))
-def test_every_kind_of_file_gives_the_same_pairs(kind: str, tmp_path: Path, originals: list[Pair]) -> None:
-    path = tmp_path / f"数 据.{kind}"
-    rows = [as_alpaca(pair) for pair in originals]
-    if kind == "array":
-        path.write_text(json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
-    elif kind == "lines":
-        path.write_bytes(b"\n".join(json.dumps(row, ensure_ascii=False).encode() for row in rows))
-    elif kind == "parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.Table.from_pylist(rows), path)
-    else:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, rows[0])
-            table.writeheader()
-            table.writerows({**row, "history": json.dumps(row["history"])} for row in rows)
-    source = open_source(path)
-    tally = Tally()
-    found = [pair for pair, _, _ in checked_pairs(source.rows(), FORMATS["alpaca"], tally)]
-    assert tally.bad == 0, tally.refused
-    assert found == originals
 
 
 GOOD = Pair((Turn("human", "q"),), "a", "b")
@@ -195,47 +101,9 @@ def test_alpaca_joins_instruction_and_input_as_the_engine_does() -> None:
     assert FORMATS["alpaca"].to_pairs(row)[0].messages == (Turn("human", "Translate.\nHallo"),)
 
 
-@st.composite
-def labels(draw: st.DrawFn, most_turns: int = 3) -> Labelled:
-    return draw(st.sampled_from(from_pair(draw(pairs(most_turns)))))
-
-
-def as_ours(row: Labelled) -> dict[str, Any]:
-    return json.loads(labelled_line(row))
-
-
-def as_demo(row: Labelled) -> dict[str, Any]:
-    turns = (*row.messages, Turn("gpt", row.answer))
-    return {"messages": roles(turns, row.system), "label": row.desirable}
-
-
-def as_kto_trl_text(row: Labelled) -> dict[str, Any]:
-    system = {"system": row.system} if row.system else {}
-    return {"prompt": row.messages[0].value, "completion": row.answer, "label": row.desirable, **system}
-
-
-def as_kto_trl_messages(row: Labelled) -> dict[str, Any]:
-    answer = [{"role": "assistant", "content": row.answer}]
-    return {"prompt": roles(row.messages, row.system), "completion": answer, "label": str(row.desirable)}
-
-
-def as_kto_alpaca(row: Labelled) -> dict[str, Any]:
-    alpaca = as_alpaca(Pair(row.messages, "", "", row.system))
-    del alpaca["chosen"], alpaca["rejected"]
-    return alpaca | {"output": row.answer, "kto_tag": int(row.desirable)}
-
-
-LABEL_WRITERS: list[tuple[str, Callable[[Labelled], dict[str, Any]], int]] = [
-    ("kto-messages", as_ours, 3),
-    ("kto-messages", as_demo, 3),
-    ("kto-trl", as_kto_trl_text, 1),
-    ("kto-trl", as_kto_trl_messages, 3),
-    ("kto-alpaca", as_kto_alpaca, 3),
-]
-
-
 @pytest.mark.parametrize(("name", "writer", "turns"), LABEL_WRITERS, ids=lambda value: getattr(value, "__name__", None))
 def test_labelled_answers_come_back(name: str, writer: Callable[[Labelled], dict[str, Any]], turns: int) -> None:
+    @settings(max_examples=40)
     @given(st.lists(labels(turns), min_size=1, max_size=5))
     def check(originals: list[Labelled]) -> None:
         rows = [json.loads(json.dumps(writer(row))) for row in originals]
@@ -312,3 +180,161 @@ def test_pairs_with_a_further_label_stay_pairs() -> None:
 def test_unknown_columns_are_named() -> None:
     with pytest.raises(DataError, match="answer, question"):
         detect_format([{"question": "q", "answer": "a"}], "qa.json")
+
+
+def pairs_of(name: str, row: dict[str, Any]) -> list[Pair]:
+    return FORMATS[name].to_pairs(row)
+
+
+@pytest.mark.parametrize("score", [None, "", "high", float("nan"), float("inf"), True, [8]])
+def test_a_score_that_is_no_number_is_none(score: Any) -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 1.0, "score_rejected": score}
+    assert pairs_of("trl", row)[0].scores is None
+
+
+def test_scores_come_as_numbers_from_text() -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_score": "8.5", "rejected_score": 3}
+    assert pairs_of("trl", row)[0].scores == (8.5, 3.0)
+
+
+def test_a_prompt_that_is_not_the_question_is_refused() -> None:
+    row = as_ultrafeedback(Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
+    whole = as_trl_messages(Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))["prompt"]
+    for good in ("q", "s", " s\n", whole):
+        assert len(pairs_of("ultrafeedback", row | {"prompt": good})) == 1
+    for bad in ("r", "", "t", [{"role": "user", "content": "s"}]):
+        with pytest.raises(BadRow, match="not the question"):
+            pairs_of("ultrafeedback", row | {"prompt": bad})
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: r\n\nAssistant: b"}, "differ before"),
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "b"}, "does not begin with Human:"),
+        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a whole conversation"),
+        (
+            {"prompt": "x", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
+            "not the question",
+        ),
+    ],
+)
+def test_broken_dialogues_are_refused(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadRow, match=reason):
+        pairs_of("hh", row)
+
+
+def test_texts_without_a_shared_prompt_are_refused() -> None:
+    with pytest.raises(BadRow, match="do not begin with the same prompt"):
+        pairs_of("trl-implicit-text", {"chosen": "Blue", "rejected": "Black"})
+
+
+def test_texts_beside_another_text_are_not_taken_for_an_implicit_prompt() -> None:
+    with pytest.raises(DataError, match="none of the known formats; its columns are chosen, rejected, topic"):
+        detect_format([{"topic": "What is the sky like?", "chosen": "It is blue", "rejected": "It is red"}], "file")
+
+
+ANSWERS = [("a", 1.0), ("b", 3.0), ("c", 2.0), ("d", 3.0)]
+
+
+def scored(entries: list[tuple[str, Any]], column: str = "scores") -> dict[str, Any]:
+    return {"prompt": "q", "responses": [text for text, _ in entries], column: [score for _, score in entries]}
+
+
+def couples(row: dict[str, Any], pairing: Pairing) -> list[tuple[str, str]]:
+    return [(pair.chosen, pair.rejected) for pair in ScoredList(pairing).to_pairs(row)]
+
+
+def test_scored_answers_are_paired_as_asked() -> None:
+    assert couples(scored(ANSWERS), Pairing()) == [("b", "a")]
+    every = [("b", "c"), ("b", "a"), ("d", "c"), ("d", "a"), ("c", "a")]
+    assert couples(scored(ANSWERS), Pairing("all")) == every
+    assert couples(scored(ANSWERS), Pairing("all", 2.0)) == [("b", "a"), ("d", "a")]
+
+
+@given(st.lists(st.tuples(st.text("xyz", min_size=1), st.integers(0, 4)), max_size=6), st.integers(0, 3))
+def test_every_pair_above_the_margin_is_made_once(entries: list[tuple[str, int]], margin: int) -> None:
+    wanted = sorted((a, b) for a, s in entries for b, r in entries if s > r and s - r >= margin)
+    if wanted:
+        assert sorted(couples(scored(entries), Pairing("all", margin))) == wanted
+        best, worst = couples(scored(entries), Pairing("best-worst", margin))[0]
+        assert (best, max(s for _, s in entries)) in entries
+        assert (worst, min(s for _, s in entries)) in entries
+    else:
+        with pytest.raises(BadRow):
+            couples(scored(entries), Pairing("all", margin))
+
+
+def test_the_first_rank_is_the_best() -> None:
+    assert couples(scored([("a", 2), ("b", 1), ("c", 3)], "ranks"), Pairing()) == [("b", "c")]
+    nectar = {
+        "prompt": "\n\nHuman: q\n\nAssistant: ",
+        "answers": [{"answer": "a", "rank": 2.0}, {"answer": "b", "rank": 1.0}],
+    }
+    pair = detect_pairs([nectar], "file").to_pairs(nectar)[0]
+    assert (pair.messages, pair.chosen, pair.rejected) == ((Turn("human", "q"),), "b", "a")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (scored([("a", 1), ("b", 1)]), "all answers have the same score"),
+        (scored([("a", 1)]), "fewer than two answers have a score"),
+        (scored([("a", 1), ("b", None)]), "fewer than two answers have a score"),
+        (scored([("a", 1), ("b", 2)]) | {"scores": [1]}, "not as many scores as answers"),
+        ({"prompt": "q", "scores": [1, 2]}, "the list of answers is missing"),
+        ({"responses": ["a", "b"], "scores": [1, 2]}, "prompt is missing"),
+        ({"prompt": "q", "responses": [{}, {}], "scores": [1, 2]}, "has no text"),
+        ({"prompt": "q", "completions": [{"role": "user", "content": "a"}], "scores": [1]}, "not a message of the"),
+    ],
+)
+def test_scored_lists_without_a_pair_are_refused(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadRow, match=reason):
+        pairs_of("scored-list", row)
+
+
+def test_pairing_is_for_scored_lists() -> None:
+    pairing = Pairing("all", 1.0)
+    form = with_pairing(FORMATS["scored-list"], pairing)
+    assert isinstance(form, ScoredList)
+    assert form.pairing == pairing
+    assert with_pairing(FORMATS["trl"], Pairing(min_margin=1.0)) is FORMATS["trl"]
+    with pytest.raises(UsageError, match="the format here is trl"):
+        with_pairing(FORMATS["trl"], pairing)
+    for mode, margin in (("worst", 0.0), ("all", -1.0), ("all", float("nan"))):
+        with pytest.raises(UsageError):
+            Pairing(mode, margin)
+
+
+def test_detection_is_explained() -> None:
+    row = {"id": 7, "prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 0}
+    rows = [row, row | {"prompt": None}, "broken"]
+    said = explain(detect_format(rows, "file"), rows)
+    assert "format trl, by the columns prompt, chosen, rejected, score_chosen, score_rejected" in said
+    assert "1 of the first 3 rows fit" in said
+    assert "not used: id" in said
+    also = explain(FORMATS["trl"], [row | {"instruction": "q"}])
+    assert "would also fit: alpaca" in also
+
+
+@pytest.mark.parametrize(("name", "writer"), [(name, writer) for name, writer, _ in [*WRITERS, *LABEL_WRITERS]])
+def test_only_the_named_columns_are_looked_at(name: str, writer: Callable[[Any], dict[str, Any]]) -> None:
+    """A Parquet file is read without the others: a conversion that looked at one would see it missing."""
+    pair = Pair((Turn("human", "q"),), "a", "b", "s", (2.0, 1.0))
+    looked: set[object] = set()
+
+    class Watched(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            looked.add(key)
+            return super().get(key, default)
+
+        def __contains__(self, key: object) -> bool:
+            looked.add(key)
+            return super().__contains__(key)
+
+    if name in FORMATS:
+        FORMATS[name].to_pairs(Watched(writer(pair)))
+    else:
+        LABEL_FORMATS[name].to_labelled(Watched(writer(Labelled(pair.messages, "a", True, "s"))))
+    assert looked
+    assert looked <= {*{**FORMATS, **LABEL_FORMATS}[name].columns}

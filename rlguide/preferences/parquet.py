@@ -1,0 +1,75 @@
+"""Rows of a Parquet file in batches whose size in memory is bounded, however large its row groups or rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlguide.errors import DataError
+from rlguide.preferences.readers import Row
+
+BATCH_BYTES = 4 << 20  # of the columns that are read, unpacked; as Python objects up to four times that
+MOST_ROWS = 1024  # a batch
+BUFFER = 1 << 20  # bytes read ahead of each column, instead of the column's whole part of a row group
+
+
+def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[Row]:
+    """Rows of a Parquet file, of these columns as far as they exist.
+
+    A row with a text that is not UTF-8 comes as a broken row. Raises DataError when the file is corrupt or cut short.
+    """
+    import pyarrow.parquet as pq
+
+    with _whole(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
+        names = file.schema_arrow.names
+        wanted = names if columns is None else [name for name in names if name in columns]
+        wanted = wanted or names[:1]  # a row without its columns is refused for that, not lost
+        has_maps = any("map<" in str(file.schema_arrow.field(name).type) for name in wanted)
+        number = 0
+        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, set(wanted)), columns=wanted):
+            for value in _values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}):
+                number += 1
+                yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
+
+
+def _values(batch: Any, options: dict[str, str]) -> list[Any]:
+    """Rows as Python objects; where a text is not UTF-8, one by one, the bad ones as broken rows."""
+    try:
+        values: list[Any] = batch.to_pylist(**options)
+        return values
+    except UnicodeDecodeError:
+        if len(batch) == 1:
+            return [Row(0, None, "not UTF-8")]
+        return [value for index in range(len(batch)) for value in _values(batch.slice(index, 1), options)]
+
+
+def _batch_rows(metadata: Any, wanted: set[str]) -> int:
+    """How many rows make about `BATCH_BYTES`, by the row group with the largest rows."""
+    largest = 1
+    for group in (metadata.row_group(index) for index in range(metadata.num_row_groups)):
+        chunks = (group.column(index) for index in range(group.num_columns))
+        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in wanted)
+        largest = max(largest, size // max(1, group.num_rows))
+    return max(1, min(MOST_ROWS, BATCH_BYTES // largest))
+
+
+def count_parquet(path: Path) -> int:
+    """Rows of a Parquet file, from its footer. Raises DataError when it is corrupt or cut short."""
+    import pyarrow.parquet as pq
+
+    with _whole(path):
+        return int(pq.read_metadata(path).num_rows)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What goes wrong in the block means that the file is no whole Parquet file."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} is not a whole Parquet file: {reason}", "fetch or write the file again") from error

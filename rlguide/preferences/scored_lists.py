@@ -1,0 +1,189 @@
+"""Lists of answers to one prompt, each with a score: best against worst, or every pair far enough apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from rlguide.errors import UsageError
+from rlguide.preferences.dialogues import dialogue_prompt, is_dialogue
+from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, turn
+from rlguide.preferences.row_parts import (
+    MEDIA,
+    Format,
+    Record,
+    earlier_turns,
+    number,
+    prompt_turns,
+    question,
+    refuse_media,
+    split_system,
+    system,
+)
+
+# The first of each that a row has is taken. Answers are texts or messages, or objects with a text and a score.
+ANSWER_LISTS = (
+    "completions",
+    "responses",
+    "answers",
+    "candidates",
+    "generations",
+    "outputs",
+    "all_generated_responses",
+)
+SCORE_LISTS = ("scores", "ratings", "rewards", "labels", "all_rm_scores")
+RANK_LISTS = ("ranks", "rank")  # 1 is the best
+TEXT_KEYS = ("response", "completion", "text", "content", "answer", "generation", "output")
+SCORE_KEYS = ("overall_score", "score", "rating", "reward")
+RANK_KEYS = ("rank",)
+PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")
+MODES = ("best-worst", "all")
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How pairs are made of a list of scored answers.
+
+    mode: "best-worst" makes one pair of the best and the worst, "all" one of every two. min_margin: the scores of a
+    pair must differ by at least this much; equal scores never make a pair.
+
+    Raises:
+        UsageError: an unknown mode, or a margin that is negative or no number.
+    """
+
+    mode: str = "best-worst"
+    min_margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise UsageError(f"no pairing {self.mode}", f"choose from {', '.join(MODES)}")
+        if not (math.isfinite(self.min_margin) and self.min_margin >= 0):
+            raise UsageError(f"the least margin {self.min_margin:g} is not a number from 0 up", "give for example 1.0")
+
+
+class Scored(NamedTuple):
+    """An answer and its score; of ranks, the negative."""
+
+    answer: str
+    score: float
+
+
+class ScoredList(Format):
+    name = "scored-list"
+    sentence = "prompt, instruction or messages, a list of answers with scores or ranks (best against worst by default)"
+    columns = (*PROMPTS, "input", "history", "system", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
+
+    def __init__(self, pairing: Pairing | None = None) -> None:
+        self.pairing = pairing or Pairing()
+
+    def matches(self, row: Record) -> bool:
+        answers = _first(row, ANSWER_LISTS)
+        if not isinstance(answers, list) or not any(row.get(key) is not None for key in PROMPTS):
+            return False
+        lists = any(isinstance(row.get(key), list) for key in (*SCORE_LISTS, *RANK_LISTS))
+        return lists or any(_has_score(entry) for entry in answers)
+
+    def to_pairs(self, row: Record) -> list[Pair]:
+        refuse_media(row)
+        messages, given_system = split_system(_prompt(row), system(row))
+        ranked = sorted(_scored(row), key=lambda entry: -entry.score)  # stable: the first of equals stays first
+        if len(ranked) < 2:
+            raise BadRow("fewer than two answers have a score")
+        if ranked[0].score == ranked[-1].score:
+            raise BadRow("all answers have the same score")
+        if ranked[0].score - ranked[-1].score < self.pairing.min_margin:
+            raise BadRow(f"no two answers are {self.pairing.min_margin:g} apart in score")
+        return [
+            Pair(messages, better.answer, worse.answer, given_system, (better.score, worse.score))
+            for better, worse in self._couples(ranked)
+        ]
+
+    def _couples(self, ranked: list[Scored]) -> Iterator[tuple[Scored, Scored]]:
+        if self.pairing.mode == "best-worst":
+            worst = next(entry for entry in ranked if entry.score == ranked[-1].score)
+            yield ranked[0], worst
+            return
+        for better, worse in combinations(ranked, 2):
+            margin = better.score - worse.score
+            if margin > 0 and margin >= self.pairing.min_margin:
+                yield better, worse
+
+
+def with_pairing(form: Format, pairing: Pairing) -> Format:
+    """The format with this way of pairing. One that has pairs already stays; its margins are for a filter.
+
+    Raises:
+        UsageError: a pairing is asked for that the format cannot do.
+    """
+    if isinstance(form, ScoredList):
+        return ScoredList(pairing)
+    if pairing.mode != "best-worst":
+        raise UsageError(
+            f"--pairing {pairing.mode} is for lists of scored answers, and the format here is {form.name}",
+            "leave --pairing out, or name the format with --format scored-list",
+        )
+    return form
+
+
+def _first(row: Record, columns: tuple[str, ...]) -> Any:
+    return next((row[column] for column in columns if row.get(column) is not None), None)
+
+
+def _prompt(row: Record) -> tuple[Turn, ...]:
+    if row.get("instruction") is not None and row.get("prompt") is None:
+        return (*earlier_turns(row), question(row))
+    prompt = _first(row, PROMPTS)
+    if prompt is None:
+        raise BadRow("prompt is missing")
+    return dialogue_prompt(prompt) if is_dialogue(prompt) else prompt_turns(prompt)
+
+
+def _has_score(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(entry.get(key) is not None for key in (*SCORE_KEYS, *RANK_KEYS))
+
+
+def _scored(row: Record) -> list[Scored]:
+    """The answers that have a score, in order. Raises BadRow when answers and scores do not belong together."""
+    answers = _first(row, ANSWER_LISTS)
+    if not isinstance(answers, list):
+        raise BadRow("the list of answers is missing")
+    scores, ranks = _first(row, SCORE_LISTS), _first(row, RANK_LISTS)
+    values = scores if isinstance(scores, list) else ranks
+    if isinstance(values, list):
+        if len(values) != len(answers):
+            raise BadRow("there are not as many scores as answers")
+        sign = 1.0 if isinstance(scores, list) else -1.0
+    else:
+        values = [_first(entry, SCORE_KEYS) if isinstance(entry, dict) else None for entry in answers]
+        sign = 1.0
+        if all(value is None for value in values):
+            values = [_first(entry, RANK_KEYS) if isinstance(entry, dict) else None for entry in answers]
+            sign = -1.0
+    numbers = [number(value) for value in values]
+    return [
+        Scored(_text(entry), sign * value) for entry, value in zip(answers, numbers, strict=True) if value is not None
+    ]
+
+
+def _text(entry: Any) -> str:
+    """An answer: text, an object with a text, a message of the assistant, or a list of one such message."""
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, list) and len(entry) == 1:
+        entry = entry[0]
+    if not isinstance(entry, dict):
+        raise BadRow("an answer of the list has no text")
+    if "role" in entry or "from" in entry:
+        message = turn(entry)
+        if message.role != GPT:
+            raise BadRow("an answer of the list is not a message of the assistant")
+        return message.value
+    found = _first(entry, TEXT_KEYS)
+    if isinstance(found, list) and len(found) == 1:
+        return _text(found)
+    if not isinstance(found, str):
+        raise BadRow("an answer of the list has no text")
+    return found
