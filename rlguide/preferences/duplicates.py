@@ -10,6 +10,7 @@ from __future__ import annotations
 import unicodedata
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Fingerprints:
         self._exact = array("q")
         self._waiting: list[str] = []
         self._waiting_characters = 0
-        self._blocks: list[_Block] = []
+        # Bytes that grow in place: joining arrays would need the memory twice.
+        self._bins, self._bands, self._digits = bytearray(), bytearray(), bytearray()
 
     def __len__(self) -> int:
         return len(self._exact)
@@ -86,43 +88,30 @@ class Fingerprints:
         if not self.near:
             raise ValueError("made with near=False")
         self._flush()
-        if self._blocks:
-            self._blocks = [_joined(self._blocks)]
-            _add_near(found, self._blocks[0])
+        bins = np.frombuffer(self._bins, np.uint8).reshape(-1, BINS)
+        bands = np.frombuffer(self._bands, np.uint64).reshape(-1, BANDS)
+        _add_near(found, _Prints(bins, bands, np.frombuffer(self._digits, np.uint64)))
         return found
 
     def _flush(self) -> None:
         if self._waiting:
-            self._blocks.append(_block(self._waiting))
+            prints = _prints(self._waiting)
+            self._bins += prints.bins.tobytes()
+            self._bands += prints.bands.tobytes()
+            self._digits += prints.digits.tobytes()
             self._waiting, self._waiting_characters = [], 0
 
 
-class _Block:
-    """What is kept of some rows: a byte of each bin, a hash of each band (0: too short), a hash of the digits."""
+@dataclass(frozen=True)
+class _Prints:
+    """What is kept of rows: a byte of each bin, a hash of each band (0: too short), a hash of the digits."""
 
-    def __init__(self, bins: NDArray[np.uint8], bands: NDArray[np.uint64], digits: NDArray[np.uint64]) -> None:
-        self.bins = bins
-        self.bands = bands
-        self.digits = digits
-
-
-def _joined(blocks: list[_Block]) -> _Block:
-    """One block of many; each is dropped as soon as it is copied."""
-    import numpy as np
-
-    rows = sum(len(block.bins) for block in blocks)
-    whole = _Block(np.empty((rows, BINS), np.uint8), np.empty((rows, BANDS), np.uint64), np.empty(rows, np.uint64))
-    start = 0
-    blocks.reverse()
-    while blocks:
-        block = blocks.pop()
-        end = start + len(block.bins)
-        whole.bins[start:end], whole.bands[start:end], whole.digits[start:end] = block.bins, block.bands, block.digits
-        start = end
-    return whole
+    bins: NDArray[np.uint8]
+    bands: NDArray[np.uint64]
+    digits: NDArray[np.uint64]
 
 
-def _block(rows: list[str]) -> _Block:
+def _prints(rows: list[str]) -> _Prints:
     import numpy as np
 
     text = np.frombuffer("".join(rows).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -134,7 +123,7 @@ def _block(rows: list[str]) -> _Block:
     bands = _mixed64((grouped * weights).sum(axis=2, dtype=np.uint64))
     bands[[len(row) < LEAST for row in rows]] = 0
     bins = (smallest * np.uint32(2654435761) >> np.uint32(24)).astype(np.uint8)
-    return _Block(bins, bands, _digits(text, row_of, len(rows)))
+    return _Prints(bins, bands, _digits(text, row_of, len(rows)))
 
 
 def _smallest(text: NDArray[np.uint32], row_of: NDArray[np.int64], rows: int) -> NDArray[np.uint32]:
@@ -207,34 +196,34 @@ def _earlier_equal(values: NDArray[Any]) -> NDArray[np.int64]:
     return found
 
 
-def _add_near(found: NDArray[np.int64], block: _Block) -> None:
+def _add_near(found: NDArray[np.int64], prints: _Prints) -> None:
     """Enter near repeats into `found` where nothing is found yet, band by band."""
     import numpy as np
 
     for band in range(BANDS):
-        rows = np.flatnonzero(block.bands[:, band])
-        rows = rows[np.argsort(block.bands[rows, band], kind="stable")]
+        rows = np.flatnonzero(prints.bands[:, band])
+        rows = rows[np.argsort(prints.bands[rows, band], kind="stable")]
         for _ in range(ROUNDS):
             if len(rows) < 2:
                 break
-            keys = block.bands[rows, band]
+            keys = prints.bands[rows, band]
             first = np.ones(len(rows), bool)
             first[1:] = keys[1:] != keys[:-1]
             leaders = rows[np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))]
             members, leaders = rows[~first], leaders[~first]
-            near = _alike(block, members, leaders)
+            near = _alike(prints, members, leaders)
             fresh = near & (found[members] < 0)
             found[members[fresh]] = leaders[fresh]
             rows = members[~near]  # in order; the next round compares them with the next row that is left
 
 
-def _alike(block: _Block, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _alike(prints: _Prints, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether rows agree in enough bins, and in all their digits: other numbers make another question."""
     import numpy as np
 
-    alike: NDArray[np.bool_] = block.digits[left] == block.digits[right]
+    alike: NDArray[np.bool_] = prints.digits[left] == prints.digits[right]
     for start in range(0, len(left), 1 << 16):
         part = slice(start, start + (1 << 16))
-        agreed = np.count_nonzero(block.bins[left[part]] == block.bins[right[part]], axis=1)
+        agreed = np.count_nonzero(prints.bins[left[part]] == prints.bins[right[part]], axis=1)
         alike[part] &= agreed >= ALIKE * BINS
     return alike
