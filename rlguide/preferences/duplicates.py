@@ -1,0 +1,229 @@
+"""Rows that say the same again: exactly (but for case, blanks and punctuation) or nearly, among millions.
+
+Near repeats are found by one-permutation MinHash (Li, Owen, Zhang 2012; empty bins filled as in Shrivastava and Li
+2014) over runs of five characters, which suits Chinese as it does English, and banding (Leskovec et al., Mining of
+Massive Datasets, chapter 3). Memory per row: 8 bytes exact, 140 bytes near; no text is kept.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHINGLE = 5  # characters: about one English word, two to three Chinese ones
+BINS = 64
+BANDS = 8  # of 8 bins each: rows alike in 9 of 10 shingles meet with 99 %, strangers practically never
+# Share of bins that must agree. Measured: rows alike (Jaccard) in 0.9 of their shingles are found in 98 of 100 cases,
+# in 0.83 in 50, in 0.75 in 12; strangers never.
+ALIKE = 0.82
+LEAST = 40  # characters: shorter texts must be equal; one word makes too much of them
+ROUNDS = 6  # how many different rows one group of a band is compared with
+BATCH = 1 << 18  # characters: the arrays of one batch stay within a processor's cache
+BETWEEN = "\x1f"  # stands between the texts of a row
+
+# What may differ between equal texts. Not signs that carry meaning in sums and code: + - * / = < > % # _ and so on.
+_PUNCTUATION = ".,;:!?\"'`()[]…·，。、；：？！「」『』“”‘’（）《》〈〉【】～"
+_BLANK = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
+
+
+def normalise(text: str) -> str:
+    """The text as it is compared: NFKC, lower case, sentence marks as blanks, runs of blanks as one."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.lower().translate(_BLANK).split())
+
+
+class Fingerprints:
+    """Takes rows one by one and tells which repeat an earlier one.
+
+    Args:
+        near: also remember what finds near repeats (about five times the work).
+    """
+
+    def __init__(self, near: bool = True) -> None:
+        self.near = near
+        self._exact = array("q")
+        self._waiting: list[str] = []
+        self._waiting_characters = 0
+        # Bytes that grow in place: joining arrays would need the memory twice.
+        self._bins, self._bands, self._digits = bytearray(), bytearray(), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Add a row by its texts, in an order that is the same for all rows."""
+        row = BETWEEN.join(map(normalise, texts))
+        self._exact.append(hash(row))
+        if not self.near:
+            return
+        self._waiting.append(row)
+        self._waiting_characters += len(row)
+        if self._waiting_characters >= BATCH or len(self._waiting) >= BATCH // 64:
+            self._flush()
+
+    def repeats(self, near: bool = True) -> NDArray[np.bool_]:
+        """For each row whether an earlier one is the same (or, with `near`, nearly): the first one stays False."""
+        found: NDArray[np.bool_] = self.earlier(near) >= 0
+        return found
+
+    def earlier(self, near: bool = True) -> NDArray[np.int64]:
+        """For each row the index of an earlier row that it repeats, -1 if there is none; an exact one if there is.
+
+        Raises:
+            ValueError: near repeats of fingerprints that were made without.
+        """
+        import numpy as np
+
+        found = _earlier_equal(np.frombuffer(self._exact, dtype=np.int64) if len(self) else np.empty(0, np.int64))
+        if not near:
+            return found
+        if not self.near:
+            raise ValueError("made with near=False")
+        self._flush()
+        bins = np.frombuffer(self._bins, np.uint8).reshape(-1, BINS)
+        bands = np.frombuffer(self._bands, np.uint64).reshape(-1, BANDS)
+        _add_near(found, _Prints(bins, bands, np.frombuffer(self._digits, np.uint64)))
+        return found
+
+    def _flush(self) -> None:
+        if self._waiting:
+            prints = _prints(self._waiting)
+            self._bins += prints.bins.tobytes()
+            self._bands += prints.bands.tobytes()
+            self._digits += prints.digits.tobytes()
+            self._waiting, self._waiting_characters = [], 0
+
+
+@dataclass(frozen=True)
+class _Prints:
+    """What is kept of rows: a byte of each bin, a hash of each band (0: too short), a hash of the digits."""
+
+    bins: NDArray[np.uint8]
+    bands: NDArray[np.uint64]
+    digits: NDArray[np.uint64]
+
+
+def _prints(rows: list[str]) -> _Prints:
+    import numpy as np
+
+    text = np.frombuffer("".join(rows).encode("utf-32-le", "surrogatepass"), np.uint32)
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    row_of = np.repeat(np.arange(len(rows), dtype=np.int64), lengths)
+    smallest = _smallest(text, row_of, len(rows))
+    weights = np.random.default_rng(5).integers(1, 1 << 63, BINS // BANDS, dtype=np.uint64) | np.uint64(1)
+    grouped = smallest.reshape(len(rows), BANDS, BINS // BANDS).astype(np.uint64)
+    bands = _mixed64((grouped * weights).sum(axis=2, dtype=np.uint64))
+    bands[[len(row) < LEAST for row in rows]] = 0
+    bins = (smallest * np.uint32(2654435761) >> np.uint32(24)).astype(np.uint8)
+    return _Prints(bins, bands, _digits(text, row_of, len(rows)))
+
+
+def _smallest(text: NDArray[np.uint32], row_of: NDArray[np.int64], rows: int) -> NDArray[np.uint32]:
+    """The smallest hash of a row's shingles in each bin; `row_of` has the row of each character."""
+    import numpy as np
+
+    empty = np.uint32(0xFFFFFFFF)
+    flat = np.full(rows * BINS, empty, np.uint32)
+    if len(text) >= SHINGLE:
+        hashes = _shingles(text)
+        inside = row_of[: len(hashes)] == row_of[SHINGLE - 1 :]  # not across the end of a row
+        hashes, row = hashes[inside], row_of[: len(hashes)][inside]
+        np.minimum.at(flat, row * BINS + (hashes >> np.uint32(26)), hashes & np.uint32(0x03FFFFFF))
+    smallest: NDArray[np.uint32] = flat.reshape(rows, BINS)
+    for step in (1, 2, 4, 8, 16, 32):  # an empty bin takes what the next one that is not empty has
+        bare = smallest == empty
+        if not bare.any():
+            break
+        smallest = np.where(bare, np.roll(smallest, -step, axis=1), smallest)
+    return smallest
+
+
+def _digits(text: NDArray[np.uint32], row_of: NDArray[np.int64], rows: int) -> NDArray[np.uint64]:
+    """A hash of a row's digits in their order."""
+    import numpy as np
+
+    digit = (text >= ord("0")) & (text <= ord("9"))
+    values, row = text[digit].astype(np.uint64), row_of[digit]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    sums = np.zeros(rows, np.uint64)
+    np.add.at(sums, row, _mixed64(values + np.uint64(256) * place.astype(np.uint64)))
+    return sums
+
+
+def _shingles(text: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """A well mixed hash of every run of five characters (multiplications wrap around)."""
+    import numpy as np
+
+    two = text[:-1] * np.uint32(0x9E3779B1) + text[1:]
+    four = two[:-2] * np.uint32(0x85EBCA77) + two[2:]
+    five = four[:-1] * np.uint32(0xC2B2AE3D) + text[4:]
+    five ^= five >> np.uint32(15)  # the last steps are those of MurmurHash3
+    five *= np.uint32(0x85EBCA6B)
+    five ^= five >> np.uint32(13)
+    five *= np.uint32(0xC2B2AE35)
+    five ^= five >> np.uint32(16)
+    return five
+
+
+def _mixed64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    import numpy as np
+
+    values ^= values >> np.uint64(32)
+    values *= np.uint64(0xD6E8FEB86659FD93)
+    values ^= values >> np.uint64(32)
+    return values | np.uint64(1)
+
+
+def _earlier_equal(values: NDArray[Any]) -> NDArray[np.int64]:
+    """For each value the index of its first occurrence, -1 for the first itself."""
+    import numpy as np
+
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.ones(len(values), bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    leaders = order[np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))]
+    found = np.full(len(values), -1, np.int64)
+    found[order] = np.where(first, -1, leaders)
+    return found
+
+
+def _add_near(found: NDArray[np.int64], prints: _Prints) -> None:
+    """Enter near repeats into `found` where nothing is found yet, band by band."""
+    import numpy as np
+
+    for band in range(BANDS):
+        rows = np.flatnonzero(prints.bands[:, band])
+        rows = rows[np.argsort(prints.bands[rows, band], kind="stable")]
+        for _ in range(ROUNDS):
+            if len(rows) < 2:
+                break
+            keys = prints.bands[rows, band]
+            first = np.ones(len(rows), bool)
+            first[1:] = keys[1:] != keys[:-1]
+            leaders = rows[np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))]
+            members, leaders = rows[~first], leaders[~first]
+            near = _alike(prints, members, leaders)
+            fresh = near & (found[members] < 0)
+            found[members[fresh]] = leaders[fresh]
+            rows = members[~near]  # in order; the next round compares them with the next row that is left
+
+
+def _alike(prints: _Prints, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether rows agree in enough bins, and in all their digits: other numbers make another question."""
+    import numpy as np
+
+    alike: NDArray[np.bool_] = prints.digits[left] == prints.digits[right]
+    for start in range(0, len(left), 1 << 16):
+        part = slice(start, start + (1 << 16))
+        agreed = np.count_nonzero(prints.bins[left[part]] == prints.bins[right[part]], axis=1)
+        alike[part] &= agreed >= ALIKE * BINS
+    return alike
