@@ -131,13 +131,17 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from and how it was taken in, for its manifest; whether it holds labelled answers."""
+    """Where a dataset came from and how it was taken in, for its manifest; whether it holds labelled answers.
+
+    report: whether the refused rows are written down, each with its place.
+    """
 
     name: str
     source: dict[str, Any]
     options: dict[str, Any]
     tally: Tally
     labelled: bool = False
+    report: bool = True
 
 
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
@@ -157,10 +161,11 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     files = dict(zip((name, f"{name}_test"), written, strict=False))
     records = [data_file(dataset, file, about.labelled) for dataset, file in files.items()]
     manifest = new_manifest(name, about.source, about.options, about.tally, records)
-    report = temporary(workspace.data, name, "report")
-    _write_report(report, about, "taken in")
     change = _change(workspace, manifest, files, about.labelled, entries)
-    change.moves[report.name] = f"{name}.report.json"
+    if about.report:
+        report = temporary(workspace.data, name, "report")
+        _write_report(report, about, "taken in")
+        change.moves[report.name] = f"{name}.report.json"
     journal.commit(workspace, change)
     return manifest
 

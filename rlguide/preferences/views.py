@@ -37,7 +37,8 @@ from rlguide.workspace import Workspace
 
 EXPANSION = 8.0  # the prompt twice, and an uncompressed temporary copy
 ViewUse = Literal["kto", "sft", "ppo"]
-USES: tuple[ViewUse, ...] = ("kto", "sft", "ppo")
+USES: tuple[ViewUse, ...] = ("sft", "kto", "ppo")
+AS_THEY_ARE = ("dpo", "orpo", "simpo", "rm")  # methods that read pairs
 
 
 def view(workspace: Workspace, name: str, use: ViewUse) -> str:
@@ -58,6 +59,19 @@ def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str
         UsageError, DataError, RlguideError: like `view`.
     """
     return [view(workspace, name, use) if dataset_kind(workspace, name) == "pairs" else name for name in names]
+
+
+def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
+    """The names of datasets of pairs for one use of them, registered if need be.
+
+    Raises:
+        UsageError: an unknown use. UsageError, DataError, RlguideError: like `view`.
+    """
+    if use in AS_THEY_ARE:
+        return [dataset.name for dataset in check_registered(workspace, names)]
+    if use not in USES:
+        raise UsageError(f"--use {use} is not known", f"choose one of {', '.join((*USES, *AS_THEY_ARE))}")
+    return [view(workspace, name, use) for name in names]
 
 
 def viewed(name: str) -> str:
@@ -187,5 +201,5 @@ def _make(workspace: Workspace, view: str, origin: dict[str, Any], sources: list
             staged.append(staging)
         if not len(staged[0]):
             raise DataError(f"dataset {sources[0].name} has no pairs", "register the file again to see why")
-        about = Publication(view, origin, {}, tally, labelled=True)
+        about = Publication(view, origin, {}, tally, labelled=True, report=False)
         publish(workspace, about, *staged)
