@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlguide.preferences.entries import our_entry
 from rlguide.preferences.labels import label_counts
 from rlguide.preferences.registry import check_registered, read_pairs
 from rlguide.workspace import Workspace
@@ -265,22 +260,6 @@ def test_a_broken_registry_is_left_as_it_is(folder: Path) -> None:
     assert visible(folder) == ["dataset_info.json"]
     listed = rlguide(folder, "list")
     assert listed.returncode == 0 and "ultrafeedback" in listed.stdout and "not valid JSON" in listed.stderr
-
-
-def test_a_register_killed_at_any_moment_harms_nothing(folder: Path) -> None:
-    write(folder / "a.jsonl", rows(30_000))
-    moments = random.Random(7)
-    for _ in range(8):
-        process = subprocess.Popen([COMMAND, "register", "a.jsonl", "--force"], cwd=folder, stderr=subprocess.DEVNULL)
-        time.sleep(moments.uniform(0.2, 1.6))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        info = registry(folder)
-        assert {name: info[name] for name in FOREIGN} == FOREIGN
-        assert all(info[name] == our_entry(f"{name}.parquet") for name in set(info) - set(FOREIGN))
-    assert rlguide(folder, "register", "a.jsonl", "--force").returncode == 0
-    assert [dataset.rows for dataset in check_registered(Workspace(folder), ["a", "a_test"])] == [28500, 1500]
-    assert not list((folder / "data").glob(".*.tmp"))
 
 
 def test_two_registers_at_once_lose_nothing(folder: Path) -> None:

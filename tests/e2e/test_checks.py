@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from rlguide.engine.find import Engine
@@ -92,15 +93,12 @@ def another_base(root: Path) -> None:
 
 
 def lose_column(root: Path) -> None:
-    path = root / "data/polite.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    path.write_text(
-        "\n".join(json.dumps({"conversations": row["conversations"], "chosen": row["chosen"]}) for row in rows)
-    )
+    path = root / "data/polite.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["rejected"]), path)
 
 
 def lose_file(root: Path) -> None:
-    (root / "data/polite.jsonl").unlink()
+    (root / "data/polite.parquet").unlink()
 
 
 def break_registry(root: Path) -> None:

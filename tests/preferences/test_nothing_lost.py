@@ -1,0 +1,176 @@
+"""Whatever happens to the process or the disk: the registry and finished data are whole, and leftovers are cleared."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kill_at_random import FOREIGN, check, replace
+
+from rlguide.preferences import journal
+from rlguide.preferences.journal import settle
+from rlguide.workspace import Workspace
+
+COMMAND = str(Path(sys.executable).parent / "rlguide")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    root = tmp_path / "my work 工作"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "dataset_info.json").write_text(json.dumps(FOREIGN, ensure_ascii=False), encoding="utf-8")
+    return Workspace(root)
+
+
+def test_a_process_killed_at_random_moments(workspace: Workspace) -> None:
+    driver = Path(__file__).with_name("kill_at_random.py")
+    done = subprocess.run(
+        [sys.executable, str(driver), str(workspace.root), "100", "3"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["left over"] > 5, "kills that came in the middle of the work"
+
+
+class Killed(BaseException):
+    pass
+
+
+STEPS = ("replace", "unlink", "write_json", "change_registry", "_sync")
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_a_kill_between_any_two_steps_of_putting_files_in_place(
+    workspace: Workspace, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal's own steps, one after the other, so that no moment is left to chance."""
+    replace(workspace, "A", 1)
+    before = journal._carry_out
+    left = step
+
+    def count_down() -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+
+    def carry_out(space: Workspace, change: journal.Change) -> None:
+        with pytest.MonkeyPatch.context() as inner:
+            for name in ("replace", "unlink"):
+                real = getattr(Path, name)
+                inner.setattr(Path, name, lambda *a, real=real, **k: (count_down(), real(*a, **k))[1])
+            before(space, change)
+
+    monkeypatch.setattr(journal, "_carry_out", carry_out)
+    try:
+        replace(workspace, "B", 5)  # nothing held out: the old held-out file and its entry go
+        survived = True
+    except Killed:
+        survived = False
+    monkeypatch.undo()
+    assert survived or list(workspace.data.glob(".*.pending.json")), "it was committed, so it will be done"
+    check(workspace)
+    assert not (workspace.data / "数据_test.parquet").exists()
+
+
+def limited(size: int) -> object:
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("size", [0, 100, 3_000, 9_000])
+def test_a_file_that_cannot_grow(workspace: Workspace, size: int) -> None:
+    """Every write beyond `size` bytes fails, as on a full disk."""
+    replace(workspace, "A", 1)
+    before = {path.name: path.read_bytes() for path in workspace.data.glob("[!.]*")}
+    rows = [{"prompt": os.urandom(8).hex(), "chosen": os.urandom(40).hex(), "rejected": "n"} for _ in range(2000)]
+    (workspace.root / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = subprocess.run(
+        [COMMAND, "register", "b.jsonl", "--name", "数据", "--force"],
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(size),  # type: ignore[arg-type]
+    )
+    assert done.returncode == 1, done.stderr
+    error, fix = done.stderr.splitlines()[-2:]
+    assert error.startswith("error: cannot write") and "free some disk space" in fix, done.stderr
+    assert {path.name: path.read_bytes() for path in workspace.data.glob("[!.]*")} == before
+    check(workspace)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MB that is really full when it is full; needs the right to mount."""
+    path = tmp_path / "small disk"
+    path.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", path]).returncode:
+        pytest.skip("may not mount a small disk here")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    workspace = Workspace(small_disk)
+    workspace.data.mkdir()
+    workspace.dataset_info.write_text(json.dumps(FOREIGN), encoding="utf-8")
+    rows = [{"prompt": os.urandom(8).hex(), "chosen": os.urandom(600).hex(), "rejected": "n"} for _ in range(3000)]
+    source = tmp_path / "large.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # The check before the start would refuse this disk: what is tested is a disk that fills up later.
+    program = (
+        "import sys; from rlguide.preferences import register; from rlguide.cli import main;"
+        "register.check_disk = lambda *_: None; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "register", str(source), "-w", str(small_disk)], capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in done.stderr and "Traceback" not in done.stderr
+    assert json.loads(workspace.dataset_info.read_text(encoding="utf-8")) == FOREIGN
+    settle(workspace)
+    assert sorted(path.name for path in workspace.data.glob("[!.]*")) == ["dataset_info.json"]
+    assert not list(workspace.data.glob(".*.tmp"))
+
+
+def test_two_at_once_make_one_whole_dataset(workspace: Workspace) -> None:
+    for version in "AB":
+        replace(workspace, version, 1)
+    started = [
+        subprocess.Popen(
+            [COMMAND, "register", f"{version}.jsonl", "--name", "数据", "--force", "--keep-good"],
+            cwd=workspace.root,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for version in "ABAB"
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 4, errors
+    check(workspace)
+
+
+def test_what_another_is_working_on_is_left_alone(workspace: Workspace) -> None:
+    from rlguide.workspace import locked
+
+    half = workspace.data / ".b~train.tmp"
+    half.write_text("half")
+    with locked(journal.lock_path(workspace, "b")):
+        done = subprocess.run([COMMAND, "list"], cwd=workspace.root, capture_output=True, text=True)
+        assert done.returncode == 0 and half.exists()
+    done = subprocess.run([COMMAND, "list"], cwd=workspace.root, capture_output=True, text=True)
+    assert not half.exists()
+    assert "b: removed what an interrupted run had left (4 B)" in done.stderr
+
+
+def test_a_pending_change_that_is_damaged_is_told(workspace: Workspace) -> None:
+    (workspace.data / ".b.pending.json").write_text("{")
+    done = subprocess.run([COMMAND, "list"], cwd=workspace.root, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "warning: an interrupted run of b cannot be finished" in done.stderr
