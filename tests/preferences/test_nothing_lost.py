@@ -32,7 +32,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_a_process_killed_at_random_moments(workspace: Workspace) -> None:
     driver = Path(__file__).with_name("kill_at_random.py")
     done = subprocess.run(
-        [sys.executable, str(driver), str(workspace.root), "100", "3"], capture_output=True, text=True, timeout=300
+        [sys.executable, str(driver), str(workspace.root), "60", "3"], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["left over"] > 5, "kills that came in the middle of the work"

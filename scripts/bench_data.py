@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""How fast `rlguide register` takes in data, and how much memory it needs.
+
+usage: bench_data.py [--folder DIR] [--rows 10000,100000,1000000] [--runs 3]
+
+Makes data of two shapes (kept in DIR for the next run), then measures whole processes, from start to end:
+  UltraFeedback  61,135 rows, about 430 MB of Parquet: against `datasets` map + to_json, which only convert;
+                 rlguide checks every row, holds out, writes Parquet and registers
+  COIG-P         up to 1,000,000 Chinese pairs of about 2,000 characters: how time and memory grow with the rows
+The baseline needs `datasets` in this Python or in $RLGUIDE_ENGINE. Prints seconds, peak memory, and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ULTRAFEEDBACK_ROWS = 61_135  # train_prefs, dataset card of HuggingFaceH4/ultrafeedback_binarized
+BATCH = 1000
+
+BASELINE = """
+import sys
+import datasets
+datasets.disable_progress_bars()
+def convert(row):
+    return {
+        "conversations": [{"from": "human", "value": row["prompt"]}],
+        "system": "",
+        "chosen": {"from": "gpt", "value": row["chosen"][-1]["content"]},
+        "rejected": {"from": "gpt", "value": row["rejected"][-1]["content"]},
+    }
+rows = datasets.load_dataset("parquet", data_files=sys.argv[1], split="train", cache_dir=sys.argv[2] + "/cache")
+rows = rows.map(convert, remove_columns=rows.column_names)
+rows.to_json(sys.argv[2] + "/out.jsonl", force_ascii=False)
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of a process: seconds on the clock, peak of resident memory in MB."""
+
+    seconds: float
+    peak: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:6.2f} s, peak {self.peak:6.0f} MB"
+
+
+class Ocean:
+    """A long random text; slices of it are as good as new texts, and quickly made."""
+
+    def __init__(self, words: list[str], separator: str, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._text = separator.join(self._random.choices(words, k=2_000_000))
+
+    def text(self, typical: float, spread: float) -> str:
+        """A text whose length in characters is log-normal around `typical`."""
+        length = min(30_000, max(8, round(typical * self._random.lognormvariate(0, spread))))
+        start = self._random.randrange(len(self._text) - length)
+        return self._text[start : start + length].strip() or "empty"
+
+
+def english() -> Ocean:
+    chance = random.Random(1)
+    letters = "etaoinshrdlucmfwypvbgkqjxz"
+    weights = [26 - at for at in range(26)]
+    words = ["".join(chance.choices(letters, weights, k=chance.randrange(1, 11))) for _ in range(30_000)]
+    return Ocean([*words, *(word + "." for word in words[:3000])], " ", 2)
+
+
+def chinese() -> Ocean:
+    chance = random.Random(3)
+    characters = [chr(0x4E00 + chance.randrange(6000)) for _ in range(3000)]
+    words = ["".join(chance.choices(characters, k=chance.randrange(1, 4))) for _ in range(30_000)]
+    return Ocean([*words, *(word + "。" for word in words[:4000])], "", 4)
+
+
+def ultrafeedback_rows(count: int) -> Iterator[dict[str, Any]]:
+    ocean = english()
+    for number in range(count):
+        prompt, good, bad = ocean.text(540, 0.8), ocean.text(1100, 0.7), ocean.text(900, 0.8)
+        asked = {"content": prompt, "role": "user"}
+        chosen = [asked, {"content": good, "role": "assistant"}]
+        yield {
+            "prompt": prompt,
+            "prompt_id": f"{number:064x}",
+            "chosen": chosen,
+            "rejected": [asked, {"content": bad, "role": "assistant"}],
+            "messages": chosen,
+            "score_chosen": 5.0 + number % 5,
+            "score_rejected": 1.0 + number % 4,
+        }
+
+
+def coig_rows(count: int) -> Iterator[dict[str, Any]]:
+    ocean = chinese()
+    for _ in range(count):
+        yield {
+            "conversations": [{"from": "human", "value": ocean.text(150, 0.8)}],
+            "chosen": {"from": "gpt", "value": ocean.text(900, 0.6)},
+            "rejected": {"from": "gpt", "value": ocean.text(700, 0.7)},
+        }
+
+
+def make(path: Path, rows: Iterator[dict[str, Any]]) -> Path:
+    """Write the rows to a Parquet file, unless it is there."""
+    if not path.exists():
+        print(f"making {path.name}", file=sys.stderr)
+        partial = path.with_suffix(".partial")
+        writer = None
+        while batch := list(islice(rows, BATCH)):
+            table = pa.Table.from_pylist(batch)
+            writer = writer or pq.ParquetWriter(partial, table.schema)
+            writer.write_table(table)
+        assert writer is not None
+        writer.close()
+        partial.rename(path)
+    return path
+
+
+def measure(command: list[str], folder: Path) -> Measured:
+    """Run a process in a folder of its own."""
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        started = time.monotonic()
+        filled = [part.replace("{work}", work) for part in command]
+        process = subprocess.Popen(filled, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"{' '.join(filled)} failed:\n{told.decode()[-2000:]}")
+        return Measured(time.monotonic() - started, usage.ru_maxrss / 1000)
+
+
+def typical(command: list[str], folder: Path, runs: int) -> Measured:
+    """Median time and highest peak of several runs."""
+    measured = [measure(command, folder) for _ in range(runs)]
+    return Measured(median(one.seconds for one in measured), max(one.peak for one in measured))
+
+
+def python_with_datasets() -> str | None:
+    """A Python that has `datasets`: this one, or the engine's."""
+    engine = os.environ.get("RLGUIDE_ENGINE")
+    candidates = [sys.executable, *([str(Path(engine) / "bin" / "python")] if engine else [])]
+    found = "import importlib.util, sys; sys.exit(importlib.util.find_spec('datasets') is None)"
+    return next((python for python in candidates if subprocess.run([python, "-c", found]).returncode == 0), None)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rlguide-bench")
+    parser.add_argument("--rows", default="10000,100000,1000000")
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    rlguide = shutil.which("rlguide", path=str(Path(sys.executable).parent)) or "rlguide"
+
+    path = make(options.folder / "ultrafeedback.parquet", ultrafeedback_rows(ULTRAFEEDBACK_ROWS))
+    print(f"UltraFeedback shape: {ULTRAFEEDBACK_ROWS:,} rows, {path.stat().st_size / 1e6:.0f} MB of Parquet")
+    ours = typical([rlguide, "register", str(path), "-w", "{work}"], options.folder, options.runs)
+    print(f"  rlguide register            {ours}")
+    python = python_with_datasets()
+    if python is None:
+        print("  datasets map + to_json      not measured: no `datasets` here; set RLGUIDE_ENGINE")
+    else:
+        baseline = typical([python, "-c", BASELINE, str(path), "{work}"], options.folder, options.runs)
+        print(f"  datasets map + to_json      {baseline}")
+        ratio, memory = baseline.seconds / ours.seconds, baseline.peak / ours.peak
+        print(f"  rlguide is {ratio:.1f} times as fast, with 1/{memory:.1f} of the memory")
+
+    print("COIG-P shape: how the cost grows with the rows")
+    first = None
+    for count in map(int, options.rows.split(",")):
+        path = make(options.folder / f"coig-{count}.parquet", coig_rows(count))
+        result = measure([rlguide, "register", str(path), "-w", "{work}"], options.folder)
+        first = first or (count, result)
+        growth = f"{count / first[0]:5.0f} x rows: {result.seconds / first[1].seconds:5.1f} x time, "
+        growth += f"{result.peak / first[1].peak:4.2f} x memory"
+        print(f"  {count:>9,} rows ({path.stat().st_size / 1e6:5.0f} MB)  {result}   {growth}")
+
+
+if __name__ == "__main__":
+    main()
