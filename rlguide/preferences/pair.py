@@ -111,34 +111,45 @@ def encode(record: dict[str, Any]) -> bytes:
         raise BadRow("a text is not valid Unicode") from None
 
 
-def turns(messages: Any, role_key: str = "", content_key: str = "") -> tuple[Turn, ...]:
+def turns(messages: Any) -> tuple[Turn, ...]:
     """Messages as dictionaries (`from`/`value` or `role`/`content`) -> turns; a system turn keeps its role.
 
     Raises:
-        BadRow: not a list, an entry has no role or text, an unknown role, or tool calls.
+        BadRow: not a list, an entry has no role or text, an unknown role, tool calls, or media.
     """
     if not isinstance(messages, list):
         raise BadRow("the messages are not a list")
-    return tuple(turn(message, role_key, content_key) for message in messages)
+    return tuple(map(turn, messages))
 
 
-def turn(message: Any, role_key: str = "", content_key: str = "") -> Turn:
+def turn(message: Any) -> Turn:
     """One message as a dictionary -> a turn. Raises BadRow like `turns`."""
     if not isinstance(message, dict):
         raise BadRow("a message is not an object with a role and a text")
-    role_key = role_key or ("from" if "from" in message else "role")
-    content_key = content_key or ("value" if "value" in message else "content")
-    role, value = message.get(role_key), message.get(content_key)
-    if not isinstance(role, str) or role.lower() not in ROLES:
-        known = isinstance(role, str) and role.lower() in TOOL_ROLES
-        raise BadRow("uses tools, which this version does not carry" if known else "a message has an unknown role")
+    role = message["from"] if "from" in message else message.get("role")
+    value = message["value"] if "value" in message else message.get("content")
+    known = ROLES.get(role) or ROLES.get(role.lower()) if isinstance(role, str) else None
+    if known is None:
+        tools = isinstance(role, str) and role.lower() in TOOL_ROLES
+        raise BadRow(TOOLS if tools else "a message has an unknown role")
     if message.get("tool_calls"):
-        raise BadRow("uses tools, which this version does not carry")
+        raise BadRow(TOOLS)
+    if isinstance(value, list):
+        value = _joined(value)
     if not isinstance(value, str):
         raise BadRow("a message has no text")
-    return Turn(ROLES[role.lower()], value)
+    return Turn(known, value)
 
 
+def _joined(parts: list[Any]) -> str:
+    """The text of a message given in parts, as chat interfaces with pictures do: [{"type": "text", "text": ...}]."""
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
+        raise BadRow("a message is not text alone (pictures or other media)")
+    return "".join(texts)
+
+
+TOOLS = "uses tools, which this version does not carry"
 # The names that the formats in use give to the two speakers and to the system prompt.
 ROLES = {
     "human": HUMAN,
