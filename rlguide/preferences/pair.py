@@ -143,9 +143,12 @@ def turn(message: Any) -> Turn:
 
 def _joined(parts: list[Any]) -> str:
     """The text of a message given in parts, as chat interfaces with pictures do: [{"type": "text", "text": ...}]."""
-    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
-    if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        raise BadRow("a message is not text alone (pictures or other media)")
+    texts: list[str] = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+        if not isinstance(text, str):
+            raise BadRow("a message is not text alone (pictures or other media)")
+        texts.append(text)
     return "".join(texts)
 
 
