@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, check_messages, check_texts, encode, prompt_key
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(NamedTuple):
     """A conversation (odd number of turns, human first and last), an answer and its label, a system prompt."""
 
     messages: tuple[Turn, ...]

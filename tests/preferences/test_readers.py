@@ -24,7 +24,7 @@ from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.parquet import BATCH_BYTES
-from rlguide.preferences.readers import count_rows, expected_rows, open_source
+from rlguide.preferences.readers import count_rows, expected_rows, open_source, plain_stem
 
 Rows = list[dict[str, Any]]
 
@@ -143,6 +143,22 @@ def test_a_broken_compressed_file_is_said_in_two_lines(tmp_path: Path, file: str
             pass
     assert "\n" not in caught.value.what
     assert caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("written", "unit", "positions"),
+    [("[{}, {}, {}]\n", "row", [1, 2, 3]), ("[\n{},\n\n{},\n\n{}\n]", "line", [2, 4, 6])],
+)
+def test_rows_of_a_list_on_one_line_are_counted(tmp_path: Path, written: str, unit: str, positions: list[int]) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(written)
+    source = open_source(path)
+    assert (source.unit, [row.position for row in source.rows()]) == (unit, positions)
+
+
+@pytest.mark.parametrize("name", ["数 据.json", "数 据.jsonl.gz", "数 据.CSV.GZ", "数 据.parquet", "数 据"])
+def test_a_dataset_is_named_without_suffixes(name: str) -> None:
+    assert plain_stem(Path("folder") / name) == "数 据"
 
 
 def test_an_empty_compressed_file_is_refused(tmp_path: Path) -> None:
