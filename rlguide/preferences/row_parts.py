@@ -130,13 +130,14 @@ def scores(row: Record) -> tuple[float, float] | None:
 
 def number(value: Any) -> float | None:
     """A score as a number, also where a CSV file has it as text; None for anything else, NaN and infinity."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if math.isfinite(found) else None
+    if type(value) is not float:  # what nearly all are
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
+        try:
+            value = float(value)
+        except (ValueError, OverflowError):
+            return None
+    return value if math.isfinite(value) else None
 
 
 def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Pair:

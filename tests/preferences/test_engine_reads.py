@@ -80,7 +80,7 @@ ODD_TEXTS = [
     'quotes " and \\',
     "\u2028 separators \x0b",
     "tab\t end ",
-    "{braces} <|im_end|>",
+    "{braces} <b> [x](y) <think>",
     "😀",
 ]
 
