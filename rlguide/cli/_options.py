@@ -38,6 +38,10 @@ BalanceLengthOption = Annotated[
         "--balance-length", help="Leave out pairs at random until the chosen answer is the longer one in half of them."
     ),
 ]
+PairingOption = Annotated[
+    str,
+    typer.Option(help="Pairs from a list of scored answers: best-worst, or all whose scores differ by --min-margin."),
+]
 
 
 def open_workspace(path: Path) -> Workspace:

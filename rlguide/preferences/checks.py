@@ -40,6 +40,15 @@ _TOKEN = re.compile(
     + r"|<\|[A-Za-z0-9_/]{2,40}\|>|<｜[^\s<>｜]{2,40}｜>"  # those of models to come
 )
 CONTROL = "a text holds control characters (encoding damage)"
+# Every token has one of these in it. The character in front is looked for first: `in` is 20 times as fast for one.
+_HINTS = {
+    "|": ("<|", "|>", "[|"),
+    "｜": ("<｜",),
+    "_": ("of_turn>", "<_user>", "<_bot>"),
+    "]": ("INST]", "_PROMPT]", "_CALLS]", "_RESULTS]", "_TOOLS]", "MASK]"),
+    "~": ("]~b]", "[e~["),
+    ">": ("SYS>>", "</role>", "</s>"),
+}
 END_TOKEN = "</s>"  # of llama2 and mistral, at the end of a text; elsewhere it is HTML
 
 # C0 controls except tab, newline, vertical tab, form feed and carriage return; DEL. In UTF-8 none is part of
@@ -50,16 +59,21 @@ _C1 = re.compile("[\x80-\x84\x86-\x9f]")  # UTF-8 read as Latin-1; U+0085 is a l
 
 # UTF-8 read as Windows-1252: the first byte of a character (C2 to F0) becomes one of these letters, the others (80 to
 # BF) become signs. Signs that may follow the letter in good writing (quotes, dashes, ...) do not count.
+# All of them begin with C3 in UTF-8.
 _SUSPECTS = ("â", "Ã", "Â", "ð", "ï", "Ð", "Ñ", "ä", "å", "æ", "ç", "è", "é")
 _SIGN = "¡¢£¤¥¦§¨©ª¬®¯°±²³´µ¶¸¹º¼½¾¿"
 _LATER = _SIGN + "\xa0\xad€‚ƒ„†‡ˆ‰Š‹ŒŽ˜™š›œžŸ"
+# The signs stand first and the letters behind them: signs are rare in good writing, so the search seldom stops.
+_CYRILLIC = _LATER + "‘’“”•–—…·»«"
 _MISREAD = re.compile(
-    "â€|â‚¬|â„¢|âœ[“”…–—˜]|â†[’“‘”]|â[ˆ‰]"  # ’ “ … –, €, ™, ticks, arrows, signs of mathematics
-    f"|Ã[{_SIGN}\xa0\xadŸœ€ƒ]"  # é ü ß à
-    "|Â[\xa0£§©®°±´µ·¿¡½¼¾²³]"  # no-break space, ° £ ©
-    "|ðŸ|ï¿½|ï»¿|ï¼[\x8d\x81Œšˆ‰Ÿ]"  # emoji, U+FFFD, byte order mark, full-width punctuation
-    f"|(?:[ÐÑ][{_LATER}‘’“”•–—…·»«]){{2}}"  # Cyrillic
-    f"|[äåæçèé][{_SIGN}][{_LATER}]"  # Chinese, Japanese
+    f"[{_CYRILLIC}œ¿¡·](?:"
+    "(?<=â[€ˆ‰])|(?<=â‚)¬|(?<=â„)¢|(?<=âœ)[“”…–—˜]|(?<=â†)[’“‘”]"  # ’ “ … –, mathematics, €, ™, ticks, arrows
+    f"|(?<=Ã[{_SIGN}\xa0\xadŸœ€ƒ])"  # é ü ß à
+    "|(?<=Â[\xa0£§©®°±´µ·¿¡½¼¾²³])"  # no-break space, ° £ ©
+    "|(?<=ðŸ)|(?<=ï¿)½|(?<=ï»)¿|(?<=ï¼)[\x8d\x81Œšˆ‰Ÿ]"  # emoji, U+FFFD, byte order mark, full-width punctuation
+    f"|(?<=[ÐÑ][{_CYRILLIC}])[ÐÑ][{_CYRILLIC}]"
+    f"|(?<=[äåæçèé][{_SIGN}])[{_LATER}]"  # Chinese, Japanese
+    ")"
 )
 
 
@@ -74,8 +88,11 @@ def fault(texts: list[str]) -> str:
                 return CONTROL
     elif damage := _damage(joined):
         return damage
-    if "<" in joined or "[" in joined or "~" in joined:
-        return _token(texts, joined)
+    for character, hints in _HINTS.items():
+        if character in joined:
+            for hint in hints:
+                if hint in joined:
+                    return _token(texts, joined)
     return ""
 
 
@@ -84,14 +101,14 @@ def _damage(text: str) -> str:
         data = text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
         return "a text is not valid Unicode"
-    if "\ufffd" in text:
+    if b"\xef" in data and "\ufffd" in text:  # bytes are found faster than characters
         return "a text holds U+FFFD, the sign for lost characters (encoding damage)"
     for control in _CONTROL_BYTES:
         if control in data:
             return CONTROL
     if b"\xc2" in data and _C1.search(text):
         return CONTROL
-    if any(suspect in text for suspect in _SUSPECTS) and _MISREAD.search(text):
+    if b"\xc3" in data and any(suspect in text for suspect in _SUSPECTS) and _MISREAD.search(text):
         return "a text is UTF-8 that was read as another encoding (encoding damage)"
     return ""
 

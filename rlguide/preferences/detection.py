@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlguide.errors import DataError
+from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
 from rlguide.preferences.row_parts import Record
@@ -33,6 +33,22 @@ def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
         "rename the columns to prompt, chosen, rejected (or, for KTO, prompt, completion, label),"
         " or see the formats in `rlguide register --help`",
     )
+
+
+def choose_format(first: list[Any], path: object, wanted: str) -> Format | LabelFormat:
+    """The format of this name, or with "auto" the one that most of the first rows of a file have.
+
+    Raises:
+        UsageError: there is no such format. DataError: none fits.
+    """
+    if wanted == "auto":
+        return detect_format(first, path)
+    known: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
+    if wanted not in known:
+        raise UsageError(
+            f"no format {wanted}{did_you_mean(wanted, list(known))}", f"choose from auto, {', '.join(known)}"
+        )
+    return known[wanted]
 
 
 def detect_pairs(rows: list[Any], path: object) -> Format:

@@ -75,15 +75,19 @@ class Ultrafeedback(Format):
 
 class TrlPrompt(Format):
     name = "trl"
-    sentence = "prompt (text or list of role/content), chosen and rejected (text or list with the answer), system"
-    columns = ("prompt", *ANSWERS, "system", *SCORES, *MEDIA)
+    sentence = (
+        "prompt (text or list of role/content), history (earlier question/answer pairs), "
+        "chosen and rejected (text or list with the answer), system"
+    )
+    columns = ("prompt", "history", *ANSWERS, "system", *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("prompt"), (str, list)) and has_answers(row, (str, list, dict))
 
     def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
-        return [assemble(prompt_turns(need(row, "prompt")), answer(row, "chosen"), answer(row, "rejected"), row)]
+        messages = (*earlier_turns(row), *prompt_turns(need(row, "prompt")))
+        return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class TrlImplicitPrompt(Format):

@@ -24,7 +24,7 @@ from rlguide.preferences.row_parts import (
 )
 
 LABELS = ("label", "kto_tag")  # TRL's name and LLaMA-Factory's
-COMPLETIONS = ("completion", "response")
+COMPLETIONS = ("completion", "response", "answer")
 CONVERSATIONS = ("messages", "conversations")
 
 
@@ -55,15 +55,19 @@ class KtoMessages(LabelFormat):
 
 class KtoPrompt(LabelFormat):
     name = "kto-trl"
-    sentence = "prompt (text or list of role/content), completion (text or list with the answer), label, system"
-    columns = ("prompt", *COMPLETIONS, *LABELS, "system", *MEDIA)
+    sentence = (
+        "prompt (text or list of role/content), history (earlier question/answer pairs), "
+        "completion (text or list with the answer), label, system"
+    )
+    columns = ("prompt", "history", *COMPLETIONS, *LABELS, "system", *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and isinstance(row.get("prompt"), (str, list)) and completion(row) is not None
 
     def to_labelled(self, row: Record) -> Labelled:
         refuse_media(row)
-        return labelled(row, prompt_turns(need(row, "prompt")), answer(row, completion(row) or COMPLETIONS[0]))
+        messages = (*earlier_turns(row), *prompt_turns(need(row, "prompt")))
+        return labelled(row, messages, answer(row, completion(row) or COMPLETIONS[0]))
 
 
 class KtoAlpaca(LabelFormat):

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, check_messages, check_texts, encode, prompt_key
+from rlguide.preferences.pair import BadRow, Pair, Turn, check_messages, check_texts
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(NamedTuple):
     """A conversation (odd number of turns, human first and last), an answer and its label, a system prompt."""
 
     messages: tuple[Turn, ...]
     answer: str
     desirable: bool
     system: str = ""
-
-    @property
-    def prompt_key(self) -> str:
-        """What two rows share when they ask the same thing; the same as that of a `Pair` that does."""
-        return prompt_key(self.system, self.messages)
 
 
 def check_labelled_row(row: Labelled) -> None:
@@ -36,22 +29,6 @@ def check_labelled_row(row: Labelled) -> None:
     if not row.answer or row.answer.isspace():
         raise BadRow("the answer is empty")
     check_texts(row.messages, row.system, row.answer)
-
-
-def labelled_line(row: Labelled) -> bytes:
-    """The row as one line of the files that rlguide writes (see `pair.to_line`); `label` is a real boolean.
-
-    Raises:
-        BadRow: a text is not valid Unicode.
-    """
-    turns = (*row.messages, Turn(GPT, row.answer))
-    return encode(
-        {
-            "conversations": [{"from": turn.role, "value": turn.value} for turn in turns],
-            "system": row.system,
-            "label": row.desirable,
-        }
-    )
 
 
 def from_pair(pair: Pair) -> tuple[Labelled, Labelled]:

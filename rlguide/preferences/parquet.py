@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,19 @@ def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[
         wanted = wanted or names[:1]  # a row without its columns is refused for that, not lost
         has_maps = any("map<" in str(file.schema_arrow.field(name).type) for name in wanted)
         number = 0
-        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata, set(wanted)), columns=wanted):
+        for batch in _ahead(file.iter_batches(batch_size=_batch_rows(file.metadata, set(wanted)), columns=wanted)):
             for value in _values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}):
                 number += 1
                 yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
+
+
+def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
+    """The same batches; each is unpacked by a thread while the one before is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def _values(batch: Any, options: dict[str, str]) -> list[Any]:

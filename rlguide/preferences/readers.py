@@ -72,7 +72,9 @@ def open_source(path: Path) -> Source:
     if suffix in (".csv", ".tsv"):
         return Source(path, "CSV", "line", read_csv)
     if text.startswith(b"["):
-        return Source(path, "JSON list", "line", read_array)
+        if b"\n" in text.rstrip():
+            return Source(path, "JSON list", "line", read_array)
+        return Source(path, "JSON list", "row", read_elements)  # on one line, or with very long ones
     if text.startswith(b"{"):
         _refuse_single_object(path)
         return Source(path, "JSON lines", "line", read_lines)
@@ -94,6 +96,12 @@ def text_suffix(path: Path) -> str:
     """The suffix that tells the kind of text, in small letters: .csv of `pairs.CSV.gz`."""
     name = path.with_suffix("") if path.suffix.lower() in PACKED_SUFFIXES else path
     return name.suffix.lower()
+
+
+def plain_stem(path: Path) -> str:
+    """A file's name without the suffixes of its kind and compression: `pairs` of `pairs.jsonl.gz`."""
+    name = Path(path.stem) if path.suffix.lower() in PACKED_SUFFIXES else path
+    return name.stem
 
 
 def packing(path: Path) -> str:
@@ -169,6 +177,12 @@ def read_array(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
                 f"{path} is not a whole JSON list: {error}",
                 "mend the file there, or fetch it again if it was cut short",
             ) from error
+
+
+def read_elements(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
+    """`read_array` of a list without lines: a position is the number of the element, 1 is the first."""
+    for number, row in enumerate(read_array(path), start=1):
+        yield row._replace(position=number)
 
 
 def read_lines(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:

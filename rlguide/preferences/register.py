@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
-from rlguide.errors import DataError, RlguideError, UsageError, did_you_mean
-from rlguide.preferences.detection import detect_format
+from rlguide.errors import DataError, RlguideError, UsageError
+from rlguide.preferences.detection import choose_format, explain
 from rlguide.preferences.filters import Filters
-from rlguide.preferences.formats import FORMATS, Format
-from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
+from rlguide.preferences.formats import Format
+from rlguide.preferences.label_formats import LabelFormat
 from rlguide.preferences.manifest import DataFile, DataManifest
 from rlguide.preferences.progress import Ticker
-from rlguide.preferences.readers import Source, expected_rows, open_source
+from rlguide.preferences.readers import Source, expected_rows, open_source, plain_stem
 from rlguide.preferences.registry import check_name, safe_name
 from rlguide.preferences.report import Tally, told
+from rlguide.preferences.scored_lists import Pairing, with_pairing
 from rlguide.preferences.staging import Split, Staging
 from rlguide.preferences.store import (
     Publication,
@@ -44,7 +45,8 @@ class RegisterOptions:
 
     name: of the dataset; None makes one from the file's name. form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto".
     test_size: share to hold out (None: 5 %, at most 2,000 rows). keep_good: drop bad rows however many they are.
-    force: replace a dataset of that name. filters: which good rows are wanted.
+    force: replace a dataset of that name. filters: which good rows are wanted. pairing: how a list of scored answers
+    becomes pairs.
     """
 
     name: str | None = None
@@ -53,10 +55,16 @@ class RegisterOptions:
     keep_good: bool = False
     force: bool = False
     filters: Filters = field(default_factory=Filters)
+    pairing: Pairing = field(default_factory=Pairing)
 
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest."""
-        return {"test_size": self.test_size, "keep_good": self.keep_good, **asdict(self.filters)}
+        return {
+            "test_size": self.test_size,
+            "keep_good": self.keep_good,
+            **asdict(self.filters),
+            "pairing": self.pairing.mode,
+        }
 
 
 @dataclass(frozen=True)
@@ -81,16 +89,17 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
         UsageError: the name is taken or cannot be one; an unknown format.
         DataError: the file cannot be read, has no known format, or too many bad rows. Nothing is written then.
     """
-    name = options.name if options.name is not None else safe_name(path.stem)
+    name = options.name if options.name is not None else safe_name(plain_stem(path))
     check_name(name)
     source = open_source(path)
-    form = _format(source, options.form)
+    first = [row.value for row in islice(source.rows(), DETECT_ROWS)]
+    form = with_pairing(choose_format(first, path, options.form), options.pairing)
     labelled = isinstance(form, LabelFormat)
     options.filters.check(labelled)
     check_free(workspace, name, options.force)
     _check_not_itself(workspace, name, path)
     check_disk(workspace, round(path.stat().st_size * EXPANSION))
-    console.say(f"{path.name}: {source.kind}, format {form.name}: {form.sentence}")
+    console.say(f"{path.name}: {source.kind}; {explain(form, first)}")
     tally = Tally()
     tally.open(path.name, source.unit)
     expected = expected_rows(source)
@@ -107,17 +116,6 @@ def register_file(workspace: Workspace, path: Path, options: RegisterOptions) ->
             about = Publication(name, {**origin, "sha256": digest.result()}, options.recorded(), tally, labelled)
             _check_amount(workspace, source, about, len(staging), options.keep_good)
             return Registered(publish(workspace, about, staging), form, source, tally)
-
-
-def _format(source: Source, wanted: str) -> Format | LabelFormat:
-    if wanted == "auto":
-        return detect_format([row.value for row in islice(source.rows(), DETECT_ROWS)], source.path)
-    known: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
-    if wanted not in known:
-        raise UsageError(
-            f"no format {wanted}{did_you_mean(wanted, list(known))}", f"choose from auto, {', '.join(known)}"
-        )
-    return known[wanted]
 
 
 def _check_not_itself(workspace: Workspace, name: str, path: Path) -> None:

@@ -89,13 +89,15 @@ def answer(row: Record, column: str) -> str:
 
 def earlier_turns(row: Record) -> list[Turn]:
     """Alpaca's history of [question, answer] as turns."""
+    history = row.get("history") or []
+    if not isinstance(history, list):
+        raise BadRow("history is not a list of [question, answer]")
     earlier: list[Turn] = []
-    for exchange in row.get("history") or []:
-        if not (isinstance(exchange, list | tuple) and len(exchange) == 2):
+    for exchange in history:
+        texts = isinstance(exchange, list | tuple) and [value for value in exchange if isinstance(value, str)]
+        if not texts or len(texts) != 2 or len(exchange) != 2:
             raise BadRow("history is not a list of [question, answer]")
-        if not all(isinstance(text, str) for text in exchange):
-            raise BadRow("history is not a list of [question, answer]")
-        earlier += [Turn(HUMAN, exchange[0]), Turn(GPT, exchange[1])]
+        earlier += [Turn(HUMAN, texts[0]), Turn(GPT, texts[1])]
     return earlier
 
 
@@ -128,14 +130,14 @@ def scores(row: Record) -> tuple[float, float] | None:
 
 def number(value: Any) -> float | None:
     """A score as a number, also where a CSV file has it as text; None for anything else, NaN and infinity."""
-    if isinstance(value, str):
+    if type(value) is not float:  # what nearly all are
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return None
         try:
             value = float(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    return None
+    return value if math.isfinite(value) else None
 
 
 def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Pair:

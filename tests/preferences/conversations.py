@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
 
-from rlguide.preferences.labelled import Labelled, from_pair, labelled_line
-from rlguide.preferences.pair import Pair, Turn, to_line
+from rlguide.preferences.labelled import Labelled, from_pair
+from rlguide.preferences.pair import Pair, Turn
 
 # Letters that begin a misread text, and what template tokens are made of, do not come up by chance; the pieces below
 # have them in good writing.
-CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffd|｜âÃÂðïÐÑäåæçèé")
+CHARACTERS = st.characters(
+    codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffd<>[]|｜~âÃÂðïÐÑäåæçèé"
+)
 PIECES = [
     "你好，世界。",
     "👩‍💻 🙂",
@@ -61,7 +62,13 @@ def score_columns(pair: Pair, chosen: str = "score_chosen", rejected: str = "sco
 
 
 def as_sharegpt(pair: Pair) -> dict[str, Any]:
-    return json.loads(to_line(pair)) | score_columns(pair)
+    return {
+        "conversations": [{"from": turn.role, "value": turn.value} for turn in pair.messages],
+        "system": pair.system,
+        "chosen": {"from": "gpt", "value": pair.chosen},
+        "rejected": {"from": "gpt", "value": pair.rejected},
+        **score_columns(pair),
+    }
 
 
 def as_alpaca(pair: Pair) -> dict[str, Any]:
@@ -192,7 +199,12 @@ def expected(writer: Writer, pair: Pair) -> Pair:
 
 
 def as_ours(row: Labelled) -> dict[str, Any]:
-    return json.loads(labelled_line(row))
+    turns = (*row.messages, Turn("gpt", row.answer))
+    return {
+        "conversations": [{"from": turn.role, "value": turn.value} for turn in turns],
+        "system": row.system,
+        "label": row.desirable,
+    }
 
 
 def as_demo(row: Labelled) -> dict[str, Any]:

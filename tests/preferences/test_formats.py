@@ -182,11 +182,20 @@ def test_unknown_columns_are_named() -> None:
         detect_format([{"question": "q", "answer": "a"}], "qa.json")
 
 
+def test_text_in_parts_is_joined_and_pictures_are_refused() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    row = {"prompt": [{"role": "user", "content": parts}], "chosen": "a", "rejected": "b"}
+    assert pairs_of("trl", row)[0].messages == (Turn("human", "ab"),)
+    parts.append({"type": "image", "text": ""})
+    with pytest.raises(BadRow, match="not text alone"):
+        pairs_of("trl", row)
+
+
 def pairs_of(name: str, row: dict[str, Any]) -> list[Pair]:
     return FORMATS[name].to_pairs(row)
 
 
-@pytest.mark.parametrize("score", [None, "", "high", float("nan"), float("inf"), True, [8]])
+@pytest.mark.parametrize("score", [None, "", "high", float("nan"), float("inf"), True, [8], 10**400])
 def test_a_score_that_is_no_number_is_none(score: Any) -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 1.0, "score_rejected": score}
     assert pairs_of("trl", row)[0].scores is None
@@ -338,3 +347,37 @@ def test_only_the_named_columns_are_looked_at(name: str, writer: Callable[[Any],
         LABEL_FORMATS[name].to_labelled(Watched(writer(Labelled(pair.messages, "a", True, "s"))))
     assert looked
     assert looked <= {*{**FORMATS, **LABEL_FORMATS}[name].columns}
+
+
+KEYS = ["role", "content", "from", "value", "messages", "response", "overall_score", "score", "rank", "text"]
+LEAVES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.sampled_from(["", "user", "gpt", "q", "2"])
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3)
+        | st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "system", "x"]), "content": inner})
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, *LABEL_FORMATS])
+def test_nonsense_is_refused_and_never_stops_the_rest(name: str) -> None:
+    form = {**FORMATS, **LABEL_FORMATS}[name]
+
+    @settings(max_examples=60)
+    @given(st.dictionaries(st.sampled_from(form.columns), VALUES, max_size=6))
+    def check(row: dict[str, Any]) -> None:
+        explain(form, [row])
+        try:
+            if name in FORMATS:
+                for pair in FORMATS[name].to_pairs(row):
+                    check_pair(pair)
+                    assert all(isinstance(text, str) for text in (pair.system, pair.chosen, pair.rejected))
+            else:
+                check_labelled_row(LABEL_FORMATS[name].to_labelled(row))
+        except BadRow as reason:
+            assert len(str(reason)) < 100  # reasons are counted: no row's own text is in them
+
+    check()

@@ -1,0 +1,256 @@
+"""Every format in every kind of file: written by other programs, detected, read back as the same conversations."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conversations import LABEL_WRITERS, WRITERS, Writer, as_ultrafeedback, expected, labels, pairs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rlguide.errors import DataError
+from rlguide.preferences.detection import detect_format
+from rlguide.preferences.formats import FORMATS, Format
+from rlguide.preferences.labelled import Labelled
+from rlguide.preferences.pair import Pair, Turn
+from rlguide.preferences.parquet import BATCH_BYTES
+from rlguide.preferences.readers import count_rows, expected_rows, open_source, plain_stem
+
+Rows = list[dict[str, Any]]
+
+
+def write_array(path: Path, rows: Rows) -> None:
+    path.write_text("\ufeff" + json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def write_lines(path: Path, rows: Rows) -> None:
+    path.write_bytes(b"\n".join(json.dumps(row, ensure_ascii=False).encode() for row in rows))
+
+
+def table_text(rows: Rows, delimiter: str) -> str:
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, rows[0], delimiter=delimiter)
+    table.writeheader()
+    for row in rows:
+        cells = {key: json.dumps(cell) if isinstance(cell, list | dict) else cell for key, cell in row.items()}
+        table.writerow(cells)
+    return text.getvalue()
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    path.write_text(table_text(rows, ","), encoding="utf-8-sig", newline="")
+
+
+def write_tsv(path: Path, rows: Rows) -> None:
+    path.write_text(table_text(rows, "\t"), encoding="utf-8", newline="")
+
+
+def write_parquet(path: Path, rows: Rows) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+
+
+def packed(write: Callable[[Path, Rows], None]) -> Callable[[Path, Rows], None]:
+    def write_packed(path: Path, rows: Rows) -> None:
+        write(path, rows)
+        path.write_bytes(gzip.compress(path.read_bytes(), 1))
+
+    return write_packed
+
+
+def write_zstd(path: Path, rows: Rows) -> None:
+    write_lines(path, rows)
+    data = path.read_bytes()
+    with pa.output_stream(str(path), compression="zstd") as stream:
+        stream.write(data)
+
+
+FILES: dict[str, Callable[[Path, Rows], None]] = {
+    "数 据.json": write_array,
+    "rows.jsonl": write_lines,
+    "rows.csv": write_csv,
+    "rows.tsv": write_tsv,
+    "rows.parquet": write_parquet,
+    "数 据.json.gz": packed(write_array),
+    "rows.jsonl.gz": packed(write_lines),
+    "rows.CSV.gz": packed(write_csv),
+    "named-so.jsonl": packed(write_lines),  # told by its bytes, not its name
+    "rows.jsonl.zst": write_zstd,
+}
+
+
+def read_back(path: Path) -> tuple[str, list[Any]]:
+    """The format that a file is found to have, and what is in it."""
+    source = open_source(path)
+    form = detect_format([row.value for row in source.rows()], path)
+    rows = [row.value for row in source.rows(form.columns) if not row.broken]
+    if isinstance(form, Format):
+        return form.name, [pair for row in rows for pair in form.to_pairs(row)]
+    return form.name, [form.to_labelled(row) for row in rows]
+
+
+def check_files(folder: Path, name: str, rows: Rows, originals: list[Any]) -> None:
+    for file, write in FILES.items():
+        path = folder / file
+        write(path, rows)
+        assert read_back(path) == (name, originals), file
+        assert count_rows(path) == len(rows)
+        assert expected_rows(open_source(path)) in (None, len(rows))
+
+
+QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=6, deadline=None)
+
+
+@pytest.mark.parametrize(("name", "writer", "turns"), WRITERS, ids=lambda value: getattr(value, "__name__", None))
+@QUICK
+@given(data=st.data())
+def test_pairs_survive_every_file(name: str, writer: Writer, turns: int, tmp_path: Path, data: st.DataObject) -> None:
+    originals = data.draw(st.lists(pairs(turns), min_size=1, max_size=4))
+    check_files(tmp_path, name, [*map(writer, originals)], [expected(writer, pair) for pair in originals])
+
+
+@pytest.mark.parametrize(("name", "writer", "turns"), LABEL_WRITERS, ids=lambda value: getattr(value, "__name__", None))
+@QUICK
+@given(data=st.data())
+def test_labels_survive_every_file(
+    name: str, writer: Callable[[Labelled], dict[str, Any]], turns: int, tmp_path: Path, data: st.DataObject
+) -> None:
+    originals = data.draw(st.lists(labels(turns), min_size=1, max_size=4))
+    check_files(tmp_path, name, [*map(writer, originals)], originals)
+
+
+@pytest.mark.parametrize("file", ["rows.json.gz", "rows.jsonl.gz", "rows.csv.gz", "rows.jsonl.zst"])
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_broken_compressed_file_is_said_in_two_lines(tmp_path: Path, file: str, damage: str) -> None:
+    path = tmp_path / file
+    rows = [{"prompt": f"q {random.random()}", "chosen": "a", "rejected": "b"} for _ in range(5000)]
+    kinds = {"rows.json.gz": packed(write_array), "rows.csv.gz": packed(write_csv), "rows.jsonl.zst": write_zstd}
+    kinds.get(file, packed(write_lines))(path, rows)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + (b"" if damage == "cut" else bytes(64) + whole[middle + 64 :]))
+    with pytest.raises(DataError, match=r"is not a whole (gzip|zstd) file") as caught:
+        for _ in open_source(path).rows():
+            pass
+    assert "\n" not in caught.value.what
+    assert caught.value.todo
+
+
+@pytest.mark.parametrize(
+    ("written", "unit", "positions"),
+    [("[{}, {}, {}]\n", "row", [1, 2, 3]), ("[\n{},\n\n{},\n\n{}\n]", "line", [2, 4, 6])],
+)
+def test_rows_of_a_list_on_one_line_are_counted(tmp_path: Path, written: str, unit: str, positions: list[int]) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(written)
+    source = open_source(path)
+    assert (source.unit, [row.position for row in source.rows()]) == (unit, positions)
+
+
+@pytest.mark.parametrize("name", ["数 据.json", "数 据.jsonl.gz", "数 据.CSV.GZ", "数 据.parquet", "数 据"])
+def test_a_dataset_is_named_without_suffixes(name: str) -> None:
+    assert plain_stem(Path("folder") / name) == "数 据"
+
+
+def test_an_empty_compressed_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n"))
+    with pytest.raises(DataError, match="is empty"):
+        open_source(path)
+
+
+def test_parquet_within_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet.gz"
+    packed(write_parquet)(path, [{"prompt": "q", "chosen": "a", "rejected": "b"}])
+    with pytest.raises(DataError, match="compressed again"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("cell", ["[1, 2, 3]", "[INST]", "{x}", '{"a": 1}', '[{"a": 1}]', "[", "[]", '["text"]'])
+def test_a_cell_of_text_that_looks_like_json_stays_text(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "rows.csv"
+    write_csv(path, [{"prompt": cell, "chosen": cell, "rejected": "b"}])
+    assert read_back(path) == ("trl", [Pair((Turn("human", cell),), cell, "b")])
+
+
+def test_a_cell_of_messages_that_is_not_json_is_a_broken_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    write_csv(path, [{"conversations": "[{'from': 'human'}]", "chosen": "a", "rejected": "b"}])
+    assert [row.broken for row in open_source(path).rows()] == ["conversations is not JSON"]
+
+
+PAIR = Pair((Turn("human", "q"),), "a", "b", "", (2.0, 1.0))
+MESSAGE = pa.struct([("content", pa.string()), ("role", pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("text", "messages"),
+    [
+        (pa.large_string(), pa.large_list(MESSAGE)),
+        (pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.map_(pa.string(), pa.string()))),
+        (pa.string(), pa.list_(MESSAGE, 2)),
+    ],
+    ids=["large", "dictionary and map", "fixed size"],
+)
+def test_every_arrow_type_is_read(tmp_path: Path, text: Any, messages: Any) -> None:
+    row = as_ultrafeedback(PAIR)
+    columns = {
+        "prompt": pa.array([row["prompt"]] * 3, text if pa.types.is_large_string(text) else pa.string()).cast(text),
+        "chosen": as_type(row["chosen"], messages),
+        "rejected": as_type(row["rejected"], messages),
+        "score_chosen": pa.array([2.0] * 3, pa.float32()),
+        "score_rejected": pa.array([1] * 3, pa.int64()),
+        "extra": pa.array([b"\xff"] * 3, pa.binary()),
+    }
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table(columns), path)
+    assert read_back(path) == ("ultrafeedback", [PAIR] * 3)
+
+
+def as_type(messages: list[dict[str, str]], kind: Any) -> Any:
+    maps = pa.types.is_map(kind.value_type)
+    return pa.array([[list(message.items()) if maps else message for message in messages]] * 3, kind)
+
+
+def test_only_the_wanted_columns_of_parquet_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    write_parquet(path, [as_ultrafeedback(PAIR)] * 3)
+    source = open_source(path)
+    wanted = FORMATS["ultrafeedback"].columns
+    keys = {"prompt", "chosen", "rejected", "score_chosen", "score_rejected"}
+    assert [set(row.value) for row in source.rows(wanted)] == [keys] * 3
+    assert [row.position for row in source.rows(wanted)] == [1, 2, 3]
+    assert [set(row.value) for row in source.rows(["none of them"])] == [{"prompt"}] * 3  # refused, not lost
+
+
+def test_large_rows_come_a_few_at_a_time(tmp_path: Path) -> None:
+    """One row group with rows of a megabyte: what is read ahead is bounded by bytes, not rows."""
+    path = tmp_path / "rows.parquet"
+    rng = random.Random(0)
+    rows = [{"prompt": rng.randbytes(500_000).hex(), "chosen": "a", "rejected": "b"} for _ in range(40)]
+    pq.write_table(pa.Table.from_pylist(rows), path, use_dictionary=False, write_batch_size=1)
+    del rows
+    before = pa.total_allocated_bytes()
+    peak = 0
+    for row in open_source(path).rows(["prompt"]):
+        assert len(row.value["prompt"]) == 1_000_000
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert peak < 4 * BATCH_BYTES
+
+
+def test_a_parquet_text_that_is_not_utf8_is_one_broken_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    bad = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xff\xfe", b"yes"]).buffers())
+    pq.write_table(pa.table({"prompt": bad, "chosen": ["a"] * 3, "rejected": ["b"] * 3}), path)
+    rows = list(open_source(path).rows())
+    assert [row.position for row in rows] == [1, 2, 3]
+    assert [row.broken for row in rows] == ["", "not UTF-8", ""]
