@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rlguide.errors import UsageError
 from rlguide.preferences.dialogues import dialogue_prompt, is_dialogue
@@ -15,6 +15,7 @@ from rlguide.preferences.row_parts import (
     MEDIA,
     Format,
     Record,
+    Shape,
     earlier_turns,
     number,
     prompt_turns,
@@ -112,7 +113,10 @@ class ScoredList(Format):
                 yield better, worse
 
 
-def with_pairing(form: Format, pairing: Pairing) -> Format:
+AnyShape = TypeVar("AnyShape", bound=Shape)
+
+
+def with_pairing(form: AnyShape, pairing: Pairing) -> AnyShape | ScoredList:
     """The format with this way of pairing. One that has pairs already stays; its margins are for a filter.
 
     Raises:

@@ -23,12 +23,14 @@ from hypothesis import strategies as st
 
 from rlguide.errors import DataError, UsageError
 from rlguide.preferences.detection import detect_format, detect_pairs, explain
+from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import FORMATS
 from rlguide.preferences.label_formats import LABEL_FORMATS
 from rlguide.preferences.labelled import Labelled, check_labelled_row
 from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair
+from rlguide.preferences.report import Tally
 from rlguide.preferences.scored_lists import Pairing, ScoredList, with_pairing
-from rlguide.preferences.store import Tally, checked_labels, checked_pairs
+from rlguide.preferences.store import take_in
 
 
 @pytest.mark.parametrize(("name", "writer", "turns"), WRITERS, ids=lambda value: getattr(value, "__name__", None))
@@ -82,11 +84,12 @@ def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
 
     tally = Tally()
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    kept = list(checked_pairs([Row(1, good), Row(2, row), Row(3, good)], FORMATS["trl"], tally))
-    assert [(pair, position) for pair, _, position in kept] == [(GOOD, 1), (GOOD, 3)]
+    tally.open("a.jsonl", "line")
+    kept = list(take_in([Row(1, good), Row(2, row), Row(3, good)], FORMATS["trl"], tally, Filters()))
+    assert kept == [GOOD, GOOD]
     assert len(tally.refused) == 1
     assert reason in next(iter(tally.refused))
-    assert list(tally.positions.values()) == [[2]]
+    assert tally.lines()[0].endswith("  line 2")
 
 
 def test_conversations_that_part_early_are_refused() -> None:
@@ -161,8 +164,9 @@ def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> No
 
     tally = Tally()
     good = {"prompt": "q", "completion": "a", "label": False}
-    kept = list(checked_labels([Row(1, good), Row(2, row)], LABEL_FORMATS["kto-trl"], tally))
-    assert [row for row, _, _ in kept] == [Labelled((Turn("human", "q"),), "a", False)]
+    tally.open("a.jsonl", "line")
+    kept = list(take_in([Row(1, good), Row(2, row)], LABEL_FORMATS["kto-trl"], tally, Filters()))
+    assert kept == [Labelled((Turn("human", "q"),), "a", False)]
     assert [reason in found for found in tally.refused] == [True]
 
 
