@@ -52,7 +52,7 @@ def test_a_file_becomes_two_datasets(folder: Path) -> None:
     done = rlguide(folder, "register", "客服 pairs, v2.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert "JSON lines, format trl" in done.stderr
+    assert "JSON lines; format trl, by the columns prompt, chosen, rejected; 50 of the first 50 rows fit" in done.stderr
     assert "95 pairs to train on" in done.stderr
     assert "rlguide configure --dataset 客服_pairs_v2" in done.stderr.splitlines()[-1]
     info = registry(folder)
@@ -164,7 +164,7 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     write(folder / "pairs.jsonl", rows(20))
     done = rlguide(folder, "register", "thumbs.jsonl", "pairs.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "format kto-trl" in done.stderr
+    assert "format kto-trl, by the columns prompt, completion, label" in done.stderr
     assert "thumbs: 95 answers (" in done.stderr and "desirable" in done.stderr
     assert "these are for KTO: rlguide train --method kto --dataset thumbs\n" in done.stderr
     assert "rlguide configure --dataset pairs " in done.stderr.splitlines()[-1]
