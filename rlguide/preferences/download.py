@@ -1,4 +1,4 @@
-"""`rlguide download`: a catalog dataset from the hub to registered files in the workspace."""
+"""`rlguide download`: a dataset from a hub to registered files in the workspace."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
-from rlguide.catalog.datasets import CatalogDataset, Part, find_dataset
+from rlguide.catalog.datasets import CatalogDataset
 from rlguide.errors import DataError, HubError, RlguideError, UsageError
 from rlguide.preferences import hub
 from rlguide.preferences.formats import Format
 from rlguide.preferences.label_formats import detect_pairs
 from rlguide.preferences.manifest import DataManifest, read_manifest
+from rlguide.preferences.plan import find_plans
 from rlguide.preferences.progress import Ticker, format_bytes
 from rlguide.preferences.readers import Row, Source, expected_rows, open_source
 from rlguide.preferences.registry import read_registry
+from rlguide.preferences.request import find_requested
+from rlguide.preferences.splits import ANYTHING, Wanted
 from rlguide.preferences.staging import Staging
 from rlguide.preferences.store import (
     Publication,
@@ -44,19 +47,30 @@ class DownloadOptions:
 
     lang: "en", "zh" or "both". max_samples: pairs kept, drawn at random with `seed` from the files fetched.
     test_size: share that is held out where the dataset has no split of its own (None: 5 %, at most 2,000 pairs).
-    revision: branch, tag or commit.
+    revision: branch, tag or commit (None: the usual branch of the hub).
+    hub: "hf" or "modelscope". name: the name in the workspace. wanted: split, subset or files, if they are named.
     """
 
     lang: str = "both"
     max_samples: int | None = None
     test_size: float | None = None
     seed: int = 42
-    revision: str = "main"
+    revision: str | None = None
     force: bool = False
+    hub: str = "hf"
+    name: str | None = None
+    wanted: Wanted = ANYTHING
+
+    @property
+    def branch(self) -> str:
+        """The revision to ask for."""
+        return self.revision or hub.HUBS[self.hub]
 
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest; two equal ones of the same commit give the same files."""
-        return {key: value for key, value in asdict(self).items() if key not in ("revision", "force")}
+        always = {key: getattr(self, key) for key in ("lang", "max_samples", "test_size", "seed")}
+        chosen = {key: list(value) if key == "files" else value for key, value in asdict(self.wanted).items() if value}
+        return always | chosen | ({"hub": self.hub} if self.hub != "hf" else {})
 
 
 @dataclass(frozen=True)
@@ -68,21 +82,18 @@ class Downloaded:
     tally: Tally
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """One portion of the download: which files become training rows and which are the held-out split."""
-
-    train: list[hub.HubFile]
-    heldout: list[hub.HubFile]
-
-
 def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDataset]:
     """The datasets meant. Raises UsageError for an unknown name or an option that cannot be meant."""
-    datasets = [find_dataset(name) for name in dict.fromkeys(names)]
+    hub.check_hub(options.hub)
+    datasets = find_requested(names, options.hub, options.wanted, options.name)
     if options.lang not in ("en", "zh", "both"):
         raise UsageError(f"--lang {options.lang} is none of en, zh, both", "choose one of them")
     if options.lang != "both":
         for dataset in datasets:
+            if not dataset.languages:
+                raise UsageError(
+                    f"--lang chooses a part of a catalog dataset, and {dataset.hub_id} is none", "leave it out"
+                )
             if not dataset.has_languages and options.lang not in dataset.languages:
                 raise UsageError(
                     f"{dataset.name} has no {options.lang} part (it is {', '.join(dataset.languages)})",
@@ -103,12 +114,12 @@ def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOpt
     """
     check_free(workspace, dataset.name, options.force, dataset.hub_id)
     earlier = None if options.force else _already_there(workspace, dataset, options)
-    if earlier is not None and options.revision == earlier.source["commit"]:
+    if earlier is not None and options.branch == earlier.source["commit"]:
         return Downloaded(earlier, False, Tally())
-    if earlier is not None and hub.is_offline() and options.revision == earlier.source["revision"]:
+    if earlier is not None and hub.is_offline() and options.branch == earlier.source["revision"]:
         return Downloaded(earlier, False, Tally())
-    console.say(f"{dataset.name}: asking for {dataset.hub_id} at {options.revision}")
-    snapshot = hub.find_snapshot(dataset.hub_id, options.revision)
+    console.say(f"{dataset.name}: asking for {dataset.hub_id} at {options.branch}")
+    snapshot = hub.find_snapshot(dataset.hub_id, options.branch, options.hub)
     if earlier is not None and snapshot.commit == earlier.source["commit"]:
         return Downloaded(earlier, False, Tally())
     with writing(workspace, dataset.name):
@@ -130,7 +141,7 @@ def _already_there(workspace: Workspace, dataset: CatalogDataset, options: Downl
 def _make(
     workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: hub.Snapshot
 ) -> Downloaded:
-    plans = [_plan(snapshot, part) for part in dataset.parts if _wanted(part, options.lang)]
+    plans = find_plans(snapshot, dataset, options.lang, options.wanted)
     files = [file for plan in plans for file in (*plan.heldout, *plan.train)]
     _check_space(workspace, files, options)
     has_split = any(plan.heldout for plan in plans)
@@ -153,6 +164,7 @@ def _make(
                     break  # enough to draw from; a further file of a million pairs is not fetched
         _check_amount(dataset, tally, len(train))
         source = {
+            "hub": snapshot.hub,
             "hub_id": snapshot.hub_id,
             "revision": snapshot.revision,
             "commit": snapshot.commit,
@@ -161,17 +173,6 @@ def _make(
         about = Publication(dataset.name, source, options.recorded(), tally, options.test_size)
         console.say(f"  writing {len(train):,} pairs to {workspace.relative(workspace.data)}")
         return Downloaded(publish(workspace, about, train, heldout if has_split else None), True, tally)
-
-
-def _wanted(part: Part, lang: str) -> bool:
-    return lang == "both" or part.language in (None, lang)
-
-
-def _plan(snapshot: hub.Snapshot, part: Part) -> _Plan:
-    train = hub.match_files(snapshot, part.train)
-    heldout = hub.match_files(snapshot, part.heldout) if part.heldout else []
-    details = {file.path: file for file in hub.file_details(snapshot, train + heldout)}
-    return _Plan([details[path] for path in train], [details[path] for path in heldout])
 
 
 def _check_space(workspace: Workspace, files: list[hub.HubFile], options: DownloadOptions) -> None:
@@ -234,7 +235,9 @@ def _check_amount(dataset: CatalogDataset, tally: Tally, kept: int) -> None:
         reasons = "; ".join(tally.lines("row")) or "no rows"
         raise DataError(
             f"{dataset.name}: {tally.bad:,} of {tally.read:,} rows are no preference pairs ({reasons})",
-            "its layout may have changed on the hub: name an older commit with --revision",
+            "its layout may have changed on the hub: name an older commit with --revision"
+            if dataset.parts
+            else "another --split, --subset or --file of it may hold pairs",
         )
 
 
@@ -254,20 +257,27 @@ def describe(done: Downloaded) -> list[str]:
     return lines
 
 
-def download_all(workspace: Workspace, names: list[str], options: DownloadOptions) -> list[tuple[str, RlguideError]]:
-    """Download datasets one after the other and report each; return the failures, which do not stop the others.
+def download_all(
+    workspace: Workspace, names: list[str], options: DownloadOptions
+) -> tuple[list[str], list[tuple[str, RlguideError]]]:
+    """Download datasets one after the other and report each; a failure does not stop the others.
+
+    Returns:
+        The names in the workspace of those that are there now, and the failures.
 
     Raises:
         UsageError: a name or an option cannot be meant; nothing was started.
     """
+    there: list[str] = []
     failures: list[tuple[str, RlguideError]] = []
     for dataset in check_options(names, options):
         try:
             for line in describe(download(workspace, dataset, options)):
                 console.say(line)
+            there.append(dataset.name)
         except RlguideError as error:
             if len(names) == 1:
                 raise
             failures.append((dataset.name, error))
             console.say(f"error: {error.what}\n  fix: {error.todo}")
-    return failures
+    return there, failures
