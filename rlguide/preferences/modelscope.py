@@ -33,13 +33,19 @@ if TYPE_CHECKING:
 ADDRESS = "https://modelscope.cn"
 PAGE = 200  # entries of one page of the tree, as its own client asks for
 MOST_PAGES = 1000
-TIMEOUT = (10.0, 20.0)  # seconds to connect, and without a byte
+CONNECT = 10.0  # seconds
+SILENCE = 20.0  # seconds without a byte, unless MODELSCOPE_DOWNLOAD_TIMEOUT says otherwise
 
 
 def endpoint() -> str:
     """The hub's address: MODELSCOPE_ENDPOINT, MODELSCOPE_DOMAIN, or modelscope.cn."""
     given = os.environ.get("MODELSCOPE_ENDPOINT") or os.environ.get("MODELSCOPE_DOMAIN") or ADDRESS
     return (given if "://" in given else f"https://{given}").strip().rstrip("/")
+
+
+def _timeout() -> tuple[float, float]:
+    given = os.environ.get("MODELSCOPE_DOWNLOAD_TIMEOUT", "")
+    return CONNECT, float(given) if given.isascii() and given.isdigit() and int(given) else SILENCE
 
 
 def _name() -> str:
@@ -69,7 +75,7 @@ def _page(session: PatientSession, hub_id: str, revision: str, number: int) -> l
     import requests
 
     query = {"Revision": revision, "Recursive": "True", "PageNumber": str(number), "PageSize": str(PAGE)}
-    response = session.get(_address(hub_id, "repo/tree"), params=query, timeout=TIMEOUT)
+    response = session.get(_address(hub_id, "repo/tree"), params=query, timeout=_timeout())
     _check(response, hub_id, revision)
     try:
         body = response.json()
@@ -152,7 +158,7 @@ def _append(session: PatientSession, snapshot: Snapshot, file: HubFile, part: Pa
     query = {"Revision": snapshot.revision, "FilePath": file.path}
     headers = {"Range": f"bytes={have}-"} if have else {}
     with session.get(
-        _address(snapshot.hub_id, "repo"), params=query, headers=headers, stream=True, timeout=TIMEOUT
+        _address(snapshot.hub_id, "repo"), params=query, headers=headers, stream=True, timeout=_timeout()
     ) as response:
         if response.status_code == 416:  # what is here is not the beginning of what is there
             part.unlink()

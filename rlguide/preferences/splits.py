@@ -1,7 +1,7 @@
 """Which files of a dataset's repository (or folder) are the split that is wanted, and which its held-out part.
 
-The card's YAML says it (`configs:` with `data_files:`), or else the usual names do:
-`data/train-00000-of-00002.parquet`, `en/train.jsonl`, `test.csv`. Only names and the card are looked at: no code of a dataset is ever run.
+The card's YAML says it (`configs:` with `data_files:`), or else the usual names do: `en/train.jsonl`, `test.csv`,
+`data/train-00000-of-00002.parquet`. Only names and the card are looked at: no code of a dataset is ever run.
 https://huggingface.co/docs/hub/datasets-data-files-configuration
 """
 
