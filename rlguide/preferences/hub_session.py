@@ -84,6 +84,7 @@ class PatientSession(requests.Session):
                 response = ask()
             except FAULTS as error:
                 fault = fault_name(error)
+                said = f"the hub does not answer ({fault})"
                 failures += 1
                 if self._name.address not in _answered and failures >= UNREACHED_TRIES:
                     raise self._unreachable(fault, started) from None
@@ -92,10 +93,11 @@ class PatientSession(requests.Session):
                 if response.status_code not in BUSY:
                     return response
                 fault = f"HTTP {response.status_code}"
+                said = f"the hub answers {fault}"
                 requested = requested_wait(response.headers)
                 response.close()
             try:
-                patience.wait(f"the hub: {fault}", requested)
+                patience.wait(said, requested)
             except GaveUp as gave_up:
                 raise self._give_up(fault, gave_up) from None
 
