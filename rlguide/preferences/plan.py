@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part
+from rlguide.errors import DataError, HubError
 from rlguide.preferences import hub
 from rlguide.preferences.splits import Wanted, select_files
 
@@ -26,7 +27,15 @@ def find_plans(snapshot: hub.Snapshot, dataset: CatalogDataset, lang: str, wante
     """
     if dataset.parts:
         return [_part(snapshot, part) for part in dataset.parts if lang == "both" or part.language in (None, lang)]
-    found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)
+    try:
+        found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)
+    except DataError as error:
+        if not hub.is_offline():
+            raise
+        raise HubError(
+            f"the cache holds no data file of {snapshot.hub_id}, and HF_HUB_OFFLINE forbids fetching one",
+            "unset HF_HUB_OFFLINE and run the same command once with a network",
+        ) from error
     console.say(f"  {found.reason}")
     hub.check_shards(snapshot, [*found.train, *found.heldout])
     return [_details(snapshot, list(found.train), list(found.heldout))]

@@ -185,6 +185,15 @@ def test_what_lasts_ends_in_two_lines(
         assert_whole(rlguide("download", ID), workspace)
 
 
+def test_the_bytes_of_a_command_that_gave_up_are_kept(gateway: Gateway, rlguide: Rlguide, workspace: Path) -> None:
+    line = gateway(Fault("", cut=300_000), Fault("", status=503, times=99))
+    assert_refused(rlguide("download", ID), workspace)
+    line.faults.clear()
+    line.asked.clear()
+    assert_whole(rlguide("download", ID), workspace)
+    assert [start >= 131_072 for start in body_requests(line)] == [True]
+
+
 def test_a_hub_that_is_not_there_is_not_waited_for_long(gateway: Gateway, rlguide: Rlguide, workspace: Path) -> None:
     gateway().close()
     done = rlguide("download", ID)
