@@ -146,6 +146,7 @@ def test_what_a_server_without_ranges_sends_again_is_skipped(
     assert_whole(rlguide("download", ID), workspace)
 
 
+@pytest.mark.parametrize("kind", ["hf"], indirect=True)  # slow, and the session is the same for both
 def test_retry_after_may_be_a_date(gateway: Gateway, rlguide: Rlguide, workspace: Path) -> None:
     date = email.utils.formatdate(time.time() + 4, usegmt=True)
     gateway(Fault("", status=429, headers={"Retry-After": date}))
