@@ -30,6 +30,7 @@ class CatalogDataset:
     parts: tuple[Part, ...]
     wrong: str | None
     sources: tuple[str, ...]
+    modelscope_id: str | None = None
 
     @property
     def has_languages(self) -> bool:
@@ -60,7 +61,8 @@ def find_dataset(name: str) -> CatalogDataset:
     if found is None:
         raise UsageError(
             f"the catalog has no dataset {name}{did_you_mean(name, list(known))}",
-            f"choose from {', '.join(known)}; your own file goes in with `rlguide register FILE`",
+            f"choose from {', '.join(known)}; any other is named by its id, org/name; your own file goes in with "
+            "`rlguide register FILE`",
         )
     return found
 
@@ -79,4 +81,5 @@ def _dataset(name: str, fields: dict[str, Any]) -> CatalogDataset:
         ),
         wrong=fields.get("wrong"),
         sources=tuple(fields["sources"]),
+        modelscope_id=fields.get("modelscope_id"),
     )

@@ -10,8 +10,16 @@ import typer
 from rlguide.cli._options import (
     BalanceLengthOption,
     DedupeOption,
+    FileOption,
+    FormatOption,
+    HeldoutSplitOption,
+    KeepGoodOption,
     MaxLengthOption,
     MinMarginOption,
+    PairingOption,
+    SeedOption,
+    SplitOption,
+    SubsetOption,
     WorkspaceOption,
     open_workspace,
 )
@@ -23,8 +31,16 @@ def register(app: typer.Typer) -> None:
 
 
 def download(
-    names: Annotated[list[str], typer.Argument(help="Datasets of the catalog (`rlguide list`).", metavar="NAME...")],
-    lang: Annotated[str, typer.Option(help="Part of a bilingual dataset: en, zh or both.")] = "both",
+    names: Annotated[
+        list[str], typer.Argument(help="Datasets of the catalog (`rlguide list`), or ids: org/name.", metavar="NAME...")
+    ],
+    hub: Annotated[str, typer.Option(help="Hub to ask: hf or modelscope.", envvar="RLGUIDE_HUB")] = "hf",
+    split: SplitOption = None,
+    heldout_split: HeldoutSplitOption = None,
+    subset: SubsetOption = None,
+    file: FileOption = None,
+    name: Annotated[str | None, typer.Option(help="Name in the workspace. [default: the last part of the id]")] = None,
+    lang: Annotated[str, typer.Option(help="Keep one language (or en,zh); of dpo_en_zh, fetch that half.")] = "both",
     max_samples: Annotated[
         int | None,
         typer.Option(help="Keep this many pairs, drawn at random; only as many files as needed are fetched."),
@@ -34,11 +50,16 @@ def download(
         typer.Option(help="Share to hold out if the dataset has no split of its own. [default: 0.05, at most 2000]"),
     ] = None,
     dedupe: DedupeOption = False,
+    pairing: PairingOption = "best-worst",
     min_margin: MinMarginOption = None,
     max_length: MaxLengthOption = None,
     balance_length: BalanceLengthOption = False,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 42,
-    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+    form: FormatOption = "auto",
+    keep_good: KeepGoodOption = False,
+    seed: SeedOption = 42,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit on the hub. [default: main; master on ModelScope]")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch and write again, whatever is there.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -49,17 +70,28 @@ def download(
     rlguide download orca_dpo dpo_en_zh
     rlguide download dpo_en_zh --lang zh
     rlguide download coig_p --max-samples 20000
+    rlguide download ultrafeedback --dedupe --min-margin 1 --balance-length
+    rlguide download org/name --split train_prefs --heldout-split test_prefs
+    rlguide download org/name --subset zh --name my_pairs
+    rlguide download org/name --file "chat/*.jsonl"
+    rlguide download org/name --hub modelscope
     HF_ENDPOINT=https://hf-mirror.com rlguide download ultrafeedback
 
     The held-out pairs become a dataset of their own, NAME_test. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are
-    honoured; a download that was cut off resumes.
+    honoured, and for ModelScope MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN. A hub that is busy is waited for, from
+    RLGUIDE_RETRY_SECONDS (1) on and longer each time; a download that was cut off resumes.
     """
     from rlguide.preferences.download import DownloadOptions, download_all
     from rlguide.preferences.filters import Filters
+    from rlguide.preferences.intake import How
+    from rlguide.preferences.scored_lists import Pairing
+    from rlguide.preferences.splits import Wanted
 
     filters = Filters(dedupe, min_margin, max_length, None, balance_length, max_samples, seed)
-    options = DownloadOptions(lang, test_size, revision, force, filters)
-    failures = download_all(open_workspace(workspace), names, options)
+    how = How(form, Pairing(pairing, max(0.0, min_margin or 0.0)), filters, test_size, keep_good)
+    wanted = Wanted(split, heldout_split, subset, tuple(file or ()))
+    options = DownloadOptions(lang, how, revision, force, hub, name, wanted)
+    downloaded, failures = download_all(open_workspace(workspace), names, options)
     if failures:
         from rlguide.errors import RlguideError
 
@@ -69,4 +101,4 @@ def download(
         )
     from rlguide.console import say
 
-    say(f"next: rlguide configure --dataset {names[0]} --sft-ckpt latest")
+    say(f"next: rlguide inspect {downloaded[0]}, then rlguide configure --dataset {downloaded[0]}")

@@ -10,9 +10,17 @@ import typer
 from rlguide.cli._options import (
     BalanceLengthOption,
     DedupeOption,
+    FileOption,
+    FormatOption,
+    HeldoutSplitOption,
+    KeepGoodOption,
     MaxLengthOption,
+    MaxSamplesOption,
     MinMarginOption,
     PairingOption,
+    SeedOption,
+    SplitOption,
+    SubsetOption,
     WorkspaceOption,
     open_workspace,
 )
@@ -25,24 +33,29 @@ def register(app: typer.Typer) -> None:
 
 def register_files(
     files: Annotated[
-        list[Path], typer.Argument(help="JSON, JSON lines, CSV (also .gz, .zst) or Parquet files.", metavar="FILE...")
+        list[Path],
+        typer.Argument(
+            help="JSON, JSON lines, CSV (also .gz, .zst) or Parquet files, or folders of them.", metavar="FILE..."
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: from the file's name]")] = None,
-    form: Annotated[str, typer.Option("--format", help="Format of the rows, if it is not to be detected.")] = "auto",
+    form: FormatOption = "auto",
     test_size: Annotated[
         float | None, typer.Option(help="Share of the rows to hold out. [default: 0.05, at most 2000 rows]")
     ] = None,
+    split: SplitOption = None,
+    heldout_split: HeldoutSplitOption = None,
+    subset: SubsetOption = None,
+    file: FileOption = None,
     dedupe: DedupeOption = False,
     pairing: PairingOption = "best-worst",
     min_margin: MinMarginOption = None,
     max_length: MaxLengthOption = None,
-    lang: Annotated[str | None, typer.Option(help="Keep the rows in this language: en, zh, de, ...")] = None,
+    lang: Annotated[str | None, typer.Option(help="Keep the rows in this language (or these: en,zh).")] = None,
     balance_length: BalanceLengthOption = False,
-    max_samples: Annotated[int | None, typer.Option(help="Keep this many rows, drawn at random.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")] = 42,
-    keep_good: Annotated[
-        bool, typer.Option("--keep-good", help="Drop bad rows even if they are more than 1 %.")
-    ] = False,
+    max_samples: MaxSamplesOption = None,
+    seed: SeedOption = 42,
+    keep_good: KeepGoodOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -53,10 +66,12 @@ def register_files(
     rlguide register pairs.csv --name support --test-size 0.1
     rlguide register a.jsonl b.parquet --keep-good
     rlguide register thumbs_up_and_down.jsonl
+    rlguide register my_folder --split train_prefs --heldout-split test_prefs
     rlguide register big.parquet --dedupe --lang zh --max-length 8000
     rlguide register scored.jsonl.gz --pairing all --min-margin 1 --balance-length
 
-    The format is detected. Pairs, for every method:
+    Every refused row is named, with its line and the reason, in data/NAME.report.json. The format is detected. Pairs,
+    for every method:
 
     \b
     sharegpt           conversations, chosen, rejected, system
@@ -79,11 +94,12 @@ def register_files(
     kto-alpaca     instruction, input, history, output, system; label
     """
     from rlguide.preferences.filters import Filters
+    from rlguide.preferences.intake import How
     from rlguide.preferences.register import RegisterOptions, register_all
     from rlguide.preferences.scored_lists import Pairing
+    from rlguide.preferences.splits import Wanted
 
     filters = Filters(dedupe, min_margin, max_length, lang, balance_length, max_samples, seed)
-    options = RegisterOptions(
-        name, form, test_size, keep_good, force, filters, Pairing(pairing, max(0.0, min_margin or 0.0))
-    )
+    how = How(form, Pairing(pairing, max(0.0, min_margin or 0.0)), filters, test_size, keep_good)
+    options = RegisterOptions(name, how, force, Wanted(split, heldout_split, subset, tuple(file or ())))
     register_all(open_workspace(workspace), files, options)

@@ -180,7 +180,8 @@ class _Journey:
 
     def _write_inputs(self) -> None:
         """Copy the bundled files, and register the SFT answers and the pairs."""
-        from rlguide.preferences.register import RegisterOptions, describe, register_file
+        from rlguide.preferences.intake import How, describe
+        from rlguide.preferences.register import RegisterOptions, register_path
         from rlguide.preferences.registry import change_registry
 
         inputs = self.ws.root / "input"
@@ -193,7 +194,7 @@ class _Journey:
         self._command(f"cd {self.shown}")
         for source, name in (("pairs.jsonl", DATASET), ("heldout.jsonl", f"{DATASET}_test")):
             self._command(f"rlguide register input/{source} --name {name} --test-size 0")
-            done = register_file(self.ws, inputs / source, RegisterOptions(name=name, test_size=0.0))
+            done = register_path(self.ws, inputs / source, RegisterOptions(name, How(test_size=0.0)))
             for line in describe(done):
                 say(line)
         columns = {"prompt": "instruction", "response": "output"}

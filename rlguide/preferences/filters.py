@@ -25,7 +25,8 @@ class Filters:
 
     dedupe: repeats of an earlier row, exact or nearly so. min_margin: pairs whose score of chosen is not at least
     this much above that of rejected, or that have no scores. max_length: characters of the whole conversation with
-    its longer answer. lang: ISO 639-1 code that the text must be in. balance_length: as many pairs whose chosen
+    its longer answer. lang: ISO 639-1 code of the
+    language that the text must be in, or several with commas. balance_length: as many pairs whose chosen
     answer is the longer one as pairs where it is the shorter one. max_samples: rows kept, drawn with `seed`.
     """
 
@@ -56,7 +57,7 @@ class Filters:
         if self.max_length is not None and self.max_length < 1:
             raise UsageError("--max-length must be 1 or more characters", "give for example 8000")
         if self.lang is not None:
-            check_language(self.lang)
+            check_languages(self.lang)
         if labelled and (self.min_margin is not None or self.balance_length):
             option = "--balance-length" if self.balance_length else "--min-margin"
             raise UsageError(
@@ -75,17 +76,18 @@ class Filters:
         if self.lang is not None:
             from rlguide.preferences.language import language
 
-            if language(text(example)) != self.lang:
+            if language(text(example)) not in self.lang.split(","):
                 return f"is not in {self.lang} (--lang)"
         return None
 
 
-def check_language(code: str) -> None:
-    """Raises UsageError unless `code` is one that texts are recognised as."""
+def check_languages(codes: str) -> None:
+    """Raises UsageError unless each of `codes` is one that texts are recognised as."""
     from rlguide.preferences.language import LANGUAGES
 
-    if code not in LANGUAGES:
-        raise UsageError(f"--lang {code} is not known", f"choose one of {', '.join(sorted(LANGUAGES))}")
+    for code in codes.split(","):
+        if code not in LANGUAGES:
+            raise UsageError(f"--lang {code} is not known", f"choose from {', '.join(sorted(LANGUAGES))}")
 
 
 def length(example: Example) -> int:

@@ -1,28 +1,20 @@
-"""The hub, through the `huggingface_hub` client: which commit, which files, and the files themselves.
-
-HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE are the client's own; nothing of them is copied here.
-"""
+"""The hubs: which version, which files, and the files themselves; `huggingface.py` and `modelscope.py` ask."""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
 import re
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlguide import console
-from rlguide.errors import HubError
+from rlguide.errors import HubError, UsageError, did_you_mean
 from rlguide.preferences.progress import Ticker, format_bytes
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
+HUBS = {"hf": "main", "modelscope": "master"}  # name -> branch that is meant where none is named
 SHARD = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\.\w+)$")
-TIMEOUT = 20.0  # seconds until a hub that does not answer is given up
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -36,12 +28,23 @@ class HubFile:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit of a dataset repository and the paths in it."""
+    """One commit of a dataset repository and the paths in it. `details` is what the listing already told of them."""
 
     hub_id: str
     revision: str
     commit: str
     paths: tuple[str, ...]
+    hub: str = "hf"
+    details: tuple[HubFile, ...] = ()
+
+
+def check_hub(hub: str) -> None:
+    """Raises UsageError unless the hub is one that is known."""
+    if hub not in HUBS:
+        raise UsageError(
+            f"there is no hub {hub}{did_you_mean(hub, list(HUBS))}",
+            f"choose one of {', '.join(HUBS)} with --hub, or unset RLGUIDE_HUB",
+        )
 
 
 def is_offline() -> bool:
@@ -51,7 +54,7 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def find_snapshot(hub_id: str, revision: str) -> Snapshot:
+def find_snapshot(hub_id: str, revision: str, hub: str = "hf") -> Snapshot:
     """Resolve a revision (branch, tag or commit) to a commit and list its files; offline, from the cache.
 
     A revision is always named: mirrors serve the named ones only.
@@ -59,36 +62,13 @@ def find_snapshot(hub_id: str, revision: str) -> Snapshot:
     Raises:
         HubError: not reachable, not found, not allowed, or offline and not in the cache.
     """
-    if is_offline():
-        return _cached_snapshot(hub_id, revision)
-    from huggingface_hub import HfApi
+    if hub == "modelscope":
+        from rlguide.preferences import modelscope
 
-    with _errors(hub_id):
-        info = HfApi().repo_info(hub_id, repo_type="dataset", revision=revision, timeout=TIMEOUT)
-    paths = tuple(sibling.rfilename for sibling in info.siblings or ())
-    return Snapshot(hub_id, revision, str(info.sha), paths)
+        return modelscope.find_snapshot(hub_id, revision)
+    from rlguide.preferences import huggingface
 
-
-def _cached_snapshot(hub_id: str, revision: str) -> Snapshot:
-    """The newest commit in the client's cache that `revision` may mean."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="dataset")
-    snapshots = sorted((folder / "snapshots").glob("*/"), key=lambda path: path.stat().st_mtime)
-    if COMMIT.fullmatch(revision):
-        snapshots = [path for path in snapshots if path.name == revision]
-    reference = folder / "refs" / revision
-    if reference.is_file():
-        snapshots = [path for path in snapshots if path.name == reference.read_text().strip()] or snapshots
-    if not snapshots:
-        raise HubError(
-            f"{hub_id} at {revision} is not in the cache, and HF_HUB_OFFLINE forbids fetching it",
-            "unset HF_HUB_OFFLINE and run the same command once with a network",
-        )
-    found = snapshots[-1]
-    paths = tuple(sorted(path.relative_to(found).as_posix() for path in found.rglob("*") if path.is_file()))
-    return Snapshot(hub_id, revision, found.name, paths)
+    return huggingface.find_snapshot(hub_id, revision)
 
 
 def match_files(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
@@ -105,7 +85,7 @@ def match_files(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
             if fnmatch.fnmatchcase(path, pattern) and ("**" in pattern or path.count("/") == pattern.count("/"))
         )
         if found:
-            _check_shards(snapshot, found)
+            check_shards(snapshot, found)
             return found
     raise HubError(
         f"{snapshot.hub_id} at {snapshot.commit[:12]} has no file {' or '.join(patterns)}",
@@ -113,7 +93,8 @@ def match_files(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
     )
 
 
-def _check_shards(snapshot: Snapshot, paths: list[str]) -> None:
+def check_shards(snapshot: Snapshot, paths: list[str]) -> None:
+    """Raises HubError if a numbered part (`-00001-of-00003`) of one of the files is not among them."""
     for path in paths:
         match = SHARD.match(path)
         if match:
@@ -129,23 +110,18 @@ def _check_shards(snapshot: Snapshot, paths: list[str]) -> None:
 
 def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:
     """Sizes and checksums of files, as far as the hub tells them. Raises HubError like `find_snapshot`."""
-    if is_offline():
-        return [HubFile(path) for path in paths]
-    from huggingface_hub import HfApi
+    if snapshot.hub == "modelscope":
+        known = {file.path: file for file in snapshot.details}
+        return [known[path] for path in paths]
+    from rlguide.preferences import huggingface
 
-    with _errors(snapshot.hub_id):
-        found = HfApi().get_paths_info(snapshot.hub_id, paths, repo_type="dataset", revision=snapshot.commit)
-    details = {info.path: info for info in found}
-    result = []
-    for path in paths:
-        info = details.get(path)
-        large = getattr(info, "lfs", None)
-        result.append(HubFile(path, getattr(info, "size", None), large.sha256 if large else None))
-    return result
+    return huggingface.file_details(snapshot, paths)
 
 
 def fetch_file(snapshot: Snapshot, file: HubFile, force: bool = False) -> tuple[Path, str]:
-    """Fetch one file into the client's cache, resuming a download that was cut off; return it and its sha256.
+    """Fetch one file into the cache, resuming a download that was cut off; return it and its sha256.
+
+    Faults of the hub and of the network are waited out; a file with a wrong checksum is fetched once more.
 
     Args:
         force: fetch it again although the cache has it.
@@ -153,138 +129,34 @@ def fetch_file(snapshot: Snapshot, file: HubFile, force: bool = False) -> tuple[
     Raises:
         HubError: it cannot be fetched, or is not what the hub says it is.
     """
-    from huggingface_hub import hf_hub_download
-
     size = f" ({format_bytes(file.bytes)})" if file.bytes is not None else ""
     console.say(f"  {file.path}{size}")
-    with _errors(snapshot.hub_id), _progress(snapshot.hub_id, file):
-        path = Path(
-            hf_hub_download(
-                snapshot.hub_id, file.path, repo_type="dataset", revision=snapshot.commit, force_download=force
-            )
-        )
-    digest = _sha256(path)
-    size_is = path.stat().st_size
-    if (file.sha256 and file.sha256 != digest) or (file.bytes is not None and file.bytes != size_is):
-        raise HubError(
-            f"{file.path} of {snapshot.hub_id} is not what the hub says it is", "fetch it again with --force"
-        )
-    return path, digest
+    if snapshot.hub == "modelscope":
+        from rlguide.preferences import modelscope
+
+        return modelscope.fetch_file(snapshot, file, force)
+    from rlguide.preferences import huggingface
+
+    return huggingface.fetch_file(snapshot, file, force)
 
 
-def _sha256(path: Path) -> str:
+def read_card(snapshot: Snapshot) -> str:
+    """The text of the dataset's card (README.md), "" if it has none. Raises HubError like `fetch_file`."""
+    if CARD not in snapshot.paths:
+        return ""
+    path, _ = fetch_file(snapshot, file_details(snapshot, [CARD])[0])
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def digests(path: Path, git: bool = False) -> tuple[str, str | None]:
+    """The sha256 of a file and, if asked for, its id as a git blob (sha1 of a header and the content)."""
+    size = path.stat().st_size
     digest = hashlib.sha256()
-    with Ticker(f"checking {path.name}", "bytes", path.stat().st_size) as ticker, path.open("rb") as file:
+    blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if git else None
+    with Ticker(f"checking {path.name}", "bytes", size) as ticker, path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+            if blob is not None:
+                blob.update(block)
             ticker.update(file.tell())
-    return digest.hexdigest()
-
-
-@contextmanager
-def _progress(hub_id: str, file: HubFile) -> Iterator[None]:
-    """The client's own bar on a terminal; elsewhere a plain line now and then, from the growth of its part file."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-    from huggingface_hub.utils import disable_progress_bars
-
-    if sys.stderr.isatty():
-        yield
-        return
-    disable_progress_bars()
-    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="dataset") / "blobs"
-    ended = threading.Event()
-
-    def watch() -> None:
-        with Ticker(f"fetching {file.path}", "bytes", file.bytes) as ticker:
-            while not ended.wait(1.0):
-                ticker.update(_largest_part(blobs))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join(2.0)
-
-
-def _largest_part(blobs: Path) -> int:
-    newest, size = 0.0, 0
-    for part in blobs.glob("*.incomplete"):
-        try:
-            status = part.stat()
-        except OSError:
-            continue  # finished in between
-        if status.st_mtime >= newest:
-            newest, size = status.st_mtime, status.st_size
-    return size
-
-
-@contextmanager
-def _errors(hub_id: str) -> Iterator[None]:
-    """Turn what the client raises into a sentence; the URL, which may hold a token, is left out."""
-    import requests
-    from huggingface_hub import errors
-
-    started = time.monotonic()
-    try:
-        yield
-    except errors.OfflineModeIsEnabled as error:
-        raise HubError(
-            f"{hub_id} is not in the cache, and HF_HUB_OFFLINE forbids fetching it", "unset HF_HUB_OFFLINE once"
-        ) from error
-    except errors.GatedRepoError as error:
-        raise HubError(
-            f"{hub_id} is gated: the hub wants to know who asks",
-            f"accept its terms at {_endpoint()}/datasets/{hub_id}, then set HF_TOKEN to a token of that account",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise HubError(f"{hub_id} has no such revision", "name a branch, tag or commit with --revision") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise _unreachable(error, started) from error
-    except errors.EntryNotFoundError as error:
-        raise HubError(f"a file of {hub_id} is not on the hub any more", "name another --revision") from error
-    except errors.RepositoryNotFoundError as error:
-        raise HubError(
-            f"{_endpoint()} knows no dataset {hub_id} at that revision, or does not show it to you",
-            "check --revision; set HF_TOKEN if the dataset is private; unset HF_ENDPOINT if that mirror lacks it",
-        ) from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
-        if status in (401, 403):
-            raise HubError(
-                f"{_endpoint()} refuses {hub_id} (HTTP {status})", "set HF_TOKEN to a valid token"
-            ) from error
-        if status == 429:
-            raise HubError(f"{_endpoint()} asks to wait (HTTP 429)", "wait some minutes, or set HF_TOKEN") from error
-        raise HubError(
-            f"{_endpoint()} failed on {hub_id} (HTTP {status})", "try again later, or another mirror"
-        ) from error
-    except (requests.RequestException, ConnectionError, TimeoutError) as error:
-        raise _unreachable(error, started) from error
-    except OSError as error:
-        if error.errno is None:  # the client's own: the file that came is shorter or longer than announced
-            raise HubError(
-                f"a download from {_endpoint()} broke off ({str(error).splitlines()[0]})",
-                "run the same command again; add --force if that does not help",
-            ) from error
-        raise HubError(
-            f"cannot store {hub_id} in the cache of the hub's client: {error.strerror or type(error).__name__}",
-            "free some disk space, or set HF_HOME to a folder on another disk",
-        ) from error
-
-
-def _unreachable(error: Exception, started: float) -> HubError:
-    after = time.monotonic() - started
-    return HubError(
-        f"cannot reach the hub at {_endpoint()} ({type(error).__name__} after {after:.0f} s)",
-        "check the network, or set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com",
-    )
-
-
-def _endpoint() -> str:
-    """The hub's address without a password that somebody may have put into it."""
-    from huggingface_hub import constants
-
-    return re.sub(r"//[^/@]*@", "//", str(constants.ENDPOINT))
+    return digest.hexdigest(), blob.hexdigest() if blob is not None else None

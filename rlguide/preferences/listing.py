@@ -51,7 +51,7 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
     for name, known in load_datasets().items():
         manifest = read_manifest(workspace, name)
         # A user's own dataset may bear a name of the catalog: it is not a download.
-        if manifest is not None and manifest.source.get("hub_id") != known.hub_id:
+        if manifest is not None and manifest.source.get("hub_id") not in (known.hub_id, known.modelscope_id):
             manifest = None
         there = manifest is not None and _whole(workspace, manifest) and name in entries
         state = _state(manifest if there else None)

@@ -1,187 +1,133 @@
-"""`rlguide register`: a user's own file to checked, registered files in the workspace."""
+"""`rlguide register`: a user's own files to checked, registered files in the workspace."""
 
 from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rlguide import console
 from rlguide.errors import DataError, RlguideError, UsageError
-from rlguide.preferences.detection import choose_format, explain
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.formats import Format
-from rlguide.preferences.label_formats import LabelFormat
-from rlguide.preferences.manifest import DataFile, DataManifest
-from rlguide.preferences.progress import Ticker
-from rlguide.preferences.readers import Source, expected_rows, open_source, plain_stem
+from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, describe, run
+from rlguide.preferences.readers import packing, plain_stem
 from rlguide.preferences.registry import check_name, safe_name
-from rlguide.preferences.report import Tally, told
-from rlguide.preferences.scored_lists import Pairing, with_pairing
-from rlguide.preferences.staging import Split, Staging
-from rlguide.preferences.store import (
-    Publication,
-    check_disk,
-    check_free,
-    check_test_size,
-    publish,
-    refuse,
-    take_in,
-    writing,
-)
+from rlguide.preferences.splits import ANYTHING, Wanted, files_of_folder
+from rlguide.preferences.store import check_disk, check_free, writing
 from rlguide.workspace import Workspace
 
-DETECT_ROWS = 50
-MOST_REFUSED = 0.01  # more bad rows than this are a mistake in the file, not a few slips
 EXPANSION = 3.0  # the written file and the rows that wait, over the file's own bytes
+EXPANSION_PACKED = 12.0  # of compressed text
 
 
 @dataclass(frozen=True)
 class RegisterOptions:
-    """How a file is taken in.
+    """How a file or folder is taken in.
 
-    name: of the dataset; None makes one from the file's name. form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto".
-    test_size: share to hold out (None: 5 %, at most 2,000 rows). keep_good: drop bad rows however many they are.
-    force: replace a dataset of that name. filters: which good rows are wanted. pairing: how a list of scored answers
-    becomes pairs.
+    name: of the dataset; None makes one from the file's name. force: replace a dataset of that name. wanted: split,
+    subset or files of a folder, if they are named.
     """
 
     name: str | None = None
-    form: str = "auto"
-    test_size: float | None = None
-    keep_good: bool = False
+    how: How = field(default_factory=How)
     force: bool = False
-    filters: Filters = field(default_factory=Filters)
-    pairing: Pairing = field(default_factory=Pairing)
-
-    def recorded(self) -> dict[str, Any]:
-        """What decides the content, for the manifest."""
-        return {
-            "test_size": self.test_size,
-            "keep_good": self.keep_good,
-            **asdict(self.filters),
-            "pairing": self.pairing.mode,
-        }
+    wanted: Wanted = ANYTHING
 
 
-@dataclass(frozen=True)
-class Registered:
-    """A file that was taken in."""
-
-    manifest: DataManifest
-    form: Format | LabelFormat
-    source: Source
-    tally: Tally
-
-    @property
-    def labelled(self) -> bool:
-        """Whether these are labelled answers (for KTO) and not pairs."""
-        return isinstance(self.form, LabelFormat)
-
-
-def register_file(workspace: Workspace, path: Path, options: RegisterOptions) -> Registered:
-    """Check every row of `path`, write the pairs or labelled answers to `data/` and register them.
+def register_path(workspace: Workspace, path: Path, options: RegisterOptions) -> TakenIn:
+    """Check every row of a file, or of the files in a folder, write the good ones to `data/` and register them.
 
     Raises:
-        UsageError: the name is taken or cannot be one; an unknown format.
-        DataError: the file cannot be read, has no known format, or too many bad rows. Nothing is written then.
+        UsageError: the name is taken or cannot be one; an option that cannot be meant.
+        DataError: a file cannot be read, has no known format, or too many bad rows. Nothing is taken in then.
     """
-    name = options.name if options.name is not None else safe_name(plain_stem(path))
+    options.how.check()
+    name = options.name if options.name is not None else safe_name(path.name if path.is_dir() else plain_stem(path))
     check_name(name)
-    source = open_source(path)
-    first = [row.value for row in islice(source.rows(), DETECT_ROWS)]
-    form = with_pairing(choose_format(first, path, options.form), options.pairing)
-    labelled = isinstance(form, LabelFormat)
-    options.filters.check(labelled)
+    train, heldout = _files(path, options.wanted)
     check_free(workspace, name, options.force)
-    _check_not_itself(workspace, name, path)
-    check_disk(workspace, round(path.stat().st_size * EXPANSION))
-    console.say(f"{path.name}: {source.kind}; {explain(form, first)}")
-    tally = Tally()
-    tally.open(path.name, source.unit)
-    expected = expected_rows(source)
-    split = Split(options.test_size, expected)
+    _check_not_itself(workspace, name, [*train, *heldout])
+    _check_space(workspace, [*train, *heldout])
+    if heldout and options.how.test_size is not None:
+        console.warn(f"--test-size is not used: {path} has a held-out split of its own")
+    pieces = [[Piece(_label(file, path), partial(_here, file)) for file in files] for files in (train, heldout)]
+    intake = Intake(
+        name,
+        pieces[:1],
+        pieces[1],
+        expected=None,
+        published=False,
+        most_refused=MOST_REFUSED,
+        advice="correct them, or name the right --format",
+    )
     with writing(workspace, name), ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(_sha256, path)  # takes as long as the reading, and needs no interpreter
         check_free(workspace, name, options.force)  # somebody else may have made it while this one waited
-        with Staging(workspace.data, name, options.filters, split, labelled) as staging:
-            with Ticker(f"checking {path.name}", "rows", expected) as ticker:
-                for example in take_in(source.rows(form.columns), form, tally, options.filters):
-                    staging.add(example)
-                    ticker.update(tally.read)
-            origin = {"file": str(path.resolve()), "format": form.name, "bytes": path.stat().st_size}
-            about = Publication(name, {**origin, "sha256": digest.result()}, options.recorded(), tally, labelled)
-            _check_amount(workspace, source, about, len(staging), options.keep_good)
-            return Registered(publish(workspace, about, staging), form, source, tally)
+        # Takes as long as the reading, and needs no interpreter.
+        digests = [pool.submit(_described, file) for file in (*train, *heldout)]
+        try:
+            return run(workspace, intake, options.how, lambda: _origin(path, [digest.result() for digest in digests]))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _check_not_itself(workspace: Workspace, name: str, path: Path) -> None:
+def _files(path: Path, wanted: Wanted) -> tuple[list[Path], list[Path]]:
+    """Training and held-out files."""
+    if path.is_dir():
+        return files_of_folder(path, wanted)
+    if wanted != ANYTHING:
+        raise UsageError(f"{path} is a file, and --split, --subset and --file choose from a folder", "leave them out")
+    if not path.exists():
+        raise DataError(f"{path} does not exist", "name a JSON, JSONL, Parquet or CSV file, or a folder of them")
+    return [path], []
+
+
+def _label(file: Path, given: Path) -> str:
+    return file.relative_to(given).as_posix() if given.is_dir() else file.name
+
+
+def _here(file: Path) -> Path:
+    return file
+
+
+def _check_not_itself(workspace: Workspace, name: str, files: list[Path]) -> None:
     for target in (f"{name}.parquet", f"{name}_test.parquet"):
         written = workspace.data / target
-        if written.exists() and written.samefile(path):
-            raise UsageError(
-                f"{path} is where the checked rows would be written",
-                f"give them another name, for example --name {safe_name(name + '_checked')}",
-            )
+        for file in files:
+            if written.exists() and written.samefile(file):
+                raise UsageError(
+                    f"{file} is where the checked rows would be written",
+                    f"give them another name, for example --name {safe_name(name + '_checked')}",
+                )
 
 
-def _check_amount(workspace: Workspace, source: Source, about: Publication, kept: int, keep_good: bool) -> None:
-    """Refuse a file with no good row, or with more than 1 % bad ones unless those are knowingly dropped."""
-    wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
-    if tally.bad and (not kept or (tally.bad > MOST_REFUSED * tally.read and not keep_good)):
-        report = refuse(workspace, about)
-        for line in tally.lines():
-            console.say(f"  {line}")
-        share = f"{tally.bad:,} of {tally.read:,} rows ({tally.bad / tally.read:.1%})"
-        raise DataError(
-            f"{source.path}: {share} are no good {wanted}, so nothing was taken in; {report} names each of them",
-            f"correct them, or keep the {kept:,} good rows with --keep-good"
-            if kept
-            else "correct them, or name the right --format",
-        )
-    if not kept and tally.left_out:
-        raise DataError(
-            f"{source.path}: the filters leave nothing ({'; '.join(tally.left_out_lines())})", "choose milder filters"
-        )
-    if not kept:
-        raise DataError(f"{source.path} holds no rows", f"name a file that holds {wanted}")
+def _check_space(workspace: Workspace, files: list[Path]) -> None:
+    try:
+        needed = sum(file.stat().st_size * (EXPANSION_PACKED if packing(file) else EXPANSION) for file in files)
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}", "check its permissions") from error
+    check_disk(workspace, round(needed))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _described(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"file": str(file.resolve()), "bytes": file.stat().st_size, "sha256": digest}
 
 
-def describe(done: Registered) -> list[str]:
-    """The lines that tell a person what is there now."""
-    manifest = done.manifest
-    train, heldout = manifest.files[0], manifest.heldout
-    lines = told(done.tally, manifest.name)
-    lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
-    if heldout is not None:
-        lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
-    elif manifest.options["test_size"] != 0:
-        lines.append(f"  nothing is held out: all {'answers' if done.labelled else 'pairs'} share one prompt")
-    return lines
-
-
-def _amount(file: DataFile) -> str:
-    if file.desirable is None:
-        return f"{file.rows:,} pairs"
-    return f"{file.rows:,} answers ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"
+def _origin(path: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"folder": str(path.resolve()), "files": files} if path.is_dir() else files[0]
 
 
 def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptions) -> None:
-    """Take in files one after the other and report each; one that fails does not stop the others.
+    """Take in files or folders one after the other and report each; one that fails does not stop the others.
 
     Raises:
         UsageError: an option cannot be meant; nothing was started.
         RlguideError: the failure of the only file, or a summary of several.
     """
-    check_test_size(options.test_size)
+    options.how.check()
     if options.name is not None and len(paths) > 1:
         raise UsageError("--name names one dataset, and several files are given", "register them one at a time")
     failed: list[str] = []
@@ -189,7 +135,7 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
     labels: list[str] = []
     for path in paths:
         try:
-            done = register_file(workspace, path, options)
+            done = register_path(workspace, path, options)
         except RlguideError as error:
             if len(paths) == 1:
                 raise
@@ -203,7 +149,7 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
         command = f"rlguide train --method kto --dataset {','.join(labels)}"
         console.say(f"labelled single answers: these are for KTO: {command}")
     if pairs:
-        console.say(f"next: rlguide configure --dataset {','.join(pairs)} --sft-ckpt latest")
+        console.say(f"next: rlguide inspect {pairs[0]}, then rlguide configure --dataset {','.join(pairs)}")
     if failed:
         raise RlguideError(
             f"{len(failed)} of {len(paths)} files were not registered: {', '.join(failed)}",

@@ -81,14 +81,3 @@ class Tally:
             row = {"file": self._files[file], self._unit: position, "reason": reasons[reason]}
             output.write(("," if at else "") + "\n    " + json.dumps(row, ensure_ascii=False))
         output.write("\n  ]\n}\n" if self._places else "]\n}\n")
-
-
-def told(tally: Tally, name: str) -> list[str]:
-    """What was refused and what the filters left out, and where each refused row is named."""
-    lines = []
-    if tally.bad:
-        lines.append(f"  refused {tally.bad:,} of {tally.read:,} rows (each in data/{name}.report.json):")
-        lines += [f"    {line}" for line in tally.lines()]
-    if tally.left_out:
-        lines += ["  left out by the filters:", *(f"    {line}" for line in tally.left_out_lines())]
-    return lines

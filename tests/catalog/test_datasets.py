@@ -28,6 +28,7 @@ def test_every_dataset_says_where_its_facts_are_from() -> None:
         assert "rows" in stated or "pairs" in stated
         assert "licence" in stated
         assert dataset.languages and dataset.purpose and dataset.hub_id.count("/") == 1
+        assert dataset.modelscope_id is None or dataset.modelscope_id.count("/") == 1
         assert all(part.train for part in dataset.parts)
 
 

@@ -239,13 +239,58 @@ def rlguide_command() -> str:
     return str(Path(sys.executable).parent / "rlguide")
 
 
+@dataclass
+class Fault:
+    """What the gateway does once (or `times`) to an answer whose path holds `path`.
+
+    status, headers: it answers this instead of asking the hub. cut: the connection ends after so many bytes of the
+    body, whose full length was announced. short: body and length lack so many bytes. flip: one byte is inverted.
+    stall: seconds without a byte, after `cut` bytes of the body (or before the first).
+    """
+
+    path: str
+    method: str = "GET"
+    times: int = 1
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    short: int = 0
+    flip: bool = False
+    stall: float = 0.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request that came in."""
+
+    method: str
+    path: str
+    host: str
+    start: int
+    authorization: str | None
+
+
 class RangeGateway:
     """What stands before the real hub and olah lacks: it serves byte ranges. It carries at most `rate` bytes a
-    second and counts them. Everything else is passed on to the hub as it is."""
+    second and counts them, and plays `faults`, the first that fits each time. Everything else is passed on as it is.
 
-    def __init__(self, hub: HubServer, rate: float) -> None:
+    token: who does not bring it gets 401. ranges: False for a server that knows none. signed: files come from another
+    host, by an address with this signature.
+    """
+
+    def __init__(
+        self,
+        hub: Any,
+        rate: float = 1e9,
+        faults: tuple[Fault, ...] = (),
+        token: str | None = None,
+        ranges: bool = True,
+        signed: str | None = None,
+    ) -> None:
         self.rate = rate
         self.carried = 0
+        self.faults = list(faults)
+        self.asked: list[Asked] = []
         gateway = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -260,27 +305,77 @@ class RangeGateway:
 
             def answer(self, body: bool) -> None:
                 sent = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+                asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                start = int(asked[1]) if asked else 0
+                host, permit = self.headers.get("Host", ""), self.headers.get("Authorization")
+                gateway.asked.append(Asked(self.command, self.path, host, start, permit))
+                fault = gateway.next_fault(self.command, self.path)
+                on_cdn = signed is not None and f"signature={signed}" in self.path
+                if token is not None and permit != f"Bearer {token}" and not on_cdn:
+                    self.refuse(401, {"X-Error-Code": "RepoNotFound"})
+                elif fault is not None and fault.status is not None:
+                    self.refuse(fault.status, fault.headers)
+                else:
+                    self.pass_on(sent, body, start, fault, on_cdn)
+
+            def refuse(self, status: int, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for key, value in {**headers, "Content-Length": "0"}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+
+            def pass_on(self, sent: bytes | None, body: bool, start: int, fault: Fault | None, on_cdn: bool) -> None:
                 passed = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "range")}
                 request = urllib.request.Request(hub.url + self.path, sent, passed, method=self.command)
-                with urllib.request.urlopen(request) as upstream:
+                try:
+                    upstream = urllib.request.urlopen(request)
+                except urllib.error.HTTPError as error:
+                    upstream = error
+                with upstream:
                     content, headers, status = upstream.read(), upstream.headers, upstream.status
-                start = 0
-                if body and (asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))):
-                    start, status = int(asked[1]), 206
-                self.send_response(status)
+                whole = len(content) if body else int(headers.get("Content-Length") or 0)
+                is_file = status == 200 and ("/resolve/" in self.path or "FilePath=" in self.path)
+                if signed is not None and is_file and not on_cdn:
+                    mark = "&" if "?" in self.path else "?"
+                    there = f"http://localhost:{gateway._server.server_port}{self.path}{mark}signature={signed}"
+                    linked = {"X-Linked-Etag": headers.get("ETag", ""), "X-Linked-Size": str(whole)}
+                    commit = {"X-Repo-Commit": headers.get("X-Repo-Commit", "")}
+                    self.refuse(302, {"Location": there, **linked, **commit})
+                    return
+                start = start if is_file and body and ranges else 0
+                if start and start >= whole:
+                    self.refuse(416, {"Content-Range": f"bytes */{whole}"})
+                    return
+                self.send_response(206 if start else status)
                 for key, value in headers.items():
                     if key.lower() not in ("transfer-encoding", "content-length", "date", "server"):
                         self.send_header(key, value)
-                if status == 206:
-                    self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-                size = len(content) - start if body else int(headers.get("Content-Length") or 0)
-                self.send_header("Content-Length", str(size))
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+                if fault is not None and fault.flip:
+                    middle = len(content) // 2
+                    content = content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+                if fault is not None and fault.short:
+                    content = content[: -fault.short]
+                    whole = len(content)
+                self.send_header("Content-Length", str(whole - start))
                 self.end_headers()
-                for at in range(start, len(content), 1 << 16):
-                    part = content[at : at + (1 << 16)]
+                if body:
+                    self.send(content[start:], fault)
+
+            def send(self, content: bytes, fault: Fault | None) -> None:
+                end = len(content) if fault is None or fault.cut is None else fault.cut
+                if fault is not None and fault.stall and fault.cut is None:
+                    time.sleep(fault.stall)
+                for at in range(0, min(end, len(content)), 1 << 16):
+                    part = content[at : min(at + (1 << 16), end)]
                     self.wfile.write(part)
                     gateway.carried += len(part)
                     time.sleep(len(part) / gateway.rate)
+                if end < len(content):
+                    self.wfile.flush()
+                    time.sleep(fault.stall if fault is not None else 0.0)
+                    self.close_connection = True
 
             def handle_one_request(self) -> None:
                 try:
@@ -293,7 +388,15 @@ class RangeGateway:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def next_fault(self, method: str, path: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method == method and fault.path in path:
+                fault.times -= 1
+                return fault
+        return None
 
     def close(self) -> None:
         self._server.shutdown()
+        self._server.server_close()

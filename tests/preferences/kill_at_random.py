@@ -21,9 +21,10 @@ from pathlib import Path
 import pyarrow.parquet as pq  # noqa: F401
 
 from rlguide.preferences.filters import Filters
+from rlguide.preferences.intake import How
 from rlguide.preferences.journal import settle
 from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.register import RegisterOptions, register_file
+from rlguide.preferences.register import RegisterOptions, register_path
 from rlguide.preferences.registry import read_pairs, read_registry
 from rlguide.workspace import Workspace
 
@@ -43,10 +44,8 @@ def source(workspace: Workspace, version: str) -> Path:
 
 
 def replace(workspace: Workspace, version: str, seed: int) -> None:
-    options = RegisterOptions(
-        name="数据", force=True, keep_good=True, test_size=0.0 if seed % 5 == 0 else 0.1, filters=Filters(seed=seed)
-    )
-    register_file(workspace, source(workspace, version), options)
+    how = How(keep_good=True, test_size=0.0 if seed % 5 == 0 else 0.1, filters=Filters(seed=seed))
+    register_path(workspace, source(workspace, version), RegisterOptions("数据", how, force=True))
 
 
 def check(workspace: Workspace) -> None:

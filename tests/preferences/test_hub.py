@@ -64,6 +64,7 @@ def test_a_refusal_is_two_lines_without_secrets(
 ) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_topsecret"}
+    environment["RLGUIDE_RETRY_SECONDS"] = "0.01"
     failed = subprocess.run(
         [COMMAND, "download", "orca_dpo", "--revision", revision],
         cwd=tmp_path,

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError, UsageError
+from rlguide.preferences.intake import How
 from rlguide.preferences.journal import settle
 from rlguide.preferences.labels import check_labelled, check_prompts, kto_weights, label_counts
 from rlguide.preferences.listing import list_datasets
 from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.register import RegisterOptions, register_file
+from rlguide.preferences.register import RegisterOptions, register_path
 from rlguide.preferences.registry import (
     change_registry,
     check_registered,
@@ -53,7 +54,8 @@ def lines(rows: list[dict[str, Any]]) -> str:
 def take_in(workspace: Workspace, name: str, rows: list[dict[str, Any]], **options: Any) -> None:
     source = workspace.root / "source.jsonl"
     source.write_text(lines(rows), encoding="utf-8")
-    register_file(workspace, source, RegisterOptions(name=name, **options))
+    force = options.pop("force", False)
+    register_path(workspace, source, RegisterOptions(name, How(**options), force))
 
 
 def read(workspace: Workspace, name: str) -> list[dict[str, Any]]:

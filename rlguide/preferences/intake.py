@@ -1,0 +1,244 @@
+"""Files, from wherever they come, to a published dataset: what `register` and `download` have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rlguide import console
+from rlguide.errors import DataError
+from rlguide.preferences.detection import choose_format, explain
+from rlguide.preferences.filters import Filters
+from rlguide.preferences.label_formats import LabelFormat
+from rlguide.preferences.manifest import DataFile, DataManifest
+from rlguide.preferences.progress import Ticker
+from rlguide.preferences.readers import Row, Source, expected_rows, open_source
+from rlguide.preferences.report import Tally
+from rlguide.preferences.row_parts import Format
+from rlguide.preferences.scored_lists import Pairing, with_pairing
+from rlguide.preferences.staging import NO_SPLIT, Split, Staging
+from rlguide.preferences.store import Publication, check_test_size, publish, refuse, take_in
+from rlguide.workspace import Workspace
+
+DETECT_ROWS = 50
+MOST_REFUSED = 0.01  # more bad rows than this are a mistake in the file, not a few slips
+HELDOUT_REASON = "the same question is in the held-out set"
+
+
+@dataclass(frozen=True)
+class How:
+    """How rows are taken in.
+
+    form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto". pairing: how a list of scored answers becomes pairs.
+    filters: which good rows are wanted. test_size: share to hold out (None: 5 %, at most 2,000 rows) where there are
+    no held-out files. keep_good: drop bad rows however many they are.
+    """
+
+    form: str = "auto"
+    pairing: Pairing = field(default_factory=Pairing)
+    filters: Filters = field(default_factory=Filters)
+    test_size: float | None = None
+    keep_good: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError for an option that cannot be meant."""
+        check_test_size(self.test_size)
+        self.filters.check(labelled=False)
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the content, for the manifest: two equal ones make the same files of the same rows."""
+        return {
+            "form": self.form,
+            "pairing": self.pairing.mode,
+            **asdict(self.filters),
+            "test_size": self.test_size,
+            "keep_good": self.keep_good,
+        }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file: the name a person knows it by, and a function that fetches it, which may take long."""
+
+    label: str
+    fetch: Callable[[], Path]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What is to become one dataset.
+
+    train: groups of files; with `filters.max_samples` the rest of a group is not fetched once that many rows are
+    read. heldout: the dataset's own held-out files. expected: about how many rows there are, if that is known.
+    published: the files are somebody's finished work, so a row that cannot be read means that a file is damaged.
+    most_refused: share of bad rows from which on the whole is refused. advice: what to do then.
+    """
+
+    name: str
+    train: Sequence[Sequence[Piece]]
+    heldout: Sequence[Piece]
+    expected: int | None
+    published: bool
+    most_refused: float
+    advice: str
+
+
+@dataclass(frozen=True)
+class TakenIn:
+    """A dataset that is there now."""
+
+    manifest: DataManifest
+    tally: Tally
+    labelled: bool
+
+
+def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dict[str, Any]]) -> TakenIn:
+    """Check every row of the files, write the good ones to `data/` and register them. The caller holds the lock.
+
+    Args:
+        origin: called at the end, for the manifest: where the rows came from.
+
+    Raises:
+        DataError: a file cannot be read, has no known format, or there are too many bad rows; UsageError: a filter
+        does not go with the data. Nothing is taken in then. RlguideError: the disk is full.
+    """
+    first = _open((*intake.heldout, *intake.train[0])[0], how)
+    labelled = isinstance(first[1], LabelFormat)
+    how.filters.check(labelled)
+    rows_alone = replace(how.filters, balance_length=False, max_samples=None)
+    alone = sum(map(len, intake.train)) == 1
+    expected = intake.expected or (expected_rows(first[0]) if alone else None)
+    split = NO_SPLIT if intake.heldout else Split(how.test_size, expected)
+    folder, tally = workspace.data, Tally()
+    with ExitStack() as stack:
+        train = stack.enter_context(Staging(folder, intake.name, how.filters, split, labelled))
+        heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
+        opened = _Opened(first, how)
+        for piece in intake.heldout:
+            _stage(piece, opened, intake, how, heldout, Tally(), set())
+        kept_out = heldout.hashes()
+        for group in intake.train:
+            before = tally.read
+            for piece in group:
+                _stage(piece, opened, intake, how, train, tally, kept_out)
+                if how.filters.max_samples is not None and tally.read - before >= how.filters.max_samples:
+                    break
+        about = Publication(intake.name, origin(), how.recorded(), tally, labelled)
+        _check_amount(workspace, intake, about, len(train), how.keep_good)
+        return TakenIn(publish(workspace, about, train, heldout if intake.heldout else None), tally, labelled)
+
+
+class _Opened:
+    """Opens pieces; the one that was looked at first is not fetched twice."""
+
+    def __init__(self, first: tuple[Source, Format | LabelFormat], how: How) -> None:
+        self._first: tuple[Source, Format | LabelFormat] | None = first
+        self._labelled = isinstance(first[1], LabelFormat)
+        self._how = how
+
+    def open(self, piece: Piece) -> tuple[Source, Format | LabelFormat]:
+        """The file and its format. Raises DataError if it holds rows of another kind than the first file."""
+        if self._first is not None:
+            found, self._first = self._first, None
+            return found
+        found = _open(piece, self._how)
+        if isinstance(found[1], LabelFormat) != self._labelled:
+            raise DataError(
+                f"{piece.label} holds {'pairs' if self._labelled else 'labelled answers'}, and the files before it"
+                f" {'labelled answers' if self._labelled else 'pairs'}",
+                "take them in as two datasets",
+            )
+        return found
+
+
+def _open(piece: Piece, how: How) -> tuple[Source, Format | LabelFormat]:
+    path = piece.fetch()
+    with _named(piece, path):
+        source = open_source(path)
+        rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
+        form = with_pairing(choose_format(rows, path, how.form), how.pairing)
+    console.say(f"{piece.label}: {source.kind}; {explain(form, rows)}")
+    return source, form
+
+
+@contextmanager
+def _named(piece: Piece, path: Path) -> Iterator[None]:
+    """Errors name the file as a person knows it, not as it lies in some cache."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error.what).replace(str(path), piece.label), error.todo) from error
+
+
+def _stage(
+    piece: Piece, opened: _Opened, intake: Intake, how: How, staging: Staging, tally: Tally, kept_out: set[int]
+) -> None:
+    """Take in the rows of one file, but not those whose question is in `kept_out`."""
+    source, form = opened.open(piece)
+    tally.open(piece.label, source.unit)
+    started = tally.read
+    with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected_rows(source)) as ticker:
+        rows: Iterable[Row] = source.rows(form.columns)
+        for example in take_in(_unbroken(source, rows) if intake.published else rows, form, tally, how.filters):
+            if kept_out and staging.hash(example) in kept_out:
+                tally.leave_out(HELDOUT_REASON)
+            else:
+                staging.add(example)
+            ticker.update(tally.read - started)
+
+
+def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        if row.broken:
+            raise DataError(
+                f"{source.path} is damaged: {row.broken} at {source.unit} {row.position}", "fetch it again with --force"
+            )
+        yield row
+
+
+def _check_amount(workspace: Workspace, intake: Intake, about: Publication, kept: int, keep_good: bool) -> None:
+    """Refuse data with no good row, or with too many bad ones unless those are knowingly dropped."""
+    wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
+    if tally.bad and (not kept or (tally.bad > intake.most_refused * tally.read and not keep_good)):
+        report = refuse(workspace, about)
+        for line in tally.lines():
+            console.say(f"  {line}")
+        share = f"{tally.bad:,} of {tally.read:,} rows ({tally.bad / tally.read:.1%})"
+        raise DataError(
+            f"{intake.name}: {share} are no good {wanted}, so nothing was taken in; {report} names each of them",
+            f"{intake.advice}, or keep the {kept:,} good ones with --keep-good" if kept else intake.advice,
+        )
+    if not kept and tally.left_out:
+        raise DataError(
+            f"{intake.name}: the filters leave nothing ({'; '.join(tally.left_out_lines())})", "choose milder filters"
+        )
+    if not kept:
+        raise DataError(f"{intake.name}: there are no rows", f"name a file that holds {wanted}")
+
+
+def describe(done: TakenIn) -> list[str]:
+    """The lines that tell a person what is there now, and what was refused or left out on the way."""
+    manifest, tally = done.manifest, done.tally
+    train, heldout = manifest.files[0], manifest.heldout
+    lines = []
+    if tally.bad:
+        lines.append(f"  refused {tally.bad:,} of {tally.read:,} rows (each in data/{manifest.name}.report.json):")
+        lines += [f"    {line}" for line in tally.lines()]
+    if tally.left_out:
+        lines += ["  left out:", *(f"    {line}" for line in tally.left_out_lines())]
+    lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
+    if heldout is not None:
+        lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
+    elif manifest.options.get("test_size") != 0:
+        lines.append(f"  nothing is held out: all {'answers' if done.labelled else 'pairs'} share one question")
+    return lines
+
+
+def _amount(file: DataFile) -> str:
+    if file.desirable is None:
+        return f"{file.rows:,} pairs"
+    return f"{file.rows:,} answers ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"

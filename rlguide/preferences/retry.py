@@ -1,0 +1,112 @@
+"""How long a hub that fails is waited for: bounded tries, exponential back-off with jitter, Retry-After honoured."""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import random
+import re
+import time
+from collections.abc import Mapping
+
+from rlguide import console
+
+TRIES = 5  # in a row without one new byte
+LONGEST_BACK_OFF = 30.0  # seconds
+LONGEST_REQUESTED = 300.0  # seconds that a Retry-After may ask for: the window of the hub's rate limits is 5 minutes
+LONGEST_TOTAL = 900.0  # seconds waited for one request or file, all tries together
+SAY_EVERY = 5.0  # seconds between two lines of a long wait
+
+
+def first_wait() -> float:
+    """Seconds before the first new try, doubled at each further one: RLGUIDE_RETRY_SECONDS, else 1."""
+    try:
+        return max(0.0, float(os.environ.get("RLGUIDE_RETRY_SECONDS", "")))
+    except ValueError:
+        return 1.0
+
+
+class GaveUp(Exception):
+    """No further try is left. `requested` is the wait in seconds that the hub asked for and that was too long."""
+
+    def __init__(self, tries: int, requested: float | None = None) -> None:
+        super().__init__(f"{tries} tries")
+        self.tries = tries
+        self.requested = requested
+
+
+class Patience:
+    """Counts the failures of one request or one file and waits after each.
+
+    Args:
+        tries: failures in a row, without progress in between, until `GaveUp`.
+    """
+
+    def __init__(self, tries: int = TRIES) -> None:
+        self._tries = tries
+        self._failures = 0
+        self._waited = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was a failure since the last progress."""
+        return self._failures > 0
+
+    def progress(self) -> None:
+        """New bytes came: the hub is alive, so the count begins again (the time waited does not)."""
+        self._failures = 0
+
+    def wait(self, reason: str, requested: float | None = None) -> None:
+        """Say why in one line, and wait before the next try.
+
+        Args:
+            reason: what failed; never an address, which may hold a token.
+            requested: seconds that the hub asked to wait, None if it did not.
+
+        Raises:
+            GaveUp: too many failures, or a longer wait than this allows.
+        """
+        self._failures += 1
+        if self._failures >= self._tries:
+            raise GaveUp(self._failures)
+        # Jitter: many clients of a hub that comes back must not all knock at the same moment.
+        seconds = min(LONGEST_BACK_OFF, first_wait() * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)
+        if requested is not None:
+            seconds = max(seconds, requested)
+        if (requested or 0.0) > LONGEST_REQUESTED or self._waited + seconds > LONGEST_TOTAL:
+            raise GaveUp(self._failures, requested)
+        self._waited += seconds
+        asked = ", as the hub asks" if requested is not None and requested >= seconds else ""
+        console.say(
+            f"  {reason}: trying again in {_seconds(seconds)}{asked} (try {self._failures + 1} of {self._tries})"
+        )
+        _sleep(seconds)
+
+
+def _sleep(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, SAY_EVERY))
+        if (left := end - time.monotonic()) > 1:
+            console.say(f"    {_seconds(left)} left")
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
+
+
+def requested_wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a refusal asks to wait: Retry-After (seconds or a date, RFC 9110), else the `t` of RateLimit.
+
+    Hugging Face names the seconds until its window ends in `RateLimit: "api";r=0;t=55`.
+    """
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    if value:
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        except (ValueError, TypeError, OverflowError):
+            pass
+    match = re.search(r";\s*t=(\d+)", headers.get("RateLimit", ""))
+    return float(match[1]) if match else None

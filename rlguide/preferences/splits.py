@@ -1,0 +1,208 @@
+"""Which files of a dataset's repository (or folder) are the split that is wanted, and which its held-out part.
+
+The card's YAML says it (`configs:` with `data_files:`), or else the usual names do: `en/train.jsonl`, `test.csv`,
+`data/train-00000-of-00002.parquet`. Only names and the card are looked at: no code of a dataset is ever run.
+https://huggingface.co/docs/hub/datasets-data-files-configuration
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlguide.errors import DataError, UsageError, did_you_mean
+from rlguide.preferences.card import Splits, matching, splits_of_card
+
+SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
+ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, are none
+HELDOUT_WORDS = ("test", "validation", "valid", "val", "eval", "evaluation", "dev", "heldout", "holdout", "testing")
+TRAIN_WORDS = ("train", "training")
+SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}
+PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "ranking")
+NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
+MOST_NAMED = 12  # in a message
+NONE = "none"  # as --heldout-split: do not use the one there is
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asked for; None and () mean: find out."""
+
+    split: str | None = None
+    heldout_split: str | None = None
+    subset: str | None = None
+    files: tuple[str, ...] = ()
+
+
+ANYTHING = Wanted()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The files to take, as paths in the repository, and why."""
+
+    train: tuple[str, ...]
+    heldout: tuple[str, ...]
+    reason: str
+
+
+def select_files(where: str, paths: Iterable[str], card: str, wanted: Wanted) -> Selection:
+    """Choose the files of a split and of the held-out split that goes with it.
+
+    Args:
+        where: what messages call the repository or folder.
+        paths: every file in it, with `/`.
+        card: the text of its README.md, "" if there is none.
+
+    Raises:
+        UsageError: what is wanted is not there, or several things may be meant; the message lists what there is.
+        DataError: there is no data file at all.
+    """
+    data = sorted(path for path in paths if _is_data(path))
+    if not data:
+        found = ", ".join(sorted(paths)[:MOST_NAMED]) or "nothing"
+        raise DataError(
+            f"{where} has no data file that rlguide reads: {found}",
+            f"it reads {', '.join(SUFFIXES)} and never runs code of a dataset; convert it, then `rlguide register` it",
+        )
+    if wanted.files:
+        return _by_pattern(where, data, wanted.files)
+    there, default = splits_of_card(card, data, splits_of_names)
+    there = there or splits_of_names(data)
+    subset = _subset(where, there, wanted.subset, default)
+    splits = there[subset]
+    split = _split(where, splits, wanted.split, data)
+    heldout = _heldout(where, splits, split, wanted.heldout_split)
+    of = f" of subset {subset}" if subset else ""
+    reason = f"split {split}{of}" + (f", held out: {heldout}" if heldout else "")
+    return Selection(_one_format(splits[split]), _one_format(splits[heldout]) if heldout else (), reason)
+
+
+def files_of_folder(folder: Path, wanted: Wanted) -> tuple[list[Path], list[Path]]:
+    """The train and the held-out files of a folder on this machine, found like those of a repository.
+
+    Raises:
+        UsageError: what is wanted is not there, or several things may be meant. DataError: no data file at all.
+    """
+    paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    readme = folder / "README.md"
+    card = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    found = select_files(str(folder), paths, card, wanted)
+    return [folder / path for path in found.train], [folder / path for path in found.heldout]
+
+
+def splits_of_names(paths: Sequence[str]) -> Splits:
+    """Subset ("" for none) -> split -> files, as far as names tell; files whose name tells nothing are "train"."""
+    there: Splits = {}
+    for path in paths:
+        folders = [part for part in path.split("/")[:-1] if part.lower() != "data"]
+        split = _bare(path.split("/")[-1])
+        if not split or split.lower() in ("data", "part"):  # train/0001.parquet
+            split = folders.pop() if folders else "train"
+        elif not _words(split) & SPLIT_WORDS and folders and _words(folders[-1]) & SPLIT_WORDS:  # train/chat.jsonl
+            split = folders.pop()
+        there.setdefault("/".join(folders), {}).setdefault(split, []).append(path)
+    for splits in there.values():
+        # One file with a name of its own (orca_rlhf.jsonl), next to none that is called train.
+        unnamed = [split for split in splits if not _words(split) & SPLIT_WORDS]
+        if len(unnamed) == 1 and not any(_words(split) & set(TRAIN_WORDS) for split in splits):
+            splits["train"] = splits.pop(unnamed[0])
+    return there
+
+
+def _is_data(path: str) -> bool:
+    name = path.split("/")[-1].lower()
+    hidden = any(part.startswith(".") for part in path.split("/"))
+    return _suffix(name) in SUFFIXES and name not in ABOUT and not hidden
+
+
+def _suffix(name: str) -> str:
+    return Path(name.lower().removesuffix(".gz")).suffix
+
+
+def _bare(name: str) -> str:
+    """The name without suffixes and the number of the part: train_prefs-00000-of-00001.parquet -> train_prefs."""
+    stem = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    return NUMBERED.sub("", stem[: -len(Path(stem).suffix)]).rstrip("-_.")
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r"[^a-z]+", name.lower()))
+
+
+def _by_pattern(where: str, data: list[str], patterns: tuple[str, ...]) -> Selection:
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matched = matching(pattern, data)
+        if not matched:
+            raise UsageError(f"{where} has no data file {pattern}", f"there are {_named(data)}")
+        found.update(dict.fromkeys(matched))
+    return Selection(tuple(found), (), f"files {', '.join(patterns)}")
+
+
+def _subset(where: str, there: Splits, wanted: str | None, default: str | None) -> str:
+    names = list(there)
+    if wanted is not None:
+        if wanted not in names:
+            raise UsageError(
+                f"{where} has no subset {wanted}{did_you_mean(wanted, names)}",
+                f"choose with --subset: {_named(names)}" if any(names) else "leave out --subset: it has none",
+            )
+        return wanted
+    if len(names) == 1:
+        return names[0]
+    for usual in (default, "default", ""):
+        if usual is not None and usual in names:
+            return usual
+    raise UsageError(f"{where} has several subsets", f"choose with --subset: {_named(names)}")
+
+
+def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: list[str]) -> str:
+    names = list(splits)
+    if wanted is not None:
+        if wanted not in names:
+            raise UsageError(
+                f"{where} has no split {wanted}{did_you_mean(wanted, names)}",
+                f"choose with --split: {_named(names)}; or name files with --file",
+            )
+        return wanted
+    train = [name for name in names if _words(name) & set(TRAIN_WORDS)]
+    pairs = [name for name in train if _words(name) & set(PREFERENCE_WORDS)]
+    for likely in (["train"] if "train" in names else [], train, pairs, names):
+        if len(likely) == 1:
+            return likely[0]
+    raise UsageError(
+        f"{where}: it is not clear which of its {len(names)} splits is meant",
+        f"choose with --split: {_named(names)}; or name files with --file: {_named(data)}",
+    )
+
+
+def _heldout(where: str, splits: dict[str, list[str]], split: str, wanted: str | None) -> str | None:
+    others = [name for name in splits if name != split]
+    if wanted is not None:
+        if wanted != NONE and wanted not in others:
+            raise UsageError(
+                f"{where} has no other split {wanted}{did_you_mean(wanted, others)}",
+                f"choose with --heldout-split: {_named([*others, NONE])}",
+            )
+        return None if wanted == NONE else wanted
+    for word in HELDOUT_WORDS:  # train_prefs -> test_prefs, and only that: test_sft is another kind of data
+        for old in TRAIN_WORDS:
+            match = re.sub(rf"(?<![a-z]){old}(?![a-z])", word, split, flags=re.IGNORECASE)
+            if match in others:
+                return match
+    return None
+
+
+def _one_format(paths: list[str]) -> tuple[str, ...]:
+    """The same split is sometimes published twice: take it in one format only."""
+    best = min((_suffix(path) for path in paths), key=SUFFIXES.index)
+    return tuple(path for path in sorted(paths) if _suffix(path) == best)
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = [name or "(none)" for name in names[:MOST_NAMED]]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(shown) + more
