@@ -10,7 +10,7 @@ from html import escape
 
 from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.rows import Example
-from rlguide.preferences.inspect.screen import LONG, shortened
+from rlguide.preferences.inspect.screen import EARLIER, LONG, shortened
 from rlguide.preferences.inspect.tables import Table, tables
 from rlguide.preferences.labelled import Labelled
 
@@ -111,9 +111,10 @@ def _example(position: int, example: Example, is_open: bool) -> Iterator[str]:
     first = question if len(question) <= 110 else question[:110] + " …"
     yield f"<details{' open' if is_open else ''}><summary>Row {position:,}: {escape(first)}</summary><div class='row'>"
     if example.system:
-        yield _text("system", escape(shortened(example.system)))
+        yield _text("system", escape(shortened(example.system, EARLIER)))
     for index, turn in enumerate(example.messages):
-        yield _text("assistant" if index % 2 else "user", escape(shortened(turn.value)))
+        limit = LONG if index == len(example.messages) - 1 else EARLIER
+        yield _text("assistant" if index % 2 else "user", escape(shortened(turn.value, limit)))
     if isinstance(example, Labelled):
         label = "desirable" if example.desirable else "undesirable"
         yield _text(label, escape(shortened(example.answer)))

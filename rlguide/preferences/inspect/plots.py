@@ -53,7 +53,7 @@ def _lengths(collector: Collector, transparent: bool) -> bytes:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set(title="Length", xlabel="characters", ylabel="rows")
-    _finish(axes)
+    _finish(figure, axes)
     return _png(figure, transparent)
 
 
@@ -73,14 +73,14 @@ def _histogram(values: NDArray[Any], title: str, label: str, sides: str, transpa
     axes.axvline(median, color=OTHER, linestyle="--", linewidth=1.4, label=f"median {median:,.3g}")
     axes.set(title=title, xlabel=f"{label} ({sides}); the outermost 0.5 % stand at the edge", ylabel="pairs")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    _finish(axes)
+    _finish(figure, axes)
     return _png(figure, transparent)
 
 
 def _axes(transparent: bool) -> tuple[Any, Any]:
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
     if transparent:
         axes.tick_params(colors=INK)
         for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
@@ -92,11 +92,11 @@ def _axes(transparent: bool) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _finish(axes: Any) -> None:
+def _finish(figure: Any, axes: Any) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, labelcolor="linecolor", fontsize="small")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, labelcolor="linecolor", fontsize="small")
 
 
 def _png(figure: Any, transparent: bool) -> bytes:

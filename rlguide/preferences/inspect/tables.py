@@ -53,13 +53,15 @@ def _overview(figures: Figures) -> Table:
         interval = f"95 % interval {100 * longer.low:.1f} to {100 * longer.high:.1f} %; shorter {bias.shorter:,}"
         rows.append(("chosen is longer", _part(longer.count, longer.rows), f"{interval}, equal {bias.equal:,}"))
         ratio = f"{bias.mean_ratio:.2f} of the means, {bias.median_ratio:.2f} median of the pairs"
-        rows.append(("length ratio", ratio, "chosen / rejected, characters"))
+        rows.append(("length ratio", ratio, "chosen / rejected, in characters"))
+    if figures.tokens is None:
+        rows.append(("tokens", "not counted", "with an engine: --model, the SFT checkpoint or base model"))
     if figures.margins is not None:
         scored = figures.margins.spread.rows
         rows.append(("score ties", _part(figures.margins.ties, scored), f"{scored:,} pairs that have scores"))
         rows.append(("rejected scored higher", _part(figures.margins.negative, scored), ""))
     rows += _repeats(figures)
-    return Table(figures.dataset, ("", "", "of"), rows)
+    return Table(figures.dataset, ("", "", "computed on"), rows)
 
 
 def _repeats(figures: Figures) -> list[tuple[str, str, str]]:
