@@ -1,6 +1,6 @@
 """One stream over the rows: counts, lengths, scores, repeats and a sample, in memory that a million rows fit in.
 
-Per row 8 bytes of lengths and 8 of scores, 16 of hashes; near repeats take 280 more for the rows they are looked for
+Per row 12 bytes of lengths, 8 of scores, 16 of hashes; near repeats take 300 more for the rows they are looked for
 in.
 """
 
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rlguide.preferences.duplicates import Fingerprints
+from rlguide.preferences.duplicates import Fingerprints, earlier_equal
 from rlguide.preferences.inspect.figures import (
     Figures,
     Overlap,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 # about 20 s. The rest is done on all.
 THOROUGH = 250_000
 SYSTEMS = 10_000
-END = 600  # characters of each end of a text that near repeats are told by
-SEED_OF_CHOICE = 20
+END = 300  # characters of each end of a text that near repeats are told by
+SEED_OF_CHOICE = 20  # which rows are looked at closely is always the same
 
 
 class Collector:
@@ -60,10 +60,9 @@ class Collector:
         self._systems: set[int] = set()
         self._lengths = {key: array("i") for key in ("prompt", "chosen", "rejected")}
         self._margins = array("d")
-        self._rows = Fingerprints(near=False)
-        self._near_rows = Fingerprints()
-        self._prompts = Fingerprints(near=False)
-        self._near_prompts = Fingerprints()
+        self._rows, self._prompts = array("q"), array("q")  # hashes of the texts as they stand
+        self._near_rows, self._near_prompts = Fingerprints(), Fingerprints()
+        self._thorough_rows = array("q")  # the rows that are in `_near_rows`
         self._prompts_before_heldout = 0
         self._ifeval = ifeval
         self._choose = random.Random(SEED_OF_CHOICE)
@@ -74,17 +73,19 @@ class Collector:
 
     def add(self, example: Example) -> None:
         """Add a row for training."""
-        prompt = "\n".join(turn.value for turn in example.messages)
+        turns = tuple(turn.value for turn in example.messages)
+        prompt = "\n".join(turns)
         answers = (example.answer,) if isinstance(example, Labelled) else (example.chosen, example.rejected)
         self._count(example, prompt, answers)
         self._keep(example)
-        self._rows.add((example.system, prompt, *answers))
-        self._prompts.add((example.system, prompt))
+        self._rows.append(hash((example.system, turns, answers)))
+        self._prompts.append(hash((example.system, turns)))
         self.rows += 1
         if self._part >= 1 or self._choose.random() < self._part:
             question = example.messages[-1].value
             told = language(question)
             self.languages[told if told != OTHER else language(answers[0])] += 1
+            self._thorough_rows.append(self.rows - 1)
             self._near_rows.add((ends(example.system), ends(prompt), *map(ends, answers)))
             self._near_prompts.add((ends(example.system), ends(prompt)))
             if self._ifeval is not None:
@@ -95,9 +96,9 @@ class Collector:
         if not self.heldout_rows:
             self._prompts_before_heldout = len(self._near_prompts)
         self.heldout_rows += 1
-        prompt = "\n".join(turn.value for turn in example.messages)
-        self._prompts.add((example.system, prompt))
-        self._near_prompts.add((ends(example.system), ends(prompt)))
+        turns = tuple(turn.value for turn in example.messages)
+        self._prompts.append(hash((example.system, turns)))
+        self._near_prompts.add((ends(example.system), ends("\n".join(turns))))
 
     @property
     def sample(self) -> list[tuple[int, Example]]:
@@ -171,24 +172,23 @@ class Collector:
     def _repeats(self) -> tuple[Repeats, Overlap]:
         import numpy as np
 
-        rows, near = self._rows.repeats(near=False), self._near_rows.repeats()
-        exact_too = self._near_rows.repeats(near=False)
-        prompts = self._prompts.earlier(near=False)
+        rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
+        prompts = earlier_equal(np.array(self._prompts, np.int64))
+        near = self._near_rows.repeats()
+        exact_near = rows[np.array(self._thorough_rows, np.int64)] if len(near) else near
         shared = int(np.count_nonzero((prompts[self.rows :] >= 0) & (prompts[self.rows :] < self.rows)))
         split = self._prompts_before_heldout if self.heldout_rows else len(self._near_prompts)
         alike = self._near_prompts.earlier()[split:]
-        close = int(np.count_nonzero((alike >= 0) & (alike < split)))
-        sure = self._near_prompts.earlier(near=False)[split:]
-        sure_count = int(np.count_nonzero((sure >= 0) & (sure < split)))
+        close = (alike >= 0) & (alike < split) & ~((prompts[self.rows :] >= 0) & (prompts[self.rows :] < self.rows))
         return (
             Repeats(
                 self.rows,
                 int(rows.sum()),
                 len(near),
-                int(np.count_nonzero(near & ~exact_too)),
+                int(np.count_nonzero(near & ~exact_near)),
                 int(np.count_nonzero(prompts[: self.rows] >= 0)),
             ),
-            Overlap(self.heldout_rows, shared, split, max(0, close - sure_count)),
+            Overlap(self.heldout_rows, shared, split, int(np.count_nonzero(close))),
         )
 
 

@@ -59,7 +59,7 @@ def share(count: int, rows: int) -> Share | None:
     scale = 1 + z * z / rows
     middle = (part + z * z / (2 * rows)) / scale
     half = z * math.sqrt(part * (1 - part) / rows + z * z / (4 * rows * rows)) / scale
-    return Share(count, rows, part, max(0.0, middle - half), min(1.0, middle + half))
+    return Share(count, rows, part, max(0.0, min(part, middle - half)), min(1.0, max(part, middle + half)))
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,17 @@ def _repeats(figures: Figures) -> list[tuple[str, str, str]]:
     repeats = figures.repeats
     near_of = _of(repeats.near_rows, repeats.rows)
     rows = [
-        ("exact repeats", _part(repeats.exact, repeats.rows), f"prompt and answers, all {repeats.rows:,} rows"),
-        ("near repeats", _part(repeats.near, repeats.near_rows), f"prompt and answers, {near_of}"),
-        ("prompts seen before", _part(repeats.prompts, repeats.rows), "not a fault: other answers to them"),
+        (
+            "exact repeats",
+            _part(repeats.exact, repeats.rows),
+            f"prompt and answers, as they stand; all {repeats.rows:,} rows",
+        ),
+        (
+            "near repeats",
+            _part(repeats.near, repeats.near_rows),
+            f"one word in ten differs at most, or only case and marks; {near_of}",
+        ),
+        ("prompts seen before", _part(repeats.prompts, repeats.rows), "no fault if the answers are others"),
     ]
     overlap = figures.overlap
     if overlap is not None:

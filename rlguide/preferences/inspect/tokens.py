@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO
 
 from rlguide import console
@@ -41,17 +42,18 @@ def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int
         given.seek(0)
         counts: list[list[int]] = []
         console.say("starting the engine to count tokens (about 10 s)")
-        with Ticker("counting tokens", "rows", len(rows)) as ticker:
-            process = _start(tokenizer, given, errors)
-            try:
-                assert process.stdout is not None
+        process = _start(tokenizer, given, errors)
+        try:
+            assert process.stdout is not None
+            counts += map(json.loads, islice(process.stdout, 1))  # the start is no part of the rate
+            with Ticker("counting tokens", "rows", len(rows)) as ticker:
                 for line in process.stdout:
                     counts.append(json.loads(line))
                     ticker.update(len(counts))
-                process.wait()
-            finally:
-                process.kill()  # Ctrl-C: it holds nothing that could be lost
-                process.wait()
+            process.wait()
+        finally:
+            process.kill()  # Ctrl-C: it holds nothing that could be lost
+            process.wait()
         if process.returncode != 0 or len(counts) != len(rows):
             errors.seek(0)
             last = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["no output"])[-1]
