@@ -52,6 +52,7 @@ def inspect(
     rlguide inspect my_pairs --json
     """
     from rlguide import console
+    from rlguide.errors import UsageError
     from rlguide.preferences.inspect import inspection, screen
     from rlguide.preferences.inspect.collect import THOROUGH
 
@@ -59,15 +60,17 @@ def inspect(
     page = html_file or (inspection.default_page(ws, name) if html else None)
     tokenizer = None
     if model is not None:
-        from rlguide.recipes.tokenizer import tokenizer_of
+        from rlguide.recipes.tokenizer import default_cutoff_len, tokenizer_of
 
         tokenizer = tokenizer_of(ws, model, template, engine)
-    if cutoff_len is None:
-        from rlguide.recipes.tokenizer import default_cutoff_len
-
-        cutoff_len = default_cutoff_len()
+        cutoff_len = cutoff_len or default_cutoff_len()
+    elif cutoff_len is not None or template is not None:
+        raise UsageError(
+            "--cutoff-len and --template are about tokens, which are counted with a model's tokenizer",
+            "add --model, the SFT checkpoint or base model that will be trained",
+        )
     thorough = None if every else THOROUGH
-    options = inspection.InspectOptions(pairs, seed, cutoff_len, tokenizer, page, plots, ifeval, thorough)
+    options = inspection.InspectOptions(pairs, seed, cutoff_len or 0, tokenizer, page, plots, ifeval, thorough)
     inspected = inspection.inspect_dataset(ws, name, options)
     if json:
         console.show_json(inspection.as_json(inspected))

@@ -95,6 +95,7 @@ def test_ifeval_from_a_file(workspace: Path, capsys: pytest.CaptureFixture[str])
         (("polit",), 2, "did you mean polite?"),
         (("polite", "--ifeval", "missing.jsonl"), 1, "cannot read missing.jsonl"),
         (("polite", "--pairs", "-1"), 2, "-1"),
+        (("polite", "--cutoff-len", "512"), 2, "--cutoff-len and --template are about tokens"),
     ],
 )
 def test_mistakes_are_named(

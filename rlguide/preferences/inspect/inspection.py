@@ -34,7 +34,7 @@ class InspectOptions:
 
     pairs: int = 3
     seed: int = 42
-    cutoff_len: int = 2048
+    cutoff_len: int = 0  # tokens; needed with a tokenizer only
     tokenizer: Tokenizer | None = None
     html: Path | None = None
     plots: Path | None = None
