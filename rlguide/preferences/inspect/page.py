@@ -44,7 +44,7 @@ ins { background: var(--better); text-decoration: none; } del { background: var(
 # Nothing may be fetched or run, whatever a text of the dataset holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _PIECE = re.compile(r"[一-鿿぀-ヿ가-힯]|\w+|\s+|.", re.DOTALL)
-ALIKE = 0.2  # answers with less in common are shown without marks: nearly everything would be marked
+ALIKE = 0.5  # share of words in common; with less, nearly everything would be marked, and nothing is
 TITLES = {"lengths": "Lengths", "length_difference": "Length difference", "margins": "Score margins"}
 
 
@@ -61,7 +61,7 @@ def page(figures: Figures, pictures: dict[str, bytes], examples: Sequence[tuple[
     if examples:
         body += [f"<h2>{len(examples)} rows drawn at random</h2>"]
         if figures.kind == "pairs":
-            body += ['<p class="note">Marked: words that only one of the two answers has at that place.</p>']
+            body += ['<p class="note">Where two answers have half of their words in common, the others are marked.</p>']
         for index, (position, example) in enumerate(examples):
             body += _example(position, example, is_open=index < 3)
     return (
@@ -140,7 +140,9 @@ def marked_differences(chosen: str, rejected: str) -> tuple[str, str]:
     """Both texts as HTML, what differs word by word (Chinese: character by character) marked <ins> and <del>."""
     left, right = _PIECE.findall(chosen[: 2 * LONG]), _PIECE.findall(rejected[: 2 * LONG])
     matcher = SequenceMatcher(None, left, right, autojunk=False)
-    if matcher.ratio() < ALIKE:
+    common = sum(not piece.isspace() for a, _, size in matcher.get_matching_blocks() for piece in left[a : a + size])
+    words = sum(not piece.isspace() for piece in (*left, *right))
+    if 2 * common < ALIKE * words:
         return escape(chosen), escape(rejected)
     sides: tuple[list[str], list[str]] = ([], [])
     for kind, a, b, c, d in matcher.get_opcodes():
