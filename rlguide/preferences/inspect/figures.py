@@ -1,0 +1,186 @@
+"""The figures of a dataset: plain records, each with the number of rows that it was computed on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """The spread of some numbers."""
+
+    rows: int
+    mean: float
+    least: float
+    p5: float
+    p25: float
+    median: float
+    p75: float
+    p95: float
+    p99: float
+    most: float
+
+
+def quantiles(values: NDArray[Any]) -> Quantiles | None:
+    """The spread of these numbers (linear between neighbours), None if there are none."""
+    import numpy as np
+
+    if not len(values):
+        return None
+    p5, p25, median, p75, p95, p99 = (float(point) for point in np.quantile(values, SHARES))
+    mean, least, most = float(np.mean(values)), float(values.min()), float(values.max())
+    return Quantiles(len(values), mean, least, p5, p25, median, p75, p95, p99, most)
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `rows`, with a 95 % interval."""
+
+    count: int
+    rows: int
+    share: float
+    low: float
+    high: float
+
+
+def share(count: int, rows: int) -> Share | None:
+    """A share with its Wilson interval, None of no rows."""
+    if not rows:
+        return None
+    z, part = 1.959964, count / rows
+    scale = 1 + z * z / rows
+    middle = (part + z * z / (2 * rows)) / scale
+    half = z * math.sqrt(part * (1 - part) / rows + z * z / (4 * rows * rows)) / scale
+    return Share(count, rows, part, max(0.0, min(part, middle - half)), min(1.0, max(part, middle + half)))
+
+
+@dataclass(frozen=True)
+class LengthBias:
+    """How often the chosen answer is the longer one, in characters.
+
+    `mean_ratio` is the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of
+    the ratio within a pair.
+    """
+
+    longer: Share
+    shorter: int
+    equal: int
+    mean_ratio: float
+    median_ratio: float
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Score of chosen minus score of rejected, over the pairs that have both."""
+
+    spread: Quantiles
+    ties: int
+    negative: int
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Rows that repeat an earlier one: `exact` of all `rows`, `near` (without the exact ones) of `near_rows`."""
+
+    rows: int
+    exact: int
+    near_rows: int
+    near: int
+    prompts: int  # rows whose prompt an earlier row has
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Rows held out whose prompt is in the training rows too: exactly, or nearly the same as one of `near_rows`."""
+
+    rows: int
+    exact: int
+    near_rows: int
+    near: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens as the engine counts them with its own template, on `rows` rows, and what `cutoff_len` would cut."""
+
+    model: str
+    template: str
+    rows: int
+    lengths: dict[str, Quantiles]
+    cutoff_len: int
+    cut: Share
+    answer_cut: int  # of the rows that are cut, those that lose a part of an answer
+
+
+@dataclass(frozen=True)
+class IfevalOverlap:
+    """Rows of `rows` that share a run of 13 words, or a whole short prompt, with IFEval; `prompts` of its prompts."""
+
+    rows: int
+    hits: int
+    prompts: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that is known about one dataset. What is None was not computed; `notes` say why."""
+
+    dataset: str
+    kind: str
+    rows: int
+    heldout: str | None
+    heldout_rows: int
+    languages: dict[str, int]
+    languages_rows: int
+    turns: dict[int, int]
+    system: int
+    systems: int  # different system prompts, counted up to 10,000
+    lengths: dict[str, Quantiles]
+    desirable: int | None
+    length_bias: LengthBias | None
+    margins: Margins | None
+    repeats: Repeats
+    overlap: Overlap | None
+    tokens: Tokens | None = None
+    ifeval: IfevalOverlap | None = None
+    source: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=list)
+
+
+def length_bias(chosen: NDArray[np.int64], rejected: NDArray[np.int64]) -> LengthBias | None:
+    """The bias of these lengths, None of no pairs."""
+    import numpy as np
+
+    longer = share(int(np.count_nonzero(chosen > rejected)), len(chosen))
+    if longer is None:
+        return None
+    equal = int(np.count_nonzero(chosen == rejected))
+    ratios = chosen / np.maximum(rejected, 1)
+    return LengthBias(
+        longer,
+        len(chosen) - longer.count - equal,
+        equal,
+        float(chosen.mean() / max(float(rejected.mean()), 1e-9)),
+        float(np.median(ratios)),
+    )
+
+
+def margins(values: NDArray[np.float64]) -> Margins | None:
+    """The spread of score margins, None if no pair has scores."""
+    import numpy as np
+
+    spread = quantiles(values)
+    if spread is None:
+        return None
+    return Margins(spread, int(np.count_nonzero(values == 0)), int(np.count_nonzero(values < 0)))

@@ -1,0 +1,99 @@
+"""Whether prompts of the benchmark IFEval (Zhou et al. 2023, arXiv 2311.07911) are among the training prompts.
+
+The 541 prompts are not shipped. They come from a file, or from the hub's cache if `google/IFEval` was ever loaded on
+this machine; else nothing is checked, and that is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from rlguide.errors import DataError
+from rlguide.preferences.duplicates import normalise
+from rlguide.preferences.inspect.figures import IfevalOverlap
+
+# The length of a run of words that counts as the same text; from GPT-3's study of contamination (Brown et al. 2020).
+RUN = 13
+EXAMPLES = 5
+
+
+class Ifeval:
+    """Compares prompts with those of IFEval: a run of 13 words, or the whole prompt where one is shorter."""
+
+    def __init__(self, prompts: list[str]) -> None:
+        self._runs: dict[tuple[str, ...], int] = {}
+        self._whole: dict[str, int] = {}
+        self._rare: set[str] = set()
+        self._rows = self._hits = 0
+        self._found: set[int] = set()
+        self._examples: list[str] = []
+        for number, prompt in enumerate(prompts):
+            words = _words(prompt)
+            self._whole[" ".join(words)] = number
+            for start in range(len(words) - RUN + 1):
+                run = tuple(words[start : start + RUN])
+                self._runs[run] = number
+                self._rare.add(max(run, key=len))  # long words are rare: most prompts have none of these
+
+    def look_at(self, prompt: str) -> None:
+        """Count a training prompt."""
+        self._rows += 1
+        words = _words(prompt)
+        found = self._whole.get(" ".join(words))
+        if found is None and not self._rare.isdisjoint(words):
+            runs = (tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1))
+            found = next((self._runs[run] for run in runs if run in self._runs), None)
+        if found is None:
+            return
+        self._hits += 1
+        self._found.add(found)
+        if len(self._examples) < EXAMPLES:
+            self._examples.append(" ".join(prompt.split())[:200])
+
+    def result(self) -> IfevalOverlap:
+        """What was found so far."""
+        return IfevalOverlap(self._rows, self._hits, len(self._found), self._examples)
+
+
+def _words(text: str) -> list[str]:
+    return normalise(text).split()
+
+
+def load_ifeval(file: Path | None) -> Ifeval | None:
+    """IFEval's prompts from `file` (JSON lines with `prompt`), else from the hub's cache; None if it is not there.
+
+    Raises:
+        DataError: the file that was named cannot be read or holds no prompts.
+    """
+    if file is not None:
+        prompts = _prompts(file)
+        if not prompts:
+            raise DataError(
+                f"{file} holds no IFEval prompts",
+                'it must be JSON lines, each {"prompt": ...}, as google/IFEval has it',
+            )
+        return Ifeval(prompts)
+    for cached in sorted(_cache().glob("datasets--google--IFEval/snapshots/*/*.jsonl")):
+        if prompts := _prompts(cached):
+            return Ifeval(prompts)
+    return None
+
+
+def _cache() -> Path:
+    """The hub's cache, found as huggingface_hub finds it (which takes longer to import than this to read)."""
+    if given := os.environ.get("HF_HUB_CACHE"):
+        return Path(given).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def _prompts(file: Path) -> list[str]:
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror or error}", "check the path") from error
+    except ValueError as error:
+        raise DataError(f"{file} is not JSON lines: {error}", "name the file of google/IFEval") from error
+    return [row["prompt"] for row in rows if isinstance(row, dict) and isinstance(row.get("prompt"), str)]

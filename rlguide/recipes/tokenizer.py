@@ -1,0 +1,36 @@
+"""The tokenizer and template that a training of a checkpoint would use, for counting tokens beforehand."""
+
+from __future__ import annotations
+
+from rlguide.engine.find import find_engine
+from rlguide.engine.schema import load_schema
+from rlguide.policy.base import find_base
+from rlguide.policy.checkpoint import locate, resolve_checkpoint
+from rlguide.policy.policy import starting_point
+from rlguide.policy.template import template_for
+from rlguide.preferences.inspect.tokens import Tokenizer
+from rlguide.recipes.render import load_recipe
+from rlguide.workspace import Workspace
+
+
+def tokenizer_of(ws: Workspace, model: str, template: str | None = None, engine: str | None = None) -> Tokenizer:
+    """The tokenizer of a checkpoint (`latest`, a folder) or base model (folder, hub id) in an engine.
+
+    Raises:
+        CheckpointError, UsageError, EngineError: as a training with them would.
+    """
+    found = find_engine(engine)
+    folder = locate(ws, model)
+    name, recorded = model, None
+    if model == "latest" or (folder / "adapter_config.json").exists():
+        reference = starting_point(ws, resolve_checkpoint(ws, model), trust_base=True).reference
+        name, recorded = reference.base, reference.template
+    base = find_base(ws, name)
+    if template is None:
+        template = template_for(name, load_schema(found).model_templates, base.config, recorded).name
+    return Tokenizer(found, str(base.folder) if base.folder is not None else name, template)
+
+
+def default_cutoff_len() -> int:
+    """The cutoff_len of the recipe for pairs, in tokens."""
+    return int(load_recipe("dpo").defaults["cutoff_len"])

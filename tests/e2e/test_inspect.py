@@ -1,0 +1,25 @@
+"""`rlguide inspect` with the tokenizer and template of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import SFT, Bench
+
+pytestmark = pytest.mark.engine
+
+
+def test_tokens_of_an_sft_checkpoint_are_those_of_its_base(bench: Bench) -> None:
+    documents = [
+        json.loads(bench.run("inspect", "polite", "--json", "--model", model, *more).stdout)
+        for model, more in ((SFT, ()), ("models/tiny", ("--template", "qwen3_nothink", "--cutoff-len", "40")))
+    ]
+    lora, base = (document["tokens"] for document in documents)
+    assert lora["template"] == "qwen3_nothink"
+    assert lora["lengths"] == base["lengths"]
+    assert (lora["cutoff_len"], lora["cut"]["count"]) == (2048, 0)
+    longest = base["lengths"]["prompt + longer answer"]
+    assert base["cut"]["count"] == (base["rows"] if longest["least"] > 40 else base["cut"]["count"]) > 0
+    assert any("cutoff_len 40" in verdict for verdict in documents[1]["verdicts"])

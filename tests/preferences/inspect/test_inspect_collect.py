@@ -1,0 +1,108 @@
+"""One stream over the rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlguide.preferences.inspect.collect import END, Collector, collect, ends
+from rlguide.preferences.labelled import Labelled
+from rlguide.preferences.pair import Pair, Turn
+
+TEXT = st.text(min_size=1, max_size=20)
+PAIRS = st.builds(
+    lambda texts, chosen, rejected, system: Pair(
+        tuple(Turn("gpt" if index % 2 else "human", text) for index, text in enumerate(texts)), chosen, rejected, system
+    ),
+    st.lists(TEXT, min_size=1, max_size=5).filter(lambda texts: len(texts) % 2 == 1),
+    TEXT,
+    TEXT,
+    st.sampled_from(["", "Be brief.", "Be kind."]),
+)
+
+
+@given(st.lists(PAIRS, min_size=1, max_size=25))
+@settings(deadline=None)  # the first text in need of it loads the language library
+def test_counts_are_those_of_plain_python(rows: list[Pair]) -> None:
+    figures = collect(Collector(None), rows).figures("x", None)
+    assert figures.rows == len(rows)
+    assert figures.turns == dict(sorted(Counter((len(row.messages) + 1) // 2 for row in rows).items()))
+    assert figures.system == sum(bool(row.system) for row in rows)
+    assert figures.systems == len({row.system for row in rows} - {""})
+    assert figures.lengths["chosen"].most == max(len(row.chosen) for row in rows)
+    assert figures.length_bias is not None
+    assert figures.length_bias.longer.count == sum(len(row.chosen) > len(row.rejected) for row in rows)
+    keys = [(row.system, row.messages, row.chosen, row.rejected) for row in rows]
+    assert figures.repeats.exact == len(keys) - len(set(keys))
+    assert figures.languages_rows == sum(figures.languages.values()) == len(rows)
+
+
+@given(st.lists(PAIRS, max_size=30), st.integers(0, 10), st.integers(0, 100))
+def test_the_sample_is_drawn_from_the_rows_without_repeats(rows: list[Pair], size: int, seed: int) -> None:
+    drawn = collect(Collector(None, size, seed), rows).sample
+    assert len(drawn) == min(size, len(rows))
+    assert len({number for number, _ in drawn}) == len(drawn)
+    assert all(rows[number - 1] is row for number, row in drawn)
+    assert drawn == collect(Collector(None, size, seed), rows).sample
+
+
+def numbered(count: int) -> list[Pair]:
+    return [Pair((Turn("human", f"What is number {n}?"),), "Yes, this one.", "No.") for n in range(count)]
+
+
+def test_every_row_is_as_likely_to_be_drawn() -> None:
+    rows = numbered(20)
+    counts = Counter(number for seed in range(2000) for number, _ in collect(Collector(None, 5, seed), rows).sample)
+    assert set(counts) == set(range(1, 21))
+    assert all(abs(count - 500) < 100 for count in counts.values())  # five standard deviations
+
+
+def test_large_data_is_looked_at_closely_in_part_and_says_so() -> None:
+    figures = collect(Collector(2000, thorough=500), numbered(2000)).figures("x", None)
+    assert figures.rows == figures.repeats.rows == figures.lengths["prompt"].rows == 2000
+    assert 400 < figures.languages_rows == figures.repeats.near_rows < 600
+
+
+def test_scores_are_used_where_they_are() -> None:
+    row = numbered(1)[0]
+    scored = [
+        SimpleNamespace(messages=row.messages, system="", chosen=row.chosen, rejected=row.rejected, scores=scores)
+        for scores in ((8.0, 3.0), (5.0, 5.0), (1.0, 2.0), None)
+    ]
+    margins = collect(Collector(None), scored).figures("x", None).margins  # type: ignore[arg-type]
+    assert margins is not None
+    assert (margins.spread.rows, margins.ties, margins.negative, margins.spread.most) == (3, 1, 1, 5.0)
+
+
+def test_labelled_answers_have_no_pairs() -> None:
+    rows = [Labelled((Turn("human", f"Is {n} even?"),), "Yes it is." * (n + 1), n % 3 == 0) for n in range(9)]
+    figures = collect(Collector(None), rows).figures("x", None)
+    assert (figures.kind, figures.desirable, figures.length_bias, figures.margins) == ("labels", 3, None, None)
+    assert set(figures.lengths) == {"prompt", "answer"}
+    assert figures.lengths["answer"].most == 90
+
+
+def test_shared_prompts_are_found_whatever_the_answers() -> None:
+    rows = numbered(50)
+    heldout = [Pair(rows[7].messages, "Other.", "Another."), *numbered(53)[50:]]
+    overlap = collect(Collector(None), rows, heldout).figures("x", "x_test").overlap
+    assert overlap is not None
+    assert (overlap.rows, overlap.exact, overlap.near) == (4, 1, 0)
+
+
+def test_a_prompt_that_differs_in_a_word_overlaps_nearly() -> None:
+    text = "Explain in a few words to a child of ten why the sky is blue at noon and red in the evening, {} a formula."
+    rows = [*numbered(50), Pair((Turn("human", text.format("without")),), "a", "b")]
+    overlap = collect(Collector(None), rows, [Pair((Turn("human", text.format("with")),), "a", "b")])
+    found = overlap.figures("x", "x_test").overlap
+    assert found is not None
+    assert (found.exact, found.near) == (0, 1)
+
+
+def test_ends_keep_both_ends() -> None:
+    assert ends("short") == "short"
+    text = "a" * END + "x" * 5 * END + "b" * END
+    assert ends(text) == "a" * END + " " + "b" * END

@@ -1,0 +1,134 @@
+"""The arithmetic of the figures, and what is advised."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlguide.preferences.inspect.collect import Collector, collect
+from rlguide.preferences.inspect.figures import Figures, length_bias, margins, quantiles, share
+from rlguide.preferences.inspect.verdicts import percent, verdicts
+from rlguide.preferences.pair import Pair, Turn
+
+LENGTHS = st.lists(st.integers(0, 10_000), min_size=1, max_size=200)
+
+
+@given(LENGTHS)
+def test_quantiles_are_ordered_and_lie_within(values: list[int]) -> None:
+    spread = quantiles(np.array(values))
+    assert spread is not None
+    points = [spread.least, spread.p5, spread.p25, spread.median, spread.p75, spread.p95, spread.p99, spread.most]
+    assert points == sorted(points)
+    assert (spread.least, spread.most, spread.rows) == (min(values), max(values), len(values))
+    assert spread.mean == pytest.approx(sum(values) / len(values))
+
+
+@given(st.integers(1, 10_000).flatmap(lambda rows: st.tuples(st.integers(0, rows), st.just(rows))))
+def test_the_interval_holds_the_share(counts: tuple[int, int]) -> None:
+    part = share(*counts)
+    assert part is not None
+    assert 0 <= part.low <= part.share <= part.high <= 1
+    other = share(counts[1] - counts[0], counts[1])
+    assert other is not None
+    assert other.low == pytest.approx(1 - part.high)  # the same statement about the opposite
+
+
+def test_the_interval_is_that_of_the_textbook() -> None:
+    part = share(81, 263)  # Newcombe 1998, table I: Wilson 0.2553 to 0.3662
+    assert part is not None
+    assert (round(part.low, 4), round(part.high, 4)) == (0.2553, 0.3662)
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1))
+def test_swapping_the_answers_swaps_the_bias(pairs: list[tuple[int, int]]) -> None:
+    chosen, rejected = (np.array(side) for side in zip(*pairs, strict=True))
+    bias, swapped = length_bias(chosen, rejected), length_bias(rejected, chosen)
+    assert bias is not None and swapped is not None
+    assert bias.longer.count + bias.shorter + bias.equal == len(pairs)
+    assert (bias.longer.count, bias.equal) == (swapped.shorter, swapped.equal)
+    assert bias.mean_ratio == pytest.approx(1 / swapped.mean_ratio)
+
+
+def test_margins_count_ties_and_negatives() -> None:
+    found = margins(np.array([1.0, 0.0, -0.5, 2.0, 0.0]))
+    assert found is not None
+    assert (found.ties, found.negative, found.spread.median) == (2, 1, 0.0)
+    assert margins(np.empty(0)) is None
+
+
+def pair(question: str, chosen: str, rejected: str, system: str = "") -> Pair:
+    return Pair((Turn("human", question),), chosen, rejected, system)
+
+
+QUESTIONS = ["Who wrote this", "What is that animal", "Where does it live", "How old is it", "Why is the sky blue?"]
+
+
+def even(count: int = 400) -> list[Pair]:
+    """Rows with nothing wrong: chosen is the longer one in every second pair, no prompt comes again."""
+    words = ["rain", "river", "stone", "bird", "house", "cloud", "tree", "night", "garden", "window", "letter"]
+    rows = []
+    for number in range(count):
+        question = f"{QUESTIONS[number % 5]} with the {words[number % 11]} of number {number}?"
+        answers = [f"It is the {words[number % 7]} number {number}, I think.", f"No, and not {number} either"]
+        rows.append(pair(question, *answers[:: 1 if number % 2 else -1]))
+    return rows
+
+
+def figures_of(rows: list[Pair], heldout: list[Pair] | None = None) -> Figures:
+    collector = collect(Collector(len(rows)), rows, heldout or ())
+    figures = collector.figures("data", "data_test" if heldout else None)
+    return replace(figures, verdicts=verdicts(figures))
+
+
+def test_nothing_is_advised_about_sound_data() -> None:
+    assert figures_of(even(), [pair("Is the moon made of cheese?", "No, of rock.", "Yes, of cheese.")]).verdicts == []
+
+
+def test_long_chosen_answers_are_named() -> None:
+    rows = [pair(p.messages[0].value, max(p.chosen, p.rejected, key=len), "No.") for p in even()]
+    (verdict,) = figures_of(rows).verdicts
+    assert "100 %" in verdict and "--balance-length" in verdict
+
+
+def test_few_rows_prove_no_bias() -> None:
+    rows = [pair(p.messages[0].value, p.chosen + " and more of it to be longer", "No.") for p in even(3)]
+    assert figures_of(rows).verdicts == []
+
+
+def test_repeats_and_leaks_are_named() -> None:
+    rows = even()
+    figures = figures_of(rows + rows[:20], [rows[3], pair("Is the moon made of cheese?", "No, of rock.", "Yes!")])
+    assert figures.repeats.exact == 20 and figures.repeats.near == 0
+    assert figures.overlap is not None
+    assert (figures.overlap.exact, figures.overlap.near) == (1, 0)
+    assert ["1 of 2 held-out" in figures.verdicts[0], "--dedupe" in figures.verdicts[1]] == [True, True]
+
+
+def test_near_repeats_are_counted_apart() -> None:
+    long = "Tell me in a few plain sentences how a bird builds its house in a tree near the river, step by step"
+    rows = [
+        *even(),
+        pair(long, "First it looks for a place.", "No."),
+        pair(long + ".", "First it LOOKS for a place.", "No"),
+    ]
+    repeats = figures_of(rows).repeats
+    assert (repeats.exact, repeats.near) == (0, 1)
+
+
+def test_strays_of_another_language_are_named_and_a_second_language_is_not() -> None:
+    rows = even()
+    few = [pair(f"请解释一下第 {n} 个问题的含义", "好的,这是一个回答。", "不知道,对不起啊朋友") for n in range(20)]
+    assert any("--lang en" in verdict for verdict in figures_of(rows + few).verdicts)
+    many = [pair(f"请解释一下第 {n} 个问题的含义", "好的,这是回答", "不知道,对不起啊朋友") for n in range(400)]
+    assert not any("--lang" in verdict for verdict in figures_of(rows + many).verdicts)
+
+
+@pytest.mark.parametrize(
+    "part, text", [(0.1234, "12 %"), (0.0123, "1.2 %"), (1, "100 %"), (0, "0 %"), (0.00012, "0.012 %")]
+)
+def test_percent(part: float, text: str) -> None:
+    assert percent(part) == text
