@@ -116,11 +116,13 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
     folder, tally = workspace.data, Tally()
     with ExitStack() as stack:
         train = stack.enter_context(Staging(folder, intake.name, how.filters, split, labelled))
-        heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
+        heldout = None
         opened = _Opened(first, how)
-        for piece in intake.heldout:
-            _stage(piece, opened, intake, how, heldout, Tally(), set())
-        kept_out = heldout.hashes()
+        if intake.heldout:
+            heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
+            for piece in intake.heldout:
+                _stage(piece, opened, intake, how, heldout, Tally(), set())
+        kept_out = heldout.hashes() if heldout is not None else set()
         for group in intake.train:
             before = tally.read
             for piece in group:
@@ -129,7 +131,7 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
                     break
         about = Publication(intake.name, origin(), how.recorded(), tally, labelled)
         _check_amount(workspace, intake, about, len(train), how.keep_good)
-        return TakenIn(publish(workspace, about, train, heldout if intake.heldout else None), tally, labelled)
+        return TakenIn(publish(workspace, about, train, heldout), tally, labelled)
 
 
 class _Opened:

@@ -179,7 +179,8 @@ class Staging:
         import numpy as np
 
         if self._fingerprints is not None:
-            self._fingerprints.add([_content(example) for example in examples])
+            for example in examples:
+                self._fingerprints.add(_content(example))
         if self._filters.balance_length:
             lengths = [(len(pair.chosen), len(pair.rejected)) for pair in examples if isinstance(pair, Pair)]
             self._lengths.append(np.array(lengths, dtype=np.int64))
@@ -315,8 +316,7 @@ def _filter(batch: pa.RecordBatch, mask: Any) -> pa.RecordBatch:
     return batch if mask.all() else batch.filter(pa.array(mask))
 
 
-def _content(example: Example) -> str:
+def _content(example: Example) -> list[str]:
     """What two repeats share: everything that is said in the row."""
-    turns = [turn.value for turn in example.messages]
     answers = [example.chosen, example.rejected] if isinstance(example, Pair) else [example.answer]
-    return "\n".join([*turns, *answers])
+    return [*(turn.value for turn in example.messages), *answers]

@@ -24,7 +24,7 @@ def download(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["orca"], "did you mean orca_dpo?"),
         (["orca_dpo", "nothing-like-it"], "the catalog has no dataset nothing-like-it"),
-        (["dpo_en_zh", "--lang", "fr"], "none of en, zh, both"),
+        (["dpo_en_zh", "--lang", "fr"], "dpo_en_zh has no fr part"),
         (["coig_p", "--lang", "en"], "coig_p has no en part"),
         (["coig_p", "--max-samples", "1"], "2 or more"),
         (["orca_dpo", "--test-size", "1.5"], "--test-size 1.5"),
@@ -36,7 +36,7 @@ def download(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["a/b", "c/d", "--name", "e"], "cannot be the name of 2 datasets"),
         (["a/b", "--name", "x,y"], "cannot be a dataset name"),
         (["a/b", "--file", "*", "--split", "train"], "--file names the files"),
-        (["a/b", "--lang", "zh"], "a/b is none"),
+        (["a/b", "--lang", "klingon"], "--lang klingon is not known"),
         (["https://huggingface.co/datasets/Intel/orca_dpo_pairs?x=1"], "give Intel/orca_dpo_pairs"),
         (["./nowhere"], "named by its id, ORG/NAME"),
         (["a/b/c"], "named by its id, ORG/NAME"),

@@ -20,7 +20,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(root)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no cache"))
     pairs = [
-        {"instruction": f"What is number {n}? 你好 [b]", "chosen": f"Yes, {n} it is.", "rejected": f"No {n} \x1b[31m!"}
+        {"instruction": f"What is number {n}? 你好 [b]", "chosen": f"Yes, {n} it is.", "rejected": f"No {n} [31m!"}
         for n in range(60)
     ]
     labels = [{"prompt": f"Is {n} even?", "completion": f"It is {n}.", "label": n % 2 == 0} for n in range(40)]

@@ -167,7 +167,7 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     assert "format kto-trl, by the columns prompt, completion, label" in done.stderr
     assert "thumbs: 95 answers (" in done.stderr and "desirable" in done.stderr
     assert "these are for KTO: rlguide train --method kto --dataset thumbs\n" in done.stderr
-    assert "rlguide configure --dataset pairs " in done.stderr.splitlines()[-1]
+    assert "rlguide configure --dataset pairs" in done.stderr.splitlines()[-1]
     entry = registry(folder)["thumbs"]
     assert entry["columns"]["kto_tag"] == "label" and not entry["ranking"]
     desirable, undesirable = label_counts(Workspace(folder), ["thumbs", "thumbs_test"])

@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +15,11 @@ from hypothesis import strategies as st
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
+from rlguide.preferences.columns import to_batch
+from rlguide.preferences.entries import our_entry
 from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, kept_lengths, summarise
 from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import Pair, Turn, to_line
-from rlguide.preferences.registry import our_entry
+from rlguide.preferences.pair import Pair, Turn
 
 ROWS = [
     Pair((Turn("human", "What is two plus two?"),), "Four, of course.", "Five"),
@@ -80,8 +83,8 @@ def model(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def engine_lengths(engine: Engine, model: Path, template: str, cutoff: int, folder: Path) -> list[list[int]]:
     folder.mkdir(exist_ok=True)
-    (folder / "rows.jsonl").write_bytes(b"".join(map(to_line, ROWS)))
-    (folder / "dataset_info.json").write_text(json.dumps({"rows": our_entry("rows.jsonl")}))
+    pq.write_table(pa.Table.from_batches([to_batch(ROWS, labelled=False)]), folder / "rows.parquet")
+    (folder / "dataset_info.json").write_text(json.dumps({"rows": our_entry("rows.parquet")}))
     done = subprocess.run(
         [str(engine.python), "-c", DATASET, str(model), template, str(folder), str(cutoff), str(folder / "out")],
         capture_output=True,
