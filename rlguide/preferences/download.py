@@ -140,6 +140,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
         advice="its layout may have changed on the hub: name an older commit with --revision"
         if dataset.parts
         else "another --split, --subset or --file of it may hold pairs",
+        recorded=options.recorded(),
     )
 
     def origin() -> dict[str, Any]:

@@ -50,7 +50,7 @@ class How:
         self.filters.check(labelled=False)
 
     def recorded(self) -> dict[str, Any]:
-        """What decides the content, for the manifest: two equal ones make the same files of the same rows."""
+        """What decides the content, for the manifest."""
         return {
             "form": self.form,
             "pairing": self.pairing.mode,
@@ -75,7 +75,8 @@ class Intake:
     train: groups of files; with `filters.max_samples` the rest of a group is not fetched once that many rows are
     read. heldout: the dataset's own held-out files. expected: about how many rows there are, if that is known.
     published: the files are somebody's finished work, so a row that cannot be read means that a file is damaged.
-    most_refused: share of bad rows from which on the whole is refused. advice: what to do then.
+    most_refused: share of bad rows from which on the whole is refused. advice: what to do then. recorded: the options
+    for the manifest; two equal ones make the same files of the same rows.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Intake:
     published: bool
     most_refused: float
     advice: str
+    recorded: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
                 _stage(piece, opened, intake, how, train, tally, kept_out)
                 if how.filters.max_samples is not None and tally.read - before >= how.filters.max_samples:
                     break
-        about = Publication(intake.name, origin(), how.recorded(), tally, labelled)
+        about = Publication(intake.name, origin(), intake.recorded, tally, labelled)
         _check_amount(workspace, intake, about, len(train), how.keep_good)
         return TakenIn(publish(workspace, about, train, heldout), tally, labelled)
 

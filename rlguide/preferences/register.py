@@ -61,6 +61,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
         published=False,
         most_refused=MOST_REFUSED,
         advice="correct them, or name the right --format",
+        recorded=options.how.recorded(),
     )
     with writing(workspace, name), ThreadPoolExecutor(1) as pool:
         check_free(workspace, name, options.force)  # somebody else may have made it while this one waited

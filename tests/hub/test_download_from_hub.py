@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hub_server import (
     HubServer,
@@ -35,12 +36,12 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_lines(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
+def read_rows(path: Path) -> list[Any]:
+    return list(pq.read_table(path).to_pylist())
 
 
 def prompts(path: Path) -> set[str]:
-    return {json.dumps([row["system"], row["conversations"]]) for row in read_lines(path)}
+    return {json.dumps([row["history"], row["prompt"]]) for row in read_rows(path)}
 
 
 def fetched(environment: dict[str, str]) -> set[str]:
@@ -73,7 +74,6 @@ def test_all_four_are_fetched_checked_split_and_registered(
     expected = {"ultrafeedback": (300, 40), "orca_dpo": (380, 20), "dpo_en_zh": (380, 20), "coig_p": (3800, 200)}
     for name, (rows, heldout) in expected.items():
         manifest = read_json(data / f"{name}.manifest.json")
-        assert manifest["complete"] is True
         assert manifest["source"]["commit"] == hub.commits[manifest["source"]["hub_id"]]
         assert [file["rows"] for file in manifest["files"]] == [rows, heldout]
         for file in manifest["files"]:
@@ -84,22 +84,30 @@ def test_all_four_are_fetched_checked_split_and_registered(
         for file in manifest["source"]["files"]:
             content = (hub.repository(manifest["source"]["hub_id"]) / file["path"]).read_bytes()
             assert hashlib.sha256(content).hexdigest() == file["sha256"]
-        assert not prompts(data / f"{name}.jsonl") & prompts(data / f"{name}_test.jsonl")
+        assert not prompts(data / f"{name}.parquet") & prompts(data / f"{name}_test.parquet")
     # What is written is what was published, row by row.
     first = ultrafeedback_row(0)
-    assert read_lines(data / "ultrafeedback.jsonl")[0] == {
-        "conversations": [{"from": "human", "value": first["prompt"]}],
+    assert read_rows(data / "ultrafeedback.parquet")[0] == {
         "system": "",
-        "chosen": {"from": "gpt", "value": first["chosen"][1]["content"]},
-        "rejected": {"from": "gpt", "value": first["rejected"][1]["content"]},
+        "history": [],
+        "prompt": first["prompt"],
+        "chosen": first["chosen"][1]["content"],
+        "rejected": first["rejected"][1]["content"],
+        "chosen_score": 8.5,
+        "rejected_score": 4.0,
     }
-    both = read_lines(data / "orca_dpo.jsonl") + read_lines(data / "orca_dpo_test.jsonl")
-    written = {(row["system"], row["conversations"][0]["value"], row["chosen"]["value"]) for row in both}
+    both = read_rows(data / "orca_dpo.parquet") + read_rows(data / "orca_dpo_test.parquet")
+    written = {(row["system"], row["prompt"], row["chosen"]) for row in both}
     assert written == {(row["system"], row["question"], row["chosen"]) for row in map(orca_row, range(400))}
-    both = read_lines(data / "dpo_en_zh.jsonl") + read_lines(data / "dpo_en_zh_test.jsonl")
+    both = read_rows(data / "dpo_en_zh.parquet") + read_rows(data / "dpo_en_zh_test.parquet")
     published = [sharegpt_row(n, language) for language in ("en", "zh") for n in range(200)]
-    key = lambda row: json.dumps([row["conversations"], row["chosen"], row["rejected"]])  # noqa: E731
-    assert sorted(map(key, both)) == sorted(map(key, published))
+    assert sorted(
+        [*(text for exchange in row["history"] for text in exchange), row["prompt"], row["chosen"], row["rejected"]]
+        for row in both
+    ) == sorted(
+        [*(turn["value"] for turn in row["conversations"]), row["chosen"]["value"], row["rejected"]["value"]]
+        for row in published
+    )
     listed = json.loads(rlguide("list", "--json").stdout)
     assert {line["name"]: line["downloaded"] for line in listed} == dict.fromkeys(expected, True)
     assert [path.name for path in data.glob(".*.tmp")] == []
@@ -113,11 +121,11 @@ def test_a_second_run_does_nothing_and_other_options_do_something(rlguide: Rlgui
     assert again.returncode == 0
     assert "already there" in again.stderr
     assert {path.name: path.stat().st_mtime_ns for path in data.glob("*.json*")} == before
-    rows = read_lines(data / "dpo_en_zh.jsonl")
-    assert all("请问" in row["conversations"][0]["value"] for row in rows)
+    rows = read_rows(data / "dpo_en_zh.parquet")
+    assert all("请问" in row["prompt"] for row in rows)
     assert rlguide("download", "dpo_en_zh", "--test-size", "0").returncode == 0
-    assert len(read_lines(data / "dpo_en_zh.jsonl")) == 400
-    assert not (data / "dpo_en_zh_test.jsonl").exists()
+    assert len(read_rows(data / "dpo_en_zh.parquet")) == 400
+    assert not (data / "dpo_en_zh_test.parquet").exists()
     assert list(read_json(data / "dataset_info.json")) == ["dpo_en_zh"]
 
 
@@ -127,9 +135,9 @@ def test_max_samples_fetches_only_as_many_files_as_it_needs(
     assert rlguide("download", "coig_p", "--max-samples", "100").returncode == 0
     assert fetched(environment) == {"train-00000-of-00002.parquet"}
     data = workspace / "data"
-    rows = read_lines(data / "coig_p.jsonl") + read_lines(data / "coig_p_test.jsonl")
+    rows = read_rows(data / "coig_p.parquet") + read_rows(data / "coig_p_test.parquet")
     assert len(rows) == 100
-    numbers = sorted(int("".join(filter(str.isdigit, row["chosen"]["value"]))) for row in rows)
+    numbers = sorted(int("".join(filter(str.isdigit, row["chosen"]))) for row in rows)
     assert numbers[-1] > 1500  # drawn from the whole file, not its head
 
 
@@ -142,7 +150,7 @@ def test_offline_after_a_download(rlguide: Rlguide, workspace: Path, tmp_path: P
     other.mkdir()
     moved = rlguide("download", "orca_dpo", "-w", str(other), HF_HUB_OFFLINE="1", HF_ENDPOINT="http://127.0.0.1:9")
     assert moved.returncode == 0, moved.stderr
-    assert (other / "data" / "orca_dpo.jsonl").read_bytes() == (workspace / "data" / "orca_dpo.jsonl").read_bytes()
+    assert (other / "data" / "orca_dpo.parquet").read_bytes() == (workspace / "data" / "orca_dpo.parquet").read_bytes()
     never = rlguide("download", "coig_p", HF_HUB_OFFLINE="1")
     assert never.returncode == 1
     assert "HF_HUB_OFFLINE" in never.stderr
@@ -234,10 +242,10 @@ def test_a_prompt_of_the_held_out_split_is_not_trained_on(
     )
     done = rlguide("download", "ultrafeedback")
     assert done.returncode == 0, done.stderr
-    assert "2 x the same prompt is in the held-out split" in done.stderr
+    assert "2 x the same question is in the held-out set" in done.stderr
     data = workspace / "data"
-    assert len(read_lines(data / "ultrafeedback.jsonl")) == 28
-    assert len(read_lines(data / "ultrafeedback_test.jsonl")) == 3
+    assert len(read_rows(data / "ultrafeedback.parquet")) == 28
+    assert len(read_rows(data / "ultrafeedback_test.parquet")) == 3
 
 
 def test_a_killed_download_is_completed_by_the_next(
@@ -261,7 +269,6 @@ def test_a_killed_download_is_completed_by_the_next(
     done = rlguide("download", "coig_p")
     assert done.returncode == 0, done.stderr
     manifest = read_json(data / "coig_p.manifest.json")
-    assert manifest["complete"] is True
     assert sum(file["rows"] for file in manifest["files"]) == 60_000
     assert read_json(data / "dataset_info.json").items() >= FOREIGN.items()
     assert [path.name for path in data.glob(".*.tmp")] == []
