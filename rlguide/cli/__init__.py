@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 COMMANDS = {
     "list": "Preference datasets: the catalog and your own.",
     "download": "Fetch, check and register datasets from the hub.",
-    "register": "Check and register your own pairs.",
+    "register": "Check and register your own data.",
     "inspect": "What is in a dataset, and what is wrong with it.",
     "view": "Register pairs for SFT, KTO or PPO, too.",
     "checkpoints": "Checkpoints under saves/, newest marked.",

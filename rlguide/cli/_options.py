@@ -30,7 +30,10 @@ MinMarginOption = Annotated[
     typer.Option(help="Leave out pairs whose chosen score is not at least this much above the rejected one."),
 ]
 MaxLengthOption = Annotated[
-    int | None, typer.Option(help="Leave out rows longer than this: characters of the prompt with its longer answer.")
+    int | None,
+    typer.Option(
+        help="Leave out rows longer than this many characters: the whole conversation with its longer answer."
+    ),
 ]
 BalanceLengthOption = Annotated[
     bool,

@@ -43,7 +43,9 @@ def download(
     lang: Annotated[str, typer.Option(help="Keep one language (or en,zh); of dpo_en_zh, fetch that half.")] = "both",
     max_samples: Annotated[
         int | None,
-        typer.Option(help="Keep this many pairs, drawn at random; only as many files as needed are fetched."),
+        typer.Option(
+            help="Keep this many rows, drawn at random from the first files that have as many; others are not fetched."
+        ),
     ] = None,
     test_size: Annotated[
         float | None,

@@ -27,8 +27,9 @@ def view(
     rlguide view ultrafeedback orca_dpo --use ppo
 
     For sft (the prompts with their chosen answers) and ppo (the prompts) this is an entry in dataset_info.json that
-    shows the same file; for kto a file with a row for every answer is made. `rlguide train` does this by itself; the
-    names are for your own LLaMA-Factory configs, such as `dataset: ultrafeedback_sft` with `stage: sft`.
+    shows the same file; for kto a file with a row for every answer is made. `rlguide train --method kto` and `ppo` do
+    this by themselves; the names are for your own LLaMA-Factory configs, such as `dataset: ultrafeedback_sft` with
+    `stage: sft`.
     """
     from rlguide.console import show
     from rlguide.preferences.views import views_for

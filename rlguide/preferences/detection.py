@@ -51,6 +51,23 @@ def choose_format(first: list[Any], path: object, wanted: str) -> Format | Label
     return known[wanted]
 
 
+def check_fits(form: Format | LabelFormat, rows: list[Any], path: object) -> None:
+    """Raises DataError if none of these first rows of a file has the format that a person named."""
+    if rows and not any(form.matches(row) for row in _records(rows)):
+        others = _also(form, rows)
+        raise DataError(
+            f"none of the first {len(rows)} rows of {path} is of the format {form.name} ({form.sentence})",
+            f"leave out --format, or use --format {others[0]}" if others else "leave out --format",
+        )
+
+
+def _also(form: Format | LabelFormat, rows: list[Any]) -> list[str]:
+    """Other formats that some of the rows have."""
+    others: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
+    records = _records(rows)
+    return [name for name, other in others.items() if name != form.name and any(map(other.matches, records))]
+
+
 def detect_pairs(rows: list[Any], path: object) -> Format:
     """`detect_format` where only pairs will do. Raises DataError for labelled answers, too."""
     form = detect_format(rows, path)
@@ -78,9 +95,7 @@ def explain(form: Format | LabelFormat, rows: list[Any]) -> str:
     ]
     if unused:
         parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
-    others: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
-    also = [name for name, other in others.items() if name != form.name and any(map(other.matches, records))]
-    if also:
+    if also := _also(form, rows):
         parts.append(f"would also fit: {', '.join(also)} (--format {also[0]})")
     return "; ".join(parts)
 

@@ -69,7 +69,8 @@ def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDat
     datasets = find_requested(names, options.hub, options.wanted, options.name)
     for dataset in datasets:
         _how(dataset, options).check()
-        if options.lang != "both" and dataset.languages and options.lang not in dataset.languages:
+        wanted = set() if options.lang == "both" else set(options.lang.split(","))
+        if dataset.languages and not wanted <= set(dataset.languages):
             raise UsageError(
                 f"{dataset.name} has no {options.lang} part (it is {', '.join(dataset.languages)})", "leave out --lang"
             )
@@ -135,7 +136,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
         [[piece(file) for file in plan.train] for plan in plans],
         [piece(file) for file in held_out],
         expected=dataset.rows or None if whole else None,
-        published=True,
+        published=bool(dataset.parts),
         most_refused=MOST_REFUSED_OF_CATALOG if dataset.parts else MOST_REFUSED,
         advice="its layout may have changed on the hub: name an older commit with --revision"
         if dataset.parts

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlguide.errors import UsageError
+from rlguide.errors import UsageError, did_you_mean
 from rlguide.preferences.columns import Example
 from rlguide.preferences.pair import Pair
 
@@ -56,6 +57,8 @@ class Filters:
             )
         if self.max_length is not None and self.max_length < 1:
             raise UsageError("--max-length must be 1 or more characters", "give for example 8000")
+        if self.min_margin is not None and not math.isfinite(self.min_margin):
+            raise UsageError(f"--min-margin {self.min_margin} is not a number", "give for example 1")
         if self.lang is not None:
             check_languages(self.lang)
         if labelled and (self.min_margin is not None or self.balance_length):
@@ -87,7 +90,8 @@ def check_languages(codes: str) -> None:
 
     for code in codes.split(","):
         if code not in LANGUAGES:
-            raise UsageError(f"--lang {code} is not known", f"choose from {', '.join(sorted(LANGUAGES))}")
+            near = did_you_mean(code, sorted(LANGUAGES))
+            raise UsageError(f"--lang {code} is not known{near}", "give codes of ISO 639-1 such as en, zh, ja, de, fr")
 
 
 def length(example: Example) -> int:

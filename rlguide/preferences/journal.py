@@ -18,7 +18,9 @@ from rlguide.workspace import Workspace, locked, read_json, write_json
 
 PENDING = re.compile(r"\.(.+)\.pending\.json")
 # Temporary files: a dataset's rows (`staging.temporary`), and those of `workspace.atomic_write`.
-LEFT_OVER = re.compile(r"\.{1,2}(.+?)(?:~[a-z-]+(?:\.tmp\.\w{8})?|\.(?:manifest|report|pending)\.json\.\w{8})\.tmp")
+LEFT_OVER = re.compile(
+    r"\.{1,2}(.+?)(?:~[a-z-]+(?:\.tmp\.\w{8})?|\.(?:manifest|report|refused|pending)\.json\.\w{8})\.tmp"
+)
 LEFT_OVER_REGISTRY = re.compile(r"\.dataset_info\.json\.\w{8}\.tmp")
 
 

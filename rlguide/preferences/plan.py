@@ -26,7 +26,11 @@ def find_plans(snapshot: hub.Snapshot, dataset: CatalogDataset, lang: str, wante
         HubError: a file of the catalog is not there, or the hub fails. UsageError, DataError: as `select_files`.
     """
     if dataset.parts:
-        return [_part(snapshot, part) for part in dataset.parts if lang == "both" or part.language in (None, lang)]
+        return [
+            _part(snapshot, part)
+            for part in dataset.parts
+            if lang == "both" or part.language in (None, *lang.split(","))
+        ]
     try:
         found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)
     except DataError as error:

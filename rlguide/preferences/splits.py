@@ -22,6 +22,7 @@ TRAIN_WORDS = ("train", "training")
 SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}
 PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "ranking")
 NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
+PACKED = re.compile(r"\.(?:gz|gzip|zst|zstd)$", re.IGNORECASE)
 MOST_NAMED = 12  # in a message
 NONE = "none"  # as --heldout-split: do not use the one there is
 
@@ -119,12 +120,12 @@ def _is_data(path: str) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return Path(name.lower().removesuffix(".gz")).suffix
+    return Path(PACKED.sub("", name.lower())).suffix
 
 
 def _bare(name: str) -> str:
     """The name without suffixes and the number of the part: train_prefs-00000-of-00001.parquet -> train_prefs."""
-    stem = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    stem = PACKED.sub("", name)
     return NUMBERED.sub("", stem[: -len(Path(stem).suffix)]).rstrip("-_.")
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TEST_SIZE = 0.05
 DEFAULT_TEST_LIMIT = 2000  # rows: enough for a confidence interval of about 2 points on an accuracy
-BATCH_ROWS, BATCH_CHARACTERS = 512, 2_000_000
+BATCH_ROWS, BATCH_CHARACTERS = 1024, 4_000_000
 LARGE = 20_000  # rows: from here on most need not wait
 PROBE = 5_000  # rows that tell whether prompts are many; few prompts with many rows each all wait
 SPARE = 2.0  # candidates for the held-out rows, over the rows wanted: 30 standard deviations at 1,000 rows
@@ -148,16 +148,15 @@ class Staging:
         if not self._new:
             return
         examples, self._new, self._characters = self._new, [], 0
-        batch = to_batch(examples, self._labelled)
         if self._below == 0:
-            self._write(batch)
+            self._write(to_batch(examples, self._labelled))
             return
         hashes = np.fromiter(map(self.hash, examples), np.uint64, len(examples))
         if self._below < EVERY_HASH:
             waits = hashes < self._below
-            self._write(_filter(batch, ~waits))
-            batch, hashes = _filter(batch, waits), hashes[waits]
-        self._wait(batch, hashes)
+            self._write(to_batch([one for one, wait in zip(examples, waits, strict=True) if not wait], self._labelled))
+            examples, hashes = [one for one, wait in zip(examples, waits, strict=True) if wait], hashes[waits]
+        self._wait(to_batch(examples, self._labelled), hashes)
         self._remember(examples)
         if self._below == EVERY_HASH and self._written == 0 and self._waiting >= PROBE:
             self._below = self._first_that_need_not_wait()
@@ -319,4 +318,4 @@ def _filter(batch: pa.RecordBatch, mask: Any) -> pa.RecordBatch:
 def _content(example: Example) -> list[str]:
     """What two repeats share: everything that is said in the row."""
     answers = [example.chosen, example.rejected] if isinstance(example, Pair) else [example.answer]
-    return [*(turn.value for turn in example.messages), *answers]
+    return [example.system, *(turn.value for turn in example.messages), *answers]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
-from rlguide.errors import RlguideError, UsageError
+from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.preferences import journal
 from rlguide.preferences.columns import Example
 from rlguide.preferences.entries import is_view, our_entry
@@ -151,11 +151,15 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
 
     Raises:
         RlguideError: the disk is full or a folder cannot be written.
-        DataError: dataset_info.json is broken.
+        DataError: dataset_info.json is broken, or the filters leave no row to train on.
     """
     name = about.name
     entries = read_registry(workspace)  # a broken one is found before anything is replaced
     written = train.finish(about.tally)
+    if not written[0].rows:
+        raise DataError(
+            f"{name}: the filters leave nothing ({'; '.join(about.tally.left_out_lines())})", "choose milder filters"
+        )
     if heldout is not None and len(heldout):
         written += heldout.finish(Tally())
     files = dict(zip((name, f"{name}_test"), written, strict=False))
@@ -195,8 +199,12 @@ def _change(
 
 
 def refuse(workspace: Workspace, about: Publication) -> str:
-    """Write the report of rows that are not taken in; return its path as a user types it."""
-    path = workspace.data / f"{about.name}.report.json"
+    """Write the report of rows that are not taken in; return its path as a user types it.
+
+    The report of a dataset that is there and stays is not touched.
+    """
+    there = read_manifest(workspace, about.name) is not None
+    path = workspace.data / f"{about.name}.{'refused' if there else 'report'}.json"
     _write_report(path, about, "refused")
     return workspace.relative(path)
 

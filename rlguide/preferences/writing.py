@@ -16,8 +16,8 @@ from rlguide.errors import RlguideError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP = 4096  # rows: a reader takes one into memory at a time
-WAITING = 4  # batches on their way to the thread: bounds memory
+ROW_GROUP, ROW_GROUP_BYTES = 8192, 16_000_000  # a reader takes one into memory at a time
+WAITING = 2  # row groups on their way to the disk: bounds memory
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class ParquetOutput:
         self._rows = self._desirable = 0
         self._finished = False
         self._waiting: deque[Future[None]] = deque()
+        self._group: list[pa.RecordBatch] = []
+        self._group_rows = self._group_bytes = 0
 
     def __enter__(self) -> ParquetOutput:
         import pyarrow.parquet as pq
@@ -74,12 +76,27 @@ class ParquetOutput:
         self._rows += batch.num_rows
         if "label" in batch.schema.names:
             self._desirable += batch.column("label").true_count
+        self._group.append(batch)
+        self._group_rows += batch.num_rows
+        self._group_bytes += batch.nbytes
+        if self._group_rows >= ROW_GROUP or self._group_bytes >= ROW_GROUP_BYTES:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Give a row group to the thread: a whole one, because each time it waits for the interpreter."""
+        import pyarrow as pa
+
+        if not self._group:
+            return
         while len(self._waiting) >= WAITING:
             self._settle(self._waiting.popleft())
-        self._waiting.append(self._pool.submit(self._writer.write_batch, batch, ROW_GROUP))
+        table = pa.Table.from_batches(self._group)
+        self._waiting.append(self._pool.submit(self._writer.write_table, table, ROW_GROUP))
+        self._group, self._group_rows, self._group_bytes = [], 0, 0
 
     def finish(self) -> Written:
         """Write what is left, put it on the disk for good, and describe the file."""
+        self._write_group()
         while self._waiting:
             self._settle(self._waiting.popleft())
         try:
