@@ -43,6 +43,7 @@ class ParquetOutput:
         self._schema = schema
         self._rows = self._desirable = 0
         self._finished = False
+        self._digest = hashlib.sha256()
         self._waiting: deque[Future[None]] = deque()
         self._group: list[pa.RecordBatch] = []
         self._group_rows = self._group_bytes = 0
@@ -55,6 +56,7 @@ class ParquetOutput:
             self._writer = pq.ParquetWriter(
                 self.path, self._schema, compression="zstd", compression_level=1, use_dictionary=False
             )
+            self._reader = self.path.open("rb")
         except OSError as error:
             self._pool.shutdown()
             raise cannot_write(self.path.parent, error) from error
@@ -64,6 +66,7 @@ class ParquetOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._reader.close()
         if not self._finished:
             try:
                 self._writer.close()
@@ -91,8 +94,16 @@ class ParquetOutput:
         while len(self._waiting) >= WAITING:
             self._settle(self._waiting.popleft())
         table = pa.Table.from_batches(self._group)
-        self._waiting.append(self._pool.submit(self._writer.write_table, table, ROW_GROUP))
+        self._waiting.append(self._pool.submit(self._store, table))
         self._group, self._group_rows, self._group_bytes = [], 0, 0
+
+    def _store(self, table: pa.Table) -> None:
+        self._writer.write_table(table, ROW_GROUP)
+        self._hash_what_is_new()
+
+    def _hash_what_is_new(self) -> None:
+        while block := self._reader.read(1 << 20):
+            self._digest.update(block)
 
     def finish(self) -> Written:
         """Write what is left, put it on the disk for good, and describe the file."""
@@ -101,14 +112,16 @@ class ParquetOutput:
             self._settle(self._waiting.popleft())
         try:
             self._writer.close()
+            self._hash_what_is_new()
             with self.path.open("rb+") as file:
                 os.fsync(file.fileno())
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
             status = self.path.stat()
         except OSError as error:
             raise cannot_write(self.path.parent, error) from error
         self._finished = True
-        return Written(self.path, self._rows, status.st_size, status.st_mtime_ns, digest, self._desirable)
+        return Written(
+            self.path, self._rows, status.st_size, status.st_mtime_ns, self._digest.hexdigest(), self._desirable
+        )
 
     def _settle(self, write: Future[Any]) -> None:
         try:

@@ -23,7 +23,7 @@ from rlguide.preferences.inspect.figures import (
     quantiles,
 )
 from rlguide.preferences.inspect.ifeval import Ifeval
-from rlguide.preferences.inspect.rows import Example
+from rlguide.preferences.columns import Example
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.language import OTHER, language
 
@@ -158,9 +158,8 @@ class Collector:
             self.labelled += 1
             self.desirable += example.desirable
             return
-        scores = getattr(example, "scores", None)
-        if scores is not None and None not in scores:
-            self._margins.append(scores[0] - scores[1])
+        if example.scores is not None:
+            self._margins.append(example.scores[0] - example.scores[1])
 
     def _keep(self, example: Example) -> None:
         """Every row is as likely as any other to be in the sample (reservoir sampling)."""

@@ -66,11 +66,11 @@ def share(count: int, rows: int) -> Share | None:
 class LengthBias:
     """How often the chosen answer is the longer one, in characters.
 
-    `mean_ratio` is the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of
+    `longer` is a share of the pairs whose answers are not `equal` in length, None if there are none. `mean_ratio` is the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of
     the ratio within a pair.
     """
 
-    longer: Share
+    longer: Share | None
     shorter: int
     equal: int
     mean_ratio: float
@@ -79,9 +79,10 @@ class LengthBias:
 
 @dataclass(frozen=True)
 class Margins:
-    """Score of chosen minus score of rejected, over the pairs that have both."""
+    """Score of chosen minus score of rejected, over the pairs that have both; `least`: the smallest one above 0."""
 
     spread: Quantiles
+    least: float | None
     ties: int
     negative: int
 
@@ -132,7 +133,12 @@ class IfevalOverlap:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that is known about one dataset. What is None was not computed; `notes` say why."""
+    """All that is known about one dataset. What is None was not computed; `notes` say why.
+
+    heldout: the dataset held out from this one; heldout_of: the dataset that this one is held out from. refused: bad
+    rows by reason when it was taken in, left_out: good rows that the filters did not want. apply: how to do what the
+    verdicts advise, "" if there is nothing to do.
+    """
 
     dataset: str
     kind: str
@@ -154,22 +160,25 @@ class Figures:
     ifeval: IfevalOverlap | None = None
     source: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    heldout_of: str | None = None
     notes: list[str] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
+    apply: str = ""
 
 
 def length_bias(chosen: NDArray[np.int64], rejected: NDArray[np.int64]) -> LengthBias | None:
     """The bias of these lengths, None of no pairs."""
     import numpy as np
 
-    longer = share(int(np.count_nonzero(chosen > rejected)), len(chosen))
-    if longer is None:
+    if not len(chosen):
         return None
-    equal = int(np.count_nonzero(chosen == rejected))
+    longer, equal = int(np.count_nonzero(chosen > rejected)), int(np.count_nonzero(chosen == rejected))
+    unequal = len(chosen) - equal
     ratios = chosen / np.maximum(rejected, 1)
     return LengthBias(
-        longer,
-        len(chosen) - longer.count - equal,
+        share(longer, unequal),
+        unequal - longer,
         equal,
         float(chosen.mean() / max(float(rejected.mean()), 1e-9)),
         float(np.median(ratios)),
@@ -183,4 +192,6 @@ def margins(values: NDArray[np.float64]) -> Margins | None:
     spread = quantiles(values)
     if spread is None:
         return None
-    return Margins(spread, int(np.count_nonzero(values == 0)), int(np.count_nonzero(values < 0)))
+    above = values[values > 0]
+    least = float(above.min()) if len(above) else None
+    return Margins(spread, least, int(np.count_nonzero(values == 0)), int(np.count_nonzero(values < 0)))

@@ -11,7 +11,8 @@ from rlguide import console
 from rlguide.preferences.inspect.collect import THOROUGH, Collector, collect
 from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.ifeval import load_ifeval
-from rlguide.preferences.inspect.rows import Example, read_examples
+from rlguide.preferences.columns import Example
+from rlguide.preferences.inspect.rows import read_examples
 from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, summarise
 from rlguide.preferences.inspect.verdicts import verdicts
 from rlguide.preferences.labels import check_labelled

@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from html import escape
 
 from rlguide.preferences.inspect.figures import Figures
-from rlguide.preferences.inspect.rows import Example
+from rlguide.preferences.columns import Example
 from rlguide.preferences.inspect.screen import EARLIER, LONG, shortened
 from rlguide.preferences.inspect.tables import Table, tables
 from rlguide.preferences.labelled import Labelled
@@ -119,7 +119,7 @@ def _example(position: int, example: Example, is_open: bool) -> Iterator[str]:
         label = "desirable" if example.desirable else "undesirable"
         yield _text(label, escape(shortened(example.answer)))
     else:
-        yield from _pair(example.chosen, example.rejected, getattr(example, "scores", None))
+        yield from _pair(example.chosen, example.rejected, example.scores)
     yield "</div></details>"
 
 

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rlguide.errors import DataError
+from rlguide.preferences.columns import LABEL_COLUMNS, Example, labelled_from_row
+from rlguide.preferences.entries import our_entry
 from rlguide.preferences.label_formats import KtoAlpaca, KtoMessages
 from rlguide.preferences.labelled import Labelled, check_labelled_row
 from rlguide.preferences.labels import check_labelled
-from rlguide.preferences.pair import BadRow, Pair
+from rlguide.preferences.pair import BadRow
 from rlguide.preferences.readers import open_source
 from rlguide.preferences.registry import RegisteredDataset, data_files, dataset_kind, read_pairs, read_registry
 from rlguide.workspace import Workspace
-
-Example = Pair | Labelled
 
 
 def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
@@ -41,13 +41,23 @@ def read_labelled(workspace: Workspace, name: str) -> Iterator[Labelled]:
             f"dataset {name} is fetched by the engine; rlguide has no file of it",
             "use `rlguide download` or `register`",
         )
-    convert = _converter(dataset, read_registry(workspace)[name].get("tags") or {})
+    entry = read_registry(workspace)[name]
+    ours = entry == our_entry(str(entry.get("file_name")), "labels")
+    convert = _ours if ours else _converter(dataset, entry.get("tags") or {})
     for file in data_files(dataset.path):
-        for row in open_source(file).rows():
+        for row in open_source(file).rows(LABEL_COLUMNS if ours else dataset.columns.values()):
             try:
                 yield convert(row.value)
             except BadRow:
                 continue
+
+
+def _ours(row: Any) -> Labelled:
+    """`columns.labelled_from_row`, for a file that somebody may have changed since."""
+    try:
+        return labelled_from_row(row)
+    except (KeyError, TypeError, ValueError):
+        raise BadRow("not a row that rlguide wrote") from None
 
 
 def _converter(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:

@@ -8,7 +8,7 @@ import sys
 
 from rlguide import console
 from rlguide.preferences.inspect.figures import Figures
-from rlguide.preferences.inspect.rows import Example
+from rlguide.preferences.columns import Example
 from rlguide.preferences.inspect.tables import Table, tables
 from rlguide.preferences.labelled import Labelled
 
@@ -61,10 +61,9 @@ def _show_answers(example: Example, wide: bool) -> None:
         console.show(_rule("desirable" if example.desirable else "undesirable"))
         console.show(shortened(example.answer))
         return
-    scores = getattr(example, "scores", None)
     names = [f"chosen, {len(example.chosen):,} characters", f"rejected, {len(example.rejected):,} characters"]
-    if scores is not None:
-        names = [f"{name}, score {score:g}" for name, score in zip(names, scores, strict=True)]
+    if example.scores is not None:
+        names = [f"{name}, score {score:g}" for name, score in zip(names, example.scores, strict=True)]
     if not wide:
         for name, text in zip(names, (example.chosen, example.rejected), strict=True):
             console.show(_rule(name))

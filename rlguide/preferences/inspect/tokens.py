@@ -16,7 +16,7 @@ from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 from rlguide.preferences.inspect.figures import Quantiles, Tokens, quantiles, share
-from rlguide.preferences.inspect.rows import Example
+from rlguide.preferences.columns import Example
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.progress import Ticker
 

@@ -1,0 +1,96 @@
+"""The command that does what the verdicts advise: the dataset taken in again as it was, with their options."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rlguide.preferences.inspect.verdicts import Verdict
+from rlguide.preferences.manifest import DataManifest
+from rlguide.preferences.registry import safe_name
+
+# What `register` and `download` record, and its option; in the order in which the command is written.
+_OPTIONS = {
+    "hub": "--hub",
+    "split": "--split",
+    "heldout_split": "--heldout-split",
+    "subset": "--subset",
+    "files": "--file",
+    "form": "--format",
+    "pairing": "--pairing",
+    "test_size": "--test-size",
+    "dedupe": "--dedupe",
+    "min_margin": "--min-margin",
+    "max_length": "--max-length",
+    "lang": "--lang",
+    "balance_length": "--balance-length",
+    "max_samples": "--max-samples",
+    "seed": "--seed",
+    "keep_good": "--keep-good",
+}
+_USUAL = {"form": "auto", "pairing": "best-worst", "seed": 42, "lang": "both", "hub": "hf"}
+
+
+def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: str, file: str) -> str:
+    """One line for the reader, "" where no option helps.
+
+    Args:
+        manifest: of the dataset that is to be taken in again, None if rlguide did not write it.
+        name: the dataset's name in the registry, file: its file; these are used where there is no manifest.
+    """
+    wanted: dict[str, Any] = {}
+    for verdict in found:
+        given = verdict.options or ()
+        wanted |= {given[0]: given[1] if len(given) > 1 else True} if given else {}
+    if all(verdict.options is None for verdict in found):
+        return ""
+    origin = _origin(manifest) if manifest is not None else None
+    if manifest is None or origin is None:
+        return f"take the file in with: {_command(['register', _short(file), '--name', safe_name(name + '_checked')], wanted)}"
+    earlier = {
+        option: manifest.options[key]
+        for key, option in _OPTIONS.items()
+        if manifest.options.get(key) not in (None, False, [], _USUAL.get(key))
+    }
+    return f"to apply: {_command(origin, {**earlier, **wanted})}"
+
+
+def _origin(manifest: DataManifest) -> list[str] | None:
+    """The beginning of the command that takes the same data in again, None if the manifest does not tell."""
+    source, name = manifest.source, manifest.name
+    if path := source.get("file") or source.get("folder"):
+        return ["register", _short(str(path)), "--name", name, "--force"]
+    hub_id = source.get("hub_id")
+    if not hub_id:
+        return None
+    from rlguide.catalog.datasets import load_datasets
+    from rlguide.preferences.hub import HUBS
+
+    known = load_datasets().get(name)
+    given = [name] if known is not None and hub_id in (known.hub_id, known.modelscope_id) else [str(hub_id)]
+    if given != [name] and safe_name(str(hub_id).rpartition("/")[2]) != name:
+        given += ["--name", name]
+    revision = source.get("revision")
+    usual = HUBS.get(str(source.get("hub") or "hf"))
+    return ["download", *given, "--force", *(["--revision", str(revision)] if revision not in (None, usual) else [])]
+
+
+def _command(words: list[str], options: dict[str, Any]) -> str:
+    words = ["rlguide", *words]
+    for option in (name for name in _OPTIONS.values() if name in options):
+        value = options[option]
+        if value is True:
+            words.append(option)
+            continue
+        for one in value if isinstance(value, list | tuple) else [value]:
+            words += [option, f"{one:g}" if isinstance(one, float) else str(one)]
+    return shlex.join(words)
+
+
+def _short(path: str) -> str:
+    """The path as one would type it here."""
+    relative = os.path.relpath(path, Path.cwd())
+    return path if relative.startswith("..") else relative
