@@ -6,7 +6,7 @@ usage: bench_data.py [--folder DIR] [--rows 10000,100000,1000000] [--runs 3]
 Makes data of two shapes (kept in DIR for the next run), then measures whole processes, from start to end:
   UltraFeedback  61,135 rows, about 430 MB of Parquet: against `datasets` map + to_json, which only convert;
                  rlguide checks every row, holds out, writes Parquet and registers
-  COIG-P         up to 1,000,000 Chinese pairs of about 2,000 characters: how time and memory grow with the rows
+  COIG-P         up to 1,000,000 Chinese pairs of about 4 kB: how time and memory grow with the rows
 The baseline needs `datasets` in this Python or in $RLGUIDE_ENGINE. Prints seconds, peak memory, and their ratio.
 """
 
@@ -111,9 +111,9 @@ def coig_rows(count: int) -> Iterator[dict[str, Any]]:
     ocean = chinese()
     for _ in range(count):
         yield {
-            "conversations": [{"from": "human", "value": ocean.text(150, 0.8)}],
-            "chosen": {"from": "gpt", "value": ocean.text(900, 0.6)},
-            "rejected": {"from": "gpt", "value": ocean.text(700, 0.7)},
+            "conversations": [{"from": "human", "value": ocean.text(100, 0.8)}],
+            "chosen": {"from": "gpt", "value": ocean.text(550, 0.6)},
+            "rejected": {"from": "gpt", "value": ocean.text(450, 0.7)},
         }
 
 
