@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -34,8 +35,12 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [{"prompt": f"问 {n}?", "chosen": f"好 {n}", "rejected": f"坏 {n}"} for n in range(count)]
 
 
+def as_lines(values: list[Any]) -> bytes:
+    return "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values).encode()
+
+
 def write(path: Path, values: list[Any]) -> Path:
-    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
+    path.write_bytes(as_lines(values))
     return path
 
 
@@ -177,7 +182,7 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     assert listed[-2]["local_rows"] + listed[-2]["heldout_rows"] == 100
     assert "labels, for KTO" in rlguide(folder, "list").stdout
     wrong = rlguide(folder, "register", "pairs.jsonl", "--name", "b", "--format", "kto-trl")
-    assert wrong.returncode == 1 and "no good labelled answers" in wrong.stderr
+    assert wrong.returncode == 1 and "none of the first 20 rows of pairs.jsonl is of the format kto-trl" in wrong.stderr
 
 
 def test_several_files_one_of_them_broken(folder: Path) -> None:
@@ -248,6 +253,50 @@ def test_filters_are_told_and_recorded(folder: Path) -> None:
     ):
         failed = rlguide(folder, "register", "a.jsonl", "--force", *options)
         assert failed.returncode in (1, 2) and message in failed.stderr
+
+
+def test_filters_that_leave_nothing_replace_nothing(folder: Path) -> None:
+    write(folder / "a.jsonl", rows(20))
+    assert rlguide(folder, "register", "a.jsonl").returncode == 0
+    before = {path: (folder / "data" / path).read_bytes() for path in visible(folder)}
+    longer = [{"prompt": f"Is it {n}?", "chosen": "Yes, it is.", "rejected": "No."} for n in range(300)]
+    write(folder / "a.jsonl", longer)
+    for options in (["--balance-length"], ["--min-margin", "1"]):
+        failed = rlguide(folder, "register", "a.jsonl", "--force", *options)
+        assert failed.returncode == 1, failed.stderr
+        assert "the filters leave nothing (300 x " in failed.stderr
+    write(folder / "a.jsonl", [{"prompt": "q", "chosen": "same", "rejected": "same"}] * 5)
+    assert "data/a.refused.json names each" in rlguide(folder, "register", "a.jsonl", "--force").stderr
+    assert {path: (folder / "data" / path).read_bytes() for path in before} == before
+    assert set(visible(folder)) - set(before) == {"a.refused.json"}
+
+
+def test_repeats_are_of_all_that_is_said(folder: Path) -> None:
+    values = [row | {"system": system} for row in rows(30) for system in ("Be brief.", "Be kind.")]
+    write(folder / "a.jsonl", values + values)
+    assert rlguide(folder, "register", "a.jsonl", "--dedupe", "--test-size", "0").returncode == 0
+    assert len(list(read_pairs(Workspace(folder), "a"))) == 60
+
+
+def test_a_folder_with_splits(folder: Path) -> None:
+    source = folder / "下载 set"
+    (source / "more").mkdir(parents=True)
+    (source / "train-00000-of-00002.jsonl.gz").write_bytes(gzip.compress(as_lines(rows(40)[:20])))
+    (source / "train-00001-of-00002.jsonl.gz").write_bytes(gzip.compress(as_lines(rows(40)[20:])))
+    write(source / "test.jsonl", [*rows(3), {"prompt": "new", "chosen": "a", "rejected": "b"}])
+    done = rlguide(folder, "register", "下载 set")
+    assert done.returncode == 0, done.stderr
+    assert "3 x the same question is in the held-out set" in done.stderr
+    workspace = Workspace(folder)
+    assert [len(list(read_pairs(workspace, name))) for name in ("下载_set", "下载_set_test")] == [37, 4]
+    manifest = json.loads((folder / "data" / "下载_set.manifest.json").read_text(encoding="utf-8"))
+    assert [Path(file["file"]).name for file in manifest["source"]["files"]] == [
+        "train-00000-of-00002.jsonl.gz",
+        "train-00001-of-00002.jsonl.gz",
+        "test.jsonl",
+    ]
+    missing = rlguide(folder, "register", "下载 set", "--name", "x", "--split", "dev")
+    assert missing.returncode == 2 and "train" in missing.stderr
 
 
 def test_a_broken_registry_is_left_as_it_is(folder: Path) -> None:
