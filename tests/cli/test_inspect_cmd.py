@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(root)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "no cache"))
     pairs = [
-        {"instruction": f"What is number {n}? 你好 [b]", "chosen": f"Yes, {n} it is.", "rejected": f"No {n} [31m!"}
+        {"instruction": f"What is number {n}? 你好 [b]", "chosen": f"Yes, {n} it is.", "rejected": f"No {n}!"}
         for n in range(60)
     ]
     labels = [{"prompt": f"Is {n} even?", "completion": f"It is {n}.", "label": n % 2 == 0} for n in range(40)]
@@ -34,12 +35,12 @@ def test_prints_figures_rows_and_verdicts(workspace: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run("inspect", "polite", "--pairs", "2") == 0
     out = capsys.readouterr().out
-    assert "Length in characters (all 54 rows)" in out
-    assert "held-out prompts in training  0" in out
+    assert out.startswith("polite (all 54 rows, where nothing else is said)\n")
+    assert out.count("54 rows") == 1
+    assert "held out and in training  0" in out
     assert "not checked" in out
     assert out.count("--- chosen, ") == out.count("--- rejected, ") == 2
     assert "你好 [b]" in out
-    assert "\x1b" not in out
 
 
 def test_json_is_one_document_and_the_seed_decides_the_rows(
@@ -54,7 +55,8 @@ def test_json_is_one_document_and_the_seed_decides_the_rows(
     assert documents[0]["examples"] != documents[2]["examples"]
     assert (documents[0]["rows"], documents[0]["heldout_rows"], len(documents[0]["examples"])) == (54, 6, 3)
     assert documents[0]["overlap"]["exact"] == 0
-    assert documents[0]["length_bias"]["longer"]["rows"] == 54
+    bias = documents[0]["length_bias"]
+    assert bias["longer"]["rows"] + bias["equal"] == 54
     assert documents[0]["ifeval"] is None and documents[0]["tokens"] is None
 
 
@@ -66,6 +68,180 @@ def test_labelled_answers(workspace: Path, capsys: pytest.CaptureFixture[str]) -
     assert 0 < document["desirable"] < document["rows"]
     assert run("inspect", "thumbs") == 0
     assert "desirable ---" in capsys.readouterr().out
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b5m \r over \x08 \u202e \ud800"
+
+
+@pytest.fixture
+def foreign(workspace: Path) -> Path:
+    """An entry that rlguide did not write, with texts that it would refuse."""
+    rows = [
+        {"instruction": f"Q{n} {HOSTILE}", "better": f"Yes {n} {HOSTILE}, and a word more", "worse": f"No {HOSTILE}"}
+        for n in range(60)
+    ]
+    (workspace / "data/theirs.json").write_text(json.dumps(rows))
+    registry = workspace / "data/dataset_info.json"
+    columns = {"prompt": "instruction", "chosen": "better", "rejected": "worse"}
+    entries = json.loads(registry.read_text(encoding="utf-8"))
+    for name in ("theirs", f"theirs {HOSTILE[:-1]}"):
+        entries[name] = {"file_name": "theirs.json", "ranking": True, "columns": columns}
+    registry.write_text(json.dumps(entries))
+    return workspace
+
+
+@pytest.mark.parametrize("name", ["theirs", f"theirs {HOSTILE[:-1]}"])
+def test_texts_do_not_steer_the_terminal(foreign: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    capsys.readouterr()
+    assert run("inspect", name) == 0
+    out = capsys.readouterr().out
+    assert "[31mred" in out and "and a word more" in out
+    assert not set(out) & set("\x1b\x07\x9b\r\x08\u202e\ud800")
+    assert run("inspect", name, "--json") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and out.encode()
+    assert json.loads(out)["examples"][0]["chosen"].startswith("Yes ")
+
+
+def test_a_file_of_others_is_to_be_taken_in(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("inspect", "theirs") == 0
+    command = "rlguide register data/theirs.json --name theirs_checked --balance-length"
+    assert f"to apply, take the file in: {command}" in capsys.readouterr().out
+
+
+SCORED = [
+    {
+        "instruction": f"Tell me about the {['river', 'tree', 'bird', 'house'][n % 4]} of number {n}, in a few words?",
+        "chosen": "It is there" + " and there" * (n % 10),
+        "rejected": "No.",
+        "chosen_score": 3 + n % 4,
+        "rejected_score": 4,
+    }
+    for n in range(400)
+]
+
+
+@pytest.fixture
+def scored(workspace: Path) -> Path:
+    """`scored pairs.json`: scores, 20 repeats, chosen longer always; one row is refused, some are too long."""
+    rows = [*SCORED, *SCORED[:20], {**SCORED[0], "rejected": ""}]
+    (workspace / "scored 分.json").write_text(json.dumps(rows))
+    assert run("register", "scored 分.json", "--name", "scored", "--max-length", "150", "--test-size", "0.1") == 0
+    return workspace
+
+
+def test_scores_refused_rows_and_what_was_left_out(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("inspect", "scored", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    margins = document["margins"]
+    assert margins["spread"]["rows"] == document["rows"]
+    assert (margins["spread"]["least"], margins["spread"]["most"], margins["least"]) == (-1, 2, 1)
+    assert document["refused"] == {"rejected is empty": 1}
+    assert sum(document["left_out"].values()) == 421 - 1 - document["rows"] - document["heldout_rows"] > 0
+    assert document["examples"][0]["scores"][1] == 4
+    assert run("inspect", "scored") == 0
+    out = capsys.readouterr().out
+    assert "Refused when it was registered (each row in data/scored.report.json)\nrows  reason\n1" in out
+    assert "Left out by the filters when it was registered" in out and "(--max-length)" in out
+    assert "score 4 ---" in out
+
+
+def test_the_command_that_is_advised_mends_what_was_found(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("inspect", "scored", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    words = shlex.split(document["apply"].removeprefix("to apply: rlguide "))
+    assert words == [
+        *("register", "scored 分.json", "--name", "scored", "--force", "--test-size", "0.1", "--dedupe"),
+        *("--min-margin", "1", "--max-length", "150", "--balance-length"),
+    ]
+    words.remove("--balance-length")  # no pair would be left: chosen is always the longer one
+    assert run(*words) == 0
+    capsys.readouterr()
+    assert run("inspect", "scored", "--json") == 0
+    mended = json.loads(capsys.readouterr().out)
+    assert (mended["repeats"]["exact"], mended["margins"]["ties"], mended["margins"]["negative"]) == (0, 0, 0)
+    assert len(document["verdicts"]) > len(mended["verdicts"]) == 1
+
+
+def test_a_held_out_set_is_not_said_to_be_for_training(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("inspect", "scored_test") == 0
+    out = capsys.readouterr().out
+    assert "held out from scored\n" in out and "for training" not in out
+    assert "Refused" not in out  # that is about the file that both come from
+    assert "to apply: rlguide register 'scored 分.json' --name scored --force" in out
+
+
+@pytest.mark.parametrize("use", ["sft", "ppo"])
+def test_a_view_names_what_it_shows(workspace: Path, capsys: pytest.CaptureFixture[str], use: str) -> None:
+    assert run("view", "polite", "--use", use) == 0
+    for shown in ("polite", "polite_test"):
+        view = shown.replace("polite", f"polite_{use}")
+        capsys.readouterr()
+        assert run("inspect", view) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.splitlines()) == (
+            "",
+            [
+                f"error: dataset {view} is a view of {shown}: the same rows as another stage sees them",
+                f"  fix: inspect that: rlguide inspect {shown}",
+            ],
+        )
+
+
+def test_a_view_of_a_file_of_others_names_it(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("view", "theirs", "--use", "sft") == 0
+    capsys.readouterr()
+    assert run("inspect", "theirs_sft") == 2
+    assert "is a view of theirs:" in capsys.readouterr().err
+
+
+def test_what_is_neither_is_said_to_be_no_preference_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = workspace / "data/dataset_info.json"
+    entries = json.loads(registry.read_text(encoding="utf-8"))
+    registry.write_text(json.dumps({**entries, "chat_sft": {"file_name": "chat.json"}}))
+    capsys.readouterr()
+    assert run("inspect", "chat_sft") == 1
+    assert "is not a preference dataset" in capsys.readouterr().err
+
+
+def test_rows_made_for_kto_are_those_of_the_pairs(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("view", "polite", "--use", "kto") == 0
+    capsys.readouterr()
+    assert run("inspect", "polite_kto", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["kind"], document["rows"], document["desirable"]) == ("labels", 108, 54)
+    assert document["heldout_rows"] == 12
+    assert {len(row["messages"]) for row in document["examples"]} == {1}
+
+
+def test_labelled_conversations(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": "简短"},
+                {"role": "user", "content": f"First {n}?"},
+                {"role": "assistant", "content": "Yes."},
+                {"role": "user", "content": f"And then {n}?"},
+                {"role": "assistant", "content": f"Then {n}."},
+            ],
+            "label": n % 2 == 0,
+        }
+        for n in range(30)
+    ]
+    (workspace / "turns.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert run("register", "turns.json", "--test-size", "0") == 0
+    capsys.readouterr()
+    assert run("inspect", "turns", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["rows"], document["turns"], document["system"], document["desirable"]) == (30, {"2": 30}, 30, 15)
+    row = document["examples"][0]
+    number = row["answer"].removeprefix("Then ").removesuffix(".")
+    assert row["messages"] == [f"First {number}?", "Yes.", f"And then {number}?"]
+    assert (row["system"], row["desirable"]) == ("简短", int(number) % 2 == 0)
 
 
 def test_writes_page_and_plots(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

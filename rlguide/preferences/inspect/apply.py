@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.datasets import CatalogDataset, load_datasets
+from rlguide.preferences.hub import HUBS
 from rlguide.preferences.inspect.verdicts import Verdict
 from rlguide.preferences.manifest import DataManifest
 from rlguide.preferences.registry import safe_name
@@ -41,15 +43,18 @@ def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: 
         manifest: of the dataset that is to be taken in again, None if rlguide did not write it.
         name: the dataset's name in the registry, file: its file; these are used where there is no manifest.
     """
-    wanted: dict[str, Any] = {}
-    for verdict in found:
-        given = verdict.options or ()
-        wanted |= {given[0]: given[1] if len(given) > 1 else True} if given else {}
-    if all(verdict.options is None for verdict in found):
+    known = _in_catalog(manifest)
+    languages = known.languages if known is not None else ()
+    meant = [verdict.options for verdict in found if verdict.options is not None]
+    if languages:  # `download` takes no others for --lang
+        meant = [options for options in meant if "--lang" not in options or options[1] in languages]
+    if not meant:
         return ""
-    origin = _origin(manifest) if manifest is not None else None
+    wanted: dict[str, Any] = {options[0]: options[1] if len(options) > 1 else True for options in meant if options}
+    origin = _origin(manifest, known) if manifest is not None else None
     if manifest is None or origin is None:
-        return f"take the file in with: {_command(['register', _short(file), '--name', safe_name(name + '_checked')], wanted)}"
+        words = ["register", _short(file), "--name", safe_name(f"{name}_checked")]
+        return f"to apply, take the file in: {_command(words, wanted)}"
     earlier = {
         option: manifest.options[key]
         for key, option in _OPTIONS.items()
@@ -58,7 +63,16 @@ def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: 
     return f"to apply: {_command(origin, {**earlier, **wanted})}"
 
 
-def _origin(manifest: DataManifest) -> list[str] | None:
+def _in_catalog(manifest: DataManifest | None) -> CatalogDataset | None:
+    """The catalog's dataset of that name, if this one was fetched from there."""
+    hub_id = manifest.source.get("hub_id") if manifest is not None else None
+    if manifest is None or not hub_id:
+        return None
+    known = load_datasets().get(manifest.name)
+    return known if known is not None and hub_id in (known.hub_id, known.modelscope_id) else None
+
+
+def _origin(manifest: DataManifest, known: CatalogDataset | None) -> list[str] | None:
     """The beginning of the command that takes the same data in again, None if the manifest does not tell."""
     source, name = manifest.source, manifest.name
     if path := source.get("file") or source.get("folder"):
@@ -66,12 +80,8 @@ def _origin(manifest: DataManifest) -> list[str] | None:
     hub_id = source.get("hub_id")
     if not hub_id:
         return None
-    from rlguide.catalog.datasets import load_datasets
-    from rlguide.preferences.hub import HUBS
-
-    known = load_datasets().get(name)
-    given = [name] if known is not None and hub_id in (known.hub_id, known.modelscope_id) else [str(hub_id)]
-    if given != [name] and safe_name(str(hub_id).rpartition("/")[2]) != name:
+    given = [name] if known is not None else [str(hub_id)]
+    if known is None and safe_name(str(hub_id).rpartition("/")[2]) != name:
         given += ["--name", name]
     revision = source.get("revision")
     usual = HUBS.get(str(source.get("hub") or "hf"))

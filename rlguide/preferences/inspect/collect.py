@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from rlguide.preferences.columns import Example
 from rlguide.preferences.duplicates import Fingerprints, earlier_equal
 from rlguide.preferences.inspect.figures import (
     Figures,
@@ -23,7 +24,6 @@ from rlguide.preferences.inspect.figures import (
     quantiles,
 )
 from rlguide.preferences.inspect.ifeval import Ifeval
-from rlguide.preferences.columns import Example
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.language import OTHER, language
 

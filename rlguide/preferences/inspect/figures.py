@@ -66,8 +66,9 @@ def share(count: int, rows: int) -> Share | None:
 class LengthBias:
     """How often the chosen answer is the longer one, in characters.
 
-    `longer` is a share of the pairs whose answers are not `equal` in length, None if there are none. `mean_ratio` is the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of
-    the ratio within a pair.
+    `longer` is a share of the pairs whose answers are not `equal` in length, None if there are none. `mean_ratio` is
+    the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of the ratio within
+    a pair.
     """
 
     longer: Share | None

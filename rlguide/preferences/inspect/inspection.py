@@ -8,17 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
+from rlguide.errors import UsageError
+from rlguide.preferences.columns import Example
+from rlguide.preferences.entries import Entry, is_view
+from rlguide.preferences.inspect.apply import how_to_apply
 from rlguide.preferences.inspect.collect import THOROUGH, Collector, collect
 from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.ifeval import load_ifeval
-from rlguide.preferences.columns import Example
 from rlguide.preferences.inspect.rows import read_examples
 from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, summarise
 from rlguide.preferences.inspect.verdicts import verdicts
 from rlguide.preferences.labels import check_labelled
-from rlguide.preferences.manifest import read_manifest
+from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker
-from rlguide.preferences.registry import RegisteredDataset, check_registered, dataset_kind
+from rlguide.preferences.registry import (
+    RegisteredDataset,
+    check_registered,
+    entry_kind,
+    find_entry,
+    read_registry,
+)
+from rlguide.preferences.views import viewed
 from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a share is known to within 1.4 points
@@ -69,13 +79,17 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
         collect(collector, rows, read_examples(workspace, heldout) if heldout else ())
     if collector.rows + collector.heldout_rows > 100_000:
         console.say("comparing rows")
-    figures = _with_manifest(workspace, collector.figures(name, heldout), dataset)
+    about = _manifest(workspace, dataset)
+    figures = _with_manifest(collector.figures(name, heldout), dataset, about)
+    figures = replace(figures, heldout_of=_heldout_from(workspace, name))
     drawn = collector.sample
     if options.tokenizer is not None and drawn:
         counted = [example for _, example in drawn]
         counts = count_tokens(options.tokenizer, counted)
         figures = replace(figures, tokens=summarise(options.tokenizer, counts, options.cutoff_len))
-    figures = replace(figures, verdicts=verdicts(figures))
+    found = verdicts(figures)
+    line = how_to_apply(found, about, name, str(dataset.path))
+    figures = replace(figures, verdicts=[verdict.sentence for verdict in found], apply=line)
     return Inspected(figures, drawn[: options.pairs], _write(figures, collector, drawn, options))
 
 
@@ -96,13 +110,43 @@ def as_json(inspected: Inspected) -> dict[str, Any]:
 def _plain(example: Example) -> dict[str, Any]:
     keys = ("system", "chosen", "rejected", "scores", "answer", "desirable")
     values = {key: getattr(example, key) for key in keys if hasattr(example, key)}
-    return {"messages": [turn.value for turn in example.messages], **values}
+    values = {key: _writable(value) if isinstance(value, str) else value for key, value in values.items()}
+    return {"messages": [_writable(turn.value) for turn in example.messages], **values}
+
+
+def _writable(text: str) -> str:
+    """The text with what no file can hold (half a surrogate pair, from JSON that rlguide did not check) replaced."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _check(workspace: Workspace, name: str) -> RegisteredDataset:
+    entries = read_registry(workspace)
+    entry = find_entry(workspace, entries, name)
+    if shown := _shown_by_view(entries, name, entry):
+        raise UsageError(
+            f"dataset {name} is a view of {shown}: the same rows as another stage sees them",
+            f"inspect that: rlguide inspect {shown}",
+        )
     check: Callable[[Workspace, list[str]], list[RegisteredDataset]]
-    check = check_labelled if dataset_kind(workspace, name) == "labels" else check_registered
+    check = check_labelled if entry_kind(entry) == "labels" else check_registered
     return check(workspace, [name])[0]
+
+
+def _shown_by_view(entries: dict[str, Entry], name: str, entry: Entry) -> str | None:
+    """The dataset of pairs that an entry without pairs or labels of its own shows to SFT or PPO, if it does."""
+    if entry_kind(entry) != "other":
+        return None
+    file = entry.get("file_name")
+    same = [other for other, its in entries.items() if its.get("file_name") == file and entry_kind(its) == "pairs"]
+    shown = viewed(name)
+    return shown if shown in same else same[0] if file and same else shown if is_view(entry) else None
+
+
+def _heldout_from(workspace: Workspace, name: str) -> str | None:
+    """The dataset that `name` is held out from."""
+    base, entries = name.removesuffix("_test"), read_registry(workspace)
+    there = base != name and base in entries and entry_kind(entries[base]) == entry_kind(entries[name])
+    return base if there else None
 
 
 def _ticked(rows: Iterator[Example], ticker: Ticker) -> Iterator[Example]:
@@ -111,15 +155,25 @@ def _ticked(rows: Iterator[Example], ticker: Ticker) -> Iterator[Example]:
         yield row
 
 
-def _with_manifest(workspace: Workspace, figures: Figures, dataset: RegisteredDataset) -> Figures:
+def _manifest(workspace: Workspace, dataset: RegisteredDataset) -> DataManifest | None:
+    """What is known of how the rows were taken in: of a held-out set and of KTO's rows, the dataset's they are from."""
+    manifest = read_manifest(workspace, dataset.name) or read_manifest(workspace, dataset.name.removesuffix("_test"))
+    if manifest is None or all(file.dataset != dataset.name for file in manifest.files):
+        return None
+    return read_manifest(workspace, str(manifest.source.get("derived_from"))) or manifest
+
+
+def _with_manifest(figures: Figures, dataset: RegisteredDataset, manifest: DataManifest | None) -> Figures:
     notes = []
     if dataset.rows is not None and dataset.rows > figures.rows:
         left_out = dataset.rows - figures.rows
         notes.append(f"{left_out:,} rows of the file are left out here: they are no good rows of this kind")
-    manifest = read_manifest(workspace, figures.dataset)
     if manifest is None:
         return replace(figures, notes=notes)
-    return replace(figures, source=manifest.source, refused=manifest.refused, notes=notes)
+    figures = replace(figures, source=manifest.source, notes=notes)
+    if manifest.name != figures.dataset:
+        return figures
+    return replace(figures, refused=manifest.refused, left_out=manifest.left_out)
 
 
 def _write(

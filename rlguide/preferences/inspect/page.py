@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from html import escape
 
-from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.columns import Example
+from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.screen import EARLIER, LONG, shortened
 from rlguide.preferences.inspect.tables import Table, tables
 from rlguide.preferences.labelled import Labelled
@@ -28,7 +28,7 @@ p.note, .of { color: var(--soft); font-size: .9rem; margin: .2rem 0; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .numbers th:not(:first-child), .numbers td:not(:first-child) { text-align: right; white-space: nowrap; }
 ul.verdicts { padding-left: 1.2rem; } ul.verdicts li { margin: .3rem 0; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1rem; }
 .pictures img { width: 100%; height: auto; }
 details { border: 1px solid var(--line); border-radius: .5rem; margin: .6rem 0; background: var(--card); }
 summary { cursor: pointer; padding: .6rem .9rem; overflow-wrap: anywhere; }
@@ -85,6 +85,8 @@ def _verdicts(figures: Figures) -> Iterator[str]:
     yield '<ul class="verdicts">'
     yield from (f"<li>{escape(verdict)}</li>" for verdict in figures.verdicts)
     yield "</ul>"
+    if figures.apply:
+        yield f'<pre class="scroll">{escape(shortened(figures.apply))}</pre>'
 
 
 def _pictures(pictures: dict[str, bytes]) -> Iterator[str]:

@@ -7,14 +7,15 @@ import shutil
 import sys
 
 from rlguide import console
-from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.columns import Example
+from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.tables import Table, tables
 from rlguide.preferences.labelled import Labelled
 
 WIDE = 90  # columns of a terminal: from here on the answers stand side by side
 LONG = 1500  # characters of an answer that are shown
 EARLIER = 300  # the same of earlier turns and of the system prompt
+SHORT = 60  # characters that stand beside the name of the role
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -23,15 +24,18 @@ def show_figures(figures: Figures) -> None:
     for position, table in enumerate(tables(figures)):
         if position:
             console.show("")
-        console.show(f"{table.title}" + (f" ({table.note})" if table.note else ""))
+        console.show(shortened(f"{table.title} ({table.note})" if table.note else table.title))
         if len(table.columns) > 5 and sys.stdout.isatty() and shutil.get_terminal_size().columns < WIDE:
             table = turned(table)
-        console.show_table(table.columns, table.rows)
+        console.show_table(table.columns, [tuple(map(shortened, row)) for row in table.rows])
     for note in figures.notes:
         console.show(f"note: {note}")
     console.show("")
     for verdict in figures.verdicts:
-        console.show(f"- {verdict}")
+        console.show(f"- {shortened(verdict)}")
+    if figures.apply:
+        # A command that is copied from the terminal must not hold line ends.
+        console.console().print(shortened(figures.apply), markup=False, soft_wrap=True)
     if not figures.verdicts:
         console.show("Nothing to mend was found.")
 
@@ -49,11 +53,16 @@ def show_examples(examples: list[tuple[int, Example]]) -> None:
         console.show("")
         console.show(_rule(f"row {position:,}"))
         if example.system:
-            console.show(f"[system] {shortened(example.system, EARLIER)}")
+            _show_turn("system", shortened(example.system, EARLIER))
         for index, turn in enumerate(example.messages):
             limit = LONG if index == len(example.messages) - 1 else EARLIER
-            console.show(f"[{'assistant' if index % 2 else 'user'}] {shortened(turn.value, limit)}")
+            _show_turn("assistant" if index % 2 else "user", shortened(turn.value, limit))
         _show_answers(example, wide)
+
+
+def _show_turn(role: str, text: str) -> None:
+    """A text that may wrap stands below its role: Chinese without blanks would go there in any case."""
+    console.show(f"[{role}]{' ' if len(text) <= SHORT else chr(10)}{text}")
 
 
 def _show_answers(example: Example, wide: bool) -> None:

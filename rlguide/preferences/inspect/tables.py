@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rlguide.preferences.inspect.figures import Figures, Quantiles, Tokens
+from rlguide.preferences.inspect.figures import Figures, LengthBias, Quantiles, Tokens
 from rlguide.preferences.inspect.verdicts import percent
 
 LANGUAGES = 6  # that are named
@@ -23,88 +23,95 @@ class Table:
 
 def tables(figures: Figures) -> list[Table]:
     """All tables of these figures."""
-    found = [_overview(figures), _lengths("Length in characters", figures.lengths, f"all {figures.rows:,} rows")]
+    found = [_overview(figures), _lengths("Length in characters", figures.lengths, whole)]
     if figures.tokens is not None:
         found.append(_tokens(figures.tokens))
     if figures.margins is not None:
-        spread = {"chosen minus rejected": figures.margins.spread}
-        found.append(_lengths("Score margin", spread, f"{figures.margins.spread.rows:,} pairs that have scores"))
-    if figures.refused:
-        rows = [(reason, f"{count:,}") for reason, count in figures.refused.items()]
-        found.append(Table("Left out when it was registered", ("reason", "rows"), rows))
+        scored = figures.margins.spread.rows
+        note = "" if scored == figures.rows else f"of the {scored:,} pairs that have scores"
+        found.append(_lengths("Score margin", {"chosen - rejected": figures.margins.spread}, number, note))
+    for title, counts in (
+        (f"Refused when it was registered (each row in data/{figures.dataset}.report.json)", figures.refused),
+        ("Left out by the filters when it was registered", figures.left_out),
+    ):
+        if counts:
+            ordered = sorted(counts.items(), key=lambda item: -item[1])
+            found.append(Table(title, ("rows", "reason"), [(f"{count:,}", reason) for reason, count in ordered]))
     return found
 
 
 def _overview(figures: Figures) -> Table:
     unit = "pairs" if figures.kind == "pairs" else "labelled answers"
-    every = f"all {figures.rows:,} rows"
-    rows = [(unit, f"{figures.rows:,}", "for training")]
+    use = f"held out from {figures.heldout_of}" if figures.heldout_of else "for training"
+    rows = []
     if figures.heldout:
         rows.append(("held out", f"{figures.heldout_rows:,}", figures.heldout))
     if figures.desirable is not None and figures.rows:
-        rows.append(("desirable", _part(figures.desirable, figures.rows), every))
+        rows.append(("desirable", _part(figures.desirable, figures.rows), ""))
     rows.append(("languages", _languages(figures), _of(figures.languages_rows, figures.rows)))
-    rows.append(("turns", _turns(figures), f"questions in a row, {every}"))
-    systems = f"{figures.systems:,} different" if figures.system else every
+    rows.append(("turns", _turns(figures), "questions in a conversation"))
+    systems = f"{figures.systems:,} different" if figures.system else ""
     rows.append(("system prompt", _part(figures.system, figures.rows), systems))
-    bias = figures.length_bias
-    if bias is not None:
-        longer = bias.longer
-        interval = f"95 % interval {100 * longer.low:.1f} to {100 * longer.high:.1f} %; shorter {bias.shorter:,}"
-        rows.append(("chosen is longer", _part(longer.count, longer.rows), f"{interval}, equal {bias.equal:,}"))
-        ratio = f"{bias.mean_ratio:.2f} of the means, {bias.median_ratio:.2f} median of the pairs"
-        rows.append(("length ratio", ratio, "chosen / rejected, in characters"))
+    if figures.length_bias is not None:
+        rows += _bias(figures.length_bias)
     if figures.tokens is None:
-        rows.append(("tokens", "not counted", "with an engine: --model, the SFT checkpoint or base model"))
+        rows.append(("tokens", "not counted", "add --model to count them"))
     if figures.margins is not None:
         scored = figures.margins.spread.rows
-        rows.append(("score ties", _part(figures.margins.ties, scored), f"{scored:,} pairs that have scores"))
-        rows.append(("rejected scored higher", _part(figures.margins.negative, scored), ""))
+        of = "" if scored == figures.rows else f"of {scored:,} pairs that have scores"
+        rows.append(("equal scores", _part(figures.margins.ties, scored), of))
+        rows.append(("rejected scored higher", _part(figures.margins.negative, scored), of))
     rows += _repeats(figures)
-    return Table(figures.dataset, ("", "", "computed on"), rows)
+    head = (unit, f"{figures.rows:,}", use)
+    return Table(figures.dataset, head, rows, f"all {figures.rows:,} rows, where nothing else is said")
+
+
+def _bias(bias: LengthBias) -> list[tuple[str, str, str]]:
+    rows = []
+    if bias.longer is not None:
+        interval = f"95 % interval {100 * bias.longer.low:.0f} to {100 * bias.longer.high:.0f} %"
+        rows.append(("chosen is longer", _part(bias.longer.count, bias.longer.rows), interval))
+    if bias.equal:
+        every = bias.equal + (bias.longer.rows if bias.longer is not None else 0)
+        rows.append(("equally long", _part(bias.equal, every), "not counted in the line above" * bool(rows)))
+    ratio = f"means; median of the pairs {bias.median_ratio:.2f}"
+    rows.append(("chosen / rejected length", f"{bias.mean_ratio:.2f}", ratio))
+    return rows
 
 
 def _repeats(figures: Figures) -> list[tuple[str, str, str]]:
     repeats = figures.repeats
-    near_of = _of(repeats.near_rows, repeats.rows)
+    near = _joined("up to one word in ten differs", _of(repeats.near_rows, repeats.rows))
     rows = [
-        (
-            "exact repeats",
-            _part(repeats.exact, repeats.rows),
-            f"prompt and answers, as they stand; all {repeats.rows:,} rows",
-        ),
-        (
-            "near repeats",
-            _part(repeats.near, repeats.near_rows),
-            f"one word in ten differs at most, or only case and marks; {near_of}",
-        ),
-        ("prompts seen before", _part(repeats.prompts, repeats.rows), "no fault if the answers are others"),
+        ("exact repeats", _part(repeats.exact, repeats.rows), "prompt and answers the same"),
+        ("near repeats", _part(repeats.near, repeats.near_rows), near),
+        ("prompts seen before", _part(repeats.prompts, repeats.rows), "no fault if the answers differ"),
     ]
     overlap = figures.overlap
     if overlap is not None:
-        rows.append(("held-out prompts in training", _part(overlap.exact, overlap.rows), "must be 0"))
-        close = f"compared with {_of(overlap.near_rows, figures.rows)}"
-        rows.append(("nearly so", _part(overlap.near, overlap.rows), close))
+        rows.append(("held out and in training", _part(overlap.exact, overlap.rows), "prompts; must be 0"))
+        close = "" if overlap.near_rows >= figures.rows else f"of {_of(overlap.near_rows, figures.rows)}"
+        rows.append(("nearly so", _part(overlap.near, overlap.rows), _joined("up to one word in ten differs", close)))
     ifeval = figures.ifeval
     if ifeval is None:
-        rows.append(("IFEval prompts", "not checked", "its prompts are not on this machine: --ifeval FILE"))
+        rows.append(("IFEval prompts", "not checked", "add --ifeval FILE to look"))
     else:
-        checked = f"a run of 13 words in common, {_of(repeats.near_rows, figures.rows)}"
+        checked = _joined("a run of 13 words in common", _of(repeats.near_rows, figures.rows))
         rows.append(("IFEval prompts", _part(ifeval.hits, ifeval.rows), checked))
     return rows
 
 
-def _lengths(title: str, lengths: dict[str, Quantiles], note: str) -> Table:
+def _lengths(title: str, lengths: dict[str, Quantiles], form: Callable[[float], str], note: str = "") -> Table:
     columns = ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "most", "mean")
     rows = []
     for name, spread in lengths.items():
         points = (spread.least, spread.p5, spread.p25, spread.median, spread.p75, spread.p95, spread.p99, spread.most)
-        rows.append((name, *map(number, (*points, spread.mean))))
+        rows.append((name, *map(form, (*points, spread.mean))))
     return Table(title, columns, rows, note)
 
 
 def _tokens(tokens: Tokens) -> Table:
-    table = _lengths("Length in tokens", tokens.lengths, "")
+    table = _lengths("Length in tokens", tokens.lengths, whole)
     cut = f"cutoff_len {tokens.cutoff_len} cuts {percent(tokens.cut.share)} of them"
     interval = f"95 % interval {100 * tokens.cut.low:.1f} to {100 * tokens.cut.high:.1f} %"
     lost = f", {tokens.answer_cut:,} in an answer" if tokens.answer_cut else ""
@@ -112,8 +119,13 @@ def _tokens(tokens: Tokens) -> Table:
     return Table(table.title, table.columns, table.rows, note)
 
 
+def whole(value: float) -> str:
+    """A length in characters or tokens."""
+    return f"{value:,.0f}"
+
+
 def number(value: float) -> str:
-    """A length or a score: whole from 100 on or where it is whole, else with two decimals."""
+    """A score: whole from 100 on or where it is whole, else with two decimals."""
     return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:,.2f}"
 
 
@@ -122,7 +134,12 @@ def _part(count: int, rows: int) -> str:
 
 
 def _of(rows: int, every: int) -> str:
-    return f"all {every:,} rows" if rows >= every else f"{rows:,} rows at random of {every:,}"
+    """What a figure was computed on, "" for all rows."""
+    return "" if rows >= every else f"{rows:,} rows at random"
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _languages(figures: Figures) -> str:

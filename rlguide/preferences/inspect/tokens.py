@@ -15,8 +15,8 @@ from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
-from rlguide.preferences.inspect.figures import Quantiles, Tokens, quantiles, share
 from rlguide.preferences.columns import Example
+from rlguide.preferences.inspect.figures import Quantiles, Tokens, quantiles, share
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.progress import Ticker
 

@@ -107,7 +107,8 @@ def _bias(bias: LengthBias) -> list[Verdict]:
         how, taught = f"in only {percent(longer.share)}", "curt"
     else:
         return []
-    of = "pairs" if not bias.equal else "pairs whose answers differ in length"
+    few = bias.equal <= SEEN * (longer.rows + bias.equal)
+    of = "pairs" if few else "pairs whose answers differ in length"
     what = f"chosen is the longer answer {how} of {of}, which teaches to be {taught}: --balance-length evens it out"
     return [Verdict(what, ("--balance-length",))]
 
@@ -140,6 +141,8 @@ def _least_margin(margins: Margins) -> str:
 
 def _rounded_down(value: float) -> float:
     """The largest number of two digits that is not above `value`, which is above 0."""
+    if value < 1e-9:
+        return value
     digits = 1 - math.floor(math.log10(value))
     rounded = math.floor(value * 10.0**digits) / 10.0**digits
     return rounded if rounded <= value else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +33,11 @@ def test_counts_are_those_of_plain_python(rows: list[Pair]) -> None:
     assert figures.systems == len({row.system for row in rows} - {""})
     assert figures.lengths["chosen"].most == max(len(row.chosen) for row in rows)
     assert figures.length_bias is not None
-    assert figures.length_bias.longer.count == sum(len(row.chosen) > len(row.rejected) for row in rows)
+    unequal = [row for row in rows if len(row.chosen) != len(row.rejected)]
+    longer = figures.length_bias.longer
+    assert (longer.rows if longer is not None else 0) == len(unequal) == len(rows) - figures.length_bias.equal
+    if longer is not None:
+        assert longer.count == sum(len(row.chosen) > len(row.rejected) for row in rows)
     keys = [(row.system, row.messages, row.chosen, row.rejected) for row in rows]
     assert figures.repeats.exact == len(keys) - len(set(keys))
     assert figures.languages_rows == sum(figures.languages.values()) == len(rows)
@@ -68,13 +71,11 @@ def test_large_data_is_looked_at_closely_in_part_and_says_so() -> None:
 
 def test_scores_are_used_where_they_are() -> None:
     row = numbered(1)[0]
-    scored = [
-        SimpleNamespace(messages=row.messages, system="", chosen=row.chosen, rejected=row.rejected, scores=scores)
-        for scores in ((8.0, 3.0), (5.0, 5.0), (1.0, 2.0), None)
-    ]
-    margins = collect(Collector(None), scored).figures("x", None).margins  # type: ignore[arg-type]
+    scored = [row._replace(scores=scores) for scores in ((8.0, 3.0), (5.0, 5.0), (1.0, 2.0), (4.5, 4.0), None)]
+    margins = collect(Collector(None), scored).figures("x", None).margins
     assert margins is not None
-    assert (margins.spread.rows, margins.ties, margins.negative, margins.spread.most) == (3, 1, 1, 5.0)
+    assert (margins.spread.rows, margins.ties, margins.negative, margins.spread.most) == (4, 1, 1, 5.0)
+    assert margins.least == 0.5
 
 
 def test_labelled_answers_have_no_pairs() -> None:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlguide.preferences.filters import Filters
 from rlguide.preferences.inspect.collect import Collector, collect
-from rlguide.preferences.inspect.figures import Figures, length_bias, margins, quantiles, share
+from rlguide.preferences.inspect.figures import Figures, Tokens, length_bias, margins, quantiles, share
 from rlguide.preferences.inspect.verdicts import percent, verdicts
 from rlguide.preferences.pair import Pair, Turn
 
@@ -48,8 +49,13 @@ def test_swapping_the_answers_swaps_the_bias(pairs: list[tuple[int, int]]) -> No
     chosen, rejected = (np.array(side) for side in zip(*pairs, strict=True))
     bias, swapped = length_bias(chosen, rejected), length_bias(rejected, chosen)
     assert bias is not None and swapped is not None
+    if bias.longer is None or swapped.longer is None:
+        assert bias.equal == swapped.equal == len(pairs)
+        return
     assert bias.longer.count + bias.shorter + bias.equal == len(pairs)
+    assert bias.longer.rows == len(pairs) - bias.equal
     assert (bias.longer.count, bias.equal) == (swapped.shorter, swapped.equal)
+    assert bias.longer.share == pytest.approx(1 - swapped.longer.share)
     assert bias.mean_ratio == pytest.approx(1 / swapped.mean_ratio)
 
 
@@ -57,7 +63,10 @@ def test_margins_count_ties_and_negatives() -> None:
     found = margins(np.array([1.0, 0.0, -0.5, 2.0, 0.0]))
     assert found is not None
     assert (found.ties, found.negative, found.spread.median) == (2, 1, 0.0)
+    assert found.least == 1.0
     assert margins(np.empty(0)) is None
+    without = margins(np.array([0.0, -1.0]))
+    assert without is not None and without.least is None
 
 
 def pair(question: str, chosen: str, rejected: str, system: str = "") -> Pair:
@@ -81,7 +90,7 @@ def even(count: int = 400) -> list[Pair]:
 def figures_of(rows: list[Pair], heldout: list[Pair] | None = None) -> Figures:
     collector = collect(Collector(len(rows)), rows, heldout or ())
     figures = collector.figures("data", "data_test" if heldout else None)
-    return replace(figures, verdicts=verdicts(figures))
+    return replace(figures, verdicts=[verdict.sentence for verdict in verdicts(figures)])
 
 
 def test_nothing_is_advised_about_sound_data() -> None:
@@ -97,6 +106,69 @@ def test_long_chosen_answers_are_named() -> None:
 def test_few_rows_prove_no_bias() -> None:
     rows = [pair(p.messages[0].value, p.chosen + " and more of it to be longer", "No.") for p in even(3)]
     assert figures_of(rows).verdicts == []
+
+
+def equally_long(count: int) -> list[Pair]:
+    return [pair(p.messages[0].value, p.chosen, p.chosen[::-1]) for p in even(count)]
+
+
+def test_answers_of_equal_length_are_no_bias() -> None:
+    figures = figures_of(equally_long(400))
+    assert figures.length_bias is not None
+    assert (figures.length_bias.longer, figures.length_bias.equal) == (None, 400)
+    assert figures.verdicts == []
+    rows = equally_long(300) + even(700)[300:]  # of those that differ, every second
+    assert figures_of(rows).verdicts == []
+
+
+def test_the_bias_is_that_of_the_pairs_that_differ_in_length() -> None:
+    differ = [pair(p.messages[0].value, max(p.chosen, p.rejected, key=len), "No.") for p in even(700)[300:]]
+    (verdict,) = figures_of(equally_long(300) + differ).verdicts
+    assert "in 100 % of pairs whose answers differ in length" in verdict and "wordy" in verdict
+    curt = [pair(p.messages[0].value, p.rejected, p.chosen) for p in differ]
+    (verdict,) = figures_of(equally_long(300) + curt).verdicts
+    assert "in only 0 % of pairs whose answers differ in length" in verdict and "curt" in verdict
+
+
+def test_a_bias_of_few_pairs_among_many_equal_ones_is_not_worth_a_sentence() -> None:
+    differ = [pair(p.messages[0].value, max(p.chosen, p.rejected, key=len), "No.") for p in even(420)[400:]]
+    assert figures_of(equally_long(400) + differ).verdicts == []
+
+
+@pytest.mark.parametrize("least, option", [(0.5, "0.5"), (0.1 + 0.2, "0.3"), (0.00012345, "0.00012"), (1234.0, "1200")])
+def test_the_margin_that_is_named_leaves_out_ties_and_nothing_else(least: float, option: str) -> None:
+    margins = [0.0, least, least * 2, least * 3]
+    rows = [p._replace(scores=(margins[n % 4], 0.0)) for n, p in enumerate(even())]
+    (verdict,) = verdicts(figures_of(rows))
+    assert verdict.options == ("--min-margin", option)
+    keep = Filters(min_margin=float(option))
+    assert [keep.objection(row) is None for row in rows] == [row.scores != (0.0, 0.0) for row in rows]
+
+
+def test_margins_below_0_are_named_and_pairs_without_scores() -> None:
+    rows = [p._replace(scores=(n % 4 - 0.5, 0.0)) for n, p in enumerate(even())]
+    (verdict,) = verdicts(figures_of(rows))
+    assert verdict.options == ("--min-margin", "0") and "25 % of pairs" in verdict.sentence
+    (verdict,) = verdicts(figures_of(rows + [p._replace(scores=None) for p in even(500)[400:]]))
+    assert verdict.sentence.endswith("and the 100 pairs without scores")
+
+
+def test_the_length_that_is_named_is_about_what_fits() -> None:
+    figures = figures_of(even())
+    spread = {name: replace(spread, mean=spread.mean / 4) for name, spread in figures.lengths.items()}
+    cut = share(40, 400)
+    assert cut is not None
+    tokens = Tokens("model", "default", 400, {**spread, "prompt + longer answer": spread["prompt"]}, 100, cut, 3)
+    (verdict,) = verdicts(replace(figures, tokens=tokens))
+    assert verdict.options == ("--max-length", "400")  # four characters a token
+    assert "10 % of pairs are cut at cutoff_len 100" in verdict.sentence
+
+
+def test_near_prompts_with_other_answers_are_not_said_to_be_mended_by_dedupe() -> None:
+    text = "Explain in a few words to a child of ten why the sky is blue at noon and red in the evening, {} a formula."
+    heldout = [pair(text.format("with"), "It is the air.", "No idea at all.")]
+    (verdict,) = verdicts(figures_of([*even(), pair(text.format("without"), "No.", "Yes, it is.")], heldout))
+    assert "nearly" in verdict.sentence and verdict.options is None
 
 
 def test_repeats_and_leaks_are_named() -> None:
