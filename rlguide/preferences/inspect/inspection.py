@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from rlguide import console
 from rlguide.errors import UsageError
 from rlguide.preferences.columns import Example
-from rlguide.preferences.entries import Entry, is_view
+from rlguide.preferences.entries import Entry
 from rlguide.preferences.inspect.apply import how_to_apply
 from rlguide.preferences.inspect.collect import THOROUGH, Collector, collect
 from rlguide.preferences.inspect.figures import Figures
@@ -28,7 +29,6 @@ from rlguide.preferences.registry import (
     find_entry,
     read_registry,
 )
-from rlguide.preferences.views import viewed
 from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a share is known to within 1.4 points
@@ -133,13 +133,12 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
 
 
 def _shown_by_view(entries: dict[str, Entry], name: str, entry: Entry) -> str | None:
-    """The dataset of pairs that an entry without pairs or labels of its own shows to SFT or PPO, if it does."""
-    if entry_kind(entry) != "other":
-        return None
+    """The dataset of pairs whose file an entry without pairs or labels of its own shows to SFT or PPO, if it does."""
     file = entry.get("file_name")
+    if entry_kind(entry) != "other" or not file:
+        return None
     same = [other for other, its in entries.items() if its.get("file_name") == file and entry_kind(its) == "pairs"]
-    shown = viewed(name)
-    return shown if shown in same else same[0] if file and same else shown if is_view(entry) else None
+    return max(same, key=lambda other: len(commonprefix([other, name])), default=None)
 
 
 def _heldout_from(workspace: Workspace, name: str) -> str | None:

@@ -69,7 +69,7 @@ def _overview(figures: Figures) -> Table:
 def _bias(bias: LengthBias) -> list[tuple[str, str, str]]:
     rows = []
     if bias.longer is not None:
-        interval = f"95 % interval {100 * bias.longer.low:.0f} to {100 * bias.longer.high:.0f} %"
+        interval = f"95 % interval {100 * bias.longer.low:.1f} to {100 * bias.longer.high:.1f} %"
         rows.append(("chosen is longer", _part(bias.longer.count, bias.longer.rows), interval))
     if bias.equal:
         every = bias.equal + (bias.longer.rows if bias.longer is not None else 0)
