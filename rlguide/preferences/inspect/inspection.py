@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +137,8 @@ def _shown_by_view(entries: dict[str, Entry], name: str, entry: Entry) -> str | 
     if entry_kind(entry) != "other" or not file:
         return None
     same = [other for other, its in entries.items() if its.get("file_name") == file and entry_kind(its) == "pairs"]
-    return max(same, key=lambda other: len(commonprefix([other, name])), default=None)
+    named = [other for other in same if name.startswith(other.removesuffix("_test"))]
+    return max(named or same, key=len, default=None)
 
 
 def _heldout_from(workspace: Workspace, name: str) -> str | None:
