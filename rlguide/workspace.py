@@ -123,25 +123,37 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+class Locked(RlguideError):
+    """Another process holds a lock for too long."""
+
+
 @contextmanager
 def locked(path: Path, timeout: float = 60.0) -> Iterator[None]:
     """Hold the lock of a shared file (`<dir>/.<name>.lock`) while it is read, changed and written.
 
     Raises:
-        RlguideError: another process holds it for longer than `timeout` seconds.
+        Locked: another process holds it for longer than `timeout` seconds.
+        RlguideError: the folder cannot be written.
     """
     import filelock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.parent / f".{path.name}.lock", timeout=timeout)
     try:
-        with lock:
-            yield
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path.parent / f".{path.name}.lock", timeout=timeout)
+        lock.acquire()
     except filelock.Timeout:
-        raise RlguideError(
+        raise Locked(
             f"{path} has been locked by another rlguide for {timeout:.0f} s",
             "wait for that command to end, then try again",
         ) from None
+    except OSError as error:
+        raise RlguideError(
+            f"cannot write in {path.parent}: {error.strerror or error}", "choose a folder you may write to"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def user_cache() -> Path:

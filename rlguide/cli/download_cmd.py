@@ -90,10 +90,10 @@ def download(
     from rlguide.preferences.splits import Wanted
 
     filters = Filters(dedupe, min_margin, max_length, None, balance_length, max_samples, seed)
-    how = How(form, Pairing(pairing, max(0.0, min_margin or 0.0)), filters, test_size, keep_good)
+    how = How(form, Pairing(pairing), filters, test_size, keep_good)
     wanted = Wanted(split, heldout_split, subset, tuple(file or ()))
     options = DownloadOptions(lang, how, revision, force, hub, name, wanted)
-    downloaded, failures = download_all(open_workspace(workspace), names, options)
+    failures = download_all(open_workspace(workspace), names, options)
     if failures:
         from rlguide.errors import RlguideError
 
@@ -101,6 +101,3 @@ def download(
             f"{len(failures)} of {len(dict.fromkeys(names))} failed: {', '.join(name for name, _ in failures)}",
             "see the lines above; run the command again, and what is already there is not fetched again",
         )
-    from rlguide.console import say
-
-    say(f"next: rlguide inspect {downloaded[0]}, then rlguide configure --dataset {downloaded[0]}")

@@ -100,6 +100,6 @@ def register_files(
     from rlguide.preferences.splits import Wanted
 
     filters = Filters(dedupe, min_margin, max_length, lang, balance_length, max_samples, seed)
-    how = How(form, Pairing(pairing, max(0.0, min_margin or 0.0)), filters, test_size, keep_good)
+    how = How(form, Pairing(pairing), filters, test_size, keep_good)
     options = RegisterOptions(name, how, force, Wanted(split, heldout_split, subset, tuple(file or ())))
     register_all(open_workspace(workspace), files, options)

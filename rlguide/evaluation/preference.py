@@ -24,7 +24,7 @@ from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import DataError, EngineError, UsageError
 from rlguide.evaluation.statistics import Estimate, mean, proportion
 from rlguide.policy.policy import check_policy
-from rlguide.preferences.registry import check_registered, entry_kind, read_registry
+from rlguide.preferences.registry import check_registered
 from rlguide.preferences.views import viewed
 from rlguide.recipes.check import check_keys, split_names
 from rlguide.recipes.configure import compute_keys
@@ -124,8 +124,7 @@ def _held_out_pairs(ws: Workspace, run: Run, method: Method) -> list[str]:
     names = split_names(run.config.get("eval_dataset"))
     if method.data == "pairs":
         return names
-    entries = read_registry(ws)
-    return [pairs for name in names if entry_kind(entries.get(pairs := viewed(name), {})) == "pairs"]
+    return [pairs for name in names if (pairs := viewed(ws, name)) is not None]
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:

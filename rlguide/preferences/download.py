@@ -11,7 +11,7 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset
 from rlguide.errors import RlguideError, UsageError
 from rlguide.preferences import hub
-from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, run
+from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, next_steps, run
 from rlguide.preferences.intake import describe as describe_intake
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.plan import Plan, find_plans
@@ -19,11 +19,9 @@ from rlguide.preferences.progress import format_bytes
 from rlguide.preferences.registry import read_registry
 from rlguide.preferences.request import find_requested
 from rlguide.preferences.splits import ANYTHING, Wanted
-from rlguide.preferences.store import check_disk, check_free, writing
+from rlguide.preferences.store import check_free, check_space, writing
 from rlguide.workspace import Workspace
 
-EXPANSION = 3.0  # what is written, and the rows that wait, over the source's bytes
-EXPANSION_PACKED = 12.0  # of compressed text
 MOST_REFUSED_OF_CATALOG = 0.2  # nobody can mend a published set; with more it is not the set that the catalog describes
 
 
@@ -130,12 +128,13 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
     def piece(file: hub.HubFile) -> Piece:
         return Piece(f"{file.path} of {snapshot.hub_id}", _fetch(snapshot, file, options.force, fetched))
 
-    whole = how.filters.max_samples is None and options.lang == "both"
+    whole = options.lang == "both" and bool(dataset.parts)
     intake = Intake(
         dataset.name,
         [[piece(file) for file in plan.train] for plan in plans],
         [piece(file) for file in held_out],
-        expected=dataset.rows or None if whole else None,
+        expected=dataset.rows if whole else None,
+        enough=True,
         published=bool(dataset.parts),
         most_refused=MOST_REFUSED_OF_CATALOG if dataset.parts else MOST_REFUSED,
         advice="its layout may have changed on the hub: name an older commit with --revision"
@@ -166,9 +165,7 @@ def _check_space(workspace: Workspace, plans: list[Plan], how: How) -> None:
     files = [file for plan in plans for file in (*plan.heldout, *plan.train)]
     if how.filters.max_samples is not None:
         files = files[:1]  # how many files are needed shows only as they are read
-    packed = (".gz", ".zst")
-    needed = sum((file.bytes or 0) * (EXPANSION_PACKED if file.path.endswith(packed) else EXPANSION) for file in files)
-    check_disk(workspace, round(needed))
+    check_space(workspace, [(file.path, file.bytes or 0) for file in files])
 
 
 def describe(done: Downloaded) -> list[str]:
@@ -183,27 +180,25 @@ def describe(done: Downloaded) -> list[str]:
     return [*describe_intake(done.taken_in), f"  from {manifest.source['hub_id']} at commit {commit}"]
 
 
-def download_all(
-    workspace: Workspace, names: list[str], options: DownloadOptions
-) -> tuple[list[str], list[tuple[str, RlguideError]]]:
-    """Download datasets one after the other and report each; a failure does not stop the others.
-
-    Returns:
-        The names in the workspace of those that are there now, and the failures.
+def download_all(workspace: Workspace, names: list[str], options: DownloadOptions) -> list[tuple[str, RlguideError]]:
+    """Download datasets one after the other and report each; return the failures, which do not stop the others.
 
     Raises:
         UsageError: a name or an option cannot be meant; nothing was started.
     """
-    there: list[str] = []
+    there: list[DataManifest] = []
     failures: list[tuple[str, RlguideError]] = []
     for dataset in check_options(names, options):
         try:
-            for line in describe(download(workspace, dataset, options)):
+            done = download(workspace, dataset, options)
+            for line in describe(done):
                 console.say(line)
-            there.append(dataset.name)
+            there.append(done.manifest)
         except RlguideError as error:
             if len(names) == 1:
                 raise
             failures.append((dataset.name, error))
             console.say(f"error: {error.what}\n  fix: {error.todo}")
-    return there, failures
+    for line in next_steps(there):
+        console.say(line)
+    return failures

@@ -49,8 +49,14 @@ class Filters:
         """Whether any filter looks at one row alone."""
         return self.min_margin is not None or self.max_length is not None or self.lang is not None
 
+    def satisfied(self, rows: int) -> bool:
+        """Whether that many rows are enough to draw `max_samples` from, whatever comes after them."""
+        return self.max_samples is not None and rows >= self.max_samples and not self.dedupe and not self.balance_length
+
     def check(self, labelled: bool) -> None:
         """Raises UsageError for a value that cannot be meant, or a filter of pairs given for labelled answers."""
+        if not 0 <= self.seed < 1 << 63:
+            raise UsageError(f"--seed {self.seed} is not a number from 0 up to 2^63", "give for example 42")
         if self.max_samples is not None and self.max_samples < 2:
             raise UsageError(
                 "--max-samples must be 2 or more: one to train on, one to hold out", "give a larger number"
@@ -79,16 +85,21 @@ class Filters:
         if self.lang is not None:
             from rlguide.preferences.language import language
 
-            if language(text(example)) not in self.lang.split(","):
+            if language(text(example)) not in languages(self.lang):
                 return f"is not in {self.lang} (--lang)"
         return None
+
+
+def languages(codes: str) -> list[str]:
+    """The codes in a comma-separated value."""
+    return [code.strip() for code in codes.split(",")]
 
 
 def check_languages(codes: str) -> None:
     """Raises UsageError unless each of `codes` is one that texts are recognised as."""
     from rlguide.preferences.language import LANGUAGES
 
-    for code in codes.split(","):
+    for code in languages(codes):
         if code not in LANGUAGES:
             near = did_you_mean(code, sorted(LANGUAGES))
             raise UsageError(f"--lang {code} is not known{near}", "give codes of ISO 639-1 such as en, zh, ja, de, fr")

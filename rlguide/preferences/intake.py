@@ -73,8 +73,8 @@ class Piece:
 class Intake:
     """What is to become one dataset.
 
-    train: groups of files; with `filters.max_samples` the rest of a group is not fetched once that many rows are
-    read. heldout: the dataset's own held-out files. expected: about how many rows there are, if that is known.
+    train: groups of files. heldout: the dataset's own held-out files. expected: how many rows there are, if that is
+    known. enough: with `filters.max_samples` the rest of a group is not fetched once that many rows are there.
     published: the files are somebody's finished work, so a row that cannot be read means that a file is damaged.
     most_refused: share of bad rows from which on the whole is refused. advice: what to do then. recorded: the options
     for the manifest; two equal ones make the same files of the same rows.
@@ -84,6 +84,7 @@ class Intake:
     train: Sequence[Sequence[Piece]]
     heldout: Sequence[Piece]
     expected: int | None
+    enough: bool
     published: bool
     most_refused: float
     advice: str
@@ -115,6 +116,8 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
     rows_alone = replace(how.filters, balance_length=False, max_samples=None)
     alone = sum(map(len, intake.train)) == 1
     expected = intake.expected or (expected_rows(first[0]) if alone else None)
+    if how.filters.look_at_rows:
+        expected = None  # nobody knows how many will be left
     split = NO_SPLIT if intake.heldout else Split(how.test_size, expected)
     folder, tally = workspace.data, Tally()
     with ExitStack() as stack, _without_collector():
@@ -124,13 +127,15 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
         if intake.heldout:
             heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
             for piece in intake.heldout:
-                _stage(piece, opened, intake, how, heldout, Tally(), set())
+                _stage(piece, opened, intake, how, heldout, tally, set())
+            if not len(heldout):
+                _check_amount(workspace, intake, Publication(intake.name, {}, {}, tally, labelled), 0, how.keep_good)
         kept_out = heldout.hashes() if heldout is not None else set()
         for group in intake.train:
-            before = tally.read
+            before = len(train)
             for piece in group:
                 _stage(piece, opened, intake, how, train, tally, kept_out)
-                if how.filters.max_samples is not None and tally.read - before >= how.filters.max_samples:
+                if intake.enough and how.filters.satisfied(len(train) - before):
                     break
         about = Publication(intake.name, origin(), intake.recorded, tally, labelled)
         _check_amount(workspace, intake, about, len(train), how.keep_good)
@@ -252,7 +257,7 @@ def describe(done: TakenIn) -> list[str]:
     if heldout is not None:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
     elif manifest.options.get("test_size") != 0:
-        lines.append(f"  nothing is held out: all {'answers' if done.labelled else 'pairs'} share one question")
+        lines.append("  nothing is held out: there is only one question")
     return lines
 
 
@@ -260,3 +265,16 @@ def _amount(file: DataFile) -> str:
     if file.desirable is None:
         return f"{file.rows:,} pair{'s' * (file.rows != 1)}"
     return f"{file.rows:,} answers ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"
+
+
+def next_steps(there: list[DataManifest]) -> list[str]:
+    """What to type next, for pairs and for labelled answers."""
+    labels = [manifest.name for manifest in there if manifest.files[0].desirable is not None]
+    pairs = [manifest.name for manifest in there if manifest.files[0].desirable is None]
+    lines = []
+    if labels:
+        command = f"rlguide train --method kto --dataset {','.join(labels)}"
+        lines.append(f"labelled single answers: these are for KTO: {command}")
+    if pairs:
+        lines.append(f"next: rlguide inspect {pairs[0]}, then rlguide configure --dataset {','.join(pairs)}")
+    return lines

@@ -19,7 +19,7 @@ from rlguide.workspace import Workspace, locked, read_json, write_json
 PENDING = re.compile(r"\.(.+)\.pending\.json")
 # Temporary files: a dataset's rows (`staging.temporary`), and those of `workspace.atomic_write`.
 LEFT_OVER = re.compile(
-    r"\.{1,2}(.+?)(?:~[a-z-]+(?:\.tmp\.\w{8})?|\.(?:manifest|report|refused|pending)\.json\.\w{8})\.tmp"
+    r"\.{1,2}(.+?)(?:~[a-z-]+(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
 )
 LEFT_OVER_REGISTRY = re.compile(r"\.dataset_info\.json\.\w{8}\.tmp")
 
@@ -42,7 +42,7 @@ class Change:
 
 def lock_path(workspace: Workspace, name: str) -> Path:
     """What is locked (see `workspace.locked`) while a dataset is made."""
-    return workspace.data / name
+    return workspace.data / f"{name}.dataset"
 
 
 def commit(workspace: Workspace, change: Change) -> None:
@@ -76,6 +76,21 @@ def _carry_out(workspace: Workspace, change: Change) -> None:
     _pending(workspace, change.name).unlink(missing_ok=True)
 
 
+def _read(path: Path) -> Change:
+    """Raises DataError if the file is none that this version wrote, or names files outside the data folder."""
+    loaded = read_json(path)
+    try:
+        change = Change(**loaded)
+        names = [*change.moves, *change.moves.values(), *change.delete, change.name]
+        if any("/" in name or "\\" in name for name in names):
+            raise ValueError
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not what this version of rlguide writes", "delete it, then take the dataset in again"
+        ) from error
+    return change
+
+
 def _sync(folder: Path) -> None:
     """Make renames last through a power failure, where the system can."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -92,7 +107,7 @@ def recover(workspace: Workspace, name: str) -> str | None:
     done = None
     pending = _pending(workspace, name)
     if pending.exists():
-        _carry_out(workspace, Change(**read_json(pending)))
+        _carry_out(workspace, _read(pending))
         done = f"{name}: finished what an interrupted run had begun"
     freed = 0
     for path in workspace.data.iterdir():

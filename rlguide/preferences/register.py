@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,15 +10,13 @@ from typing import Any
 
 from rlguide import console
 from rlguide.errors import DataError, RlguideError, UsageError
-from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, describe, run
-from rlguide.preferences.readers import packing, plain_stem
+from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, describe, next_steps, run
+from rlguide.preferences.manifest import DataManifest
+from rlguide.preferences.readers import plain_stem
 from rlguide.preferences.registry import check_name, safe_name
 from rlguide.preferences.splits import ANYTHING, Wanted, files_of_folder
-from rlguide.preferences.store import check_disk, check_free, writing
+from rlguide.preferences.store import check_free, check_space, writing
 from rlguide.workspace import Workspace
-
-EXPANSION = 3.0  # the written file and the rows that wait, over the file's own bytes
-EXPANSION_PACKED = 12.0  # of compressed text
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
         DataError: a file cannot be read, has no known format, or too many bad rows. Nothing is taken in then.
     """
     options.how.check()
-    name = options.name if options.name is not None else safe_name(path.name if path.is_dir() else plain_stem(path))
+    name = dataset_name(path, options)
     check_name(name)
     train, heldout = _files(path, options.wanted)
     check_free(workspace, name, options.force)
     _check_not_itself(workspace, name, [*train, *heldout])
-    _check_space(workspace, [*train, *heldout])
+    check_space(workspace, [(file.name, file.stat().st_size) for file in (*train, *heldout)])
     if heldout and options.how.test_size is not None:
         console.warn(f"--test-size is not used: {path} has a held-out split of its own")
     pieces = [[Piece(_label(file, path), partial(_here, file)) for file in files] for files in (train, heldout)]
@@ -56,6 +55,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
         pieces[:1],
         pieces[1],
         expected=None,
+        enough=False,
         published=False,
         most_refused=MOST_REFUSED,
         advice="correct them, or name the right --format",
@@ -67,19 +67,32 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
         return run(workspace, intake, options.how, lambda: origin)
 
 
+def dataset_name(path: Path, options: RegisterOptions) -> str:
+    """The name that is given, else one made from that of the file or folder."""
+    if options.name is not None:
+        return options.name
+    return safe_name(path.resolve().name if path.is_dir() else plain_stem(path))
+
+
 def _files(path: Path, wanted: Wanted) -> tuple[list[Path], list[Path]]:
     """Training and held-out files."""
     if path.is_dir():
-        return files_of_folder(path, wanted)
+        train, heldout = files_of_folder(path, wanted)
+        empty = [file for file in (*train, *heldout) if not file.stat().st_size]
+        for file in empty:
+            console.warn(f"{_label(file, path)} is empty and left out")
+        return [file for file in train if file not in empty], [file for file in heldout if file not in empty]
     if wanted != ANYTHING:
         raise UsageError(f"{path} is a file, and --split, --subset and --file choose from a folder", "leave them out")
-    if not path.exists():
-        raise DataError(f"{path} does not exist", "name a JSON, JSONL, Parquet or CSV file, or a folder of them")
+    if not path.is_file():
+        what = "is no regular file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet or CSV file, or a folder of them")
     return [path], []
 
 
 def _label(file: Path, given: Path) -> str:
-    return file.relative_to(given).as_posix() if given.is_dir() else file.name
+    label = file.relative_to(given).as_posix() if given.is_dir() else file.name
+    return os.fsencode(label).decode(errors="backslashreplace")
 
 
 def _here(file: Path) -> Path:
@@ -95,14 +108,6 @@ def _check_not_itself(workspace: Workspace, name: str, files: list[Path]) -> Non
                     f"{file} is where the checked rows would be written",
                     f"give them another name, for example --name {safe_name(name + '_checked')}",
                 )
-
-
-def _check_space(workspace: Workspace, files: list[Path]) -> None:
-    try:
-        needed = sum(file.stat().st_size * (EXPANSION_PACKED if packing(file) else EXPANSION) for file in files)
-    except OSError as error:
-        raise DataError(f"cannot read {error.filename}: {error.strerror}", "check its permissions") from error
-    check_disk(workspace, round(needed))
 
 
 def _described(file: Path) -> dict[str, Any]:
@@ -123,11 +128,15 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
         RlguideError: the failure of the only file, or a summary of several.
     """
     options.how.check()
+    options.wanted.check()
     if options.name is not None and len(paths) > 1:
         raise UsageError("--name names one dataset, and several files are given", "register them one at a time")
+    names = [dataset_name(path, options) for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"two of these would be called {name}", "register them one at a time, with --name")
     failed: list[str] = []
-    pairs: list[str] = []
-    labels: list[str] = []
+    there: list[DataManifest] = []
     for path in paths:
         try:
             done = register_path(workspace, path, options)
@@ -137,14 +146,11 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
             failed.append(path.name)
             console.say(f"error: {error.what}\n  fix: {error.todo}")
             continue
-        (labels if done.labelled else pairs).append(done.manifest.name)
+        there.append(done.manifest)
         for line in describe(done):
             console.say(line)
-    if labels:
-        command = f"rlguide train --method kto --dataset {','.join(labels)}"
-        console.say(f"labelled single answers: these are for KTO: {command}")
-    if pairs:
-        console.say(f"next: rlguide inspect {pairs[0]}, then rlguide configure --dataset {','.join(pairs)}")
+    for line in next_steps(there):
+        console.say(line)
     if failed:
         raise RlguideError(
             f"{len(failed)} of {len(paths)} files were not registered: {', '.join(failed)}",

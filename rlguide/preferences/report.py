@@ -13,7 +13,7 @@ EXAMPLES = 3  # places shown for each reason; the report has all of them
 class Tally:
     """How many rows were read, why some were refused and where, and how many good ones the filters left out.
 
-    A refused row takes 16 bytes: a file of a million bad rows can be reported.
+    A refused row takes 24 bytes: a file of a million bad rows can be reported.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Tally:
         self.refused: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self._files: list[str] = []
-        self._unit = "row"
+        self._units: list[str] = []
         self._reasons: dict[str, int] = {}
         self._places = array("Q")  # file, reason, position of each refused row, one after the other
 
@@ -33,7 +33,7 @@ class Tally:
     def open(self, file: str, unit: str) -> None:
         """From here on rows are of this file; `unit` is what a position counts: "line" or "row"."""
         self._files.append(file)
-        self._unit = unit
+        self._units.append(unit)
 
     def refuse(self, reason: str, position: int) -> None:
         """A row that is not what it should be."""
@@ -60,11 +60,12 @@ class Tally:
             places = first[self._reasons[why]]
             where = ", ".join(self._place(file, position) for file, position in places)
             more = ", ..." if count > len(places) else ""
-            result.append(f"{count:>{digits},} x {why:<{width}}  {self._unit}{'s' * (count > 1)} {where}{more}")
+            unit = f"{self._units[0]}{'s' * (count > 1)} " if len(self._files) == 1 else ""
+            result.append(f"{count:>{digits},} x {why:<{width}}  {unit}{where}{more}")
         return result
 
     def _place(self, file: int, position: int) -> str:
-        return str(position) if len(self._files) == 1 else f"{self._files[file].rpartition('/')[2]}:{position}"
+        return str(position) if len(self._files) == 1 else f"{short(self._files[file])}:{position}"
 
     def left_out_lines(self) -> list[str]:
         """What the filters left out, the commonest reason first."""
@@ -78,6 +79,11 @@ class Tally:
         reasons = list(self._reasons)
         for at in range(0, len(self._places), 3):
             file, reason, position = self._places[at : at + 3]
-            row = {"file": self._files[file], self._unit: position, "reason": reasons[reason]}
+            row = {"file": self._files[file], self._units[file]: position, "reason": reasons[reason]}
             output.write(("," if at else "") + "\n    " + json.dumps(row, ensure_ascii=False))
         output.write("\n  ]\n}\n" if self._places else "]\n}\n")
+
+
+def short(label: str) -> str:
+    """The bare name of a file that may be known as `folder/file of org/dataset`."""
+    return label.partition(" of ")[0].rpartition("/")[2]

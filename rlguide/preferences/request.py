@@ -28,10 +28,7 @@ def find_requested(given: list[str], hub: str, wanted: Wanted, name: str | None)
         if len(given) > 1:
             raise UsageError(f"--name {name} cannot be the name of {len(given)} datasets", "download them one by one")
         check_name(name)
-    if wanted.files and (wanted.split or wanted.heldout_split or wanted.subset):
-        raise UsageError(
-            "--file names the files, so --split, --heldout-split and --subset say nothing", "leave them out"
-        )
+    wanted.check()
     found = [_requested(one, hub, wanted) for one in dict.fromkeys(given)]
     names = [dataset.name for dataset in found]
     for twice in names:

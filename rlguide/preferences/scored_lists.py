@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -48,21 +47,18 @@ MODES = ("best-worst", "all")
 class Pairing:
     """How pairs are made of a list of scored answers.
 
-    mode: "best-worst" makes one pair of the best and the worst, "all" one of every two. min_margin: the scores of a
-    pair must differ by at least this much; equal scores never make a pair.
+    mode: "best-worst" makes one pair of the best and the worst, "all" one of every two. Equal scores, or equal texts,
+    never make a pair. How far apart the scores must be is for a filter.
 
     Raises:
-        UsageError: an unknown mode, or a margin that is negative or no number.
+        UsageError: an unknown mode.
     """
 
     mode: str = "best-worst"
-    min_margin: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UsageError(f"no pairing {self.mode}", f"choose from {', '.join(MODES)}")
-        if not (math.isfinite(self.min_margin) and self.min_margin >= 0):
-            raise UsageError(f"the least margin {self.min_margin:g} is not a number from 0 up", "give for example 1.0")
 
 
 class Scored(NamedTuple):
@@ -88,28 +84,22 @@ class ScoredList(Format):
         return lists or any(_has_score(entry) for entry in answers)
 
     def to_pairs(self, row: Record) -> list[Pair]:
+        """Pairs with their scores; none where all answers are as good as each other. Raises BadRow."""
         refuse_media(row)
         messages, given_system = split_system(_prompt(row), system(row))
         ranked = sorted(_scored(row), key=lambda entry: -entry.score)  # stable: the first of equals stays first
         if len(ranked) < 2:
             raise BadRow("fewer than two answers have a score")
-        if ranked[0].score == ranked[-1].score:
-            raise BadRow("all answers have the same score")
-        if ranked[0].score - ranked[-1].score < self.pairing.min_margin:
-            raise BadRow(f"no two answers are {self.pairing.min_margin:g} apart in score")
         return [
             Pair(messages, better.answer, worse.answer, given_system, (better.score, worse.score))
             for better, worse in self._couples(ranked)
         ]
 
     def _couples(self, ranked: list[Scored]) -> Iterator[tuple[Scored, Scored]]:
-        if self.pairing.mode == "best-worst":
-            worst = next(entry for entry in ranked if entry.score == ranked[-1].score)
-            yield ranked[0], worst
-            return
-        for better, worse in combinations(ranked, 2):
-            margin = better.score - worse.score
-            if margin > 0 and margin >= self.pairing.min_margin:
+        worst = next(entry for entry in ranked if entry.score == ranked[-1].score)
+        couples = [(ranked[0], worst)] if self.pairing.mode == "best-worst" else combinations(ranked, 2)
+        for better, worse in couples:
+            if better.score > worse.score and better.answer != worse.answer:
                 yield better, worse
 
 

@@ -36,6 +36,13 @@ class Wanted:
     subset: str | None = None
     files: tuple[str, ...] = ()
 
+    def check(self) -> None:
+        """Raises UsageError for wishes that contradict each other."""
+        if self.files and (self.split or self.heldout_split or self.subset):
+            raise UsageError(
+                "--file names the files, so --split, --heldout-split and --subset say nothing", "leave them out"
+            )
+
 
 ANYTHING = Wanted()
 

@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rlguide.preferences.columns import Example, schema, to_batch
-from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, answer_of, balanced, drawn
+from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
 from rlguide.preferences.order import BLOCK, spread
 from rlguide.preferences.pair import Pair
 from rlguide.preferences.progress import Ticker
+from rlguide.preferences.repeats import Repeats
 from rlguide.preferences.report import Tally
 from rlguide.preferences.writing import ParquetOutput, Written, cannot_write
 
@@ -37,7 +38,7 @@ BATCH_ROWS, BATCH_CHARACTERS = 1024, 4_000_000
 LARGE = 20_000  # rows: from here on most need not wait
 PROBE = 5_000  # rows that tell whether prompts are many; few prompts with many rows each all wait
 SPARE = 2.0  # candidates for the held-out rows, over the rows wanted: 30 standard deviations at 1,000 rows
-WINDOW = 20 * BLOCK  # labelled rows that are put in order at a time
+WINDOW, WINDOW_BYTES = 20 * BLOCK, 64_000_000  # labelled rows that are put in order at a time: whole blocks
 EVERY_HASH = 1 << 64
 
 
@@ -81,7 +82,7 @@ class Staging:
     ) -> None:
         self._folder, self._name, self._part = folder, name, part
         self._filters, self._split, self._labelled = filters, split, labelled
-        self._key = filters.seed.to_bytes(16, "big", signed=True)
+        self._key = filters.seed.to_bytes(8, "big")
         self._new: list[Example] = []
         self._characters = 0
         self._hashes: list[Hashes] = []
@@ -95,11 +96,7 @@ class Staging:
         import pyarrow as pa
 
         self._schema = schema(self._labelled)
-        self._fingerprints = None
-        if self._filters.dedupe:
-            from rlguide.preferences.duplicates import Fingerprints
-
-            self._fingerprints = Fingerprints()
+        self._repeats = Repeats() if self._filters.dedupe else None
         with ExitStack() as stack:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +135,7 @@ class Staging:
     def add(self, example: Example) -> None:
         """Take in a row that has been checked."""
         self._new.append(example)
-        self._characters += len(answer_of(example)) + len(example.messages[-1].value)
+        self._characters += length(example)
         if len(self._new) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
             self._flush()
 
@@ -177,9 +174,9 @@ class Staging:
         """What the filters need to know about the rows when all of them are there."""
         import numpy as np
 
-        if self._fingerprints is not None:
+        if self._repeats is not None:
             for example in examples:
-                self._fingerprints.add(_content(example))
+                self._repeats.add(example)
         if self._filters.balance_length:
             lengths = [(len(pair.chosen), len(pair.rejected)) for pair in examples if isinstance(pair, Pair)]
             self._lengths.append(np.array(lengths, dtype=np.int64))
@@ -225,8 +222,8 @@ class Staging:
         import numpy as np
 
         keep = np.ones(self._waiting, dtype=bool)
-        if self._fingerprints is not None:
-            keep &= ~self._fingerprints.repeats()
+        if self._repeats is not None:
+            keep &= self._repeats.earlier() < 0
             tally.leave_out(REPEATED, self._waiting - int(keep.sum()))
         if self._filters.balance_length:
             there = np.flatnonzero(keep)
@@ -245,6 +242,8 @@ class Staging:
         import numpy as np
 
         prompts, counts = np.unique(hashes, return_counts=True)
+        if self._written:  # of the prompts above, some rows did not wait
+            prompts, counts = prompts[prompts < self._below], counts[prompts < self._below]
         wanted = self._split.wanted(self._written + len(hashes))
         if wanted == 0 or len(prompts) + bool(self._written) < 2:
             return prompts[:0]
@@ -289,14 +288,15 @@ class Staging:
         import pyarrow as pa
 
         window: list[pa.RecordBatch] = []
+        rows = size = 0
         for batch in batches:
             while batch.num_rows:
-                there = sum(part.num_rows for part in window)
-                window.append(batch.slice(0, WINDOW - there))
-                batch = batch.slice(WINDOW - there)
-                if there + window[-1].num_rows == WINDOW:
+                window.append(batch.slice(0, BLOCK - rows % BLOCK))
+                batch = batch.slice(window[-1].num_rows)
+                rows, size = rows + window[-1].num_rows, size + window[-1].nbytes
+                if rows == WINDOW or (rows % BLOCK == 0 and size > WINDOW_BYTES):
                     yield self._spread(pa.Table.from_batches(window))
-                    window = []
+                    window, rows, size = [], 0, 0
         if window:
             yield self._spread(pa.Table.from_batches(window))
 
@@ -306,16 +306,11 @@ class Staging:
         rows = table.select(["system", "history", "prompt"]).to_pylist()
         keys = [self.hash(labelled_from_row({**row, "answer": "", "label": True})) for row in rows]
         order = list(spread(keys, self._filters.seed))
-        return table.combine_chunks().take(order).to_batches()[0]
+        (ordered,) = table.combine_chunks().take(order).to_batches()
+        return ordered
 
 
 def _filter(batch: pa.RecordBatch, mask: Any) -> pa.RecordBatch:
     import pyarrow as pa
 
     return batch if mask.all() else batch.filter(pa.array(mask))
-
-
-def _content(example: Example) -> list[str]:
-    """What two repeats share: everything that is said in the row."""
-    answers = [example.chosen, example.rejected] if isinstance(example, Pair) else [example.answer]
-    return [example.system, *(turn.value for turn in example.messages), *answers]

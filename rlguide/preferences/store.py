@@ -24,8 +24,12 @@ from rlguide.preferences.registry import read_registry
 from rlguide.preferences.report import Tally
 from rlguide.preferences.staging import Staging, temporary
 from rlguide.preferences.writing import Written
-from rlguide.workspace import Workspace, atomic_write, free_bytes, locked
+from rlguide.workspace import Locked, Workspace, atomic_write, free_bytes, locked
 
+NO_PAIR = "its answers all have the same score"
+# What is written, and the rows that wait, over the source's bytes; of compressed text.
+EXPANSION, EXPANSION_PACKED = 3.0, 12.0
+PACKED = (".gz", ".gzip", ".zst", ".zstd")
 WAIT = 3600.0  # seconds for another rlguide that is making the same dataset
 PATIENCE = 2.0  # seconds of waiting without a word
 
@@ -51,6 +55,8 @@ def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filte
         except BadRow as reason:
             tally.refuse(str(reason), row.position)
             continue
+        if not examples:
+            tally.leave_out(NO_PAIR)
         for example in examples:
             objection = filters.objection(example) if picky else None
             if objection is None:
@@ -61,18 +67,20 @@ def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filte
 
 @contextmanager
 def writing(workspace: Workspace, name: str) -> Iterator[None]:
-    """Hold the dataset's lock while it is made, after finishing or clearing away what a killed run left of it.
+    """Hold the locks of the dataset and its held-out set while they are made, after finishing or clearing away what a
+    killed run left.
 
     Raises:
         RlguideError: another rlguide works on it for more than an hour.
     """
-    path = journal.lock_path(workspace, name)
     with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(path, timeout=PATIENCE))
-        except RlguideError:
-            console.say(f"{name}: another rlguide is making it; waiting for that to end")
-            stack.enter_context(locked(path, timeout=WAIT))
+        for one in (name, f"{name}_test"):  # always in this order, so that no two wait for each other
+            path = journal.lock_path(workspace, one)
+            try:
+                stack.enter_context(locked(path, timeout=PATIENCE))
+            except Locked:
+                console.say(f"{one}: another rlguide is making it; waiting for that to end")
+                stack.enter_context(locked(path, timeout=WAIT))
         done = journal.recover(workspace, name)
         if done:
             console.say(done)
@@ -86,10 +94,12 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
         origin: keys and values that the manifest's source must have, such as the hub id.
 
     Raises:
-        UsageError: the name, or that of its held-out set, is taken and `force` is not given.
+        UsageError: the name, or that of its held-out set, is taken and `force` is not given; or, whatever is given,
+            the two belong to different datasets.
         DataError: dataset_info.json is broken.
     """
     entries = read_registry(workspace)
+    _check_held_out_names(workspace, name)
     manifest = read_manifest(workspace, name)
     ours: set[str] = set()
     if manifest is not None and origin and all(manifest.source.get(key) == value for key, value in origin.items()):
@@ -111,10 +121,30 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
             )
 
 
+def _check_held_out_names(workspace: Workspace, name: str) -> None:
+    """NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME."""
+    base = read_manifest(workspace, name.removesuffix("_test")) if name.endswith("_test") else None
+    if base is not None and any(file.dataset == name for file in base.files):
+        raise UsageError(f"{name} is what {base.name} holds out", "choose another name with --name")
+    if read_manifest(workspace, f"{name}_test") is not None:
+        raise UsageError(
+            f"there is a dataset {name}_test, and that would be taken for the rows that {name} holds out",
+            "choose another name with --name",
+        )
+
+
 def check_test_size(share: float | None) -> None:
     """Raises UsageError unless the share is None or in [0, 1)."""
     if share is not None and not 0 <= share < 1:
         raise UsageError(f"--test-size {share:g} is not a share from 0 up to 1", "give for example 0.05, or 0 for none")
+
+
+def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
+    """Raises RlguideError if there is not room for what these files (name, bytes) become."""
+    check_disk(
+        workspace,
+        round(sum(size * (EXPANSION_PACKED if name.lower().endswith(PACKED) else EXPANSION) for name, size in files)),
+    )
 
 
 def check_disk(workspace: Workspace, needed: int) -> None:
@@ -186,15 +216,19 @@ def _change(
     old = earlier.files if earlier is not None else []
     files = {file.file for file in manifest.files}
     gone = [file.file for file in old if file.file not in files]
+    test_name = f"{manifest.name}_test"
+    if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
+        console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
     unseen = {*gone, *(files if labelled else ())}  # labelled answers have no view for sft and ppo
+    dropped = {*(file.dataset for file in old), *({test_name} & set(entries))}
     views = [name for name, entry in entries.items() if entry.get("file_name") in unseen and is_view(entry)]
     return journal.Change(
         manifest.name,
         {written[file.dataset].path.name: file.file for file in manifest.files},
         asdict(manifest),
         {file.dataset: our_entry(file.file, "labels" if labelled else "pairs") for file in manifest.files},
-        gone,
-        [*(file.dataset for file in old if file.dataset not in written), *views],
+        [*gone, f"{manifest.name}.refused.json"],
+        [*sorted(dropped - set(written)), *views],
     )
 
 

@@ -20,6 +20,7 @@ from rlguide.preferences.filters import Filters
 from rlguide.preferences.labelled import from_pair
 from rlguide.preferences.manifest import read_manifest
 from rlguide.preferences.progress import Ticker
+from rlguide.preferences.reading import read_pairs
 from rlguide.preferences.registry import (
     DEFAULT_COLUMNS,
     RegisteredDataset,
@@ -27,7 +28,7 @@ from rlguide.preferences.registry import (
     check_registered,
     data_files,
     dataset_kind,
-    read_pairs,
+    entry_kind,
     read_registry,
 )
 from rlguide.preferences.report import Tally
@@ -58,7 +59,16 @@ def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str
     Raises:
         UsageError, DataError, RlguideError: like `view`.
     """
-    return [view(workspace, name, use) if dataset_kind(workspace, name) == "pairs" else name for name in names]
+    found = []
+    for name in names:
+        manifest = read_manifest(workspace, name)
+        if dataset_kind(workspace, name) == "pairs":
+            found.append(view(workspace, name, use))
+        elif manifest is not None and "derived_from" in manifest.source:  # made again if it is out of date
+            found.append(kto_view(workspace, str(manifest.source["derived_from"])))
+        else:
+            found.append(name)
+    return found
 
 
 def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
@@ -74,12 +84,17 @@ def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
     return [view(workspace, name, use) for name in names]
 
 
-def viewed(name: str) -> str:
-    """The dataset of pairs that `name`, a view or the held-out set of one, shows."""
-    base, heldout = (name.removesuffix("_test"), "_test") if name.endswith("_test") else (name, "")
-    for use in USES:
-        base = base.removesuffix(f"_{use}")
-    return base + heldout
+def viewed(workspace: Workspace, name: str) -> str | None:
+    """The dataset of pairs that `name` shows: itself, or what it, a view or the held-out set of one, is made of.
+
+    Raises:
+        DataError: dataset_info.json is broken.
+    """
+    entries = read_registry(workspace)
+    heldout = "_test" if name.endswith("_test") else ""
+    base = name.removesuffix("_test")
+    shown = [name, *(base.removesuffix(f"_{use}") + heldout for use in USES if base.endswith(f"_{use}"))]
+    return next((one for one in shown if entry_kind(entries.get(one, {})) == "pairs"), None)
 
 
 def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> str:

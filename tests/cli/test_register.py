@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from rlguide.preferences.labels import label_counts
-from rlguide.preferences.registry import check_registered, read_pairs
+from rlguide.preferences.reading import read_pairs
+from rlguide.preferences.registry import check_registered
 from rlguide.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
@@ -201,6 +202,11 @@ def test_usage_errors_start_nothing(folder: Path) -> None:
         (["--name", "a,b"], "--name a_b"),
         (["--format", "alpace"], "did you mean alpaca?"),
         (["--test-size", "1"], "--test-size 1"),
+        (["--seed", str(2**70)], "--seed"),
+        (["--min-margin", "nan"], "--min-margin"),
+        (["--pairing", "all"], "--pairing all is for lists of scored answers"),
+        (["--split", "train"], "a.jsonl is a file"),
+        (["copy/a.jsonl"], "two of these would be called a"),
         (["-w", "nowhere"], "nowhere"),
     ):
         failed = rlguide(folder, "register", "a.jsonl", *arguments)
@@ -297,6 +303,66 @@ def test_a_folder_with_splits(folder: Path) -> None:
     ]
     missing = rlguide(folder, "register", "下载 set", "--name", "x", "--split", "dev")
     assert missing.returncode == 2 and "train" in missing.stderr
+
+
+def test_held_out_files_are_checked_and_counted_too(folder: Path) -> None:
+    source = folder / "set"
+    source.mkdir()
+    write(source / "train.jsonl", rows(200))
+    test = [{"prompt": f"t {n}", "chosen": "a", "rejected": "a" if n % 5 == 0 else "b"} for n in range(25)]
+    write(source / "test.jsonl", test)
+    refused = rlguide(folder, "register", "set")
+    assert refused.returncode == 1 and "5 of 225 rows (2.2%) are no good" in refused.stderr
+    assert rlguide(folder, "register", "set", "--keep-good").returncode == 0
+    report = json.loads((folder / "data" / "set.report.json").read_text(encoding="utf-8"))
+    assert [(row["file"], row["line"]) for row in report["rows"]] == [("test.jsonl", n) for n in (1, 6, 11, 16, 21)]
+    write(source / "test.jsonl", test[:1])
+    failed = rlguide(folder, "register", "set", "--keep-good", "--force")
+    assert failed.returncode == 1 and "no good preference pairs" in failed.stderr
+
+
+def test_samples_are_drawn_from_all_local_files(folder: Path) -> None:
+    source = folder / "set"
+    source.mkdir()
+    for number in range(3):
+        write(source / f"train-0000{number}-of-00003.jsonl", rows(300)[number::3])
+    assert rlguide(folder, "register", "set", "--max-samples", "60", "--test-size", "0").returncode == 0
+    numbers = [int(pair.chosen.split()[1]) for pair in read_pairs(Workspace(folder), "set")]
+    assert len(numbers) == 60 and {number % 3 for number in numbers} == {0, 1, 2}
+
+
+def test_margins_and_ties_of_scored_lists_are_filtered_not_bad(folder: Path) -> None:
+    values = [{"prompt": f"q {n}", "responses": ["a", "b", "c"], "scores": [1, 1 + n % 3, 1]} for n in range(30)]
+    write(folder / "a.jsonl", values)
+    done = rlguide(folder, "register", "a.jsonl", "--pairing", "all", "--min-margin", "2", "--test-size", "0")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((folder / "data" / "a.manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["files"][0]["rows"], manifest["refused"]) == (20, {})
+    assert manifest["left_out"] == {
+        "its answers all have the same score": 10,
+        "its margin is below 2 (--min-margin)": 20,
+    }
+
+
+def test_a_held_out_name_belongs_to_its_dataset(folder: Path) -> None:
+    write(folder / "zed.jsonl", rows(40))
+    write(folder / "zed_test.jsonl", rows(40))
+    assert rlguide(folder, "register", "zed.jsonl").returncode == 0
+    taken = rlguide(folder, "register", "zed_test.jsonl", "--force")
+    assert taken.returncode == 2 and "zed_test is what zed holds out" in taken.stderr
+    write(folder / "early_test.jsonl", rows(40))
+    assert rlguide(folder, "register", "early_test.jsonl").returncode == 0
+    other = rlguide(folder, "register", "zed.jsonl", "--name", "early", "--force")
+    assert other.returncode == 2 and "there is a dataset early_test" in other.stderr
+
+
+def test_a_foreign_held_out_set_is_not_adopted(folder: Path) -> None:
+    info = registry(folder) | {"q_test": {"file_name": "mine.json", "ranking": True}}
+    (folder / "data" / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    write(folder / "a.jsonl", rows(10))
+    done = rlguide(folder, "register", "a.jsonl", "--name", "q", "--force", "--test-size", "0")
+    assert done.returncode == 0 and "q_test is taken out" in done.stderr
+    assert check_registered(Workspace(folder), ["q"])[0].heldout is None
 
 
 def test_a_broken_registry_is_left_as_it_is(folder: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from rlguide.engine.find import find_engine
 from rlguide.preferences.intake import How
 from rlguide.preferences.pair import Pair, Turn
+from rlguide.preferences.reading import read_pairs
 from rlguide.preferences.register import RegisterOptions, register_path
-from rlguide.preferences.registry import read_pairs
 from rlguide.preferences.views import kto_view, view
 from rlguide.workspace import Workspace
 

@@ -22,12 +22,12 @@ from rlguide.preferences.journal import settle
 from rlguide.preferences.labels import check_labelled, check_prompts, kto_weights, label_counts
 from rlguide.preferences.listing import list_datasets
 from rlguide.preferences.manifest import read_manifest
+from rlguide.preferences.reading import read_pairs
 from rlguide.preferences.register import RegisterOptions, register_path
 from rlguide.preferences.registry import (
     change_registry,
     check_registered,
     dataset_kind,
-    read_pairs,
     read_registry,
 )
 from rlguide.preferences.views import kto_view, view, view_names, viewed
@@ -253,7 +253,7 @@ def test_sft_and_ppo_read_the_stored_file(workspace: Workspace) -> None:
             assert (entry["file_name"], entry["ranking"]) == (f"a{end}.parquet", False)
             assert entry["columns"]["response"] == "chosen"
         assert check_prompts(workspace, [f"a_{use}"])[0].rows == 28
-        assert viewed(f"a_{use}_test") == "a_test"
+        assert viewed(workspace, f"a_{use}_test") == "a_test"
     assert sorted(workspace.data.glob("*.parquet")) == before
     assert [line.name for line in list_datasets(workspace) if line.hub_id is None] == ["a"]
     take_in(workspace, "a", pair_rows(30), force=True, test_size=0)

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_at_random import FOREIGN, check, replace
+from kill_at_random import FOREIGN, check, replace, source
 
 from rlguide.preferences import journal
 from rlguide.preferences.journal import settle
+from rlguide.preferences.reading import read_pairs
 from rlguide.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
@@ -38,45 +39,43 @@ def test_a_process_killed_at_random_moments(workspace: Workspace) -> None:
     assert json.loads(done.stdout)["left over"] > 5, "kills that came in the middle of the work"
 
 
-class Killed(BaseException):
-    pass
-
-
-STEPS = ("replace", "unlink", "write_json", "change_registry", "_sync")
-
-
-@pytest.mark.parametrize("step", range(9))
-def test_a_kill_between_any_two_steps_of_putting_files_in_place(
-    workspace: Workspace, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The journal's own steps, one after the other, so that no moment is left to chance."""
-    replace(workspace, "A", 1)
-    before = journal._carry_out
-    left = step
+def die_at(step: int) -> None:
+    """Kill this process, without any clean-up, before its file operation number `step` from the commit on."""
+    real_commit, left = journal._carry_out, step
 
     def count_down() -> None:
         nonlocal left
         if left == 0:
-            raise Killed
+            os._exit(9)
         left -= 1
 
     def carry_out(space: Workspace, change: journal.Change) -> None:
-        with pytest.MonkeyPatch.context() as inner:
-            for name in ("replace", "unlink"):
-                real = getattr(Path, name)
-                inner.setattr(Path, name, lambda *a, real=real, **k: (count_down(), real(*a, **k))[1])
-            before(space, change)
+        for name in ("replace", "unlink"):
+            real = getattr(Path, name)
+            setattr(Path, name, lambda *a, real=real, **k: (count_down(), real(*a, **k))[1])
+        real_commit(space, change)
 
-    monkeypatch.setattr(journal, "_carry_out", carry_out)
-    try:
-        replace(workspace, "B", 5)  # nothing held out: the old held-out file and its entry go
-        survived = True
-    except Killed:
-        survived = False
-    monkeypatch.undo()
-    assert survived or list(workspace.data.glob(".*.pending.json")), "it was committed, so it will be done"
+    journal._carry_out = carry_out
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_a_kill_before_each_step_of_putting_files_in_place(workspace: Workspace, step: int) -> None:
+    """So that no moment after the commit is left to chance."""
+    replace(workspace, "A", 1)
+    source(workspace, "B")
+    child = os.fork()
+    if not child:
+        try:
+            die_at(step)
+            replace(workspace, "B", 5)  # nothing held out: the old held-out file and its entry go
+        finally:
+            os._exit(0)
+    killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert killed or step > 6
+    assert not killed or list(workspace.data.glob(".*.pending.json")), "it was committed, so it will be done"
     check(workspace)
     assert not (workspace.data / "数据_test.parquet").exists()
+    assert next(read_pairs(workspace, "数据")).chosen.startswith("B")
 
 
 def limited(size: int) -> object:
@@ -169,8 +168,42 @@ def test_what_another_is_working_on_is_left_alone(workspace: Workspace) -> None:
     assert "b: removed what an interrupted run had left (4 B)" in done.stderr
 
 
-def test_a_pending_change_that_is_damaged_is_told(workspace: Workspace) -> None:
-    (workspace.data / ".b.pending.json").write_text("{")
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[]", '{"name": "b", "moves": {"a": "../../x"}, "manifest": {}, "entries": {}}']
+)
+def test_a_pending_change_that_is_damaged_is_told(workspace: Workspace, content: str) -> None:
+    (workspace.data / ".b.pending.json").write_text(content)
     done = subprocess.run([COMMAND, "list"], cwd=workspace.root, capture_output=True, text=True)
     assert done.returncode == 0
     assert "warning: an interrupted run of b cannot be finished" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dataset_may_have_any_name(workspace: Workspace) -> None:
+    source(workspace, "A")
+    done = subprocess.run(
+        [COMMAND, "register", "A.jsonl", "--name", "dataset_info.json", "--keep-good"],
+        cwd=workspace.root, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_may_not_be_written(workspace: Workspace) -> None:
+    source(workspace, "A")
+    workspace.data.chmod(0o500)
+    try:
+        if os.access(workspace.data, os.W_OK):
+            pytest.skip("root may write everywhere")
+        done = subprocess.run([COMMAND, "register", "A.jsonl"], cwd=workspace.root, capture_output=True, text=True)
+        assert done.returncode == 1 and "error: cannot write in" in done.stderr
+    finally:
+        workspace.data.chmod(0o700)
+
+
+def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:
+    """What root cannot write either."""
+    source(Workspace(tmp_path), "A")
+    (tmp_path / "data").write_text("")
+    done = subprocess.run([COMMAND, "register", "A.jsonl", "--keep-good"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: cannot write in" in done.stderr and "Traceback" not in done.stderr

@@ -20,10 +20,10 @@ from rlguide.preferences.columns import to_batch
 from rlguide.preferences.entries import our_entry
 from rlguide.preferences.formats import FORMATS
 from rlguide.preferences.pair import Pair, Turn
+from rlguide.preferences.reading import read_pairs
 from rlguide.preferences.registry import (
     change_registry,
     check_registered,
-    read_pairs,
     read_registry,
     safe_name,
 )

@@ -56,18 +56,19 @@ def prompts(pairs: list[Pair]) -> set[Any]:
     numbers=st.lists(st.integers(0, 30), min_size=1, max_size=120),
     share=st.none() | st.floats(0, 0.99),
     seed=st.integers(0, 5),
-    large=st.booleans(),
+    expected=st.none() | st.integers(1, 10_000),
 )
 def test_each_row_goes_to_one_side_and_each_prompt_too(
-    tmp_path: Path, numbers: list[int], share: float | None, seed: int, large: bool
+    tmp_path: Path, numbers: list[int], share: float | None, seed: int, expected: int | None
 ) -> None:
+    """Also on the way of a large file, where rows that cannot be held out do not wait, and with a wrong expectation."""
     pairs = [pair(number % 31, index) for index, number in enumerate(numbers)]
     with pytest.MonkeyPatch.context() as patch:
-        if large:  # the way of a large file: rows that cannot be held out do not wait
-            patch.setattr(module, "LARGE", 20)
+        if expected:
+            patch.setattr(module, "LARGE", 1)
             patch.setattr(module, "PROBE", 10)
             patch.setattr(module, "BATCH_ROWS", 7)
-        train, heldout, _ = split(tmp_path, pairs, share, Filters(seed=seed))
+        train, heldout, _ = split(tmp_path, pairs, share, Filters(seed=seed), expected or 1)
     assert Counter(train + heldout) == Counter(pairs)
     assert not prompts(train) & prompts(heldout)
     assert train, "something must be left to train on"
@@ -77,7 +78,7 @@ def test_each_row_goes_to_one_side_and_each_prompt_too(
     else:
         wanted = max(1, round(len(pairs) * (0.05 if share is None else share)))
         assert len(heldout) <= max(wanted, min(counts.values()))
-        assert heldout or large
+        assert heldout or expected
 
 
 def test_the_choice_depends_on_prompt_and_seed_only(tmp_path: Path) -> None:
@@ -95,6 +96,16 @@ def test_the_way_of_a_large_file_holds_out_the_same_rows(tmp_path: Path) -> None
     assert [set(side) for side in large[:2]] == [set(side) for side in waited[:2]]
     assert waited[0] == [one for one in pairs if one in set(waited[0])], "in the order of the source"
     assert large[0] != waited[0]
+
+
+@pytest.mark.parametrize("expected", [20_000, 60_000, 1_000_000])
+def test_prompts_that_come_back_later_in_a_large_file(tmp_path: Path, expected: int) -> None:
+    pairs = [pair(number % 20_000, number) for number in range(60_000)]
+    train, heldout, _ = split(tmp_path, pairs, expected=expected)
+    assert not prompts(train) & prompts(heldout)
+    assert len(train) + len(heldout) == 60_000
+    if expected == 60_000:
+        assert 1990 < len(heldout) <= 2000
 
 
 def test_the_default_share_is_five_percent_and_at_most_2000(tmp_path: Path) -> None:
@@ -154,6 +165,36 @@ def test_balancing_keeps_what_is_balanced(tmp_path: Path) -> None:
         for index, way in enumerate([1, -1] * 50)
     ]
     assert split(tmp_path, pairs, 0, Filters(balance_length=True))[0] == pairs
+
+
+def test_repeats_are_no_contradictions_and_no_other_questions(tmp_path: Path) -> None:
+    context = "The quick brown fox jumps over the lazy dog and runs into the deep forest at night. " * 20
+
+    def ask(question: str, chosen: str, rejected: str) -> Pair:
+        return Pair((Turn("human", f"{context}\n{question}"),), chosen, rejected)
+
+    answer = "It was the fox, and it ran away into the forest where the owls and the badgers live. " * 3
+    pairs = [
+        ask("Who jumps?", "The fox.", "The cat."),
+        ask("Where does it run?", "Into the forest.", "Home."),
+        ask("When?", "At night.", "At noon."),
+        ask("Who jumps?", "The cat.", "The fox."),  # a contradiction
+        ask("who jumps", "the fox", "the cat"),  # a repeat
+        ask("Why?", answer, "No idea."),
+        ask("Why?", answer.replace("badgers", "hedgehogs", 1), "No idea."),  # nearly a repeat
+    ]
+    kept, _, tally = split(tmp_path, pairs, 0, Filters(dedupe=True))
+    assert kept == [*pairs[:4], pairs[5]]
+    assert tally.left_out.total() == 2
+
+
+def test_labels_that_contradict_are_no_repeats(tmp_path: Path) -> None:
+    rows = [Labelled((Turn("human", "q"),), "an answer " * 20, label) for label in (True, False, True)]
+    with Staging(tmp_path, "x", Filters(dedupe=True), NO_SPLIT, labelled=True) as staging:
+        for row in rows:
+            staging.add(row)
+        (written,) = staging.finish(Tally())
+        assert sorted(row["label"] for row in pq.read_table(written.path).to_pylist()) == [False, True]
 
 
 def test_labelled_rows_of_one_prompt_are_no_neighbours(tmp_path: Path) -> None:

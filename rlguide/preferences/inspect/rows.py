@@ -13,7 +13,8 @@ from rlguide.preferences.labelled import Labelled, check_labelled_row
 from rlguide.preferences.labels import check_labelled
 from rlguide.preferences.pair import BadRow
 from rlguide.preferences.readers import open_source
-from rlguide.preferences.registry import RegisteredDataset, data_files, dataset_kind, read_pairs, read_registry
+from rlguide.preferences.reading import read_pairs
+from rlguide.preferences.registry import RegisteredDataset, data_files, dataset_kind, read_registry
 from rlguide.workspace import Workspace
 
 
@@ -21,7 +22,7 @@ def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
     """The good rows of a dataset in order.
 
     Raises:
-        UsageError, DataError: like `registry.read_pairs`; DataError for a dataset that is neither kind.
+        UsageError, DataError: like `reading.read_pairs`; DataError for a dataset that is neither kind.
     """
     if dataset_kind(workspace, name) == "labels":
         yield from read_labelled(workspace, name)
