@@ -125,7 +125,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     # The check before the start would refuse this disk: what is tested is a disk that fills up later.
     program = (
         "import sys; from rlguide.preferences import register; from rlguide.cli import main;"
-        "register.check_disk = lambda *_: None; sys.exit(main(sys.argv[1:]))"
+        "register.check_space = lambda *_: None; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "register", str(source), "-w", str(small_disk)], capture_output=True, text=True

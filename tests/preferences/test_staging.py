@@ -77,7 +77,7 @@ def test_each_row_goes_to_one_side_and_each_prompt_too(
         assert not heldout
     else:
         wanted = max(1, round(len(pairs) * (0.05 if share is None else share)))
-        assert len(heldout) <= max(wanted, min(counts.values()))
+        assert len(heldout) <= max(wanted, max(counts.values()) if expected else min(counts.values()))
         assert heldout or expected
 
 
@@ -136,13 +136,13 @@ def test_a_sample_has_the_size_asked_for(tmp_path: Path, count: int, limit: int,
 
 def test_a_sample_is_fair(tmp_path: Path) -> None:
     times = Counter[Pair]()
-    for seed in range(300):
+    for seed in range(100):
         times.update(
             split(tmp_path, [pair(number, number) for number in range(40)], 0, Filters(max_samples=10, seed=seed))[0]
         )
-    assert times.total() == 3000
-    # Each of 40 rows is expected 75 times, with a standard deviation of 7.5: five of them on either side.
-    assert len(times) == 40 and all(37 < count < 113 for count in times.values())
+    assert times.total() == 1000
+    # Each of 40 rows is expected 25 times, with a standard deviation of 4.3: five of them on either side.
+    assert len(times) == 40 and all(3 < count < 47 for count in times.values())
 
 
 @fresh
