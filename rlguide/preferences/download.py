@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,8 @@ class DownloadOptions:
 
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest; two equal ones of the same commit give the same files."""
-        chosen = {key: list(value) if key == "files" else value for key, value in asdict(self.wanted).items() if value}
-        return {**self.how.recorded(), "lang": self.lang, **chosen, **({"hub": self.hub} if self.hub != "hf" else {})}
+        where = {"hub": self.hub} if self.hub != "hf" else {}
+        return {**self.how.recorded(), "lang": self.lang, **self.wanted.recorded(), **where}
 
 
 @dataclass(frozen=True)

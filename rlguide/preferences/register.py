@@ -59,7 +59,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
         published=False,
         most_refused=MOST_REFUSED,
         advice="correct them, or name the right --format",
-        recorded=options.how.recorded(),
+        recorded={**options.how.recorded(), **options.wanted.recorded()},
     )
     origin = _origin(path, [_described(file) for file in (*train, *heldout)])
     with writing(workspace, name):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.preferences.card import Splits, matching, splits_of_card
@@ -42,6 +43,10 @@ class Wanted:
             raise UsageError(
                 "--file names the files, so --split, --heldout-split and --subset say nothing", "leave them out"
             )
+
+    def recorded(self) -> dict[str, Any]:
+        """What was asked for, for a manifest."""
+        return {key: list(value) if key == "files" else value for key, value in asdict(self).items() if value}
 
 
 ANYTHING = Wanted()

@@ -26,6 +26,7 @@ from rlguide.preferences.inspect.figures import (
 from rlguide.preferences.inspect.ifeval import Ifeval
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.language import OTHER, language
+from rlguide.preferences.repeats import Repeats as RowRepeats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 # about 20 s. The rest is done on all.
 THOROUGH = 250_000
 SYSTEMS = 10_000
-END = 300  # characters of each end of a text that near repeats are told by
+END = 300  # characters of each end of a prompt that nearly equal prompts are told by
 SEED_OF_CHOICE = 20  # which rows are looked at closely is always the same
 
 
@@ -61,7 +62,7 @@ class Collector:
         self._lengths = {key: array("i") for key in ("prompt", "chosen", "rejected")}
         self._margins = array("d")
         self._rows, self._prompts = array("q"), array("q")  # hashes of the texts as they stand
-        self._near_rows, self._near_prompts = Fingerprints(), Fingerprints()
+        self._near_rows, self._near_prompts = RowRepeats(), Fingerprints()
         self._thorough_rows = array("q")  # the rows that are in `_near_rows`
         self._prompts_before_heldout = 0
         self._ifeval = ifeval
@@ -78,7 +79,8 @@ class Collector:
         answers = (example.answer,) if isinstance(example, Labelled) else (example.chosen, example.rejected)
         self._count(example, prompt, answers)
         self._keep(example)
-        self._rows.append(hash((example.system, turns, answers)))
+        label = example.desirable if isinstance(example, Labelled) else None
+        self._rows.append(hash((example.system, turns, answers, label)))
         self._prompts.append(hash((example.system, turns)))
         self.rows += 1
         if self._part >= 1 or self._choose.random() < self._part:
@@ -86,7 +88,7 @@ class Collector:
             told = language(question)
             self.languages[told if told != OTHER else language(answers[0])] += 1
             self._thorough_rows.append(self.rows - 1)
-            self._near_rows.add((ends(example.system), ends(prompt), *map(ends, answers)))
+            self._near_rows.add(example)
             self._near_prompts.add((ends(example.system), ends(prompt)))
             if self._ifeval is not None:
                 self._ifeval.look_at(prompt)
@@ -173,7 +175,7 @@ class Collector:
 
         rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
         prompts = earlier_equal(np.array(self._prompts, np.int64))
-        near = self._near_rows.repeats()
+        near = self._near_rows.earlier() >= 0
         exact_near = rows[np.array(self._thorough_rows, np.int64)] if len(near) else near
         shared = int(np.count_nonzero((prompts[self.rows :] >= 0) & (prompts[self.rows :] < self.rows)))
         split = self._prompts_before_heldout if self.heldout_rows else len(self._near_prompts)
