@@ -33,7 +33,11 @@ def inspect(
     html_file: Annotated[Path | None, typer.Option(help="Write the page there.", metavar="FILE")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write the plots into this folder.", metavar="FOLDER")] = None,
     ifeval: Annotated[
-        Path | None, typer.Option(help="Prompts of google/IFEval. [default: from the hub's cache]", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Prompts of google/IFEval: a file, or hub to fetch them once. [default: the hub's cache]",
+            metavar="FILE|hub",
+        ),
     ] = None,
     every: Annotated[
         bool, typer.Option("--all", help="Compute the slow figures on all rows, not on 250,000 at random.")

@@ -51,7 +51,7 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
     for name, known in load_datasets().items():
         manifest = read_manifest(workspace, name)
         # A user's own dataset may bear a name of the catalog: it is not a download.
-        if manifest is not None and manifest.source.get("hub_id") not in (known.hub_id, known.modelscope_id):
+        if manifest is not None and manifest.source.get("hub_id") not in {known.hub_id, known.modelscope_id} - {None}:
             manifest = None
         there = manifest is not None and _whole(workspace, manifest) and name in entries
         state = _state(manifest if there else None)
@@ -70,12 +70,15 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
         if is_view(entry) or (manifest is not None and "derived_from" in manifest.source):
             continue
         there = manifest is not None and _whole(workspace, manifest)
-        purpose = "your own" if manifest is not None else "registered outside rlguide"
+        fetched = manifest.source.get("hub_id") if manifest is not None else None
+        purpose = (
+            "downloaded by its id" if fetched else "your own" if manifest is not None else "registered outside rlguide"
+        )
         if kind == "labels":
             purpose += ": labels, for KTO"
         state = _state(manifest if there else None)
         here = there or ((workspace.data / str(entry.get("file_name", ""))).exists() and "file_name" in entry)
-        hub_id = next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)
+        hub_id = fetched or next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)
         listed.append(Listed(name, hub_id, (), state[1], None, purpose, here, *state[1:], None, kind))
     return listed
 

@@ -178,3 +178,32 @@ def test_its_own_client_understands_the_test_server(servers: dict[str, Any], tmp
     assert done.returncode == 0, done.stderr
     for path, content in CONFIGS.items():
         assert (tmp_path / "out" / path).read_bytes() == content
+
+
+def test_labels_and_scored_lists_and_their_list(hub: HubServer, rlguide: Rlguide, workspace: Path) -> None:
+    labels = [{"prompt": f"Is {n} even?", "completion": f"It is {n}.", "label": n % 2 == 0} for n in range(60)]
+    hub.publish("lab/labels", {"train.jsonl": jsonl(labels)})
+    done = rlguide("download", "lab/labels", "--lang", "en")
+    assert done.returncode == 0, done.stderr
+    assert "rlguide train --method kto --dataset labels" in done.stderr
+    listed = {line["name"]: line for line in json.loads(rlguide("list", "--json").stdout)}
+    assert (listed["labels"]["hub_id"], listed["labels"]["kind"]) == ("lab/labels", "labels")
+    # A person's own file may bear the name of a dataset of the catalog; it is no download.
+    (workspace / "mine.jsonl").write_bytes(pairs(0, 20))
+    assert rlguide("register", "mine.jsonl", "--name", "orca_dpo").returncode == 0
+    listed = {line["name"]: line for line in json.loads(rlguide("list", "--json").stdout) if line["hub_id"] is None}
+    assert listed["orca_dpo"]["purpose"] == "your own"
+
+
+def test_prompts_of_ifeval_are_fetched_once(
+    hub: HubServer, rlguide: Rlguide, workspace: Path, environment: dict[str, str]
+) -> None:
+    prompt = "Write a riddle about a summer day of at least four hundred words and do not use any commas at all."
+    hub.publish("google/IFEval", {"ifeval_input_data.jsonl": jsonl([{"key": 1, "prompt": prompt}])})
+    rows = [{"prompt": f"Say {n}." if n else f"Please: {prompt}", "chosen": "a", "rejected": "b"} for n in range(20)]
+    (workspace / "mine.jsonl").write_bytes(jsonl(rows))
+    assert rlguide("register", "mine.jsonl", "--test-size", "0").returncode == 0
+    assert json.loads(rlguide("inspect", "mine", "--json").stdout)["ifeval"] is None
+    assert json.loads(rlguide("inspect", "mine", "--json", "--ifeval", "hub").stdout)["ifeval"]["hits"] == 1
+    offline = rlguide("inspect", "mine", "--json", HF_HUB_OFFLINE="1")
+    assert json.loads(offline.stdout)["ifeval"]["hits"] == 1, "from the cache from now on"

@@ -1,7 +1,7 @@
 """Whether prompts of the benchmark IFEval (Zhou et al. 2023, arXiv 2311.07911) are among the training prompts.
 
-The 541 prompts are not shipped. They come from a file, or from the hub's cache if `google/IFEval` was ever loaded on
-this machine; else nothing is checked, and that is said.
+The 541 prompts are not shipped. They come from a file, from the hub if that is asked for, or from the hub's cache if
+`google/IFEval` was ever loaded on this machine; else nothing is checked, and that is said.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from rlguide.preferences.inspect.figures import IfevalOverlap
 # The length of a run of words that counts as the same text; from GPT-3's study of contamination (Brown et al. 2020).
 RUN = 13
 EXAMPLES = 5
+HUB_ID = "google/IFEval"
+FROM_HUB = Path("hub")
 
 
 class Ifeval:
@@ -62,11 +64,14 @@ def _words(text: str) -> list[str]:
 
 
 def load_ifeval(file: Path | None) -> Ifeval | None:
-    """IFEval's prompts from `file` (JSON lines with `prompt`), else from the hub's cache; None if it is not there.
+    """IFEval's prompts from `file` (JSON lines with `prompt`; "hub": fetched), else from the hub's cache; None if they
+    are not there.
 
     Raises:
-        DataError: the file that was named cannot be read or holds no prompts.
+        DataError: the file that was named cannot be read or holds no prompts. HubError: they cannot be fetched.
     """
+    if file == FROM_HUB and not file.exists():
+        file = _fetch()
     if file is not None:
         prompts = _prompts(file)
         if not prompts:
@@ -79,6 +84,14 @@ def load_ifeval(file: Path | None) -> Ifeval | None:
         if prompts := _prompts(cached):
             return Ifeval(prompts)
     return None
+
+
+def _fetch() -> Path:
+    from rlguide.preferences import hub
+
+    snapshot = hub.find_snapshot(HUB_ID, "main")
+    details = hub.file_details(snapshot, hub.match_files(snapshot, ("*.jsonl",)))
+    return hub.fetch_file(snapshot, details[0])[0]
 
 
 def _cache() -> Path:

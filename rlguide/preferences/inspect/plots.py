@@ -93,6 +93,7 @@ def _axes(transparent: bool) -> tuple[Any, Any]:
 
 
 def _finish(figure: Any, axes: Any) -> None:
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)

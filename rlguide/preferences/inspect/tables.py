@@ -94,7 +94,7 @@ def _repeats(figures: Figures) -> list[tuple[str, str, str]]:
         rows.append(("nearly so", _part(overlap.near, overlap.rows), _joined("up to one word in ten differs", close)))
     ifeval = figures.ifeval
     if ifeval is None:
-        rows.append(("IFEval prompts", "not checked", "add --ifeval FILE to look"))
+        rows.append(("IFEval prompts", "not checked", "add --ifeval hub (or FILE) to look"))
     else:
         checked = _joined("a run of 13 words in common", _of(repeats.near_rows, figures.rows))
         rows.append(("IFEval prompts", _part(ifeval.hits, ifeval.rows), checked))
