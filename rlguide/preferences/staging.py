@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rlguide import console
 from rlguide.preferences.columns import Example, schema, to_batch
 from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
 from rlguide.preferences.order import BLOCK, spread
@@ -39,6 +40,7 @@ LARGE = 20_000  # rows: from here on most need not wait
 PROBE = 5_000  # rows that tell whether prompts are many; few prompts with many rows each all wait
 SPARE = 2.0  # candidates for the held-out rows, over the rows wanted: 30 standard deviations at 1,000 rows
 WINDOW, WINDOW_BYTES = 20 * BLOCK, 64_000_000  # labelled rows that are put in order at a time: whole blocks
+LONG = 200_000  # rows that take more than two seconds to compare with each other
 EVERY_HASH = 1 << 64
 
 
@@ -223,6 +225,8 @@ class Staging:
 
         keep = np.ones(self._waiting, dtype=bool)
         if self._repeats is not None:
+            if self._waiting > LONG:
+                console.say(f"  comparing {self._waiting:,} rows")
             keep &= self._repeats.earlier() < 0
             tally.leave_out(REPEATED, self._waiting - int(keep.sum()))
         if self._filters.balance_length:
