@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rlguide import console
-from rlguide.preferences.columns import Example, schema, to_batch
+from rlguide.preferences.columns import Example, labelled_from_row, schema, to_batch
 from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
 from rlguide.preferences.order import BLOCK, spread
 from rlguide.preferences.pair import Pair
@@ -305,8 +305,6 @@ class Staging:
             yield self._spread(pa.Table.from_batches(window))
 
     def _spread(self, table: pa.Table) -> pa.RecordBatch:
-        from rlguide.preferences.columns import labelled_from_row
-
         rows = table.select(["system", "history", "prompt"]).to_pylist()
         keys = [self.hash(labelled_from_row({**row, "answer": "", "label": True})) for row in rows]
         order = list(spread(keys, self._filters.seed))
