@@ -68,17 +68,6 @@ def _also(form: Format | LabelFormat, rows: list[Any]) -> list[str]:
     return [name for name, other in others.items() if name != form.name and any(map(other.matches, records))]
 
 
-def detect_pairs(rows: list[Any], path: object) -> Format:
-    """`detect_format` where only pairs will do. Raises DataError for labelled answers, too."""
-    form = detect_format(rows, path)
-    if isinstance(form, LabelFormat):
-        raise DataError(
-            f"{path} holds labelled single answers, not pairs",
-            "they are for KTO: take them in with `rlguide register FILE`",
-        )
-    return form
-
-
 def explain(form: Format | LabelFormat, rows: list[Any]) -> str:
     """One sentence on why these first rows of a file are read as `form`, and what else they could be.
 

@@ -73,11 +73,6 @@ class Fingerprints:
         if self._waiting_characters >= BATCH or len(self._waiting) >= BATCH // 64:
             self._flush()
 
-    def repeats(self, near: bool = True) -> NDArray[np.bool_]:
-        """For each row whether an earlier one is the same (or, with `near`, nearly): the first one stays False."""
-        found: NDArray[np.bool_] = self.earlier(near) >= 0
-        return found
-
     def earlier(self, near: bool = True) -> NDArray[np.int64]:
         """For each row the index of an earlier row that it repeats, -1 if there is none; an exact one if there is.
 

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences.detection import detect_format, detect_pairs, explain
+from rlguide.preferences.detection import detect_format, explain
 from rlguide.preferences.filters import Filters
-from rlguide.preferences.formats import FORMATS
+from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS
 from rlguide.preferences.labelled import Labelled, check_labelled_row
 from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair
@@ -39,7 +39,8 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
     @given(st.lists(pairs(turns), min_size=1, max_size=4))
     def check(originals: list[Pair]) -> None:
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
-        form = detect_pairs(rows, "file")
+        form = detect_format(rows, "file")
+        assert isinstance(form, Format)
         assert form.name == name
         assert [pair for row in rows for pair in form.to_pairs(row)] == [expected(writer, pair) for pair in originals]
         for pair in originals:
@@ -115,8 +116,6 @@ def test_labelled_answers_come_back(name: str, writer: Callable[[Labelled], dict
         assert [form.to_labelled(row) for row in rows] == originals
         for row in originals:
             check_labelled_row(row)
-        with pytest.raises(DataError, match="labelled single answers"):
-            detect_pairs(rows, "file")
 
     check()
 
@@ -279,7 +278,9 @@ def test_the_first_rank_is_the_best() -> None:
         "prompt": "\n\nHuman: q\n\nAssistant: ",
         "answers": [{"answer": "a", "rank": 2.0}, {"answer": "b", "rank": 1.0}],
     }
-    pair = detect_pairs([nectar], "file").to_pairs(nectar)[0]
+    form = detect_format([nectar], "file")
+    assert form is FORMATS["scored-list"]
+    pair = FORMATS["scored-list"].to_pairs(nectar)[0]
     assert (pair.messages, pair.chosen, pair.rejected) == ((Turn("human", "q"),), "b", "a")
 
 
