@@ -71,15 +71,16 @@ def from_row(row: dict[str, Any]) -> Pair:
     """The pair in a row of a file that rlguide wrote."""
     scores = (row.get("chosen_score"), row.get("rejected_score"))
     known = (scores[0], scores[1]) if scores[0] is not None and scores[1] is not None else None
-    return Pair(_messages(row), row["chosen"], row["rejected"], row["system"], known)
+    return Pair(messages(row), row["chosen"], row["rejected"], row["system"], known)
 
 
 def labelled_from_row(row: dict[str, Any]) -> Labelled:
     """The labelled answer in a row of a file that rlguide wrote."""
-    return Labelled(_messages(row), row["answer"], row["label"], row["system"])
+    return Labelled(messages(row), row["answer"], row["label"], row["system"])
 
 
-def _messages(row: dict[str, Any]) -> tuple[Turn, ...]:
+def messages(row: dict[str, Any]) -> tuple[Turn, ...]:
+    """The conversation in such a row: `history` and `prompt`."""
     if not row["history"]:
         return (Turn(HUMAN, row["prompt"]),)
     earlier = [turn for asked, answered in row["history"] for turn in (Turn(HUMAN, asked), Turn(GPT, answered))]

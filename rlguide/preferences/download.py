@@ -11,12 +11,13 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset
 from rlguide.errors import RlguideError, UsageError
 from rlguide.preferences import hub
+from rlguide.preferences.filters import languages
 from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, next_steps, run
 from rlguide.preferences.intake import describe as describe_intake
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.plan import Plan, find_plans
 from rlguide.preferences.progress import format_bytes
-from rlguide.preferences.registry import read_registry
+from rlguide.preferences.registry import is_intact
 from rlguide.preferences.request import find_requested
 from rlguide.preferences.splits import ANYTHING, Wanted
 from rlguide.preferences.store import check_free, check_space, writing
@@ -67,7 +68,7 @@ def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDat
     datasets = find_requested(names, options.hub, options.wanted, options.name)
     for dataset in datasets:
         _how(dataset, options).check()
-        wanted = set() if options.lang == "both" else set(options.lang.split(","))
+        wanted = set() if options.lang == "both" else set(languages(options.lang))
         if dataset.languages and not wanted <= set(dataset.languages):
             raise UsageError(
                 f"{dataset.name} has no {options.lang} part (it is {', '.join(dataset.languages)})", "leave out --lang"
@@ -109,11 +110,7 @@ def _already_there(workspace: Workspace, dataset: CatalogDataset, options: Downl
     manifest = read_manifest(workspace, dataset.name)
     if manifest is None or "commit" not in manifest.source or manifest.options != options.recorded():
         return None
-    entries = read_registry(workspace)
-    for file in manifest.files:
-        if not file.unchanged(workspace.data) or entries.get(file.dataset, {}).get("file_name") != file.file:
-            return None
-    return manifest
+    return manifest if is_intact(workspace, manifest) else None
 
 
 def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: hub.Snapshot) -> TakenIn:
@@ -121,8 +118,6 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
     plans = find_plans(snapshot, dataset, options.lang, options.wanted)
     _check_space(workspace, plans, how)
     held_out = [file for plan in plans for file in plan.heldout]
-    if held_out and how.test_size is not None:
-        console.warn(f"--test-size is not used: {dataset.name} has a held-out split of its own")
     fetched: list[dict[str, Any]] = []
 
     def piece(file: hub.HubFile) -> Piece:

@@ -30,6 +30,11 @@ def our_entry(file_name: str, use: Use = "pairs") -> Entry:
     }
 
 
+def is_ours(entry: Entry, use: Use = "pairs") -> bool:
+    """Whether an entry is as rlguide writes it for this use."""
+    return entry == our_entry(str(entry.get("file_name")), use)
+
+
 def is_view(entry: Entry) -> bool:
     """Whether an entry is one of ours that shows a file of pairs to another stage (sft, ppo)."""
-    return any(entry == our_entry(str(entry.get("file_name")), use) for use in ("sft", "ppo"))
+    return is_ours(entry, "sft") or is_ours(entry, "ppo")

@@ -26,9 +26,9 @@ class Filters:
 
     dedupe: repeats of an earlier row, exact or nearly so. min_margin: pairs whose score of chosen is not at least
     this much above that of rejected, or that have no scores. max_length: characters of the whole conversation with
-    its longer answer. lang: ISO 639-1 code of the
-    language that the text must be in, or several with commas. balance_length: as many pairs whose chosen
-    answer is the longer one as pairs where it is the shorter one. max_samples: rows kept, drawn with `seed`.
+    its longer answer. lang: ISO 639-1 code of the language that the text must be in, or several with commas.
+    balance_length: as many pairs whose chosen answer is the longer one as pairs where it is the shorter one.
+    max_samples: rows kept, drawn with `seed`.
     """
 
     dedupe: bool = False
@@ -113,12 +113,8 @@ def length(example: Example) -> int:
 
 def text(example: Example) -> str:
     """What decides the language of a row: its last question and its (chosen) answer."""
-    return f"{example.messages[-1].value}\n{answer_of(example)}"
-
-
-def answer_of(example: Example) -> str:
-    """The answer of a labelled row, the chosen one of a pair."""
-    return example.chosen if isinstance(example, Pair) else example.answer
+    answer = example.chosen if isinstance(example, Pair) else example.answer
+    return f"{example.messages[-1].value}\n{answer}"
 
 
 def balanced(lengths: Any, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:

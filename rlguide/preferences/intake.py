@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlguide import console
 from rlguide.errors import DataError
@@ -22,7 +22,7 @@ from rlguide.preferences.report import Tally
 from rlguide.preferences.row_parts import Format
 from rlguide.preferences.scored_lists import Pairing, with_pairing
 from rlguide.preferences.staging import NO_SPLIT, Split, Staging
-from rlguide.preferences.store import Publication, check_test_size, publish, refuse, take_in
+from rlguide.preferences.store import Publication, check_test_size, nothing_left, publish, refuse, take_in
 from rlguide.workspace import Workspace
 
 DETECT_ROWS = 50
@@ -91,6 +91,14 @@ class Intake:
     recorded: dict[str, Any]
 
 
+class Opened(NamedTuple):
+    """A file that is here, its format, and how many rows it has, where that is quick to tell."""
+
+    source: Source
+    form: Format | LabelFormat
+    expected: int | None
+
+
 @dataclass(frozen=True)
 class TakenIn:
     """A dataset that is there now."""
@@ -111,11 +119,13 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
         does not go with the data. Nothing is taken in then. RlguideError: the disk is full.
     """
     first = _open((*intake.heldout, *intake.train[0])[0], how)
-    labelled = isinstance(first[1], LabelFormat)
+    labelled = isinstance(first.form, LabelFormat)
     how.filters.check(labelled)
+    if intake.heldout and how.test_size is not None:
+        console.warn(f"--test-size is not used: {intake.name} has a held-out split of its own")
     rows_alone = replace(how.filters, balance_length=False, max_samples=None)
     alone = sum(map(len, intake.train)) == 1
-    expected = intake.expected or (expected_rows(first[0]) if alone else None)
+    expected = intake.expected or (first.expected if alone else None)
     if how.filters.look_at_rows:
         expected = None  # nobody knows how many will be left
     split = NO_SPLIT if intake.heldout else Split(how.test_size, expected)
@@ -123,18 +133,18 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
     with ExitStack() as stack, _without_collector():
         train = stack.enter_context(Staging(folder, intake.name, how.filters, split, labelled))
         heldout = None
-        opened = _Opened(first, how)
+        openings = _Openings(first, how)
         if intake.heldout:
             heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
             for piece in intake.heldout:
-                _stage(piece, opened, intake, how, heldout, tally, set())
+                _stage(piece, openings, intake, how, heldout, tally, set())
             if not len(heldout):
                 _check_amount(workspace, intake, Publication(intake.name, {}, {}, tally, labelled), 0, how.keep_good)
         kept_out = heldout.hashes() if heldout is not None else set()
         for group in intake.train:
             before = len(train)
             for piece in group:
-                _stage(piece, opened, intake, how, train, tally, kept_out)
+                _stage(piece, openings, intake, how, train, tally, kept_out)
                 if intake.enough and how.filters.satisfied(len(train) - before):
                     break
         about = Publication(intake.name, origin(), intake.recorded, tally, labelled)
@@ -154,21 +164,21 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-class _Opened:
+class _Openings:
     """Opens pieces; the one that was looked at first is not fetched twice."""
 
-    def __init__(self, first: tuple[Source, Format | LabelFormat], how: How) -> None:
-        self._first: tuple[Source, Format | LabelFormat] | None = first
-        self._labelled = isinstance(first[1], LabelFormat)
+    def __init__(self, first: Opened, how: How) -> None:
+        self._first: Opened | None = first
+        self._labelled = isinstance(first.form, LabelFormat)
         self._how = how
 
-    def open(self, piece: Piece) -> tuple[Source, Format | LabelFormat]:
+    def open(self, piece: Piece) -> Opened:
         """The file and its format. Raises DataError if it holds rows of another kind than the first file."""
         if self._first is not None:
             found, self._first = self._first, None
             return found
         found = _open(piece, self._how)
-        if isinstance(found[1], LabelFormat) != self._labelled:
+        if isinstance(found.form, LabelFormat) != self._labelled:
             raise DataError(
                 f"{piece.label} holds {'pairs' if self._labelled else 'labelled answers'}, and the files before it"
                 f" {'labelled answers' if self._labelled else 'pairs'}",
@@ -177,7 +187,7 @@ class _Opened:
         return found
 
 
-def _open(piece: Piece, how: How) -> tuple[Source, Format | LabelFormat]:
+def _open(piece: Piece, how: How) -> Opened:
     path = piece.fetch()
     with _named(piece, path):
         source = open_source(path)
@@ -185,7 +195,7 @@ def _open(piece: Piece, how: How) -> tuple[Source, Format | LabelFormat]:
         form = with_pairing(choose_format(rows, path, how.form), how.pairing)
         check_fits(form, rows, path)
     console.say(f"{piece.label}: {source.kind}; {explain(form, rows)}")
-    return source, form
+    return Opened(source, form, expected_rows(source))
 
 
 @contextmanager
@@ -198,13 +208,13 @@ def _named(piece: Piece, path: Path) -> Iterator[None]:
 
 
 def _stage(
-    piece: Piece, opened: _Opened, intake: Intake, how: How, staging: Staging, tally: Tally, kept_out: set[int]
+    piece: Piece, openings: _Openings, intake: Intake, how: How, staging: Staging, tally: Tally, kept_out: set[int]
 ) -> None:
     """Take in the rows of one file, but not those whose question is in `kept_out`."""
-    source, form = opened.open(piece)
+    source, form, expected = openings.open(piece)
     tally.open(piece.label, source.unit)
     started = tally.read
-    with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected_rows(source)) as ticker:
+    with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
         rows: Iterable[Row] = source.rows(form.columns)
         for example in take_in(_unbroken(source, rows) if intake.published else rows, form, tally, how.filters):
             if kept_out and staging.hash(example) in kept_out:
@@ -227,9 +237,7 @@ def _check_amount(workspace: Workspace, intake: Intake, about: Publication, kept
     """Refuse data with no good row, or with too many bad ones unless those are knowingly dropped."""
     wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
     if not kept and tally.left_out:
-        raise DataError(
-            f"{intake.name}: the filters leave nothing ({'; '.join(tally.left_out_lines())})", "choose milder filters"
-        )
+        raise nothing_left(about)
     if tally.bad and (not kept or (tally.bad > intake.most_refused * tally.read and not keep_good)):
         report = refuse(workspace, about)
         for line in tally.lines():

@@ -8,6 +8,7 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part
 from rlguide.errors import DataError, HubError
 from rlguide.preferences import hub
+from rlguide.preferences.filters import languages
 from rlguide.preferences.splits import Wanted, select_files
 
 
@@ -29,7 +30,7 @@ def find_plans(snapshot: hub.Snapshot, dataset: CatalogDataset, lang: str, wante
         return [
             _part(snapshot, part)
             for part in dataset.parts
-            if lang == "both" or part.language in (None, *lang.split(","))
+            if lang == "both" or part.language in (None, *languages(lang))
         ]
     try:
         found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)

@@ -1,17 +1,41 @@
-"""The pairs of a registered dataset, whoever wrote its entry and whatever file holds them."""
+"""The rows of a registered dataset, pairs or labelled answers, whoever wrote its entry and whatever file holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from typing import Any, TypeVar
 
-from rlguide.errors import DataError
-from rlguide.preferences.columns import PAIR_COLUMNS, from_row
-from rlguide.preferences.entries import Entry, our_entry
-from rlguide.preferences.pair import BadRow, Pair
+from rlguide.preferences.columns import LABEL_COLUMNS, PAIR_COLUMNS, Example, from_row, labelled_from_row
+from rlguide.preferences.entries import is_ours
+from rlguide.preferences.formats import Alpaca, Sharegpt
+from rlguide.preferences.label_formats import KtoAlpaca, KtoMessages
+from rlguide.preferences.labelled import Labelled, check_labelled_row
+from rlguide.preferences.labels import check_labelled
+from rlguide.preferences.pair import BadRow, Pair, check_structure, turn
 from rlguide.preferences.readers import open_source
-from rlguide.preferences.registry import RegisteredDataset, check_registered, data_files, read_registry
+from rlguide.preferences.registry import (
+    RegisteredDataset,
+    check_registered,
+    dataset_kind,
+    local_files,
+    read_registry,
+)
 from rlguide.workspace import Workspace
+
+Kept = TypeVar("Kept", Pair, Labelled)
+
+
+def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
+    """The good rows of a dataset of either kind, in order.
+
+    Raises:
+        UsageError, DataError: like `read_pairs`; DataError for a dataset that is neither kind.
+    """
+    if dataset_kind(workspace, name) == "labels":
+        yield from read_labelled(workspace, name)
+    else:
+        yield from read_pairs(workspace, name)
 
 
 def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Iterator[Pair]:
@@ -22,59 +46,59 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
     """
     dataset = check_registered(workspace, [name])[0]
     entry = read_registry(workspace)[name]
-    if dataset.path is None:
-        raise DataError(
-            f"dataset {name} is fetched by the engine; rlguide has no file of it",
-            "use `rlguide download` or `register`",
-        )
-    ours = entry == our_entry(str(entry.get("file_name")))
-    convert = _ours if ours else _converter(dataset, entry)
-    left = limit
-    for file in data_files(dataset.path):
-        for row in open_source(file).rows(PAIR_COLUMNS if ours else dataset.columns.values()):
-            if left == 0:
-                return
+    if is_ours(entry):
+        rows = _good_rows(dataset, PAIR_COLUMNS, _as_written(from_row))
+    else:
+        rows = _good_rows(dataset, dataset.columns.values(), _pair_of(dataset, entry.get("tags") or {}))
+    yield from islice(rows, limit)
+
+
+def read_labelled(workspace: Workspace, name: str) -> Iterator[Labelled]:
+    """The labelled answers of a registered dataset, in order; rows that are none are left out.
+
+    Raises:
+        UsageError, DataError: like `labels.check_labelled`; DataError for a dataset that is not a local file.
+    """
+    dataset = check_labelled(workspace, [name])[0]
+    entry = read_registry(workspace)[name]
+    if is_ours(entry, "labels"):
+        yield from _good_rows(dataset, LABEL_COLUMNS, _as_written(labelled_from_row))
+    else:
+        yield from _good_rows(dataset, dataset.columns.values(), _labelled_of(dataset, entry.get("tags") or {}))
+
+
+def _good_rows(dataset: RegisteredDataset, columns: Collection[str], convert: Callable[[Any], Kept]) -> Iterator[Kept]:
+    for file in local_files(dataset):
+        for row in open_source(file).rows(columns):
             try:
-                pair = convert(row.value)
+                kept = convert(row.value)
             except BadRow:
                 continue
-            yield pair
-            left = None if left is None else left - 1
+            yield kept
 
 
-def _ours(row: Any) -> Pair:
-    """`columns.from_row`, for a file that somebody may have changed since."""
-    try:
-        return from_row(row)
-    except (KeyError, TypeError):
-        raise BadRow("not a row that rlguide wrote") from None
+def _as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kept]:
+    """The conversion of a file that rlguide wrote, and that somebody may have changed since."""
+
+    def checked(row: Any) -> Kept:
+        try:
+            return convert(row)
+        except (KeyError, TypeError, ValueError):
+            raise BadRow("not a row that rlguide wrote") from None
+
+    return checked
 
 
-def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair]:
+def _pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Pair]:
     """A function from a row to its pair, by the entry's columns and tags."""
-    from rlguide.preferences.formats import Alpaca, Sharegpt
-    from rlguide.preferences.pair import check_structure, turn
-
-    tags = entry.get("tags") or {}
-    role_key, content_key = tags.get("role_tag") or "from", tags.get("content_tag") or "value"
     sharegpt = dataset.formatting != "alpaca"
-    plain = {"messages": "conversations"} if sharegpt else {"prompt": "instruction", "query": "input"}
+    names = {"messages": "conversations"} if sharegpt else {"prompt": "instruction", "query": "input"}
+    rename = _renamer(tags)
 
     def convert(value: Any) -> Pair:
-        if not isinstance(value, dict):
-            raise BadRow("not an object")
-        row = {plain.get(key, key): value.get(column) for key, column in dataset.columns.items()}
+        row = _columns(dataset, names, value)
         if sharegpt:
-            known = {tags.get("user_tag") or "human": "human", tags.get("assistant_tag") or "gpt": "gpt"}
-
-            def rename(message: Any) -> Any:
-                if isinstance(message, dict) and role_key in message and content_key in message:
-                    role = message[role_key]
-                    return {"from": known.get(role, role), "value": message[content_key]}
-                return message
-
-            messages = row.get("conversations")
-            row["conversations"] = [rename(m) for m in messages] if isinstance(messages, list) else messages
+            row["conversations"] = _each(rename, row.get("conversations"))
             row["chosen"], row["rejected"] = turn(rename(row["chosen"])).value, turn(rename(row["rejected"])).value
             pair = Sharegpt().to_pairs(row)[0]
         else:
@@ -83,3 +107,45 @@ def _converter(dataset: RegisteredDataset, entry: Entry) -> Callable[[Any], Pair
         return pair
 
     return convert
+
+
+def _labelled_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:
+    """A function from a row to its labelled answer, by the entry's columns and tags."""
+    names = {"kto_tag": "label", "prompt": "instruction", "query": "input", "response": "output"}
+    rename = _renamer(tags)
+
+    def convert(value: Any) -> Labelled:
+        row = _columns(dataset, names, value)
+        if dataset.formatting == "alpaca":
+            labelled = KtoAlpaca().to_labelled({"instruction": "", **row})
+        else:
+            labelled = KtoMessages().to_labelled({**row, "messages": _each(rename, row.get("messages"))})
+        check_labelled_row(labelled)
+        return labelled
+
+    return convert
+
+
+def _columns(dataset: RegisteredDataset, names: dict[str, str], value: Any) -> dict[str, Any]:
+    """The columns of a row that the entry names, under the names that our formats know."""
+    if not isinstance(value, dict):
+        raise BadRow("not an object")
+    return {names.get(key, key): value.get(column) for key, column in dataset.columns.items()}
+
+
+def _renamer(tags: dict[str, Any]) -> Callable[[Any], Any]:
+    """A function from a message with the entry's tags to one with sharegpt's."""
+    role_key, content_key = tags.get("role_tag") or "from", tags.get("content_tag") or "value"
+    known = {tags.get("user_tag") or "human": "human", tags.get("assistant_tag") or "gpt": "gpt"}
+
+    def rename(message: Any) -> Any:
+        if isinstance(message, dict) and role_key in message and content_key in message:
+            role = message[role_key]
+            return {"from": known.get(role, role), "value": message[content_key]}
+        return message
+
+    return rename
+
+
+def _each(rename: Callable[[Any], Any], messages: Any) -> Any:
+    return [rename(message) for message in messages] if isinstance(messages, list) else messages

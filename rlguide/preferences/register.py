@@ -47,9 +47,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
     check_free(workspace, name, options.force)
     _check_not_itself(workspace, name, [*train, *heldout])
     check_space(workspace, [(file.name, file.stat().st_size) for file in (*train, *heldout)])
-    if heldout and options.how.test_size is not None:
-        console.warn(f"--test-size is not used: {path} has a held-out split of its own")
-    pieces = [[Piece(_label(file, path), partial(_here, file)) for file in files] for files in (train, heldout)]
+    pieces = [[Piece(_label(file, path), partial(Path, file)) for file in files] for files in (train, heldout)]
     intake = Intake(
         name,
         pieces[:1],
@@ -93,10 +91,6 @@ def _files(path: Path, wanted: Wanted) -> tuple[list[Path], list[Path]]:
 def _label(file: Path, given: Path) -> str:
     label = file.relative_to(given).as_posix() if given.is_dir() else file.name
     return os.fsencode(label).decode(errors="backslashreplace")
-
-
-def _here(file: Path) -> Path:
-    return file
 
 
 def _check_not_itself(workspace: Workspace, name: str, files: list[Path]) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.preferences.entries import Entry
-from rlguide.preferences.manifest import DataFile, read_manifest
+from rlguide.preferences.manifest import DataFile, DataManifest, read_manifest
 from rlguide.preferences.readers import count_rows, open_source
 from rlguide.workspace import Workspace, locked, read_json, user_cache, write_json
 
@@ -242,6 +242,16 @@ def data_files(path: Path) -> list[Path]:
     return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
+def local_files(dataset: RegisteredDataset) -> list[Path]:
+    """The files of a registered dataset. Raises DataError for one that the engine itself fetches."""
+    if dataset.path is None:
+        raise DataError(
+            f"dataset {dataset.name} is fetched by the engine; rlguide has no file of it",
+            "use `rlguide download` or `register`",
+        )
+    return data_files(dataset.path)
+
+
 def _check_columns(name: str, file: Path, columns: dict[str, str]) -> None:
     rows = list(islice(open_source(file).rows(), FIRST_ROWS))
     if not rows:
@@ -266,6 +276,15 @@ def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
         return written.rows
     counts = [_remembered_count(file) for file in data_files(path)]
     return sum(count for count in counts if count is not None) if None not in counts else None
+
+
+def is_intact(workspace: Workspace, manifest: DataManifest) -> bool:
+    """Whether all files of a dataset that rlguide wrote are as they were, and registered."""
+    entries = read_registry(workspace)
+    return all(
+        file.unchanged(workspace.data) and entries.get(file.dataset, {}).get("file_name") == file.file
+        for file in manifest.files
+    )
 
 
 def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None:

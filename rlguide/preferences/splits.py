@@ -15,6 +15,7 @@ from typing import Any
 
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.preferences.card import Splits, matching, splits_of_card
+from rlguide.preferences.readers import plain_stem, text_suffix
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
 ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, are none
@@ -23,7 +24,6 @@ TRAIN_WORDS = ("train", "training")
 SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}
 PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "ranking")
 NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
-PACKED = re.compile(r"\.(?:gz|gzip|zst|zstd)$", re.IGNORECASE)
 MOST_NAMED = 12  # in a message
 NONE = "none"  # as --heldout-split: do not use the one there is
 
@@ -128,17 +128,12 @@ def splits_of_names(paths: Sequence[str]) -> Splits:
 def _is_data(path: str) -> bool:
     name = path.split("/")[-1].lower()
     hidden = any(part.startswith(".") for part in path.split("/"))
-    return _suffix(name) in SUFFIXES and name not in ABOUT and not hidden
-
-
-def _suffix(name: str) -> str:
-    return Path(PACKED.sub("", name.lower())).suffix
+    return text_suffix(Path(name)) in SUFFIXES and name not in ABOUT and not hidden
 
 
 def _bare(name: str) -> str:
     """The name without suffixes and the number of the part: train_prefs-00000-of-00001.parquet -> train_prefs."""
-    stem = PACKED.sub("", name)
-    return NUMBERED.sub("", stem[: -len(Path(stem).suffix)]).rstrip("-_.")
+    return NUMBERED.sub("", plain_stem(Path(name))).rstrip("-_.")
 
 
 def _words(name: str) -> set[str]:
@@ -211,8 +206,8 @@ def _heldout(where: str, splits: dict[str, list[str]], split: str, wanted: str |
 
 def _one_format(paths: list[str]) -> tuple[str, ...]:
     """The same split is sometimes published twice: take it in one format only."""
-    best = min((_suffix(path) for path in paths), key=SUFFIXES.index)
-    return tuple(path for path in sorted(paths) if _suffix(path) == best)
+    best = min((text_suffix(Path(path)) for path in paths), key=SUFFIXES.index)
+    return tuple(path for path in sorted(paths) if text_suffix(Path(path)) == best)
 
 
 def _named(names: Sequence[str]) -> str:

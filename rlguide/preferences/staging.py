@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rlguide import console
-from rlguide.preferences.columns import Example, labelled_from_row, schema, to_batch
+from rlguide.preferences.columns import Example, messages, schema, to_batch
 from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
 from rlguide.preferences.order import BLOCK, spread
-from rlguide.preferences.pair import Pair
+from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.progress import Ticker
 from rlguide.preferences.repeats import Repeats
 from rlguide.preferences.report import Tally
@@ -130,7 +130,10 @@ class Staging:
 
     def hash(self, example: Example) -> int:
         """64 bits that depend on the seed and on what was asked; not on case, outer blanks and the system prompt."""
-        asked = "\0".join([turn.value.strip().lower() for turn in example.messages])
+        return self._hash(example.messages)
+
+    def _hash(self, conversation: tuple[Turn, ...]) -> int:
+        asked = "\0".join([turn.value.strip().lower() for turn in conversation])
         digest = hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "little")
 
@@ -305,8 +308,7 @@ class Staging:
             yield self._spread(pa.Table.from_batches(window))
 
     def _spread(self, table: pa.Table) -> pa.RecordBatch:
-        rows = table.select(["system", "history", "prompt"]).to_pylist()
-        keys = [self.hash(labelled_from_row({**row, "answer": "", "label": True})) for row in rows]
+        keys = [self._hash(messages(row)) for row in table.select(["history", "prompt"]).to_pylist()]
         order = list(spread(keys, self._filters.seed))
         (ordered,) = table.combine_chunks().take(order).to_batches()
         return ordered

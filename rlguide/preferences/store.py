@@ -19,7 +19,7 @@ from rlguide.preferences.label_formats import LabelFormat
 from rlguide.preferences.labelled import check_labelled_row
 from rlguide.preferences.manifest import DataManifest, data_file, new_manifest, read_manifest
 from rlguide.preferences.pair import BadRow, check_pair
-from rlguide.preferences.readers import Row
+from rlguide.preferences.readers import PACKED_SUFFIXES, Row
 from rlguide.preferences.registry import read_registry
 from rlguide.preferences.report import Tally
 from rlguide.preferences.staging import Staging, temporary
@@ -29,7 +29,6 @@ from rlguide.workspace import Locked, Workspace, atomic_write, free_bytes, locke
 NO_PAIR = "its answers all have the same score"
 # What is written, and the rows that wait, over the source's bytes; of compressed text.
 EXPANSION, EXPANSION_PACKED = 3.0, 12.0
-PACKED = (".gz", ".gzip", ".zst", ".zstd")
 WAIT = 3600.0  # seconds for another rlguide that is making the same dataset
 PATIENCE = 2.0  # seconds of waiting without a word
 
@@ -143,7 +142,12 @@ def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
     """Raises RlguideError if there is not room for what these files (name, bytes) become."""
     check_disk(
         workspace,
-        round(sum(size * (EXPANSION_PACKED if name.lower().endswith(PACKED) else EXPANSION) for name, size in files)),
+        round(
+            sum(
+                size * (EXPANSION_PACKED if name.lower().endswith(PACKED_SUFFIXES) else EXPANSION)
+                for name, size in files
+            )
+        ),
     )
 
 
@@ -174,6 +178,12 @@ class Publication:
     report: bool = True
 
 
+def nothing_left(about: Publication) -> DataError:
+    """The error for rows that are good, and of which the filters want none."""
+    reasons = "; ".join(about.tally.left_out_lines())
+    return DataError(f"{about.name}: the filters leave nothing ({reasons})", "choose milder filters")
+
+
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
     """Write and split what was staged, put the files in place and register them; return the manifest.
 
@@ -187,11 +197,9 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     entries = read_registry(workspace)  # a broken one is found before anything is replaced
     written = train.finish(about.tally)
     if not written[0].rows:
-        raise DataError(
-            f"{name}: the filters leave nothing ({'; '.join(about.tally.left_out_lines())})", "choose milder filters"
-        )
+        raise nothing_left(about)
     if heldout is not None and len(heldout):
-        written += heldout.finish(Tally())
+        written += heldout.finish(about.tally)
     files = dict(zip((name, f"{name}_test"), written, strict=False))
     records = [data_file(dataset, file, about.labelled) for dataset, file in files.items()]
     manifest = new_manifest(name, about.source, about.options, about.tally, records)
@@ -220,7 +228,7 @@ def _change(
     if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
         console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
     unseen = {*gone, *(files if labelled else ())}  # labelled answers have no view for sft and ppo
-    dropped = {*(file.dataset for file in old), *({test_name} & set(entries))}
+    dropped = {test_name, *(file.dataset for file in old)} - set(written)
     views = [name for name, entry in entries.items() if entry.get("file_name") in unseen and is_view(entry)]
     return journal.Change(
         manifest.name,
@@ -228,7 +236,7 @@ def _change(
         asdict(manifest),
         {file.dataset: our_entry(file.file, "labels" if labelled else "pairs") for file in manifest.files},
         [*gone, f"{manifest.name}.refused.json"],
-        [*sorted(dropped - set(written)), *views],
+        [*sorted(dropped), *views],
     )
 
 

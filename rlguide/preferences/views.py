@@ -26,9 +26,10 @@ from rlguide.preferences.registry import (
     RegisteredDataset,
     change_registry,
     check_registered,
-    data_files,
     dataset_kind,
     entry_kind,
+    is_intact,
+    local_files,
     read_registry,
 )
 from rlguide.preferences.report import Tally
@@ -85,16 +86,22 @@ def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
 
 
 def viewed(workspace: Workspace, name: str) -> str | None:
-    """The dataset of pairs that `name` shows: itself, or what it, a view or the held-out set of one, is made of.
+    """The dataset of pairs that `name` shows: itself, what KTO's rows were made of, or whose file the entry shares.
 
     Raises:
         DataError: dataset_info.json is broken.
     """
     entries = read_registry(workspace)
     heldout = "_test" if name.endswith("_test") else ""
-    base = name.removesuffix("_test")
-    shown = [name, *(base.removesuffix(f"_{use}") + heldout for use in USES if base.endswith(f"_{use}"))]
-    return next((one for one in shown if entry_kind(entries.get(one, {})) == "pairs"), None)
+    made = read_manifest(workspace, name.removesuffix("_test"))
+    source = f"{made.source['derived_from']}{heldout}" if made is not None and "derived_from" in made.source else ""
+    pairs = {other: its.get("file_name") for other, its in entries.items() if entry_kind(its) == "pairs"}
+    if name in pairs or source in pairs:
+        return name if name in pairs else source
+    file = entries.get(name, {}).get("file_name")
+    same = [other for other, its in pairs.items() if file and its == file]
+    named = [other for other in same if name.startswith(other.removesuffix("_test"))]
+    return max(named or same, key=len, default=None)
 
 
 def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> str:
@@ -157,12 +164,7 @@ def _origin(workspace: Workspace, name: str, sources: list[RegisteredDataset]) -
     entries = read_registry(workspace)
     files = []
     for source in sources:
-        if source.path is None:
-            raise DataError(
-                f"dataset {source.name} is fetched by the engine; rlguide has no file of it",
-                "use `rlguide download` or `register`",
-            )
-        for file in data_files(source.path):
+        for file in local_files(source):
             status = file.stat()
             name_there = os.path.relpath(file, workspace.data)
             files.append({"file": name_there, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
@@ -176,13 +178,7 @@ def _origin(workspace: Workspace, name: str, sources: list[RegisteredDataset]) -
 
 def _is_current(workspace: Workspace, view: str, origin: dict[str, Any]) -> bool:
     manifest = read_manifest(workspace, view)
-    if manifest is None or manifest.source != origin:
-        return False
-    entries = read_registry(workspace)
-    return all(
-        file.unchanged(workspace.data) and entries.get(file.dataset, {}).get("file_name") == file.file
-        for file in manifest.files
-    )
+    return manifest is not None and manifest.source == origin and is_intact(workspace, manifest)
 
 
 def _check_ours(workspace: Workspace, view: str, name: str) -> None:

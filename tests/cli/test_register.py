@@ -321,6 +321,17 @@ def test_held_out_files_are_checked_and_counted_too(folder: Path) -> None:
     assert failed.returncode == 1 and "no good preference pairs" in failed.stderr
 
 
+def test_repeats_in_a_held_out_file_are_counted(folder: Path) -> None:
+    source = folder / "set"
+    source.mkdir()
+    write(source / "train.jsonl", rows(20))
+    write(source / "test.jsonl", [{"prompt": "t", "chosen": "a", "rejected": "b"}] * 3)
+    assert rlguide(folder, "register", "set", "--dedupe").returncode == 0
+    manifest = json.loads((folder / "data" / "set.manifest.json").read_text(encoding="utf-8"))
+    assert [file["rows"] for file in manifest["files"]] == [20, 1]
+    assert manifest["left_out"] == {"repeats an earlier one (--dedupe)": 2}
+
+
 def test_samples_are_drawn_from_all_local_files(folder: Path) -> None:
     source = folder / "set"
     source.mkdir()

@@ -10,17 +10,16 @@ from typing import Any
 from rlguide import console
 from rlguide.errors import UsageError
 from rlguide.preferences.columns import Example
-from rlguide.preferences.entries import Entry
 from rlguide.preferences.inspect.apply import how_to_apply
 from rlguide.preferences.inspect.collect import THOROUGH, Collector, collect
 from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.ifeval import load_ifeval
-from rlguide.preferences.inspect.rows import read_examples
 from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, summarise
 from rlguide.preferences.inspect.verdicts import verdicts
 from rlguide.preferences.labels import check_labelled
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker
+from rlguide.preferences.reading import read_examples
 from rlguide.preferences.registry import (
     RegisteredDataset,
     check_registered,
@@ -28,6 +27,7 @@ from rlguide.preferences.registry import (
     find_entry,
     read_registry,
 )
+from rlguide.preferences.views import viewed
 from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a share is known to within 1.4 points
@@ -121,7 +121,7 @@ def _writable(text: str) -> str:
 def _check(workspace: Workspace, name: str) -> RegisteredDataset:
     entries = read_registry(workspace)
     entry = find_entry(workspace, entries, name)
-    if shown := _shown_by_view(entries, name, entry):
+    if entry_kind(entry) == "other" and (shown := viewed(workspace, name)):
         raise UsageError(
             f"dataset {name} is a view of {shown}: the same rows as another stage sees them",
             f"inspect that: rlguide inspect {shown}",
@@ -129,16 +129,6 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
     check: Callable[[Workspace, list[str]], list[RegisteredDataset]]
     check = check_labelled if entry_kind(entry) == "labels" else check_registered
     return check(workspace, [name])[0]
-
-
-def _shown_by_view(entries: dict[str, Entry], name: str, entry: Entry) -> str | None:
-    """The dataset of pairs whose file an entry without pairs or labels of its own shows to SFT or PPO, if it does."""
-    file = entry.get("file_name")
-    if entry_kind(entry) != "other" or not file:
-        return None
-    same = [other for other, its in entries.items() if its.get("file_name") == file and entry_kind(its) == "pairs"]
-    named = [other for other in same if name.startswith(other.removesuffix("_test"))]
-    return max(named or same, key=len, default=None)
 
 
 def _heldout_from(workspace: Workspace, name: str) -> str | None:
