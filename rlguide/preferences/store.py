@@ -140,15 +140,10 @@ def check_test_size(share: float | None) -> None:
 
 def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
     """Raises RlguideError if there is not room for what these files (name, bytes) become."""
-    check_disk(
-        workspace,
-        round(
-            sum(
-                size * (EXPANSION_PACKED if name.lower().endswith(PACKED_SUFFIXES) else EXPANSION)
-                for name, size in files
-            )
-        ),
-    )
+    needed = 0.0
+    for name, size in files:
+        needed += size * (EXPANSION_PACKED if name.lower().endswith(PACKED_SUFFIXES) else EXPANSION)
+    check_disk(workspace, round(needed))
 
 
 def check_disk(workspace: Workspace, needed: int) -> None:
