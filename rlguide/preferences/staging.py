@@ -156,8 +156,8 @@ class Staging:
         hashes = np.fromiter(map(self.hash, examples), np.uint64, len(examples))
         if self._below < EVERY_HASH:
             waits = hashes < self._below
-            self._write(to_batch([one for one, wait in zip(examples, waits, strict=True) if not wait], self._labelled))
-            examples, hashes = [one for one, wait in zip(examples, waits, strict=True) if wait], hashes[waits]
+            self._write(to_batch([examples[at] for at in np.flatnonzero(~waits)], self._labelled))
+            examples, hashes = [examples[at] for at in np.flatnonzero(waits)], hashes[waits]
         self._wait(to_batch(examples, self._labelled), hashes)
         self._remember(examples)
         if self._below == EVERY_HASH and self._written == 0 and self._waiting >= PROBE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ PATIENCE = 2.0  # seconds of waiting without a word
 def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filters: Filters) -> Iterator[Example]:
     """Yield what is good and wanted of the rows; all else is counted in `tally`."""
     picky = filters.look_at_rows
+    convert = _checked(form)
     for row in rows:
         tally.read += 1
         try:
@@ -43,14 +44,7 @@ def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filte
                 raise BadRow(row.broken)
             if not isinstance(row.value, dict):
                 raise BadRow("not an object")
-            examples: list[Any]
-            if isinstance(form, LabelFormat):
-                examples = [form.to_labelled(row.value)]
-                check_labelled_row(examples[0])
-            else:
-                examples = form.to_pairs(row.value)
-                for pair in examples:
-                    check_pair(pair)
+            examples = convert(row.value)
         except BadRow as reason:
             tally.refuse(str(reason), row.position)
             continue
@@ -62,6 +56,29 @@ def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filte
                 yield example
             else:
                 tally.leave_out(objection)
+
+
+def _checked(form: Format | LabelFormat) -> Callable[[dict[str, Any]], Sequence[Example]]:
+    """A function from a row to its examples, each checked; it raises BadRow."""
+
+    if isinstance(form, LabelFormat):  # asked once, not for every row
+        to_labelled = form.to_labelled
+
+        def labelled(row: dict[str, Any]) -> Sequence[Example]:
+            example = to_labelled(row)
+            check_labelled_row(example)
+            return (example,)
+
+        return labelled
+    to_pairs = form.to_pairs
+
+    def pairs(row: dict[str, Any]) -> Sequence[Example]:
+        found = to_pairs(row)
+        for pair in found:
+            check_pair(pair)
+        return found
+
+    return pairs
 
 
 @contextmanager

@@ -102,7 +102,7 @@ class ParquetOutput:
         self._hash_what_is_new()
 
     def _hash_what_is_new(self) -> None:
-        while block := self._reader.read(1 << 20):
+        while block := self._reader.read(ROW_GROUP_BYTES):  # at once: each call waits for the interpreter
             self._digest.update(block)
 
     def finish(self) -> Written:
