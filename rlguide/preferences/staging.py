@@ -22,6 +22,7 @@ from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters
 from rlguide.preferences.order import BLOCK, spread
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.progress import Ticker
+from rlguide.preferences.question import asked
 from rlguide.preferences.repeats import Repeats
 from rlguide.preferences.report import Tally
 from rlguide.preferences.writing import ParquetOutput, Written, cannot_write
@@ -129,12 +130,11 @@ class Staging:
         return self._written + self._waiting + len(self._new)
 
     def hash(self, example: Example) -> int:
-        """64 bits that depend on the seed and on what was asked; not on case, outer blanks and the system prompt."""
+        """64 bits that depend on the seed and on what was asked (see `question`)."""
         return self._hash(example.messages)
 
     def _hash(self, conversation: tuple[Turn, ...]) -> int:
-        asked = "\0".join([turn.value.strip().lower() for turn in conversation])
-        digest = hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
+        digest = hashlib.blake2b(asked(conversation), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "little")
 
     def add(self, example: Example) -> None:
