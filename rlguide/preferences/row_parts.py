@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from decimal import Decimal
 from typing import Any
 
 from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
@@ -193,7 +194,7 @@ def scores(row: Record) -> tuple[float, float] | None:
 def number(value: Any) -> float | None:
     """A score as a number, also where a CSV file has it as text; None for anything else, NaN and infinity."""
     if type(value) is not float:  # what nearly all are
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
+        if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
             return None
         try:
             value = float(value)

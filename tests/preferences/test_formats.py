@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -209,7 +210,7 @@ def test_a_score_that_is_no_number_is_none(score: Any) -> None:
 
 
 def test_scores_come_as_numbers_from_text() -> None:
-    row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_score": "8.5", "rejected_score": 3}
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_score": "8.5", "rejected_score": Decimal("3.0")}
     assert pairs_of("trl", row)[0].scores == (8.5, 3.0)
 
 
