@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rlguide.preferences.comparisons import ANSWER_COLUMNS
+from rlguide.preferences.comparisons import ANSWER_COLUMNS, RESPONSES
 from rlguide.preferences.label_formats import LABELS
 from rlguide.preferences.row_parts import ANSWERS
 from rlguide.preferences.scored_lists import ANSWER_LISTS, RANK_LISTS, SCORE_LISTS
@@ -13,7 +13,7 @@ from rlguide.preferences.scored_lists import ANSWER_LISTS, RANK_LISTS, SCORE_LIS
 LISTS = ("conversations", "messages", "history", "rating", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS)
 TEXT_OR_MESSAGES = (
     *("prompt", "input", "question", "context", *ANSWERS, "completion", "response", *ANSWER_COLUMNS),
-    *("chosen_response", "rejected_response", "preferred_output", "non_preferred_output"),
+    *(*RESPONSES, "preferred_output", "non_preferred_output"),
 )
 
 

@@ -80,7 +80,7 @@ def _needed(form: Form, row: Record) -> set[str]:
 
 def _is_piece(column: Any) -> bool:
     name = "".join(filter(str.isalnum, str(column).lower()))
-    return name in PIECES or name.startswith("system")
+    return name in PIECES or (name.startswith("system") and not name.endswith(("id", "name", "fingerprint", "hash")))
 
 
 def _texts(value: Any) -> Iterator[str]:

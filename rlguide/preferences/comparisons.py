@@ -36,6 +36,8 @@ ANSWER_PAIRS = (
     ("completion_a", "completion_b"),
     ("human_ref_A", "human_ref_B"),  # SHP
 )
+# Of argilla, and of others; here the names say which is the better one.
+RESPONSES = ("chosen_response", "rejected_response", "response_chosen", "response_rejected")
 ANSWER_COLUMNS = tuple(dict.fromkeys(column for pair in ANSWER_PAIRS for column in pair))
 # How a winner is read. A number in a column of the second kind may be a place or a grade: 0 and 1 are not taken.
 PLACES = ("winner", "better_response_id")
@@ -148,12 +150,13 @@ def _said(value: Any) -> str:
 class Responses(Format):
     name = "responses"
     sentence = "prompt, instruction or messages, chosen_response and rejected_response, system, scores"
-    columns = (*PROMPTS, "input", "history", "chosen_response", "rejected_response", *SYSTEM, *SCORES, *MEDIA)
+    columns = (*PROMPTS, "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        answers = any(isinstance(row.get(key), str | list | dict) for key in ("chosen_response", "rejected_response"))
+        answers = any(isinstance(row.get(key), str | list | dict) for key in RESPONSES)
         return answers and any(row.get(column) is not None for column in PROMPTS)
 
     def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
-        return [assemble(any_prompt(row), answer(row, "chosen_response"), answer(row, "rejected_response"), row)]
+        chosen, rejected = RESPONSES[2:] if row.get(RESPONSES[2]) is not None else RESPONSES[:2]
+        return [assemble(any_prompt(row), answer(row, chosen), answer(row, rejected), row)]

@@ -213,7 +213,7 @@ def read_wrapped(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
         start = before.end() if before else 0
         rest: Any = _Joined(head[start:], file)
         lines = head[:start].count(b"\n")
-        counted = b"\n" in head.rstrip()
+        counted = b"\n" in head.removeprefix(b"\xef\xbb\xbf").strip()
         for number, (line, value) in enumerate(iterate_array(rest, line=lines + 1, closing="}"), start=1):
             yield Row(line if counted else number, value)
 

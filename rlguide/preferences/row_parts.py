@@ -12,6 +12,7 @@ from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
 Record = dict[str, Any]
 ANSWERS = ("chosen", "rejected")
 SYSTEM = ("system", "system_prompt", "system_message")
+NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 MEDIA = ("tools", "images", "image", "videos", "audios")
 # The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
 SCORE_COLUMNS = (
@@ -132,11 +133,11 @@ def joined(asked: str, more: str) -> str:
 def asked(row: Record, column: str) -> tuple[Turn, ...]:
     """What is asked: the history, then the prompt in this column (text or messages), then the input below a text.
 
-    An input that the prompt already has as lines of its own, as filled-in templates do, is not added again.
+    An input that the prompt already has, as a filled-in template has it, is not added again.
     """
     prompt, more = need(row, column), None if column == "input" else row.get("input")
     if isinstance(prompt, str):
-        if more is not None and (not isinstance(more, str) or f"\n{more.strip()}\n" not in f"\n{prompt}\n"):
+        if more is not None and not (isinstance(more, str) and has_already(prompt, more.strip())):
             prompt = joined(prompt, text(row, "input"))
         messages: tuple[Turn, ...] = (Turn(HUMAN, prompt),)
     elif isinstance(prompt, list):
@@ -146,6 +147,11 @@ def asked(row: Record, column: str) -> tuple[Turn, ...]:
     else:
         raise BadRow(f"{column} is neither text nor messages")
     return (*earlier_turns(row), *messages) if row.get("history") else messages
+
+
+def has_already(prompt: str, more: str) -> bool:
+    """Whether a prompt has this text in it: a short one as a line of its own, for "5" is in many by chance."""
+    return f"\n{more}\n" in f"\n{prompt}\n" or (len(more) >= NO_CHANCE and more in prompt)
 
 
 def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ...], str]:

@@ -152,6 +152,11 @@ def as_responses(pair: Pair) -> dict[str, Any]:
     return row | answers | score_columns(pair, "chosen_avg_rating", "rejected_avg_rating")
 
 
+def as_responses_turned(pair: Pair) -> dict[str, Any]:
+    answers = {"response_chosen": pair.chosen, "response_rejected": pair.rejected}
+    return {"question": pair.messages[0].value, "system": pair.system} | answers | score_columns(pair)
+
+
 def as_alpaca_ranking(pair: Pair) -> dict[str, Any]:
     row = {"instruction": TASK, "input": pair.messages[-1].value, "history": exchanges(pair.messages)}
     return row | {"output": [pair.chosen, pair.rejected], "system": pair.system, "rating": list(pair.scores or ())}
@@ -251,6 +256,7 @@ WRITERS: list[tuple[str, Writer, int]] = [  # format, writer, most questions tha
     ("orca", as_orca, 3),
     ("orca", as_input_alone, 1),
     ("responses", as_responses, 3),
+    ("responses", as_responses_turned, 1),
     ("alpaca-ranking", as_alpaca_ranking, 3),
     ("comparison", as_numbered, 1),
     ("comparison", as_graded, 3),

@@ -56,6 +56,8 @@ def test_input_stands_below_the_prompt(row: dict[str, Any]) -> None:
 def test_an_input_that_the_prompt_has_already_is_not_added_again() -> None:
     filled = "Below is a task.\n\nTranslate.\n\nHallo\n\nAnswer:"
     assert read({"prompt": filled, "input": "Hallo"} | PAIR).messages[-1].value == filled
+    said = "Say this in German: it is late, let us go home."
+    assert read({"prompt": said, "input": "it is late, let us go home"} | PAIR).messages[-1].value == said
     assert read({"prompt": "Add 5 and x.", "input": "5"} | PAIR).messages[-1].value == "Add 5 and x.\n5"
 
 
@@ -110,7 +112,7 @@ def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(
         {"prompt": "Task.\nIs it late?", "instruction": "Task.", "query": "Is it\nlate?"} | PAIR,
         {"prompt": "Is it late?", "instruction": "Is it late?"} | LISTED,
         {"prompt": "Is it late?", "chosen": WHOLE[0], "rejected": WHOLE[1], "messages": WHOLE[0]},
-        {"prompt": "Is it late?", "source": "some text", "category": "some text", "prompt_id": "5f 3a"} | PAIR,
+        {"prompt": "Is it late?", "source": "some text", "system_id": "some text", "prompt_id": "5f 3a"} | PAIR,
     ],
 )
 def test_what_is_not_lost_does_not_stop_it(row: dict[str, Any]) -> None:
