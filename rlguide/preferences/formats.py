@@ -54,7 +54,9 @@ class OpenaiMessages(Format):
     def matches(self, row: Record) -> bool:
         if any(is_conversation(row.get(key)) for key in ANSWERS):
             return False  # which repeat the messages
-        return isinstance(row.get("messages"), list) and "prompt" not in row and has_answers(row, (dict, str, list))
+        return (
+            isinstance(row.get("messages"), list) and row.get("prompt") is None and has_answers(row, (dict, str, list))
+        )
 
     def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
@@ -99,8 +101,8 @@ class TrlImplicitPrompt(Format):
 
     def matches(self, row: Record) -> bool:
         if isinstance(row.get("messages"), list):
-            return "prompt" not in row and any(is_conversation(row.get(key)) for key in ANSWERS)
-        return "prompt" not in row and has_answers(row, (list,))
+            return row.get("prompt") is None and any(is_conversation(row.get(key)) for key in ANSWERS)
+        return row.get("prompt") is None and has_answers(row, (list,))
 
     def to_pairs(self, row: Record) -> list[Pair]:
         return [part(turns(need(row, "chosen")), turns(need(row, "rejected")), row)]
@@ -161,7 +163,7 @@ class Orca(Format):
     columns = ("question", "input", "history", *ANSWERS, *SYSTEM, *SCORES)
 
     def matches(self, row: Record) -> bool:
-        alone = isinstance(row.get("input"), str) and "prompt" not in row and "instruction" not in row
+        alone = isinstance(row.get("input"), str) and all(row.get(key) is None for key in ("prompt", "instruction"))
         return ("question" in row or alone) and has_answers(row, (str,))
 
     def to_pairs(self, row: Record) -> list[Pair]:

@@ -317,6 +317,10 @@ def test_messages_beside_whole_conversations_are_left_to_these() -> None:
     assert form is FORMATS["trl-implicit"]
     assert FORMATS["trl-implicit"].to_pairs(row) == [pair]
     check_fits(FORMATS["trl-implicit"], [row], "file")
+    with pytest.raises(DataError) as stopped:
+        check_fits(FORMATS["openai"], [row], "file")
+    assert stopped.value.todo.endswith("--format trl-implicit")
+    assert detect_format([row | {"prompt": None}], "file") is form, "an empty column says nothing"
 
 
 @pytest.mark.parametrize("tools", ["[]", "null", " {} ", "", [], None])
