@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rlguide.preferences.comparisons import ANSWER_COLUMNS, RESPONSES
+from rlguide.preferences.label_formats import LABELS
 from rlguide.preferences.row_parts import ANSWERS
 from rlguide.preferences.scored_lists import ANSWER_LISTS, RANK_LISTS, SCORE_LISTS
 
-LISTS = ("conversations", "messages", "history", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS)
-TEXT_OR_MESSAGES = ("prompt", *ANSWERS, "completion", "response", "input", "preferred_output", "non_preferred_output")
+LISTS = ("conversations", "messages", "history", "rating", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS)
+TEXT_OR_MESSAGES = (
+    *("prompt", "input", "question", "context", *ANSWERS, "completion", "response", *ANSWER_COLUMNS),
+    *(*RESPONSES, "preferred_output", "non_preferred_output"),
+)
 
 
 def decode_cells(record: dict[str, Any]) -> str:
@@ -27,6 +32,11 @@ def decode_cells(record: dict[str, Any]) -> str:
             value = _decoded(cell)
             if _are_messages(value):
                 record[column] = value
+    output = record.get("output")  # two texts in alpaca's old rankings, the answer beside a label
+    if output and output.lstrip().startswith("[") and not any(label in record for label in LABELS):
+        value = _decoded(output)
+        if isinstance(value, list) and list(map(type, value)) == [str, str]:
+            record["output"] = value
     return ""
 
 

@@ -5,41 +5,83 @@ from __future__ import annotations
 from typing import Any
 
 from rlguide.errors import DataError, UsageError, did_you_mean
+from rlguide.preferences.column_use import find_loss, used
+from rlguide.preferences.comparisons import two_answers
+from rlguide.preferences.dialogues import TextPrefix, shorten
 from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
 from rlguide.preferences.row_parts import Record
 
 MOST_NAMES = 6  # columns that are listed as not used
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+GUESSED = "trl-implicit-text"  # taken only if no other format has a single row
 
 
 def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
     """The format that most of `rows` (the first of a file) have; one of pairs goes before one of labels.
 
     Raises:
-        DataError: no format fits; the message names the columns.
+        DataError: no format fits, or the one that does would lose a piece of the prompt, or is only guessed.
     """
     records = _records(rows)
     if not records:
         raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
-    kinds: list[dict[str, Format | LabelFormat]] = [{**FORMATS}, {**LABEL_FORMATS}]
-    for known in kinds:
+    for known in _kinds():
         counts = {name: sum(form.matches(row) for row in records) for name, form in known.items()}
         best = max(counts, key=lambda name: counts[name])  # the first of the highest
         if counts[best]:
+            _check_nothing_lost(known[best], records, path)
             return known[best]
+    guess = FORMATS[GUESSED]
+    assert isinstance(guess, TextPrefix)
+    if any(map(guess.matches, records)):
+        if doubt := guess.doubt(records):
+            raise DataError(
+                f"{path} has chosen and rejected as text and no prompt, and {doubt}",
+                f"add the prompt as a column, or take the common beginning for it with --format {GUESSED}",
+            )
+        return guess
     columns = ", ".join(sorted({str(column) for row in records for column in row})) or "none"
+    raise DataError(f"{path} has none of the known formats; its columns are {columns}", _advice(records))
+
+
+def _kinds() -> list[dict[str, Format | LabelFormat]]:
+    """The formats that columns alone tell, in the order in which they are tried."""
+    return [{name: form for name, form in FORMATS.items() if name != GUESSED}, {**LABEL_FORMATS}]
+
+
+def _check_nothing_lost(form: Format | LabelFormat, records: list[Record], path: object) -> None:
+    loss = find_loss(form, records)
+    if loss is None:
+        return
+    if "input" in form.columns and not any(row.get("input") for row in records):
+        advice = "rename it to input, which is added below the prompt, or join the two"
+    else:
+        advice = "join it with the prompt in one column"
+    if loss.column.lower().startswith("sys"):
+        advice = "rename it to system"
     raise DataError(
-        f"{path} has none of the known formats; its columns are {columns}",
-        "rename the columns to prompt, chosen, rejected (or, for KTO, prompt, completion, label),"
-        " or see the formats in `rlguide register --help`",
+        f"{path}: the column {loss.column} looks like a piece of the prompt ({shorten(loss.text)}),"
+        f" and the format {form.name} does not use it",
+        f"{advice}; or leave it out knowingly with --format {form.name}",
     )
+
+
+def _advice(records: list[Record]) -> str:
+    help_text = "or see the formats in `rlguide register --help`"
+    if two := two_answers(records):
+        return (
+            f"{two[0]} and {two[1]} look like two answers: which is the better one differs by row, so say it in a"
+            f' column winner (the letter or number at the end of its name, or "tie"), {help_text}'
+        )
+    return f"rename the columns to prompt, chosen, rejected (or, for KTO, prompt, completion, label), {help_text}"
 
 
 def choose_format(first: list[Any], path: object, wanted: str) -> Format | LabelFormat:
     """The format of this name, or with "auto" the one that most of the first rows of a file have.
 
     Raises:
-        UsageError: there is no such format. DataError: none fits.
+        UsageError: there is no such format. DataError: none fits, as `detect_format`.
     """
     if wanted == "auto":
         return detect_format(first, path)
@@ -74,14 +116,16 @@ def explain(form: Format | LabelFormat, rows: list[Any]) -> str:
     For example: `format trl, by the columns prompt, chosen, rejected; 50 of the first 50 rows fit; not used: id`.
     """
     records = _records(rows)
-    present = list(dict.fromkeys(column for row in records for column, value in row.items() if value is not None))
-    used = [column for column in form.columns if column in present]
-    unused = [str(column) for column in present if column not in form.columns]
+    really = used(form, records)
+    holding = dict.fromkeys(column for row in records for column, value in row.items() if value not in EMPTY)
+    unused = [str(column) or "(no name)" for column in holding if column not in really]
     fits = sum(form.matches(row) for row in records)
     parts = [
-        f"format {form.name}, by the columns {', '.join(used) or 'none'}",
+        f"format {form.name}, by the columns {', '.join(filter(really.__contains__, form.columns)) or 'none'}",
         f"{fits} of the first {len(rows)} rows fit",
     ]
+    if form.note:
+        parts.append(form.note)
     if unused:
         parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
     if also := _also(form, rows):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn
 from rlguide.preferences.row_parts import (
     ANSWERS,
     OTHER_PROMPT,
     SCORES,
+    SYSTEM,
     Format,
     Record,
+    asked,
     assemble,
     has_answers,
     part,
@@ -20,19 +22,29 @@ from rlguide.preferences.row_parts import (
 )
 
 MARKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")  # of Anthropic's HH-RLHF
+LINE_MARKER = re.compile(r"(?:\A\s*|[\r\n]+)(Human|Assistant):")  # of those who write no blank lines
 SPEAKERS = {"Human": HUMAN, "Assistant": GPT}
 PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
+PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")  # the first that a row has is taken
+CLEAR = 0.8  # share of the rows in which a prompt must look like one; some answers begin with the same word
+SENTENCE_ENDS = (".", "?", "!", ":", "。", "？", "！", "：")
+SHOWN = 60  # characters of a text that is quoted
 OTHER_TEXTS = 2  # words: a further column with so many may be the question
 
 
 def is_dialogue(value: Any) -> bool:
     """Whether this is a text that begins with "Human:" and has an "Assistant:" further down."""
-    return isinstance(value, str) and value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
+    return isinstance(value, str) and value.lstrip().startswith("Human:") and "\nAssistant:" in value
 
 
 def dialogue_turns(value: str) -> tuple[Turn, ...]:
-    """The turns of a dialogue, each without the blank after its marker. Raises BadRow for a text before the first."""
-    before, *pieces = MARKER.split(value)
+    """The turns of a dialogue, each without the blank after its marker. Raises BadRow for a text before the first.
+
+    Markers stand after a blank line; if no "Assistant:" does, at the beginning of a line. Then an answer with such a
+    line of its own has more turns than it should. Its pair is refused, because the turns of chosen and rejected differ
+    before the last one, or do not alternate, so no part of an answer becomes a question.
+    """
+    before, *pieces = (MARKER if "\n\nAssistant:" in value else LINE_MARKER).split(value)
     if before.strip() or not pieces:
         raise BadRow("a dialogue does not begin with Human:")
     roles, values = pieces[::2], pieces[1::2]
@@ -45,10 +57,18 @@ def dialogue_prompt(value: str) -> tuple[Turn, ...]:
     return found[:-1] if found[-1].role == GPT and not found[-1].value.strip() else found
 
 
+def any_prompt(row: Record) -> tuple[Turn, ...]:
+    """What is asked, in whichever of `PROMPTS`: text, messages or a dialogue; with history and input. Raises BadRow."""
+    column = next((column for column in PROMPTS if row.get(column) is not None), None)
+    if column is None:
+        raise BadRow("prompt is missing")
+    return dialogue_prompt(row[column]) if is_dialogue(row[column]) else asked(row, column)
+
+
 class Dialogue(Format):
     name = "hh"
-    sentence = "chosen and rejected (dialogues as text, Human: and Assistant: after blank lines), or prompt and answers"
-    columns = ("prompt", *ANSWERS, "system", *SCORES)
+    sentence = "chosen and rejected (dialogues as text: Human: and Assistant: begin a line), or prompt and answers"
+    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES)
 
     def matches(self, row: Record) -> bool:
         if any(is_dialogue(row.get(key)) for key in ANSWERS):
@@ -70,7 +90,7 @@ class Dialogue(Format):
 class TextPrefix(Format):
     name = "trl-implicit-text"
     sentence = "chosen and rejected (text that begins with the same prompt, up to the last shared blank), no prompt"
-    columns = (*ANSWERS, "system", *SCORES)
+    columns = (*ANSWERS, *SYSTEM, *SCORES)
 
     def matches(self, row: Record) -> bool:
         if not has_answers(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):
@@ -80,14 +100,58 @@ class TextPrefix(Format):
         return not any(isinstance(value, list | dict) or _is_sentence(value) for value in others)
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        chosen, rejected = text(row, "chosen"), text(row, "rejected")
-        end = _shared(chosen, rejected)
-        while end and not chosen[end - 1].isspace():
-            end -= 1
-        prompt = chosen[:end].rstrip()
-        if not prompt.strip():
-            raise BadRow("chosen and rejected do not begin with the same prompt")
-        return [assemble((Turn(HUMAN, prompt),), chosen[end:].lstrip(), rejected[end:].lstrip(), row)]
+        prompt, chosen, rejected, _ = _cut(row)
+        return [assemble((Turn(HUMAN, prompt),), chosen, rejected, row)]
+
+    def doubt(self, rows: list[Record]) -> str:
+        """Why the common beginnings in these rows may be no prompts, or "" if they look like some.
+
+        Answers to one question often begin alike ("Sure, here is"). A prompt is there in nearly every row, differs
+        from most others, and ends where a line or a sentence does.
+        """
+        cuts = [cut for cut in map(_tried, rows) if cut is not None]
+        if len(cuts) < CLEAR * len(rows):
+            return f"only {len(cuts)} of {len(rows)} rows have a common beginning"
+        shown = f"for example {shorten(cuts[0].prompt)}"
+        if len({cut.prompt for cut in cuts}) * 2 < len(cuts):
+            return f"their common beginnings are too much alike to be prompts, {shown}"
+        for ends in (lambda cut: "\n" in cut.gap, lambda cut: cut.prompt.endswith(SENTENCE_ENDS)):
+            if sum(map(ends, cuts)) >= CLEAR * len(cuts):
+                return ""
+        return f"their common beginnings do not end where a line or a sentence ends, {shown}"
+
+
+class _Cut(NamedTuple):
+    """Two texts, cut where they part; `gap` is the white space after their common beginning."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+    gap: str
+
+
+def _cut(row: Record) -> _Cut:
+    chosen, rejected = text(row, "chosen"), text(row, "rejected")
+    end = _shared(chosen, rejected)
+    while end and not chosen[end - 1].isspace():
+        end -= 1
+    prompt = chosen[:end].rstrip()
+    if not prompt.strip():
+        raise BadRow("chosen and rejected do not begin with the same prompt")
+    return _Cut(prompt, chosen[end:].lstrip(), rejected[end:].lstrip(), chosen[len(prompt) : end])
+
+
+def _tried(row: Record) -> _Cut | None:
+    try:
+        return _cut(row)
+    except BadRow:
+        return None
+
+
+def shorten(value: str) -> str:
+    """A text as a quotation for the screen: its first words on one line."""
+    line = " ".join(value.split())
+    return f'"{line}"' if len(line) <= SHOWN else f'"{line[:SHOWN]}..."'
 
 
 def _is_sentence(value: Any) -> bool:

@@ -5,27 +5,28 @@ To add a format: subclass `Format`, give it a name, a sentence, columns and the 
 
 from __future__ import annotations
 
+from rlguide.preferences.comparisons import Comparison, Responses
 from rlguide.preferences.dialogues import Dialogue, TextPrefix
-from rlguide.preferences.pair import HUMAN, BadRow, Pair, Turn, turns
+from rlguide.preferences.pair import BadRow, Pair, turns
 from rlguide.preferences.row_parts import (
     ANSWERS,
     MEDIA,
     OTHER_PROMPT,
     SCORES,
+    SYSTEM,
     Format,
     Record,
     answer,
+    asked,
     assemble,
     earlier_turns,
     has_answers,
     is_conversation,
     need,
     part,
-    prompt_turns,
     question,
     refuse_media,
     repeats,
-    text,
 )
 from rlguide.preferences.scored_lists import ScoredList
 
@@ -35,7 +36,7 @@ __all__ = ["FORMATS", "Format"]
 class Sharegpt(Format):
     name = "sharegpt"
     sentence = "conversations (list of from/value), chosen and rejected (one message each), system"
-    columns = ("conversations", *ANSWERS, "system", *SCORES, *MEDIA)
+    columns = ("conversations", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("conversations"), list) and has_answers(row, (dict, str))
@@ -48,10 +49,14 @@ class Sharegpt(Format):
 class OpenaiMessages(Format):
     name = "openai"
     sentence = "messages (list of role/content that ends with the user), chosen and rejected (text or message), system"
-    columns = ("messages", *ANSWERS, "system", *SCORES, *MEDIA)
+    columns = ("messages", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        return isinstance(row.get("messages"), list) and "prompt" not in row and has_answers(row, (dict, str, list))
+        if any(is_conversation(row.get(key)) for key in ANSWERS):
+            return False  # which repeat the messages
+        return (
+            isinstance(row.get("messages"), list) and row.get("prompt") is None and has_answers(row, (dict, str, list))
+        )
 
     def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
@@ -61,7 +66,7 @@ class OpenaiMessages(Format):
 class Ultrafeedback(Format):
     name = "ultrafeedback"
     sentence = "prompt (the question), chosen and rejected (whole conversations that repeat it), scores"
-    columns = ("prompt", *ANSWERS, "system", *SCORES)
+    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("prompt"), (str, list)) and any(is_conversation(row.get(key)) for key in ANSWERS)
@@ -76,27 +81,28 @@ class Ultrafeedback(Format):
 class TrlPrompt(Format):
     name = "trl"
     sentence = (
-        "prompt (text or list of role/content), history (earlier question/answer pairs), "
+        "prompt (text or list of role/content), input (added below a text), history (earlier question/answer pairs), "
         "chosen and rejected (text or list with the answer), system"
     )
-    columns = ("prompt", "history", *ANSWERS, "system", *SCORES, *MEDIA)
+    columns = ("prompt", "input", "history", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("prompt"), (str, list)) and has_answers(row, (str, list, dict))
 
     def to_pairs(self, row: Record) -> list[Pair]:
         refuse_media(row)
-        messages = (*earlier_turns(row), *prompt_turns(need(row, "prompt")))
-        return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
+        return [assemble(asked(row, "prompt"), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class TrlImplicitPrompt(Format):
     name = "trl-implicit"
     sentence = "chosen and rejected (whole conversations as lists of role/content that differ in the last message)"
-    columns = (*ANSWERS, "system", *SCORES)
+    columns = (*ANSWERS, *SYSTEM, *SCORES)
 
     def matches(self, row: Record) -> bool:
-        return "prompt" not in row and has_answers(row, (list,)) and not isinstance(row.get("messages"), list)
+        if isinstance(row.get("messages"), list):
+            return row.get("prompt") is None and any(is_conversation(row.get(key)) for key in ANSWERS)
+        return row.get("prompt") is None and has_answers(row, (list,))
 
     def to_pairs(self, row: Record) -> list[Pair]:
         return [part(turns(need(row, "chosen")), turns(need(row, "rejected")), row)]
@@ -105,24 +111,24 @@ class TrlImplicitPrompt(Format):
 class OpenaiPreference(Format):
     name = "openai-preference"
     sentence = "input (an object with messages), preferred_output and non_preferred_output (one message each)"
-    columns = ("input", "preferred_output", "non_preferred_output", "system", *SCORES)
+    columns = ("input", "preferred_output", "non_preferred_output", *SYSTEM, *SCORES)
 
     def matches(self, row: Record) -> bool:
         return "preferred_output" in row and isinstance(row.get("input"), dict)
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        asked = need(row, "input")
-        if not isinstance(asked, dict):
+        given = need(row, "input")
+        if not isinstance(given, dict):
             raise BadRow("input is not an object with messages")
-        refuse_media(asked)
+        refuse_media(given)
         better, worse = answer(row, "preferred_output"), answer(row, "non_preferred_output")
-        return [assemble(turns(asked.get("messages")), better, worse, row)]
+        return [assemble(turns(given.get("messages")), better, worse, row)]
 
 
 class Alpaca(Format):
     name = "alpaca"
     sentence = "instruction, input (added below it), history (earlier question/answer pairs), chosen, rejected, system"
-    columns = ("instruction", "input", "history", *ANSWERS, "system", *SCORES, *MEDIA)
+    columns = ("instruction", "input", "history", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return "instruction" in row and has_answers(row, (str,))
@@ -133,16 +139,35 @@ class Alpaca(Format):
         return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
-class Orca(Format):
-    name = "orca"
-    sentence = "system, question, chosen, rejected"
-    columns = ("question", *ANSWERS, "system", *SCORES)
+class AlpacaRanking(Format):
+    name = "alpaca-ranking"
+    sentence = "instruction, input (added below it), history, output (list of two texts, the better one first), system"
+    note = "the first text of output is taken for the better one"
+    columns = ("instruction", "input", "history", "output", *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        return "question" in row and has_answers(row, (str,))
+        output = row.get("output")
+        return "instruction" in row and isinstance(output, list) and list(map(type, output)) == [str, str]
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        messages = (Turn(HUMAN, text(row, "question")),)
+        refuse_media(row)
+        output = need(row, "output")
+        if not isinstance(output, list) or list(map(type, output)) != [str, str]:
+            raise BadRow("output is not a list of two texts")
+        return [assemble((*earlier_turns(row), question(row)), output[0], output[1], row)]
+
+
+class Orca(Format):
+    name = "orca"
+    sentence = "system, question, input (added below it), history, chosen, rejected; input alone is the question"
+    columns = ("question", "input", "history", *ANSWERS, *SYSTEM, *SCORES)
+
+    def matches(self, row: Record) -> bool:
+        alone = isinstance(row.get("input"), str) and all(row.get(key) is None for key in ("prompt", "instruction"))
+        return ("question" in row or alone) and has_answers(row, (str,))
+
+    def to_pairs(self, row: Record) -> list[Pair]:
+        messages = asked(row, "input" if row.get("question") is None and "input" in row else "question")
         return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
@@ -159,6 +184,9 @@ FORMATS: dict[str, Format] = {
         TrlImplicitPrompt(),
         Alpaca(),
         Orca(),
+        AlpacaRanking(),
+        Responses(),
+        Comparison(),
         ScoredList(),
         TextPrefix(),
     )

@@ -64,13 +64,18 @@ class _Window:
         return StreamError("the file ends too early: " + message if self.ended else message, self.line)
 
 
-def iterate_array(stream: IO[bytes], chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
+def iterate_array(stream: IO[bytes], chunk: int = CHUNK, line: int = 1, closing: str = "") -> Iterator[tuple[int, Any]]:
     """Yield (line number, element) of the JSON list in `stream`, reading about `chunk` bytes at a time.
+
+    Args:
+        line: the line that the stream begins in.
+        closing: what must follow the list, such as the } of an object that holds it.
 
     Raises:
         StreamError: not a list, broken, cut short, not UTF-8, or followed by something else.
     """
     window = _Window(stream, chunk)
+    window.line = line
     if window.peek() != "[":
         raise window.error("a JSON list must begin with [")
     window.advance(window.at + 1)
@@ -78,7 +83,8 @@ def iterate_array(stream: IO[bytes], chunk: int = CHUNK) -> Iterator[tuple[int, 
         window.advance(window.at + 1)
     else:
         while True:
-            window.peek()
+            if window.peek() == "]":
+                raise StreamError("a comma stands before the ] that ends the list", window.line)
             line = window.line
             yield line, _element(window)
             mark = window.peek()
@@ -87,6 +93,12 @@ def iterate_array(stream: IO[bytes], chunk: int = CHUNK) -> Iterator[tuple[int, 
             window.advance(window.at + 1)
             if mark == "]":
                 break
+    if closing:
+        if window.peek() == ",":
+            raise StreamError("more than the list is in its object", window.line)
+        if window.peek() != closing:
+            raise window.error(f"expected {closing} after the list")
+        window.advance(window.at + 1)
     if window.peek():
         raise window.error("something follows the list")
 

@@ -11,12 +11,13 @@ from rlguide.preferences.labelled import Labelled, parse_label
 from rlguide.preferences.pair import GPT, BadRow, Turn, turns
 from rlguide.preferences.row_parts import (
     MEDIA,
+    SYSTEM,
     Record,
     Shape,
     answer,
+    asked,
     earlier_turns,
     need,
-    prompt_turns,
     question,
     refuse_media,
     split_system,
@@ -39,7 +40,7 @@ class LabelFormat(Shape):
 class KtoMessages(LabelFormat):
     name = "kto-messages"
     sentence = "messages or conversations (the last one is the answer), label (true or false), system"
-    columns = (*CONVERSATIONS, *LABELS, "system", *MEDIA)
+    columns = (*CONVERSATIONS, *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and any(isinstance(row.get(key), list) for key in CONVERSATIONS)
@@ -56,24 +57,23 @@ class KtoMessages(LabelFormat):
 class KtoPrompt(LabelFormat):
     name = "kto-trl"
     sentence = (
-        "prompt (text or list of role/content), history (earlier question/answer pairs), "
+        "prompt (text or list of role/content), input (added below a text), history (earlier question/answer pairs), "
         "completion (text or list with the answer), label, system"
     )
-    columns = ("prompt", "history", *COMPLETIONS, *LABELS, "system", *MEDIA)
+    columns = ("prompt", "input", "history", *COMPLETIONS, *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and isinstance(row.get("prompt"), (str, list)) and completion(row) is not None
 
     def to_labelled(self, row: Record) -> Labelled:
         refuse_media(row)
-        messages = (*earlier_turns(row), *prompt_turns(need(row, "prompt")))
-        return labelled(row, messages, answer(row, completion(row) or COMPLETIONS[0]))
+        return labelled(row, asked(row, "prompt"), answer(row, completion(row) or COMPLETIONS[0]))
 
 
 class KtoAlpaca(LabelFormat):
     name = "kto-alpaca"
     sentence = "instruction, input (added below it), history (earlier question/answer pairs), output, label, system"
-    columns = ("instruction", "input", "history", "output", *LABELS, "system", *MEDIA)
+    columns = ("instruction", "input", "history", "output", *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and "instruction" in row and isinstance(row.get("output"), str)

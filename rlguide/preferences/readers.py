@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,15 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from rlguide.errors import DataError
-from rlguide.preferences.cells import decode_cells
 
 PACKED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
+HEAD = 4096  # bytes that tell the kind of a file
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+# An object whose first key names a list of rows.
+WRAPPED = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:data|rows|examples|instances|items|records|pairs|samples|dataset|train)"\s*:\s*'
+    rb"(?=\[\s*\{)"
+)
 
 
 class Row(NamedTuple):
@@ -56,7 +62,7 @@ def open_source(path: Path) -> Source:
         raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet or CSV file")
     try:
         with open_text(path) as file:
-            head = file.read(4096)
+            head = file.read(HEAD)
     except OSError as error:
         raise _unreadable(path, error) from error
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -70,11 +76,16 @@ def open_source(path: Path) -> Source:
     if suffix == ".parquet":
         raise DataError(f"{path} is not a Parquet file", "fetch or write the file again")
     if suffix in (".csv", ".tsv"):
+        from rlguide.preferences.csv_rows import read_csv
+
         return Source(path, "CSV", "line", read_csv)
     if text.startswith(b"["):
         if b"\n" in text.rstrip():
             return Source(path, "JSON list", "line", read_array)
         return Source(path, "JSON list", "row", read_elements)  # on one line, or with very long ones
+    if _is_wrapped(head):
+        lines = b"\n" in text.rstrip()
+        return Source(path, "JSON list in an object", "line" if lines else "row", read_wrapped)
     if text.startswith(b"{"):
         _refuse_single_object(path)
         return Source(path, "JSON lines", "line", read_lines)
@@ -153,6 +164,19 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"cannot read {path}: {error.strerror or error}", "check the file and its permissions")
 
 
+def _is_wrapped(head: bytes) -> bool:
+    """Whether a file that begins so is an object with a list of rows, and not a row with a short list in it."""
+    before = WRAPPED.match(head)
+    if before is None:
+        return False
+    text = head[before.end() :].decode("utf-8", "replace")
+    try:
+        end = json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return True  # the list goes on
+    return text[end:].lstrip()[:1] in ("", "}")
+
+
 def _refuse_single_object(path: Path) -> None:
     """A pretty-printed object is no JSON lines: tell so at once instead of counting broken lines."""
     with open_text(path) as file:
@@ -166,23 +190,57 @@ def _refuse_single_object(path: Path) -> None:
 
 def read_array(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Elements of a JSON list, streamed. Raises DataError when it is broken, cut short or not UTF-8."""
-    from rlguide.preferences.json_stream import StreamError, iterate_array
+    from rlguide.preferences.json_stream import iterate_array
 
-    with open_text(path) as file:
-        try:
-            for line, value in iterate_array(file):
-                yield Row(line, value)
-        except StreamError as error:
-            raise DataError(
-                f"{path} is not a whole JSON list: {error}",
-                "mend the file there, or fetch it again if it was cut short",
-            ) from error
+    with open_text(path) as file, _whole_list(path):
+        for line, value in iterate_array(file):
+            yield Row(line, value)
 
 
 def read_elements(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """`read_array` of a list without lines: a position is the number of the element, 1 is the first."""
     for number, row in enumerate(read_array(path), start=1):
         yield row._replace(position=number)
+
+
+def read_wrapped(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
+    """Elements of a JSON list that is all that an object holds, as in {"data": [...]}. Raises as `read_array`."""
+    from rlguide.preferences.json_stream import iterate_array
+
+    with open_text(path) as file, _whole_list(path):
+        head = file.read(HEAD)
+        before = WRAPPED.match(head)
+        start = before.end() if before else 0
+        rest: Any = _Joined(head[start:], file)
+        lines = head[:start].count(b"\n")
+        counted = b"\n" in head.removeprefix(b"\xef\xbb\xbf").strip()
+        for number, (line, value) in enumerate(iterate_array(rest, line=lines + 1, closing="}"), start=1):
+            yield Row(line if counted else number, value)
+
+
+class _Joined:
+    """Bytes that were read already, and the rest of their file."""
+
+    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
+        self._first, self._rest = first, rest
+
+    def read(self, size: int) -> bytes:
+        first, self._first = self._first, b""
+        return first or self._rest.read(size)
+
+
+@contextmanager
+def _whole_list(path: Path) -> Iterator[None]:
+    """What is broken in a JSON list, said with the file's name."""
+    from rlguide.preferences.json_stream import StreamError
+
+    try:
+        yield
+    except StreamError as error:
+        raise DataError(
+            f"{path} is not a whole JSON list: {error}",
+            "mend the file there, or fetch it again if it was cut short",
+        ) from error
 
 
 def read_lines(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
@@ -199,31 +257,6 @@ def read_lines(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
                 yield Row(number, None, "not UTF-8")
             except (ValueError, RecursionError):
                 yield Row(number, None, "not JSON (cut short?)" if not line.endswith(b"\n") else "not JSON")
-
-
-def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
-    """Records of a CSV file (tabs if its name ends in .tsv); lists and messages are JSON text in their cell."""
-    import csv
-    import io
-
-    csv.field_size_limit(1 << 30)
-    delimiter = "\t" if text_suffix(path) == ".tsv" else ","
-    with open_text(path) as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
-        records = csv.DictReader(file, delimiter=delimiter, strict=True)
-        try:
-            for record in records:
-                yield _csv_row(records.line_num, record)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8 after line {records.line_num}", "save the file as UTF-8") from error
-        except csv.Error as error:
-            raise DataError(f"{path} is not CSV: {error} at line {records.line_num}", "mend the file") from error
-
-
-def _csv_row(line: int, record: dict[Any, Any]) -> Row:
-    if None in record or None in record.values():
-        return Row(line, None, "has another number of fields than the header")
-    broken = decode_cells(record)
-    return Row(line, None, broken) if broken else Row(line, record)
 
 
 def count_rows(path: Path) -> int | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from decimal import Decimal
 from typing import Any
 
 from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
 
 Record = dict[str, Any]
 ANSWERS = ("chosen", "rejected")
+SYSTEM = ("system", "system_prompt", "system_message")
+NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 MEDIA = ("tools", "images", "image", "videos", "audios")
 # The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
 SCORE_COLUMNS = (
@@ -20,9 +23,11 @@ SCORE_COLUMNS = (
     ("rating_chosen", "rating_rejected"),
     ("chosen_reward", "rejected_reward"),
     ("reward_chosen", "reward_rejected"),
+    ("chosen_avg_rating", "rejected_avg_rating"),
 )
 OTHER_PROMPT = "the prompt is not the question that chosen and rejected repeat"
-SCORES = tuple(column for columns in SCORE_COLUMNS for column in columns)
+RATED = ("rating", "generations")  # two scores in one list, in the order of the answers in the other, if it is there
+SCORES = (*(column for columns in SCORE_COLUMNS for column in columns), *RATED)
 
 
 class Shape(ABC):
@@ -30,6 +35,7 @@ class Shape(ABC):
 
     name: str
     sentence: str  # which columns hold what, shown when the format is detected
+    note: str = ""  # what is taken for granted, if anything: also shown
     columns: tuple[str, ...]  # all that the conversion may look at; the others of a Parquet file are not read
 
     @abstractmethod
@@ -69,7 +75,17 @@ def text(row: Record, column: str, optional: bool = False) -> str:
 
 
 def system(row: Record) -> str:
-    return text(row, "system", optional=True)
+    """The system prompt of a row, under whichever of its names. Raises BadRow for two that differ."""
+    found = ""
+    for column in SYSTEM:
+        value = row.get(column)
+        if value:
+            if not isinstance(value, str):
+                raise BadRow(f"{column} is not text")
+            if found and value.strip() != found.strip():
+                raise BadRow("two columns hold different system prompts")
+            found = found or value
+    return found
 
 
 def answer(row: Record, column: str) -> str:
@@ -79,8 +95,11 @@ def answer(row: Record, column: str) -> str:
         return value
     if isinstance(value, list):
         if len(value) != 1:
-            raise BadRow(f"{column} is not one single message")
+            texts = value and all(isinstance(entry, str) for entry in value)
+            raise BadRow(f"{column} is a list of texts, not one answer" if texts else f"{column} is not one message")
         value = value[0]
+    if not isinstance(value, dict):
+        raise BadRow(f"{column} is not text")
     message = turn(value)
     if message.role != GPT:
         raise BadRow(f"{column} is not a message of the assistant")
@@ -103,20 +122,70 @@ def earlier_turns(row: Record) -> list[Turn]:
 
 def question(row: Record) -> Turn:
     """Alpaca's instruction and input, joined as LLaMA-Factory's converter does."""
-    return Turn(HUMAN, "\n".join(filter(None, (text(row, "instruction"), text(row, "input", optional=True)))))
+    return Turn(HUMAN, joined(text(row, "instruction"), text(row, "input", optional=True)))
+
+
+def joined(asked: str, more: str) -> str:
+    """A question and the text that goes with it, which stands below it."""
+    return "\n".join(filter(None, (asked, more)))
+
+
+def asked(row: Record, column: str) -> tuple[Turn, ...]:
+    """What is asked: the history, then the prompt in this column (text or messages), then the input below a text.
+
+    An input that the prompt already has, as a filled-in template has it, is not added again.
+    """
+    prompt, more = need(row, column), None if column == "input" else row.get("input")
+    if isinstance(prompt, str):
+        if more is not None and not (isinstance(more, str) and has_already(prompt, more.strip())):
+            prompt = joined(prompt, text(row, "input"))
+        messages: tuple[Turn, ...] = (Turn(HUMAN, prompt),)
+    elif isinstance(prompt, list):
+        messages = turns(prompt)
+        if more and not any(isinstance(more, str) and more.strip() in message.value for message in messages):
+            raise BadRow("input stands beside a prompt of messages")
+    else:
+        raise BadRow(f"{column} is neither text nor messages")
+    return (*earlier_turns(row), *messages) if row.get("history") else messages
+
+
+def has_already(prompt: str, more: str) -> bool:
+    """Whether a prompt has this text in it: a short one as a line of its own, for "5" is in many by chance."""
+    return f"\n{more}\n" in f"\n{prompt}\n" or (len(more) >= NO_CHANCE and more in prompt)
 
 
 def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ...], str]:
-    """A system turn at the start becomes the system prompt, as the engine does it; else `given` is."""
+    """A system turn at the start becomes the system prompt; else `given` is. Raises BadRow for two that differ."""
     if messages and messages[0].role == "system":
-        return messages[1:], messages[0].value
+        own = messages[0].value
+        if given and own.strip() and own.strip() != given.strip():  # the engine would drop one without a word
+            raise BadRow("the system prompt is not the system message of the conversation")
+        return messages[1:], own or given
     return messages, given
 
 
 def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Pair:
     """A pair from its parts; the system prompt and the scores are in the row."""
     messages, given_system = split_system(messages, system(row))
-    return Pair(messages, chosen, rejected, given_system, scores(row))
+    found = scores(row)
+    if found is None and isinstance(row.get("rating"), list):
+        found = rating(row["rating"], row.get("generations"), chosen, rejected)
+    return Pair(messages, chosen, rejected, given_system, found)
+
+
+def rating(rated: list[Any], answers: Any, chosen: str, rejected: str) -> tuple[float, float] | None:
+    """Two scores from a list: of the chosen and the rejected answer, or of the answers in another list.
+
+    In argilla/distilabel-intel-orca-dpo-pairs the list `generations` is in random order.
+    """
+    if isinstance(answers, list):
+        if sorted(map(str, answers)) != sorted((chosen, rejected)) or len(rated) != 2:
+            return None
+        rated = rated if answers[0] == chosen else rated[::-1]
+    found = [number(value) for value in rated]
+    if len(found) != 2 or found[0] is None or found[1] is None:
+        return None
+    return found[0], found[1]
 
 
 def scores(row: Record) -> tuple[float, float] | None:
@@ -131,7 +200,7 @@ def scores(row: Record) -> tuple[float, float] | None:
 def number(value: Any) -> float | None:
     """A score as a number, also where a CSV file has it as text; None for anything else, NaN and infinity."""
     if type(value) is not float:  # what nearly all are
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
+        if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
             return None
         try:
             value = float(value)
@@ -151,20 +220,20 @@ def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> P
     return assemble(chosen[:-1], chosen[-1].value, rejected[-1].value, row)
 
 
-def prompt_turns(prompt: Any) -> tuple[Turn, ...]:
-    """A prompt given as text or as a list of messages."""
-    return (Turn(HUMAN, prompt),) if isinstance(prompt, str) else turns(prompt)
-
-
 def refuse_media(row: Record) -> None:
     """Tools and media would be dropped without a word: refuse the row instead."""
-    if any(row.get(column) for column in MEDIA):
+    if any(row.get(column) and not _is_empty(row[column]) for column in MEDIA):
         raise BadRow("uses tools or media, which this version does not carry")
+
+
+def _is_empty(media: Any) -> bool:
+    """Whether a cell says in text that there is nothing, as JSON within JSON does."""
+    return isinstance(media, str) and media.strip() in ("", "[]", "{}", "null")
 
 
 def is_conversation(value: Any) -> bool:
     """Whether this is a list of more than one message: with the answer, there is a question in it."""
-    return isinstance(value, list) and len(value) > 1
+    return isinstance(value, list) and len(value) > 1 and not isinstance(value[0], str)
 
 
 def repeats(prompt: Any, pair: Pair) -> bool:

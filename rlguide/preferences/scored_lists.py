@@ -8,17 +8,15 @@ from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
 from rlguide.errors import UsageError
-from rlguide.preferences.dialogues import dialogue_prompt, is_dialogue
-from rlguide.preferences.pair import GPT, BadRow, Pair, Turn, turn
+from rlguide.preferences.dialogues import PROMPTS, any_prompt
+from rlguide.preferences.pair import GPT, BadRow, Pair, turn
 from rlguide.preferences.row_parts import (
     MEDIA,
+    SYSTEM,
     Format,
     Record,
     Shape,
-    earlier_turns,
     number,
-    prompt_turns,
-    question,
     refuse_media,
     split_system,
     system,
@@ -39,7 +37,6 @@ RANK_LISTS = ("ranks", "rank")  # 1 is the best
 TEXT_KEYS = ("response", "completion", "text", "content", "answer", "generation", "output")
 SCORE_KEYS = ("overall_score", "score", "rating", "reward")
 RANK_KEYS = ("rank",)
-PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")
 MODES = ("best-worst", "all")
 
 
@@ -71,7 +68,7 @@ class Scored(NamedTuple):
 class ScoredList(Format):
     name = "scored-list"
     sentence = "prompt, instruction or messages, a list of answers with scores or ranks (best against worst by default)"
-    columns = (*PROMPTS, "input", "history", "system", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
+    columns = (*PROMPTS, "input", "history", *SYSTEM, *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
 
     def __init__(self, pairing: Pairing | None = None) -> None:
         self.pairing = pairing or Pairing()
@@ -86,7 +83,7 @@ class ScoredList(Format):
     def to_pairs(self, row: Record) -> list[Pair]:
         """Pairs with their scores; none where all answers are as good as each other. Raises BadRow."""
         refuse_media(row)
-        messages, given_system = split_system(_prompt(row), system(row))
+        messages, given_system = split_system(any_prompt(row), system(row))
         ranked = sorted(_scored(row), key=lambda entry: -entry.score)  # stable: the first of equals stays first
         if len(ranked) < 2:
             raise BadRow("fewer than two answers have a score")
@@ -124,15 +121,6 @@ def with_pairing(form: AnyShape, pairing: Pairing) -> AnyShape | ScoredList:
 
 def _first(row: Record, columns: tuple[str, ...]) -> Any:
     return next((row[column] for column in columns if row.get(column) is not None), None)
-
-
-def _prompt(row: Record) -> tuple[Turn, ...]:
-    if row.get("instruction") is not None and row.get("prompt") is None:
-        return (*earlier_turns(row), question(row))
-    prompt = _first(row, PROMPTS)
-    if prompt is None:
-        raise BadRow("prompt is missing")
-    return dialogue_prompt(prompt) if is_dialogue(prompt) else prompt_turns(prompt)
 
 
 def _has_score(entry: Any) -> bool:

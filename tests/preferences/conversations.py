@@ -48,6 +48,9 @@ def labels(draw: st.DrawFn, most_turns: int = 3) -> Labelled:
     return draw(st.sampled_from(from_pair(draw(pairs(most_turns)))))
 
 
+TASK = "Translate what follows."
+
+
 def roles(turns: tuple[Turn, ...], system: str = "") -> list[dict[str, str]]:
     first = [{"role": "system", "content": system}] if system else []
     return first + [{"role": "assistant" if t.role == "gpt" else "user", "content": t.value} for t in turns]
@@ -71,12 +74,16 @@ def as_sharegpt(pair: Pair) -> dict[str, Any]:
     }
 
 
+def exchanges(turns: tuple[Turn, ...]) -> list[list[str]]:
+    return [[turns[i].value, turns[i + 1].value] for i in range(0, len(turns) - 1, 2)]
+
+
 def as_alpaca(pair: Pair) -> dict[str, Any]:
     turns = pair.messages
     return {
         "instruction": turns[-1].value,
         "input": "",
-        "history": [[turns[i].value, turns[i + 1].value] for i in range(0, len(turns) - 1, 2)],
+        "history": exchanges(turns),
         "system": pair.system,
         "chosen": pair.chosen,
         "rejected": pair.rejected,
@@ -121,9 +128,61 @@ def as_ultrafeedback(pair: Pair) -> dict[str, Any]:
     }
 
 
+def as_trl_input(pair: Pair) -> dict[str, Any]:
+    texts = {"prompt": TASK, "input": pair.messages[-1].value, "history": exchanges(pair.messages)}
+    answers = {"chosen": pair.chosen, "rejected": pair.rejected}
+    return texts | answers | {"system_message": pair.system, **score_columns(pair)}
+
+
 def as_orca(pair: Pair) -> dict[str, Any]:
-    texts = {"question": pair.messages[0].value, "chosen": pair.chosen, "rejected": pair.rejected}
-    return {"system": pair.system, **texts, **score_columns(pair)}
+    texts = {"question": pair.messages[-1].value, "chosen": pair.chosen, "rejected": pair.rejected}
+    return {"system_prompt": pair.system, **texts, "history": exchanges(pair.messages), **score_columns(pair)}
+
+
+def as_input_alone(pair: Pair) -> dict[str, Any]:
+    """As argilla/distilabel-intel-orca-dpo-pairs: the ratings in the order of the generations."""
+    texts = {"input": pair.messages[0].value, "chosen": pair.chosen, "rejected": pair.rejected, "system": pair.system}
+    both = list(zip((pair.chosen, pair.rejected), pair.scores or (), strict=False))[:: 1 if first(pair) else -1]
+    return texts | {"generations": [text for text, _ in both], "rating": [score for _, score in both]}
+
+
+def as_responses(pair: Pair) -> dict[str, Any]:
+    answers = {"chosen_response": pair.chosen, "rejected_response": pair.rejected}
+    row = {"instruction": pair.messages[-1].value, "history": exchanges(pair.messages), "system": pair.system}
+    return row | answers | score_columns(pair, "chosen_avg_rating", "rejected_avg_rating")
+
+
+def as_responses_turned(pair: Pair) -> dict[str, Any]:
+    answers = {"response_chosen": pair.chosen, "response_rejected": pair.rejected}
+    return {"question": pair.messages[0].value, "system": pair.system} | answers | score_columns(pair)
+
+
+def as_alpaca_ranking(pair: Pair) -> dict[str, Any]:
+    row = {"instruction": TASK, "input": pair.messages[-1].value, "history": exchanges(pair.messages)}
+    return row | {"output": [pair.chosen, pair.rejected], "system": pair.system, "rating": list(pair.scores or ())}
+
+
+def first(pair: Pair) -> bool:
+    """Whether the better answer stands first where either may; by chance."""
+    return len(pair.chosen) % 2 == 0
+
+
+def as_numbered(pair: Pair) -> dict[str, Any]:
+    texts = (pair.chosen, pair.rejected)[:: 1 if first(pair) else -1]
+    answers = {"response_0": texts[0], "response_1": texts[1], "better_response_id": 1 - first(pair)}
+    return {"prompt": pair.messages[0].value, **answers, "safer_response_id": 0, "system": pair.system}
+
+
+def as_graded(pair: Pair) -> dict[str, Any]:
+    texts = (pair.chosen, pair.rejected)[:: 1 if first(pair) else -1]
+    answers = {"response1": texts[0], "response2": texts[1], "overall_preference": -2 if first(pair) else 1}
+    return {"context": roles(pair.messages, pair.system), **answers}
+
+
+def as_arena(pair: Pair) -> dict[str, Any]:
+    whole = [roles((*pair.messages, Turn("gpt", text)), pair.system) for text in (pair.chosen, pair.rejected)]
+    a, b = whole[:: 1 if first(pair) else -1]
+    return {"conversation_a": a, "conversation_b": b, "winner": "model_a" if first(pair) else "model_b"}
 
 
 def dialogue(turns: tuple[Turn, ...]) -> str:
@@ -133,6 +192,15 @@ def dialogue(turns: tuple[Turn, ...]) -> str:
 def as_hh(pair: Pair) -> dict[str, Any]:
     whole = {key: dialogue((*pair.messages, Turn("gpt", getattr(pair, key)))) for key in ("chosen", "rejected")}
     return whole | {"system": pair.system, **score_columns(pair)}
+
+
+def as_hh_lines(pair: Pair) -> dict[str, Any]:
+    return {
+        key: text.replace("\n\nHuman:", "\nHuman:").replace("\n\nAssistant:", "\nAssistant:").lstrip()
+        if isinstance(text, str) and key != "system"
+        else text
+        for key, text in as_hh(pair).items()
+    }
 
 
 def as_hh_prompt(pair: Pair) -> dict[str, Any]:
@@ -149,7 +217,7 @@ def with_parting(pair: Pair) -> Pair:
 
 def as_text_prefix(pair: Pair) -> dict[str, Any]:
     pair = with_parting(pair)
-    prompt = pair.messages[0].value + ("\n" if len(pair.chosen) % 2 else " ")
+    prompt = pair.messages[0].value + ("\n" if len(pair.chosen) % 2 else " \n\n")
     answers = {"chosen": prompt + pair.chosen, "rejected": prompt + pair.rejected}
     return answers | {"system": pair.system, **score_columns(pair)}
 
@@ -184,8 +252,17 @@ WRITERS: list[tuple[str, Writer, int]] = [  # format, writer, most questions tha
     ("trl", as_trl_text, 1),
     ("trl-implicit", as_trl_implicit, 3),
     ("ultrafeedback", as_ultrafeedback, 3),
-    ("orca", as_orca, 1),
+    ("trl", as_trl_input, 3),
+    ("orca", as_orca, 3),
+    ("orca", as_input_alone, 1),
+    ("responses", as_responses, 3),
+    ("responses", as_responses_turned, 1),
+    ("alpaca-ranking", as_alpaca_ranking, 3),
+    ("comparison", as_numbered, 1),
+    ("comparison", as_graded, 3),
+    ("comparison", as_arena, 3),
     ("hh", as_hh, 3),
+    ("hh", as_hh_lines, 3),
     ("hh", as_hh_prompt, 3),
     ("trl-implicit-text", as_text_prefix, 1),
     ("scored-list", as_completions, 1),
@@ -195,7 +272,23 @@ WRITERS: list[tuple[str, Writer, int]] = [  # format, writer, most questions tha
 
 def expected(writer: Writer, pair: Pair) -> Pair:
     """What comes back of a pair that this writer wrote."""
-    return with_parting(pair) if writer is as_text_prefix else pair
+    if writer is as_text_prefix:
+        return with_parting(pair)
+    if writer in (as_numbered, as_graded, as_arena):
+        return pair._replace(scores=None)
+    if writer in (as_trl_input, as_alpaca_ranking):
+        return pair._replace(messages=with_task(pair.messages))
+    return pair
+
+
+def expected_label(writer: Callable[[Labelled], dict[str, Any]], row: Labelled) -> Labelled:
+    """What comes back of a labelled answer that this writer wrote."""
+    return row._replace(messages=with_task(row.messages)) if writer is as_kto_trl_input else row
+
+
+def with_task(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The last question below the task that it belongs to."""
+    return (*turns[:-1], Turn("human", f"{TASK}\n{turns[-1].value}"))
 
 
 def as_ours(row: Labelled) -> dict[str, Any]:
@@ -221,6 +314,11 @@ def as_kto_trl_text(row: Labelled) -> dict[str, Any]:
     }
 
 
+def as_kto_trl_input(row: Labelled) -> dict[str, Any]:
+    asked = {"prompt": TASK, "input": row.messages[-1].value, "history": exchanges(row.messages)}
+    return asked | {"response": row.answer, "label": row.desirable, "system_prompt": row.system}
+
+
 def as_kto_trl_messages(row: Labelled) -> dict[str, Any]:
     return {
         "prompt": roles(row.messages, row.system),
@@ -239,6 +337,7 @@ LABEL_WRITERS: list[tuple[str, Callable[[Labelled], dict[str, Any]], int]] = [
     ("kto-messages", as_ours, 3),
     ("kto-messages", as_demo, 3),
     ("kto-trl", as_kto_trl_text, 1),
+    ("kto-trl", as_kto_trl_input, 3),
     ("kto-trl", as_kto_trl_messages, 3),
     ("kto-alpaca", as_kto_alpaca, 3),
 ]

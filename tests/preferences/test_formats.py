@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from conversations import (
     as_trl_messages,
     as_ultrafeedback,
     expected,
+    expected_label,
     labels,
     pairs,
 )
@@ -22,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences.detection import detect_format, explain
+from rlguide.preferences.detection import check_fits, choose_format, detect_format, explain
 from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS
@@ -36,7 +38,7 @@ from rlguide.preferences.store import take_in
 @pytest.mark.parametrize(("name", "writer", "turns"), WRITERS, ids=lambda value: getattr(value, "__name__", None))
 def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
     @settings(max_examples=40)
-    @given(st.lists(pairs(turns), min_size=1, max_size=4))
+    @given(st.lists(pairs(turns), min_size=1, max_size=4, unique_by=lambda pair: pair.messages[0].value.strip()))
     def check(originals: list[Pair]) -> None:
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
         form = detect_format(rows, "file")
@@ -66,8 +68,11 @@ GOOD = Pair((Turn("human", "q"),), "a", "b")
         ({"prompt": "q", "chosen": "same", "rejected": "same "}, "chosen equals rejected"),
         ({"prompt": "", "chosen": "a", "rejected": "b"}, "a message of the prompt is empty"),
         ({"prompt": [], "chosen": "a", "rejected": "b"}, "the prompt is empty"),
-        ({"prompt": 7, "chosen": "a", "rejected": "b"}, "the messages are not a list"),
-        ({"prompt": "q", "chosen": 7, "rejected": "b"}, "a message is not an object with a role and a text"),
+        ({"prompt": 7, "chosen": "a", "rejected": "b"}, "prompt is neither text nor messages"),
+        ({"prompt": "q", "chosen": 7, "rejected": "b"}, "chosen is not text"),
+        ({"prompt": "q", "chosen": float("nan"), "rejected": "b"}, "chosen is not text"),
+        ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, "rejected is a list of texts, not one answer"),
+        ({"prompt": "q", "input": 7, "chosen": "a", "rejected": "b"}, "input is not text"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "system": ["x"]}, "system is not text"),
         ({"prompt": "\ud800", "chosen": "a", "rejected": "b"}, "a text is not valid Unicode"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "tools": "[...]"}, "uses tools or media"),
@@ -113,7 +118,7 @@ def test_labelled_answers_come_back(name: str, writer: Callable[[Labelled], dict
         rows = [json.loads(json.dumps(writer(row))) for row in originals]
         form = detect_format(rows, "file")
         assert form is LABEL_FORMATS[name]
-        assert [form.to_labelled(row) for row in rows] == originals
+        assert [form.to_labelled(row) for row in rows] == [expected_label(writer, row) for row in originals]
         for row in originals:
             check_labelled_row(row)
 
@@ -155,7 +160,7 @@ def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
         ({"prompt": "q", "label": True}, "completion is missing"),
         ({"prompt": "", "completion": "a", "label": True}, "a message of the prompt is empty"),
         ({"prompt": "\ud800", "completion": "a", "label": True}, "not valid Unicode"),
-        ({"prompt": "q", "completion": "a", "label": True, "tools": "[]"}, "uses tools or media"),
+        ({"prompt": "q", "completion": "a", "label": True, "tools": "[{}]"}, "uses tools or media"),
     ],
 )
 def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
@@ -205,7 +210,7 @@ def test_a_score_that_is_no_number_is_none(score: Any) -> None:
 
 
 def test_scores_come_as_numbers_from_text() -> None:
-    row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_score": "8.5", "rejected_score": 3}
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_score": "8.5", "rejected_score": Decimal("3.0")}
     assert pairs_of("trl", row)[0].scores == (8.5, 3.0)
 
 
@@ -244,6 +249,91 @@ def test_texts_without_a_shared_prompt_are_refused() -> None:
 def test_texts_beside_another_text_are_not_taken_for_an_implicit_prompt() -> None:
     with pytest.raises(DataError, match="none of the known formats; its columns are chosen, rejected, topic"):
         detect_format([{"topic": "What is the sky like?", "chosen": "It is blue", "rejected": "It is red"}], "file")
+
+
+SURE = [{"chosen": f"Sure, here is the {n} I like", "rejected": f"Sure, here is the {n + 1} I like"} for n in range(9)]
+TALES = [{"chosen": f"Tale {n} of the sea and of ships", "rejected": f"Tale {n} of the hills"} for n in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "doubt"),
+    [
+        (SURE, 'too much alike to be prompts, for example "Sure, here is the"'),
+        (TALES, 'do not end where a line or a sentence ends, for example "Tale 0 of the"'),
+        (SURE[:2] + [{"chosen": "One", "rejected": "Two"}] * 2, "only 2 of 4 rows have a common beginning"),
+    ],
+)
+def test_a_common_beginning_is_a_prompt_only_with_good_evidence(rows: list[dict[str, str]], doubt: str) -> None:
+    with pytest.raises(DataError, match=doubt) as stopped:
+        detect_format(rows, "file")
+    assert "--format trl-implicit-text" in stopped.value.todo
+    assert choose_format(rows, "file", "trl-implicit-text") is FORMATS["trl-implicit-text"]
+
+
+@pytest.mark.parametrize("end", ["?", ":", "。", "\n", "\n\nAnswer:"])
+def test_prompts_that_end_like_prompts_are_found(end: str) -> None:
+    rows = [
+        {key: f"Question {n}, what is it{end} {answer}" for key, answer in (("chosen", "This"), ("rejected", "That"))}
+        for n in range(9)
+    ]
+    rows.append({"chosen": f"What is ten{end} The one", "rejected": f"What is ten{end} The other"})  # begin alike
+    assert detect_format(rows, "file") is FORMATS["trl-implicit-text"]
+
+
+def test_one_dialogue_among_texts_without_markers_stays_a_dialogue() -> None:
+    rows: list[dict[str, Any]] = [
+        {"chosen": f"Human: {n}?\n\nAssistant: a", "rejected": f"Human: {n}?\n\nAssistant: b"} for n in range(5)
+    ]
+    rows.append({"chosen": "Broken? a", "rejected": "Broken? b"})
+    assert detect_format(rows, "file") is FORMATS["hh"], "though all six begin alike"
+
+
+def test_dialogues_without_blank_lines_are_dialogues() -> None:
+    row = {
+        "chosen": "Human: q\nAssistant: r\nHuman: s\nAssistant: a\n\nb",
+        "rejected": "Human: q\nAssistant: r\nHuman: s\nAssistant: c",
+    }
+    assert detect_format([row], "file") is FORMATS["hh"]
+    turns = (Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s"))
+    assert pairs_of("hh", row) == [Pair(turns, "a\n\nb", "c")]
+    asked = {"prompt": "Human: q\nAssistant:", "chosen": " a", "rejected": " b"}
+    assert pairs_of("hh", asked) == [GOOD]
+
+
+@pytest.mark.parametrize("chosen", ["a\nHuman: more?\nAssistant: yes", "a\nHuman: more?", "a\nAssistant: yes"])
+def test_an_answer_that_goes_on_as_a_dialogue_is_refused(chosen: str) -> None:
+    row = {"chosen": f"Human: q\nAssistant: {chosen}", "rejected": "Human: q\nAssistant: b"}
+    with pytest.raises(BadRow, match=r"differ before|does not end with the assistant"):
+        pairs_of("hh", row)
+    blank = {"chosen": f"Human: q\n\nAssistant: {chosen}", "rejected": "Human: q\n\nAssistant: b"}
+    assert pairs_of("hh", blank) == [Pair((Turn("human", "q"),), chosen, "b")], "with blank lines it is one answer"
+
+
+def test_messages_beside_whole_conversations_are_left_to_these() -> None:
+    pair = Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b")
+    row = as_trl_implicit(pair)
+    row["messages"] = row["chosen"]
+    form = detect_format([row], "file")
+    assert form is FORMATS["trl-implicit"]
+    assert FORMATS["trl-implicit"].to_pairs(row) == [pair]
+    check_fits(FORMATS["trl-implicit"], [row], "file")
+    with pytest.raises(DataError) as stopped:
+        check_fits(FORMATS["openai"], [row], "file")
+    assert stopped.value.todo.endswith("--format trl-implicit")
+    assert detect_format([row | {"prompt": None}], "file") is form, "an empty column says nothing"
+
+
+@pytest.mark.parametrize("tools", ["[]", "null", " {} ", "", [], None])
+def test_no_tools_are_no_tools(tools: Any) -> None:
+    assert pairs_of("trl", {"prompt": "q", "chosen": "a", "rejected": "b", "tools": tools}) == [GOOD]
+
+
+def test_ratings_follow_the_order_of_the_answers() -> None:
+    row = {"input": "q", "chosen": "a", "rejected": "b", "rating": [9, 7]}
+    for answers, found in ((None, (9, 7)), (["a", "b"], (9, 7)), (["b", "a"], (7, 9)), (["a", "c"], None)):
+        assert pairs_of("orca", row | {"generations": answers})[0].scores == found
+    for bad in ([9], [9, "x"], [9, 8, 7], 9):
+        assert pairs_of("orca", row | {"rating": bad})[0].scores is None
 
 
 ANSWERS = [("a", 1.0), ("b", 3.0), ("c", 2.0), ("d", 3.0)]

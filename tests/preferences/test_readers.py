@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conversations import LABEL_WRITERS, WRITERS, Writer, as_ultrafeedback, expected, labels, pairs
+from conversations import LABEL_WRITERS, WRITERS, Writer, as_ultrafeedback, expected, expected_label, labels, pairs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -114,7 +114,8 @@ QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], ma
 @QUICK
 @given(data=st.data())
 def test_pairs_survive_every_file(name: str, writer: Writer, turns: int, tmp_path: Path, data: st.DataObject) -> None:
-    originals = data.draw(st.lists(pairs(turns), min_size=1, max_size=4))
+    unlike = st.lists(pairs(turns), min_size=1, max_size=4, unique_by=lambda pair: pair.messages[0].value.strip())
+    originals = data.draw(unlike)
     check_files(tmp_path, name, [*map(writer, originals)], [expected(writer, pair) for pair in originals])
 
 
@@ -125,7 +126,7 @@ def test_labels_survive_every_file(
     name: str, writer: Callable[[Labelled], dict[str, Any]], turns: int, tmp_path: Path, data: st.DataObject
 ) -> None:
     originals = data.draw(st.lists(labels(turns), min_size=1, max_size=4))
-    check_files(tmp_path, name, [*map(writer, originals)], originals)
+    check_files(tmp_path, name, [*map(writer, originals)], [expected_label(writer, row) for row in originals])
 
 
 BREAKS = [
@@ -221,6 +222,76 @@ def test_a_cell_of_messages_that_is_not_json_is_a_broken_row(tmp_path: Path) -> 
     path = tmp_path / "rows.csv"
     write_csv(path, [{"conversations": "[{'from': 'human'}]", "chosen": "a", "rejected": "b"}])
     assert [row.broken for row in open_source(path).rows()] == ["conversations is not JSON"]
+
+
+def test_a_record_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,chosen,rejected\n\n"one\ntwo\n",a,b\nq,"c\nd"\n\nr,e,f\n', encoding="utf-8")
+    rows = list(open_source(path).rows())
+    assert [row.position for row in rows] == [3, 6, 9]
+    assert [bool(row.broken) for row in rows] == [False, True, False]
+    path.write_text('prompt,chosen,rejected\nq,a,b\nr,"c\nd,e\n', encoding="utf-8")
+    with pytest.raises(DataError, match="in the record from line 3 on"):
+        list(open_source(path).rows())
+
+
+@pytest.mark.parametrize("file", ["rows.csv", "rows.tsv", "rows.csv.gz"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_separator_is_told_from_the_header(tmp_path: Path, file: str, separator: str) -> None:
+    path = tmp_path / file
+    rows = [{"prompt": "a, b; c\td", "chosen": "yes;\nyes", "rejected": "no"}]
+    text = table_text(rows, separator).encode("utf-8-sig")
+    path.write_bytes(gzip.compress(text) if file.endswith(".gz") else text)
+    assert [row.value for row in open_source(path).rows()] == rows
+
+
+def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt , chosen,\trejected \nq, a,b\n")
+    assert [row.value for row in open_source(path).rows()] == [{"prompt": "q", "chosen": " a", "rejected": "b"}]
+
+
+def test_two_separators_are_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt;chosen\trejected\n")
+    with pytest.raises(DataError, match="semicolons and tabs"):
+        list(open_source(path).rows())
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("key", ["data", "train", "rows"])
+def test_a_list_in_an_object_is_read(tmp_path: Path, key: str, indent: int | None) -> None:
+    rows = [{"prompt": f"q {n} {{[", "chosen": "a" * 3000, "rejected": "b"} for n in range(5)]
+    path = tmp_path / "rows.json"
+    path.write_text("\ufeff" + json.dumps({key: rows}, indent=indent), encoding="utf-8")
+    source = open_source(path)
+    found = list(source.rows())
+    assert [row.value for row in found] == rows
+    places = [3, 8, 13, 18, 23] if indent else [1, 2, 3, 4, 5]
+    assert [row.position for row in found] == places
+    assert source.unit == ("line" if indent else "row")
+    assert count_rows(path) == 5
+    path.write_text(json.dumps({key: rows, "test": rows}, indent=indent), encoding="utf-8")
+    with pytest.raises(DataError, match="more than the list is in its object at line"):
+        list(open_source(path).rows())
+    path.write_text(json.dumps({key: rows}, indent=indent)[:-1].rstrip(), encoding="utf-8")
+    with pytest.raises(DataError, match="ends too early"):
+        list(open_source(path).rows())
+
+
+def test_a_row_that_begins_with_a_list_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"items": [{"a": 1}], "prompt": "q", "chosen": "a", "rejected": "b"}] * 2
+    write_lines(path, rows)
+    assert [row.value for row in open_source(path).rows()] == rows
+
+
+@pytest.mark.parametrize("end", [",]", ",\n]", ", \n\n ]\n"])
+def test_a_comma_too_many_is_called_so(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text('[\n{"a": 1},\n{"a": 2}' + end)
+    with pytest.raises(DataError, match=r"a comma stands before the \] that ends the list at line [345]"):
+        list(open_source(path).rows())
 
 
 PAIR = Pair((Turn("human", "q"),), "a", "b", "", (2.0, 1.0))

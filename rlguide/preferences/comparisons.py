@@ -1,0 +1,162 @@
+"""Two answers to one prompt, and a column that says which is the better one: it may be either, row by row."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rlguide.preferences.dialogues import PROMPTS, any_prompt
+from rlguide.preferences.pair import HUMAN, BadRow, Pair, Turn, turns
+from rlguide.preferences.row_parts import (
+    MEDIA,
+    SCORES,
+    SYSTEM,
+    Format,
+    Record,
+    answer,
+    asked,
+    assemble,
+    is_conversation,
+    number,
+    part,
+    refuse_media,
+)
+
+# The first two that a row has are taken. Their names end with the letter or number that the winner is called by.
+ANSWER_PAIRS = (
+    ("response_0", "response_1"),  # PKU-SafeRLHF
+    ("response_1", "response_2"),  # HelpSteer2
+    ("response1", "response2"),  # HelpSteer3
+    ("response_a", "response_b"),
+    ("conversation_a", "conversation_b"),  # Chatbot Arena: whole conversations
+    ("answer_0", "answer_1"),
+    ("answer_1", "answer_2"),
+    ("answer_a", "answer_b"),
+    ("output_1", "output_2"),  # AlpacaFarm
+    ("completion_a", "completion_b"),
+    ("human_ref_A", "human_ref_B"),  # SHP
+)
+# Of argilla, and of others; here the names say which is the better one.
+RESPONSES = ("chosen_response", "rejected_response", "response_chosen", "response_rejected")
+ANSWER_COLUMNS = tuple(dict.fromkeys(column for pair in ANSWER_PAIRS for column in pair))
+# How a winner is read. A number in a column of the second kind may be a place or a grade: 0 and 1 are not taken.
+PLACES = ("winner", "better_response_id")
+NAMES = ("preference", "preferred", "better")
+STRENGTHS = ("preference_strength", "overall_preference")  # HelpSteer: below 0 the first is better, above 0 the second
+FIRST_IS_ONE = ("labels",)  # SHP: 1 if A is better, 0 if B is
+WINNERS = (*PLACES, *NAMES, *STRENGTHS, *FIRST_IS_ONE)
+OTHER_PROMPTS = ("context", "input", "history")  # where a row has none of PROMPTS: HelpSteer3, others, SHP
+
+_NAMED = re.compile(r"(?:model|response|answer|assistant|completion|output|conversation)?[ _-]*([ab012])")
+_TIES = {"both_bad", "both bad", "bothbad", "equal", "same", "neither", "both", "draw"}
+_ENDS = ("ab", "AB", "01", "12")
+
+
+class Comparison(Format):
+    name = "comparison"
+    sentence = "prompt, two answers (response_a and response_b, ...) and which is the better one (winner, ...)"
+    columns = (*PROMPTS, *OTHER_PROMPTS, *ANSWER_COLUMNS, *WINNERS, *SYSTEM, *SCORES, *MEDIA)
+
+    def matches(self, row: Record) -> bool:
+        names = _answers(row)
+        if names is None or not _understood(row, names):
+            return False
+        prompts = (row.get(column) for column in (*PROMPTS, *OTHER_PROMPTS))
+        return is_conversation(row[names[0]]) or any(prompt is not None for prompt in prompts)
+
+    def to_pairs(self, row: Record) -> list[Pair]:
+        """The pair, better answer first; none where neither is better. Raises BadRow."""
+        refuse_media(row)
+        names = _answers(row)
+        if names is None:
+            raise BadRow("there are no two answers")
+        better = _better(row, names)
+        if better is None:
+            return []
+        chosen, rejected = names[better], names[1 - better]
+        if is_conversation(row[chosen]):
+            return [part(turns(row[chosen]), turns(row[rejected]), row)]
+        return [assemble(_prompt(row), answer(row, chosen), answer(row, rejected), row)]
+
+
+def two_answers(rows: list[Record]) -> tuple[str, str] | None:
+    """Two columns of the first row that look like two answers: named alike but for an a/b, 0/1 or 1/2 at the end."""
+    row = rows[0]
+    found = {
+        (str(column), str(column)[:-1] + end[1]): len(str(row[column]))
+        for column in row
+        for end in _ENDS
+        if str(column).endswith(end[0]) and isinstance(row.get(str(column)[:-1] + end[1]), str | list)
+    }
+    return max(found, key=lambda names: found[names]) if found else None
+
+
+def _answers(row: Record) -> tuple[str, str] | None:
+    for names in ANSWER_PAIRS:
+        if row.get(names[0]) is not None and row.get(names[1]) is not None:
+            return names
+    return None
+
+
+def _prompt(row: Record) -> tuple[Turn, ...]:
+    if any(row.get(column) is not None for column in PROMPTS):
+        return any_prompt(row)
+    for column in ("context", "input"):
+        if row.get(column) is not None:
+            return asked(row, column)
+    if isinstance(row.get("history"), str):
+        return (Turn(HUMAN, row["history"]),)
+    raise BadRow("prompt is missing")
+
+
+def _understood(row: Record, names: tuple[str, str]) -> bool:
+    try:
+        _better(row, names)
+    except BadRow:
+        return False
+    return True
+
+
+def _better(row: Record, names: tuple[str, str]) -> int | None:
+    """The place of the better answer, 0 or 1; None if neither is. Raises BadRow where it is not said."""
+    column = next((column for column in WINNERS if row.get(column) is not None), None)
+    if column is None:
+        raise BadRow("which answer is better is not said")
+    value = row[column]
+    if column in (*STRENGTHS, *FIRST_IS_ONE):
+        grade = number(value)
+        if column in STRENGTHS and grade is not None:
+            return None if grade == 0 else int(grade > 0)
+        if column in FIRST_IS_ONE and grade in (0, 1) and names[0].startswith("human_ref"):
+            return int(grade == 0)
+    elif not isinstance(value, bool):
+        said = _said(value)
+        if said.startswith("tie") or said in _TIES:
+            return None
+        found = _NAMED.fullmatch(said)
+        ends = [name[-1].lower() for name in names]
+        unclear = column in NAMES and said in ("0", "1") and "0" in ends
+        if found and found[1] in ends and not unclear:
+            return ends.index(found[1])
+    raise BadRow(f"the column {column} does not say which answer is better")
+
+
+def _said(value: Any) -> str:
+    """What a cell says, in small letters; 1.0 says 1."""
+    grade = number(value)
+    return str(value if grade is None or not grade.is_integer() else int(grade)).strip().lower()
+
+
+class Responses(Format):
+    name = "responses"
+    sentence = "prompt, instruction or messages, chosen_response and rejected_response, system, scores"
+    columns = (*PROMPTS, "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
+
+    def matches(self, row: Record) -> bool:
+        answers = any(isinstance(row.get(key), str | list | dict) for key in RESPONSES)
+        return answers and any(row.get(column) is not None for column in PROMPTS)
+
+    def to_pairs(self, row: Record) -> list[Pair]:
+        refuse_media(row)
+        chosen, rejected = RESPONSES[2:] if row.get(RESPONSES[2]) is not None else RESPONSES[:2]
+        return [assemble(any_prompt(row), answer(row, chosen), answer(row, rejected), row)]

@@ -1,0 +1,135 @@
+"""No piece of a prompt is dropped without a word, and what is said about the columns is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlguide.errors import DataError
+from rlguide.preferences.column_use import find_loss, used
+from rlguide.preferences.detection import choose_format, explain
+from rlguide.preferences.formats import FORMATS, Format
+from rlguide.preferences.label_formats import LABEL_FORMATS
+from rlguide.preferences.pair import BadRow, Pair
+
+PAIR = {"chosen": "Yes.", "rejected": "No."}
+LABEL = {"completion": "Yes.", "label": True}
+LISTED = {"responses": ["Yes.", "No."], "scores": [2, 1]}
+QUESTION = {"role": "user", "content": "Is it late?"}
+WHOLE = [[QUESTION, {"role": "assistant", "content": text}] for text in ("Yes.", "No.")]
+
+
+def read(row: dict[str, Any]) -> Any:
+    form = choose_format([row], "data.jsonl", "auto")
+    return form.to_pairs(row)[0] if isinstance(form, Format) else form.to_labelled(row)
+
+
+@pytest.mark.parametrize("name", ["system", "system_prompt", "system_message"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Is it late?"} | PAIR,
+        {"question": "Is it late?"} | PAIR,
+        {"instruction": "Is it late?"} | PAIR,
+        {"prompt": "Is it late?"} | LABEL,
+        {"messages": WHOLE[0], "label": True},
+        {"prompt": "Is it late?"} | LISTED,
+        {"chosen": WHOLE[0], "rejected": WHOLE[1]},
+        {"conversations": [QUESTION]} | PAIR,
+        {"messages": [QUESTION]} | PAIR,
+        {"chosen": "Human: Is it late?\n\nAssistant: Yes.", "rejected": "Human: Is it late?\n\nAssistant: No."},
+    ],
+)
+def test_the_system_prompt_is_read_under_each_of_its_names(name: str, row: dict[str, Any]) -> None:
+    assert read(row | {name: "Be brief."}).system == "Be brief."
+
+
+@pytest.mark.parametrize("row", [{"prompt": "Translate."} | PAIR, {"question": "Translate."} | PAIR])
+def test_input_stands_below_the_prompt(row: dict[str, Any]) -> None:
+    assert read(row | {"input": "Hallo"}).messages[-1].value == "Translate.\nHallo"
+    assert read(row | {"input": ""}).messages[-1].value == "Translate."
+    history = [["Hi", "Hello"]]
+    assert [turn.value for turn in read(row | {"history": history}).messages] == ["Hi", "Hello", "Translate."]
+
+
+def test_an_input_that_the_prompt_has_already_is_not_added_again() -> None:
+    filled = "Below is a task.\n\nTranslate.\n\nHallo\n\nAnswer:"
+    assert read({"prompt": filled, "input": "Hallo"} | PAIR).messages[-1].value == filled
+    said = "Say this in German: it is late, let us go home."
+    assert read({"prompt": said, "input": "it is late, let us go home"} | PAIR).messages[-1].value == said
+    assert read({"prompt": "Add 5 and x.", "input": "5"} | PAIR).messages[-1].value == "Add 5 and x.\n5"
+
+
+def test_an_input_beside_messages_is_a_bad_row() -> None:
+    row = {"prompt": [QUESTION], "input": "It is nine."} | PAIR
+    with pytest.raises(BadRow, match="input stands beside a prompt of messages"):
+        FORMATS["trl"].to_pairs(row)
+    assert len(FORMATS["trl"].to_pairs(row | {"input": "late?"})) == 1
+
+
+def test_two_system_prompts_that_differ_are_a_bad_row() -> None:
+    row = {"prompt": [{"role": "system", "content": "Be brief."}, QUESTION]} | PAIR
+    for same in ("Be brief.", " Be brief.\n", "", None):
+        assert FORMATS["trl"].to_pairs(row | {"system": same})[0].system == "Be brief."
+    with pytest.raises(BadRow, match="not the system message"):
+        FORMATS["trl"].to_pairs(row | {"system": "Be kind."})
+    with pytest.raises(BadRow, match="two columns hold different system prompts"):
+        FORMATS["trl"].to_pairs({"prompt": "q", "system": "a", "system_prompt": "b"} | PAIR)
+    empty = {"prompt": [{"role": "system", "content": " "}, QUESTION], "system": "Be kind."} | PAIR
+    assert FORMATS["trl"].to_pairs({**empty, "prompt": [{"role": "system", "content": ""}, QUESTION]})[0].system
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "advice"),
+    [
+        ({"question": "Is it late?", "context": "It is nine."} | PAIR, "context", "rename it to input"),
+        ({"prompt": "Is it late?", "passages": [{"text": "It is nine."}]} | PAIR, "passages", "rename it to input"),
+        ({"prompt": "Is it late?", "input": "x", "Document": "Nine."} | PAIR, "Document", "join it with the prompt"),
+        ({"prompt": "Is it late?", "query": "It is nine."} | LABEL, "query", "rename it to input"),
+        ({"prompt": "Is it late?", "instruction": "Use the clock."} | LISTED, "instruction", "rename it to input"),
+        ({"question": "Is it late?", "system_text": "Be brief."} | PAIR, "system_text", "rename it to system"),
+        ({"prompt": "Is it late?", "messages": [{"role": "user", "content": "Hi"}]} | PAIR, "messages", "rename"),
+        ({"chosen": WHOLE[0], "rejected": WHOLE[1], "history": [["Hi", "Hello"]]}, "history", "join it"),
+    ],
+)
+def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(
+    row: dict[str, Any], column: str, advice: str
+) -> None:
+    with pytest.raises(DataError, match=f"data.jsonl: the column {column} looks like a piece") as stopped:
+        choose_format([row | {column: ""}, row], "data.jsonl", "auto")
+    assert advice in stopped.value.todo
+    name = stopped.value.todo.rsplit("--format ", 1)[1]
+    assert choose_format([row], "data.jsonl", name).name == name, "a person may leave it out knowingly"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Is it late?", "question": "Is it late?"} | PAIR,
+        {"prompt": "Is it late?", "context": "", "documents": [], "persona": None, "question_id": "some text"} | PAIR,
+        {"prompt": "Is it late?", "messages": WHOLE[0]} | PAIR,
+        {"prompt": "Task.\nIs it late?", "instruction": "Task.", "query": "Is it\nlate?"} | PAIR,
+        {"prompt": "Is it late?", "instruction": "Is it late?"} | LISTED,
+        {"prompt": "Is it late?", "chosen": WHOLE[0], "rejected": WHOLE[1], "messages": WHOLE[0]},
+        {"prompt": "Is it late?", "source": "some text", "system_id": "some text", "prompt_id": "5f 3a"} | PAIR,
+    ],
+)
+def test_what_is_not_lost_does_not_stop_it(row: dict[str, Any]) -> None:
+    assert isinstance(read(row), Pair)
+
+
+def test_what_is_said_about_columns_is_true() -> None:
+    row = {"prompt": "q", "chosen_score": "high", "rejected_score": "low", "system": "", "tools": "[]", "": "3"} | PAIR
+    said = explain(FORMATS["trl"], [row])
+    assert "by the columns prompt, chosen, rejected;" in said
+    assert "not used: chosen_score, rejected_score, tools, (no name)" in said
+    both = {"prompt": "q", "instruction": "q"} | LISTED
+    assert used(FORMATS["scored-list"], [both]) == {"prompt", "responses", "scores"}
+    assert used(LABEL_FORMATS["kto-trl"], [{"prompt": "q", "kto_tag": 1} | LABEL]) == {"prompt", "completion", "label"}
+    assert used(FORMATS["trl"], [{"prompt": 7, "id": 1} | PAIR]) == {"prompt", "chosen", "rejected"}, "none is good"
+
+
+def test_rows_without_a_pair_lose_nothing() -> None:
+    row = {"prompt": "q", "instruction": "p", "responses": ["a", "b"], "scores": [1, 1]}
+    assert find_loss(FORMATS["scored-list"], [row]) is None

@@ -1,0 +1,117 @@
+"""Two answers and a winner: which is the better one is read, never guessed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rlguide.errors import DataError
+from rlguide.preferences.comparisons import ANSWER_PAIRS, two_answers
+from rlguide.preferences.detection import detect_format
+from rlguide.preferences.filters import Filters
+from rlguide.preferences.formats import FORMATS
+from rlguide.preferences.pair import BadRow
+from rlguide.preferences.readers import Row
+from rlguide.preferences.report import Tally
+from rlguide.preferences.store import take_in
+
+FORM = FORMATS["comparison"]
+NUMBERS = {"prompt": "q", "response_0": "zero", "response_1": "one"}
+LETTERS = {"prompt": "q", "response_a": "a!", "response_b": "b!"}
+GRADED = {"prompt": "q", "response_1": "one", "response_2": "two"}
+THREAD = {"history": "q", "human_ref_A": "a!", "human_ref_B": "b!"}
+
+
+@pytest.mark.parametrize(
+    ("row", "winner", "chosen"),
+    [
+        (NUMBERS, {"better_response_id": 0}, "zero"),
+        (NUMBERS, {"better_response_id": 1}, "one"),
+        (NUMBERS, {"better_response_id": "1.0"}, "one"),
+        (NUMBERS, {"preference": "response_0"}, "zero"),
+        (LETTERS, {"winner": "a"}, "a!"),
+        (LETTERS, {"winner": "B"}, "b!"),
+        (LETTERS, {"winner": "model_b"}, "b!"),
+        (LETTERS, {"preference": "Response A"}, "a!"),
+        (GRADED, {"preference": 2.0}, "two"),
+        (GRADED, {"preference_strength": -3}, "one"),
+        (GRADED, {"preference_strength": 1}, "two"),
+        (GRADED, {"overall_preference": "-1"}, "one"),
+        (THREAD, {"labels": 1}, "a!"),
+        (THREAD, {"labels": 0}, "b!"),
+    ],
+)
+def test_the_winner_is_chosen(row: dict[str, Any], winner: dict[str, Any], chosen: str) -> None:
+    assert detect_format([row | winner], "file") is FORM
+    (pair,) = FORM.to_pairs(row | winner)
+    assert (pair.messages[0].value, pair.chosen) == ("q", chosen)
+    assert {pair.chosen, pair.rejected} == {row[name] for name in row if name not in ("prompt", "history")}
+
+
+@pytest.mark.parametrize(
+    "winner",
+    [{"winner": "tie"}, {"winner": "Tie (bothbad)"}, {"winner": "both_bad"}, {"preference_strength": 0}],
+)
+def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
+    tally = Tally()
+    tally.open("a.jsonl", "line")
+    assert not list(take_in([Row(1, LETTERS | winner)], FORM, tally, Filters()))
+    assert (tally.bad, tally.left_out.total()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "winner"),
+    [
+        (LETTERS, {"winner": "c"}),
+        (LETTERS, {"winner": "2"}),
+        (LETTERS, {"winner": True}),
+        (LETTERS, {"winner": 0.7}),
+        (LETTERS, {"labels": 1}),
+        (NUMBERS, {"preference": 1}),  # the second answer, or the first with certainty?
+        (GRADED, {"preference": 0}),
+        (GRADED, {"preference_strength": "much"}),
+        (THREAD, {"labels": 2}),
+        (LETTERS, {}),
+    ],
+)
+def test_a_winner_that_is_not_understood_is_refused_and_never_guessed(
+    row: dict[str, Any], winner: dict[str, Any]
+) -> None:
+    with pytest.raises(BadRow, match=r"does not say which answer is better|is not said"):
+        FORM.to_pairs(row | winner)
+    with pytest.raises(DataError) as stopped:
+        detect_format([row | winner], "file")
+    assert "look like two answers" in stopped.value.todo
+    assert "chosen" not in stopped.value.todo, "which answer is better differs by row"
+
+
+def test_rows_without_two_answers_or_a_prompt_are_refused() -> None:
+    with pytest.raises(BadRow, match="no two answers"):
+        FORM.to_pairs({"prompt": "q", "response_0": "zero", "better_response_id": 0})
+    with pytest.raises(BadRow, match="prompt is missing"):
+        FORM.to_pairs({"response_0": "zero", "response_1": "one", "better_response_id": 0})
+
+
+def test_whole_conversations_that_part_early_are_refused() -> None:
+    def talk(first: str, last: str) -> list[dict[str, str]]:
+        texts = ("q", first, "more?", last)
+        return [{"role": role, "content": text} for role, text in zip(["user", "assistant"] * 2, texts, strict=True)]
+
+    row = {"conversation_a": talk("x", "a"), "conversation_b": talk("y", "b"), "winner": "model_b"}
+    with pytest.raises(BadRow, match="differ before their last message"):
+        FORM.to_pairs(row)
+    (pair,) = FORM.to_pairs(row | {"conversation_b": talk("x", "b")})
+    assert (pair.chosen, pair.rejected, len(pair.messages)) == ("b", "a", 3)
+
+
+@pytest.mark.parametrize("names", ANSWER_PAIRS)
+def test_the_names_of_two_answers_end_with_what_the_winner_is_called_by(names: tuple[str, str]) -> None:
+    assert names[0][:-1] == names[1][:-1]
+    assert (names[0][-1] + names[1][-1]).lower() in ("ab", "01", "12")
+
+
+def test_two_answers_are_seen_in_unknown_columns() -> None:
+    row = {"id_a": "1", "id_b": "2", "reply_a": "A long reply.", "reply_b": "Another one.", "better": "left"}
+    assert two_answers([row]) == ("reply_a", "reply_b")
+    assert two_answers([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}]) is None
