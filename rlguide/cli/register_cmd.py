@@ -77,21 +77,27 @@ def register_files(
     sharegpt           conversations, chosen, rejected, system
     ultrafeedback      prompt; chosen and rejected as whole conversations
     hh                 chosen and rejected as text: Human: ... Assistant: ...
-    trl                prompt, chosen, rejected; each as text or as messages
+    trl                prompt, chosen, rejected, each as text or as messages; input, history
     openai             messages up to the question; chosen, rejected
     openai-preference  input, preferred_output, non_preferred_output
     trl-implicit       chosen and rejected as whole conversations
     trl-implicit-text  chosen and rejected as text with a common beginning
     alpaca             instruction, input, history, chosen, rejected, system
-    orca               system, question, chosen, rejected
+    alpaca-ranking     the same with output, a list of the better and the worse answer
+    orca               question (or input), input, history, chosen, rejected, system
+    responses          a prompt, chosen_response, rejected_response
+    comparison         a prompt, response_a and response_b (or alike), and winner (or alike)
     scored-list        a prompt, and a list of answers with scores or ranks
 
     Labelled single answers, for KTO; label (or kto_tag) is true/false or 1/0:
 
     \b
     kto-messages   messages that end with the answer; label, system
-    kto-trl        prompt, completion; each as text or as messages; label
+    kto-trl        prompt, completion, each as text or as messages; input, history; label
     kto-alpaca     instruction, input, history, output, system; label
+
+    system may also be called system_prompt or system_message, and input is added below the question. A column that
+    looks like a piece of the prompt and is not read stops the command; --format leaves it out.
     """
     from rlguide.preferences.filters import Filters
     from rlguide.preferences.intake import How

@@ -19,7 +19,6 @@ from rlguide.preferences.row_parts import (
     is_conversation,
     number,
     part,
-    refuse_media,
 )
 
 # The first two that a row has are taken. Their names end with the letter or number that the winner is called by.
@@ -66,7 +65,6 @@ class Comparison(Format):
 
     def to_pairs(self, row: Record) -> list[Pair]:
         """The pair, better answer first; none where neither is better. Raises BadRow."""
-        refuse_media(row)
         names = _answers(row)
         if names is None:
             raise BadRow("there are no two answers")
@@ -157,6 +155,5 @@ class Responses(Format):
         return answers and any(row.get(column) is not None for column in PROMPTS)
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        refuse_media(row)
         chosen, rejected = RESPONSES[2:] if row.get(RESPONSES[2]) is not None else RESPONSES[:2]
         return [assemble(any_prompt(row), answer(row, chosen), answer(row, rejected), row)]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn
 from rlguide.preferences.row_parts import (
     ANSWERS,
+    MEDIA,
     OTHER_PROMPT,
     SCORES,
     SYSTEM,
@@ -68,7 +69,7 @@ def any_prompt(row: Record) -> tuple[Turn, ...]:
 class Dialogue(Format):
     name = "hh"
     sentence = "chosen and rejected (dialogues as text: Human: and Assistant: begin a line), or prompt and answers"
-    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES)
+    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         if any(is_dialogue(row.get(key)) for key in ANSWERS):
@@ -90,7 +91,7 @@ class Dialogue(Format):
 class TextPrefix(Format):
     name = "trl-implicit-text"
     sentence = "chosen and rejected (text that begins with the same prompt, up to the last shared blank), no prompt"
-    columns = (*ANSWERS, *SYSTEM, *SCORES)
+    columns = (*ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         if not has_answers(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):

@@ -42,7 +42,6 @@ class Sharegpt(Format):
         return isinstance(row.get("conversations"), list) and has_answers(row, (dict, str))
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        refuse_media(row)
         return [assemble(turns(need(row, "conversations")), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
@@ -59,14 +58,13 @@ class OpenaiMessages(Format):
         )
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        refuse_media(row)
         return [assemble(turns(need(row, "messages")), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class Ultrafeedback(Format):
     name = "ultrafeedback"
     sentence = "prompt (the question), chosen and rejected (whole conversations that repeat it), scores"
-    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES)
+    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return isinstance(row.get("prompt"), (str, list)) and any(is_conversation(row.get(key)) for key in ANSWERS)
@@ -90,14 +88,13 @@ class TrlPrompt(Format):
         return isinstance(row.get("prompt"), (str, list)) and has_answers(row, (str, list, dict))
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        refuse_media(row)
         return [assemble(asked(row, "prompt"), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class TrlImplicitPrompt(Format):
     name = "trl-implicit"
     sentence = "chosen and rejected (whole conversations as lists of role/content that differ in the last message)"
-    columns = (*ANSWERS, *SYSTEM, *SCORES)
+    columns = (*ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         if isinstance(row.get("messages"), list):
@@ -111,7 +108,7 @@ class TrlImplicitPrompt(Format):
 class OpenaiPreference(Format):
     name = "openai-preference"
     sentence = "input (an object with messages), preferred_output and non_preferred_output (one message each)"
-    columns = ("input", "preferred_output", "non_preferred_output", *SYSTEM, *SCORES)
+    columns = ("input", "preferred_output", "non_preferred_output", *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return "preferred_output" in row and isinstance(row.get("input"), dict)
@@ -134,7 +131,6 @@ class Alpaca(Format):
         return "instruction" in row and has_answers(row, (str,))
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        refuse_media(row)
         messages = (*earlier_turns(row), question(row))
         return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
 
@@ -150,7 +146,6 @@ class AlpacaRanking(Format):
         return "instruction" in row and isinstance(output, list) and list(map(type, output)) == [str, str]
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        refuse_media(row)
         output = need(row, "output")
         if not isinstance(output, list) or list(map(type, output)) != [str, str]:
             raise BadRow("output is not a list of two texts")
@@ -160,7 +155,7 @@ class AlpacaRanking(Format):
 class Orca(Format):
     name = "orca"
     sentence = "system, question, input (added below it), history, chosen, rejected; input alone is the question"
-    columns = ("question", "input", "history", *ANSWERS, *SYSTEM, *SCORES)
+    columns = ("question", "input", "history", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         alone = isinstance(row.get("input"), str) and all(row.get(key) is None for key in ("prompt", "instruction"))

@@ -46,7 +46,6 @@ class KtoMessages(LabelFormat):
         return has_label(row) and any(isinstance(row.get(key), list) for key in CONVERSATIONS)
 
     def to_labelled(self, row: Record) -> Labelled:
-        refuse_media(row)
         column = next((key for key in CONVERSATIONS if row.get(key) is not None), CONVERSATIONS[0])
         messages = turns(need(row, column))
         if not messages or messages[-1].role != GPT:
@@ -66,7 +65,6 @@ class KtoPrompt(LabelFormat):
         return has_label(row) and isinstance(row.get("prompt"), (str, list)) and completion(row) is not None
 
     def to_labelled(self, row: Record) -> Labelled:
-        refuse_media(row)
         return labelled(row, asked(row, "prompt"), answer(row, completion(row) or COMPLETIONS[0]))
 
 
@@ -79,7 +77,6 @@ class KtoAlpaca(LabelFormat):
         return has_label(row) and "instruction" in row and isinstance(row.get("output"), str)
 
     def to_labelled(self, row: Record) -> Labelled:
-        refuse_media(row)
         return labelled(row, (*earlier_turns(row), question(row)), answer(row, "output"))
 
 
@@ -98,7 +95,8 @@ def completion(row: Record) -> str | None:
 
 
 def labelled(row: Record, messages: tuple[Turn, ...], given_answer: str) -> Labelled:
-    """A labelled answer from its parts."""
+    """A labelled answer from its parts. Raises BadRow for tools and media."""
+    refuse_media(row)
     rest, given_system = split_system(messages, system(row))
     label = next((row[key] for key in LABELS if row.get(key) is not None), None)
     return Labelled(rest, given_answer, parse_label(label), given_system)

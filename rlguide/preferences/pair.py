@@ -21,6 +21,9 @@ class Turn(NamedTuple):  # a million of them are made: a tuple takes a third of 
     value: str
 
 
+_make = tuple.__new__  # what `Turn(...)` calls, in half of its time
+
+
 class Pair(NamedTuple):
     """A conversation (odd number of turns, human first and last), an optional system prompt and two answers.
 
@@ -84,11 +87,11 @@ def turns(messages: Any) -> tuple[Turn, ...]:
         raise BadRow("the messages are not a list")
     found = []
     for message in messages:
-        # A message with nothing but a role and a text, which nearly all are, in a third of the time.
+        # A message with nothing but a role and a text, which nearly all are, in a fifth of the time.
         if type(message) is dict and len(message) == 2:
             role, value = message.get("role"), message.get("content")
             if type(role) is str and type(value) is str and role in ROLES:
-                found.append(Turn(ROLES[role], value))
+                found.append(_make(Turn, (ROLES[role], value)))
                 continue
         found.append(turn(message))
     return tuple(found)

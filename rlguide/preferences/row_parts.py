@@ -14,6 +14,7 @@ ANSWERS = ("chosen", "rejected")
 SYSTEM = ("system", "system_prompt", "system_message")
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 MEDIA = ("tools", "images", "image", "videos", "audios")
+_MEDIA = frozenset(MEDIA)
 # The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
 SCORE_COLUMNS = (
     ("score_chosen", "score_rejected"),
@@ -165,7 +166,8 @@ def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ..
 
 
 def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Pair:
-    """A pair from its parts; the system prompt and the scores are in the row."""
+    """A pair from its parts; the system prompt and the scores are in the row. Raises BadRow for tools and media."""
+    refuse_media(row)
     messages, given_system = split_system(messages, system(row))
     found = scores(row)
     if found is None and isinstance(row.get("rating"), list):
@@ -222,6 +224,8 @@ def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> P
 
 def refuse_media(row: Record) -> None:
     """Tools and media would be dropped without a word: refuse the row instead."""
+    if _MEDIA.isdisjoint(row):  # nearly always
+        return
     if any(row.get(column) and not _is_empty(row[column]) for column in MEDIA):
         raise BadRow("uses tools or media, which this version does not carry")
 

@@ -27,10 +27,11 @@ from rlguide.errors import DataError, UsageError
 from rlguide.preferences.detection import check_fits, choose_format, detect_format, explain
 from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import FORMATS, Format
-from rlguide.preferences.label_formats import LABEL_FORMATS
+from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
 from rlguide.preferences.labelled import Labelled, check_labelled_row
 from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair
 from rlguide.preferences.report import Tally
+from rlguide.preferences.row_parts import MEDIA
 from rlguide.preferences.scored_lists import Pairing, ScoredList, with_pairing
 from rlguide.preferences.store import take_in
 
@@ -49,6 +50,29 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
             check_pair(pair)
 
     check()
+
+
+EVERY_WRITER = [*((name, write) for name, write, _ in WRITERS), *((name, write) for name, write, _ in LABEL_WRITERS)]
+
+
+@pytest.mark.parametrize(("name", "writer"), EVERY_WRITER, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize("column", MEDIA)
+def test_no_format_drops_tools_and_media_unsaid(
+    name: str, writer: Callable[[Any], dict[str, Any]], column: str
+) -> None:
+    turns = (Turn("human", "What is this?"),)
+    if name in FORMATS:
+        row = writer(Pair(turns, "A cat. It sleeps.", "A dog. It barks.", "", (5.0, 1.0)))
+        form: Format | LabelFormat = FORMATS[name]
+        convert: Callable[[dict[str, Any]], Any] = FORMATS[name].to_pairs
+    else:
+        row, form = writer(Labelled(turns, "A cat. It sleeps.", True)), LABEL_FORMATS[name]
+        convert = LABEL_FORMATS[name].to_labelled
+    assert column in form.columns, "or Parquet files would be read without it"
+    for nothing in (None, [], "[]", "null", ""):
+        assert convert({**row, column: nothing}) == convert(row)
+    with pytest.raises(BadRow, match="uses tools or media"):
+        convert({**row, column: ["cat.png"]})
 
 
 def test_every_format_is_covered() -> None:
