@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ PENDING = re.compile(r"\.(.+)\.pending\.json")
 LEFT_OVER = re.compile(
     r"\.{1,2}(.+?)(?:~[a-z-]+(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
 )
+LOCK = re.compile(r"\.(.+)\.dataset\.lock")  # there without a holder: of a killed run, or of an earlier version
 LEFT_OVER_REGISTRY = re.compile(r"\.dataset_info\.json\.\w{8}\.tmp")
 
 
@@ -109,17 +111,30 @@ def recover(workspace: Workspace, name: str) -> str | None:
     if pending.exists():
         _carry_out(workspace, _read(pending))
         done = f"{name}: finished what an interrupted run had begun"
+    freed = _remove_leftovers(workspace, name)
+    if freed and done is None:
+        from rlguide.preferences.progress import format_bytes
+
+        done = f"{name}: removed what an interrupted run had left ({format_bytes(freed)})"
+    return done
+
+
+def abandon(workspace: Workspace, name: str) -> None:
+    """Clear away what a run that fails has written, unless it was committed. The caller holds the dataset's lock."""
+    with suppress(OSError):  # the failure itself is what will be told; the next command tries again
+        if not _pending(workspace, name).exists():
+            _remove_leftovers(workspace, name)
+
+
+def _remove_leftovers(workspace: Workspace, name: str) -> int:
+    """Delete the temporary files of a dataset; return how many bytes they had."""
     freed = 0
     for path in workspace.data.iterdir():
         match = LEFT_OVER.fullmatch(path.name)
         if match and match[1] == name:
             freed += path.stat().st_size
             path.unlink(missing_ok=True)
-    if freed and done is None:
-        from rlguide.preferences.progress import format_bytes
-
-        done = f"{name}: removed what an interrupted run had left ({format_bytes(freed)})"
-    return done
+    return freed
 
 
 def settle(workspace: Workspace) -> None:
@@ -130,7 +145,8 @@ def settle(workspace: Workspace) -> None:
         names = [entry.name for entry in os.scandir(workspace.data) if entry.name.startswith(".")]
     except OSError:
         return
-    waiting = {match[1] for name in names if (match := PENDING.fullmatch(name) or LEFT_OVER.fullmatch(name))}
+    marks = (PENDING, LEFT_OVER, LOCK)
+    waiting = {match[1] for name in names for mark in marks if (match := mark.fullmatch(name))}
     for dataset in sorted(waiting):
         _try_to_recover(workspace, dataset)
     if any(LEFT_OVER_REGISTRY.fullmatch(name) for name in names):

@@ -277,6 +277,23 @@ def test_filters_that_leave_nothing_replace_nothing(folder: Path) -> None:
     assert set(visible(folder)) - set(before) == {"a.refused.json"}
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (as_lines([{"prompt": f"q {n}", "chosen": "longer", "rejected": "no"} for n in range(300)]), ["--balance-length"]),
+        (as_lines([{"prompt": "q", "chosen": "a", "rejected": "a"}] * 9), []),
+        (b"some words", []),
+    ],
+)
+def test_a_register_that_fails_leaves_nothing_behind(folder: Path, content: bytes, options: list[str]) -> None:
+    (folder / "a.jsonl").write_bytes(content)
+    (folder / "data" / ".older.dataset.lock").write_text("")  # of an earlier version, or of a killed run
+    for name in ("a", "b"):
+        assert rlguide(folder, "register", "a.jsonl", "--name", name, *options).returncode == 1
+        assert [path.name for path in (folder / "data").glob(".*")] == []
+    assert "interrupted" not in rlguide(folder, "list").stderr
+
+
 def test_repeats_are_of_all_that_is_said(folder: Path) -> None:
     values = [row | {"system": system} for row in rows(30) for system in ("Be brief.", "Be kind.")]
     write(folder / "a.jsonl", values + values)
