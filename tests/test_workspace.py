@@ -79,7 +79,7 @@ def test_the_lock_of_a_killed_process_is_free_and_cleared_away(tmp_path: Path) -
 
 
 def test_an_error_frees_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(ValueError), locked(tmp_path / "new folder" / "x"):  # noqa: PT011
+    with pytest.raises(ValueError), locked(tmp_path / "new folder" / "x"):
         raise ValueError
     with locked(tmp_path / "new folder" / "x", timeout=0):
         pass
