@@ -101,11 +101,12 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True)
 class TakenIn:
-    """A dataset that is there now."""
+    """A dataset that is there now. nothing_held_out: why not, if something was to be held out."""
 
     manifest: DataManifest
     tally: Tally
     labelled: bool
+    nothing_held_out: str = ""
 
 
 def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dict[str, Any]]) -> TakenIn:
@@ -149,7 +150,7 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
                     break
         about = Publication(intake.name, origin(), intake.recorded, tally, labelled)
         _check_amount(workspace, intake, about, len(train), how.keep_good)
-        return TakenIn(publish(workspace, about, train, heldout), tally, labelled)
+        return TakenIn(publish(workspace, about, train, heldout), tally, labelled, train.nothing_held_out)
 
 
 @contextmanager
@@ -270,8 +271,8 @@ def describe(done: TakenIn) -> list[str]:
     lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
     if heldout is not None:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
-    elif manifest.options.get("test_size") != 0:
-        lines.append("  nothing is held out: there is only one question")
+    elif done.nothing_held_out:
+        lines.append(f"  nothing is held out: {done.nothing_held_out}")
     return lines
 
 

@@ -297,6 +297,15 @@ def test_a_register_that_fails_leaves_nothing_behind(folder: Path, content: byte
     assert "interrupted" not in rlguide(folder, "list").stderr
 
 
+def test_why_nothing_is_held_out_is_told(folder: Path) -> None:
+    write(folder / "a.jsonl", [row | {"prompt": f"q {n % 3}"} for n, row in enumerate(rows(60))])
+    done = rlguide(folder, "register", "a.jsonl")
+    assert "nothing is held out: there are 3 questions with 20 rows or more each, and 3 rows are wanted" in done.stderr
+    assert "a_test.parquet" not in visible(folder)
+    assert "20 pairs held out" in rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0.2").stderr
+    assert "held out" not in rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0").stderr
+
+
 def test_repeats_are_of_all_that_is_said(folder: Path) -> None:
     values = [row | {"system": system} for row in rows(30) for system in ("Be brief.", "Be kind.")]
     write(folder / "a.jsonl", values + values)
@@ -349,7 +358,10 @@ def bad(count: int) -> list[dict[str, Any]]:
     ("files", "said"),
     [
         ({"train.jsonl": rows(1000), "test.jsonl": [*bad(9), *rows(1)]}, "9 of 10 held-out rows (90.0%) are no good"),
-        ({"train.jsonl": [*rows(99), *bad(2)], "test.jsonl": rows(999)[99:]}, "2 of 101 training rows (2.0%) are no good"),
+        (
+            {"train.jsonl": [*rows(99), *bad(2)], "test.jsonl": rows(999)[99:]},
+            "2 of 101 training rows (2.0%) are no good",
+        ),
         ({"train-1.jsonl": rows(900), "train-2.jsonl": bad(3)}, "3 of 3 rows of train-2.jsonl (100.0%) are no good"),
         ({"a.jsonl": [*rows(9), *bad(1)]}, "1 of 10 rows (10.0%) is no good preference pair, so nothing was taken in;"),
     ],
