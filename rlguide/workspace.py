@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -131,6 +131,9 @@ class Locked(RlguideError):
 def locked(path: Path, timeout: float = 60.0) -> Iterator[None]:
     """Hold the lock of a shared file (`<dir>/.<name>.lock`) while it is read, changed and written.
 
+    The lock's own file is there only while somebody holds or wants the lock. It is deleted by who holds it: others
+    may have it open by then, and filelock (from 3.21 on) tells them that it has no name any more, so they begin anew.
+
     Raises:
         Locked: another process holds it for longer than `timeout` seconds.
         RlguideError: the folder cannot be written.
@@ -153,6 +156,9 @@ def locked(path: Path, timeout: float = 60.0) -> Iterator[None]:
     try:
         yield
     finally:
+        if isinstance(lock, filelock.UnixFileLock):  # not where the disk cannot lock, and the file itself is the lock
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()
         lock.release()
 
 

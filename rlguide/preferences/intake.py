@@ -101,11 +101,12 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True)
 class TakenIn:
-    """A dataset that is there now."""
+    """A dataset that is there now. nothing_held_out: why not, if something was to be held out."""
 
     manifest: DataManifest
     tally: Tally
     labelled: bool
+    nothing_held_out: str = ""
 
 
 def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dict[str, Any]]) -> TakenIn:
@@ -149,7 +150,7 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
                     break
         about = Publication(intake.name, origin(), intake.recorded, tally, labelled)
         _check_amount(workspace, intake, about, len(train), how.keep_good)
-        return TakenIn(publish(workspace, about, train, heldout), tally, labelled)
+        return TakenIn(publish(workspace, about, train, heldout), tally, labelled, train.nothing_held_out)
 
 
 @contextmanager
@@ -212,7 +213,7 @@ def _stage(
 ) -> None:
     """Take in the rows of one file, but not those whose question is in `kept_out`."""
     source, form, expected = openings.open(piece)
-    tally.open(piece.label, source.unit)
+    tally.open(piece.label, source.unit, heldout=piece in intake.heldout)
     started = tally.read
     with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
         rows: Iterable[Row] = source.rows(form.columns)
@@ -238,14 +239,20 @@ def _check_amount(workspace: Workspace, intake: Intake, about: Publication, kept
     wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
     if not kept and tally.left_out:
         raise nothing_left(about)
-    if tally.bad and (not kept or (tally.bad > intake.most_refused * tally.read and not keep_good)):
+    too_bad, limit = tally.too_bad(intake.most_refused if kept else 0)
+    if too_bad and not (kept and keep_good):
         report = refuse(workspace, about)
         for line in tally.lines():
             console.say(f"  {line}")
-        share = f"{tally.bad:,} of {tally.read:,} rows ({tally.bad / tally.read:.1%})"
+        one = sum(share.bad for share in too_bad) == 1
         raise DataError(
-            f"{intake.name}: {share} are no good {wanted}, so nothing was taken in; {report} names each of them",
-            f"{intake.advice}, or keep the {kept:,} good ones with --keep-good" if kept else intake.advice,
+            f"{intake.name}: {' and '.join(map(str, too_bad))} {'is' if one else 'are'} no good"
+            f" {wanted.removesuffix('s') if one else wanted}, so nothing was taken in;"
+            f" {report} names {'it' if one else 'each of them'}",
+            f"{intake.advice}, or keep the {'' if kept == 1 else f'{kept:,} '}good {'one' if kept == 1 else 'ones'}"
+            f" with --keep-good (without it {limit})"
+            if kept
+            else intake.advice,
         )
     if not kept:
         raise DataError(f"{intake.name}: there are no rows", f"name a file that holds {wanted}")
@@ -264,8 +271,8 @@ def describe(done: TakenIn) -> list[str]:
     lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
     if heldout is not None:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
-    elif manifest.options.get("test_size") != 0:
-        lines.append("  nothing is held out: there is only one question")
+    elif done.nothing_held_out:
+        lines.append(f"  nothing is held out: {done.nothing_held_out}")
     return lines
 
 

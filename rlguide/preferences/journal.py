@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ PENDING = re.compile(r"\.(.+)\.pending\.json")
 LEFT_OVER = re.compile(
     r"\.{1,2}(.+?)(?:~(?:train|test|train-rows|test-rows|report)(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
 )
+LOCK = re.compile(r"\.(.+)\.dataset\.lock")  # there without a holder: of a killed run, or of an earlier version
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,7 @@ def recover(workspace: Workspace, name: str) -> str | None:
     if pending.exists():
         _carry_out(workspace, _read(pending))
         done = f"{name}: finished what an interrupted run had begun"
-    freed = 0
-    for path in workspace.data.iterdir():
-        match = LEFT_OVER.fullmatch(path.name)
-        if match and match[1] == name and path.is_file():
-            freed += path.stat().st_size
-            path.unlink(missing_ok=True)
+    freed = _remove_leftovers(workspace, name)
     if freed and done is None:
         from rlguide.preferences.progress import format_bytes
 
@@ -141,12 +137,31 @@ def recover(workspace: Workspace, name: str) -> str | None:
     return done
 
 
+def abandon(workspace: Workspace, name: str) -> None:
+    """Clear away what a run that fails has written, unless it was committed. The caller holds the dataset's lock."""
+    with suppress(OSError):  # the failure itself is what will be told; the next command tries again
+        if not _pending(workspace, name).exists():
+            _remove_leftovers(workspace, name)
+
+
+def _remove_leftovers(workspace: Workspace, name: str) -> int:
+    """Delete the temporary files of a dataset; return how many bytes they had."""
+    freed = 0
+    for path in workspace.data.iterdir():
+        match = LEFT_OVER.fullmatch(path.name)
+        if match and match[1] == name and path.is_file():
+            freed += path.stat().st_size
+            path.unlink(missing_ok=True)
+    return freed
+
+
 def settle(workspace: Workspace) -> None:
     """Finish or clear away what killed runs left in the workspace. Every command begins with this; it costs one look
     into the data folder. What another rlguide is working on is left alone, and so is what cannot be read or written.
     """
     names = _hidden(workspace.data)
-    waiting = {match[1] for name in names if (match := PENDING.fullmatch(name) or LEFT_OVER.fullmatch(name))}
+    marks = (PENDING, LEFT_OVER, LOCK)
+    waiting = {match[1] for name in names for mark in marks if (match := mark.fullmatch(name))}
     for dataset in sorted(waiting):
         _try_to_recover(workspace, dataset)
     _clear_registry_leftovers(workspace, names)

@@ -12,6 +12,9 @@ from rlguide import console
 FIRST_LINE = 2.0  # seconds: nothing is silent for longer
 NEXT_LINES = 10.0
 FIRST_BAR = 0.5  # seconds: what is done by then needs no bar
+STEADY = 1.0  # seconds of work from which on its rate says something
+STALL = 0.3  # seconds without an update: at the beginning that is a library being loaded, not the work
+BEGINNING = 5.0  # seconds
 
 
 class Ticker:
@@ -29,7 +32,8 @@ class Ticker:
         self.total = total
         self.done = 0
         self._draws = sys.stderr.isatty()
-        self._started = self._drawn = time.monotonic()
+        self._started = self._drawn = self._began = self._seen = time.monotonic()
+        self._before = 0  # done when the rate was first measured, at `_began`
         self._wait = FIRST_LINE
         self._bar: Any = None
         self._task: Any = None
@@ -47,6 +51,9 @@ class Ticker:
         """Set how much is done. Cheap: most calls only look at the clock."""
         self.done = done
         now = time.monotonic()
+        if now - self._seen > STALL and now - self._started < BEGINNING:
+            self._began, self._before = now, done
+        self._seen = now
         if self._bar is not None:
             if now - self._drawn > 0.1:
                 self._drawn = now
@@ -58,16 +65,22 @@ class Ticker:
                 self._bar.start()
         elif now - self._drawn > self._wait:
             self._drawn, self._wait = now, NEXT_LINES
-            console.say(self.line(now - self._started))
+            console.say(self.line(now - self._began, self._before))
 
-    def line(self, elapsed: float) -> str:
-        """The plain line after `elapsed` seconds: amount, share, rate and time left."""
-        rate = self.done / elapsed if elapsed > 0 else 0.0
+    def line(self, elapsed: float, before: int = 0) -> str:
+        """The plain line: amount and share; rate and time left where the work has gone on for some time.
+
+        Args:
+            elapsed: seconds that the work has taken since `before` of it was done.
+        """
+        rate = (self.done - before) / elapsed if elapsed >= STEADY else 0.0
         parts = [f"{self.what}: {self._amount(self.done)}"]
         if self.total:
             done = f"{self.done:,}" if self.unit == "rows" else self._amount(self.done)
             parts = [f"{self.what}: {done} of {self._amount(self.total)} ({self.done / self.total:.0%})"]
-        parts.append(f"{self._amount(round(rate))}/s")
+        if rate:
+            slow = rate < 10 and self.unit != "bytes"
+            parts.append(f"{rate:.1f} {self.unit}/s" if slow else f"{self._amount(round(rate))}/s")
         if self.total and rate:
             parts.append(f"about {max(0, self.total - self.done) / rate:.0f} s left")
         return ", ".join(parts)

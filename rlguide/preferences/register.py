@@ -56,7 +56,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
         enough=False,
         published=False,
         most_refused=MOST_REFUSED,
-        advice="correct them, or name the right --format",
+        advice="correct the data, or name the right --format",
         recorded={**options.how.recorded(), **options.wanted.recorded()},
     )
     origin = _origin(path, [_described(file) for file in (*train, *heldout)])

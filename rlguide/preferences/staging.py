@@ -42,6 +42,7 @@ PROBE = 5_000  # rows that tell whether prompts are many; few prompts with many 
 SPARE = 2.0  # candidates for the held-out rows, over the rows wanted: 30 standard deviations at 1,000 rows
 WINDOW, WINDOW_BYTES = 20 * BLOCK, 64_000_000  # labelled rows that are put in order at a time: whole blocks
 LONG = 200_000  # rows that take more than two seconds to compare with each other
+MOST_OVER = 2  # times the rows wanted: what one prompt may have that is held out although it is too large
 EVERY_HASH = 1 << 64
 
 
@@ -104,6 +105,7 @@ class Staging:
         self._stack = ExitStack()
         self._repeats: Repeats = heldout._repeats if heldout is not None else Repeats()
         self._repeats_before = len(self._repeats)
+        self.nothing_held_out = ""  # why not, if something was to be held out
 
     def __enter__(self) -> Staging:
         import pyarrow as pa
@@ -254,7 +256,10 @@ class Staging:
         return keep
 
     def _choose_heldout(self, hashes: Hashes) -> Hashes:
-        """The prompt hashes to hold out: whole prompts, the lowest hashes that fit, at least one and never all."""
+        """The prompt hashes to hold out: whole prompts, the lowest hashes that fit, and never all.
+
+        If even the smallest prompt is much more than what is wanted, nothing is held out; `nothing_held_out` says so.
+        """
         import numpy as np
 
         prompts, counts = np.unique(hashes, return_counts=True)
@@ -262,6 +267,7 @@ class Staging:
             prompts, counts = prompts[prompts < self._below], counts[prompts < self._below]
         wanted = self._split.wanted(self._written + len(hashes))
         if wanted == 0 or len(prompts) + bool(self._written) < 2:
+            self.nothing_held_out = "" if wanted == 0 else "there is only one question"
             return prompts[:0]
         chosen, taken = [], 0
         for at in range(len(prompts) - (not self._written)):
@@ -270,7 +276,14 @@ class Staging:
                 taken += counts[at]
             if taken >= wanted:
                 break
-        return prompts[chosen or [int(np.argmin(counts))]]  # every prompt has more rows than wanted
+        if not chosen and (fewest := int(counts.min())) <= wanted * MOST_OVER:
+            chosen = [int(np.argmin(counts))]  # every prompt has more rows than wanted
+        elif not chosen:
+            self.nothing_held_out = (
+                f"there are {len(prompts):,} questions with {fewest:,} rows or more each, and {wanted:,}"
+                f" {'row is' if wanted == 1 else 'rows are'} wanted (a larger --test-size takes a whole question)"
+            )
+        return prompts[chosen]
 
     def _kept(self, mask: Flags) -> Iterator[pa.RecordBatch]:
         """The rows that waited and are in `mask`, in the order in which they are written."""

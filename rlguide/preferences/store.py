@@ -84,7 +84,7 @@ def _checked(form: Format | LabelFormat) -> Callable[[dict[str, Any]], Sequence[
 @contextmanager
 def writing(workspace: Workspace, name: str) -> Iterator[None]:
     """Hold the locks of the dataset and its held-out set while they are made, after finishing or clearing away what a
-    killed run left.
+    killed run left. What a run that fails has written is cleared away at once.
 
     Raises:
         RlguideError: another rlguide works on it for more than an hour.
@@ -100,7 +100,11 @@ def writing(workspace: Workspace, name: str) -> Iterator[None]:
         done = journal.recover(workspace, name)
         if done:
             console.say(done)
-        yield
+        try:
+            yield
+        except BaseException:
+            journal.abandon(workspace, name)
+            raise
 
 
 def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, str] | None = None) -> None:

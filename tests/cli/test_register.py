@@ -149,7 +149,7 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),
-        ("a.json", b'[{"messages": [], "label": true}]', "no good labelled answers"),
+        ("a.json", b'[{"messages": [], "label": true}]', "is no good labelled answer,"),
         ("a.json", b'[{"x": 1}]', "none of the known formats"),
     ],
 )
@@ -277,6 +277,35 @@ def test_filters_that_leave_nothing_replace_nothing(folder: Path) -> None:
     assert set(visible(folder)) - set(before) == {"a.refused.json"}
 
 
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (
+            as_lines([{"prompt": f"q {n}", "chosen": "longer", "rejected": "no"} for n in range(300)]),
+            ["--balance-length"],
+        ),
+        (as_lines([{"prompt": "q", "chosen": "a", "rejected": "a"}] * 9), []),
+        (b"some words", []),
+    ],
+)
+def test_a_register_that_fails_leaves_nothing_behind(folder: Path, content: bytes, options: list[str]) -> None:
+    (folder / "a.jsonl").write_bytes(content)
+    (folder / "data" / ".older.dataset.lock").write_text("")  # of an earlier version, or of a killed run
+    for name in ("a", "b"):
+        assert rlguide(folder, "register", "a.jsonl", "--name", name, *options).returncode == 1
+        assert [path.name for path in (folder / "data").glob(".*")] == []
+    assert "interrupted" not in rlguide(folder, "list").stderr
+
+
+def test_why_nothing_is_held_out_is_told(folder: Path) -> None:
+    write(folder / "a.jsonl", [row | {"prompt": f"q {n % 3}"} for n, row in enumerate(rows(60))])
+    done = rlguide(folder, "register", "a.jsonl")
+    assert "nothing is held out: there are 3 questions with 20 rows or more each, and 3 rows are wanted" in done.stderr
+    assert "a_test.parquet" not in visible(folder)
+    assert "20 pairs held out" in rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0.2").stderr
+    assert "held out" not in rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0").stderr
+
+
 def test_repeats_are_of_all_that_is_said(folder: Path) -> None:
     values = [row | {"system": system} for row in rows(30) for system in ("Be brief.", "Be kind.")]
     write(folder / "a.jsonl", values + values)
@@ -312,13 +341,56 @@ def test_held_out_files_are_checked_and_counted_too(folder: Path) -> None:
     test = [{"prompt": f"t {n}", "chosen": "a", "rejected": "a" if n % 5 == 0 else "b"} for n in range(25)]
     write(source / "test.jsonl", test)
     refused = rlguide(folder, "register", "set")
-    assert refused.returncode == 1 and "5 of 225 rows (2.2%) are no good" in refused.stderr
+    assert refused.returncode == 1 and "5 of 25 held-out rows (20.0%) are no good" in refused.stderr
     assert rlguide(folder, "register", "set", "--keep-good").returncode == 0
     report = json.loads((folder / "data" / "set.report.json").read_text(encoding="utf-8"))
     assert [(row["file"], row["line"]) for row in report["rows"]] == [("test.jsonl", n) for n in (1, 6, 11, 16, 21)]
     write(source / "test.jsonl", test[:1])
     failed = rlguide(folder, "register", "set", "--keep-good", "--force")
-    assert failed.returncode == 1 and "no good preference pairs" in failed.stderr
+    assert failed.returncode == 1 and "1 of 1 rows (100.0%) is no good preference pair" in failed.stderr
+
+
+def bad(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"b {n}", "chosen": "a", "rejected": ""} for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"train.jsonl": rows(1000), "test.jsonl": [*bad(9), *rows(1)]}, "9 of 10 held-out rows (90.0%) are no good"),
+        (
+            {"train.jsonl": [*rows(99), *bad(2)], "test.jsonl": rows(999)[99:]},
+            "2 of 101 training rows (2.0%) are no good",
+        ),
+        ({"train-1.jsonl": rows(900), "train-2.jsonl": bad(3)}, "3 of 3 rows of train-2.jsonl (100.0%) are no good"),
+        ({"a.jsonl": [*rows(9), *bad(1)]}, "1 of 10 rows (10.0%) is no good preference pair, so nothing was taken in;"),
+    ],
+)
+def test_bad_rows_do_not_vanish_among_many_good_ones(folder: Path, files: dict[str, list[Any]], said: str) -> None:
+    source = folder / "set"
+    source.mkdir()
+    for name, values in files.items():
+        write(source / name, values)
+    refused = rlguide(folder, "register", "set")
+    assert refused.returncode == 1 and said in refused.stderr, refused.stderr
+    assert registry(folder) == FOREIGN
+    kept = rlguide(folder, "register", "set", "--keep-good")
+    assert kept.returncode == 0, kept.stderr
+    mostly = [line.strip() for line in kept.stderr.splitlines() if "mostly bad" in line]
+    assert mostly == {
+        "9 of": ["mostly bad: 9 of 10 rows of test.jsonl (90.0%)"],
+        "3 of": ["mostly bad: 3 of 3 rows of train-2.jsonl (100.0%)"],
+    }.get(said[:4], [])
+
+
+def test_a_slip_in_a_small_file_of_a_large_folder_is_dropped(folder: Path) -> None:
+    source = folder / "set"
+    source.mkdir()
+    write(source / "train-1.jsonl", rows(300))
+    write(source / "train-2.jsonl", bad(2))
+    done = rlguide(folder, "register", "set", "--format", "trl")
+    assert done.returncode == 0, done.stderr
+    assert "refused 2 of 302 rows" in done.stderr and "mostly bad" not in done.stderr
 
 
 def test_repeats_in_a_held_out_file_are_counted(folder: Path) -> None:

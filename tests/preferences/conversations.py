@@ -13,7 +13,9 @@ from rlguide.preferences.pair import Pair, Turn
 # Letters that begin a misread text, and what template tokens are made of, do not come up by chance; the pieces below
 # have them in good writing.
 CHARACTERS = st.characters(
-    codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters="\ufffd<>[]|｜~âÃÂðïÐÑäåæçèé"
+    codec="utf-8",
+    exclude_categories=["Cc", "Cs"],
+    exclude_characters="\ufffd<>[]|｜~鈥" + "".join(map(chr, range(0xC2, 0xF5))),
 )
 PIECES = [
     "你好，世界。",

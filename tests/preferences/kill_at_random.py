@@ -56,7 +56,7 @@ def check(workspace: Workspace) -> None:
     settle(workspace)
     entries = read_registry(workspace)
     assert {name: entries[name] for name in FOREIGN} == FOREIGN
-    left = [path.name for path in workspace.data.glob(".*") if not path.name.endswith(".lock")]
+    left = [path.name for path in workspace.data.glob(".*") if path.name != ".dataset_info.json.lock"]
     assert not left, left
     manifest = read_manifest(workspace, "数据")
     if "数据" not in entries:

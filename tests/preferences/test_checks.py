@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.engine.find import find_engine
-from rlguide.preferences.checks import LONGEST_TEXT, TOKENS, fault
+from rlguide.preferences.checks import CONTROL, ESCAPES, LONGEST_TEXT, MISREAD, TOKENS, fault
 from rlguide.preferences.labelled import check_labelled_row, from_pair
 from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair, check_structure
 
@@ -22,6 +22,23 @@ WRITTEN = [
     "it’s", "“quoted”", "a – b", "a — b", "and so on…", "10 €", "née", "über", "Größe", "à la", "señor", "São João",
     "naïve", "20\xa0°C", "20 °C", "£5", "© 2024", "你好", "中文", "こんにちは", "Привет", "мир", "🙂", "👍 ok", "，",
     "→", "✓", "∈", "™",
+    "şehir", "İstanbul", "ağaç", "więc", "są", "Żeby", "łódź", "Česko", "škoda", "řeka", "dům", "tiếng", "Việt",
+    "người", "Ελλάδα", "και", "한국어", "사람", "שלום", "שלנו", "العربية", "في", "ภาษาไทย", "हिन्दी", "ქართული",
+    "հայերեն", "și", "đa", "ķirsis", "őrült", "gyönyörű", "日本語", "українська", "þetta", "¿qué?",
+]  # fmt: skip
+WRITTEN_IN_CHINESE = [
+    "你好，世界。",
+    "今天天气很好",
+    "是的，我们可以在这里。",
+    "请问这是什么？",
+    "人工智能的发展，改变了我们的生活。",
+]
+# What only looks like damage.
+ODD = [
+    "Pelé¹²", "liberté…»", "«été»™", "víš…", "víš”", "slyšíš–li", "2×½", "Ø½ Zoll", "1.5 Å±0.1", "3 Å²", "kcal/molÅ²",
+    "der Buchstabe „Ä“", "„Spaß“", "SÍ¡", "está»—dijo", "CAFÉ™", "IRMÃ…", "é° Nestlé®’s", "“É”", "Nestlé® ",
+    "烫烫烫！", "好烫烫烫的", "浣熊很可爱，涓涓细流", "木锛和鐨字", "锟字", "页面显示 â€™ 是乱码",
+    "“Ã©” is mojibake for é", "为什么是锟斤拷？那是编码问题", "parser <|many1|> foo", "f <|x", "ESPAÑA – ¡Olé!",
 ]  # fmt: skip
 
 
@@ -47,6 +64,11 @@ def misread(text: str) -> str:
     )
 
 
+def misread_as_gbk(text: str) -> str:
+    """UTF-8 as a reader of GBK shows it, with "?" for what is none."""
+    return text.encode().decode("gbk", errors="replace").replace("\ufffd", "?")
+
+
 def in_each_place(text: str) -> list[Pair]:
     """Pairs with the text in each place that a pair has."""
     ask, reply = Turn("human", "q"), Turn("gpt", "r")
@@ -68,7 +90,7 @@ def test_good_writing_is_never_refused(pair: Pair) -> None:
         check_labelled_row(row)
 
 
-@pytest.mark.parametrize("piece", [*PIECES, *WRITTEN])
+@pytest.mark.parametrize("piece", [*PIECES, *WRITTEN, *WRITTEN_IN_CHINESE, *ODD])
 def test_no_piece_of_good_writing_is_refused(piece: str) -> None:
     assert fault([piece]) == ""
 
@@ -79,6 +101,8 @@ DAMAGE = st.one_of(
     st.sampled_from(CONTROLS),
     st.sampled_from("\ufffd\ud800\udfff"),
     st.sampled_from(WRITTEN).map(misread),
+    st.sampled_from(WRITTEN_IN_CHINESE).map(misread_as_gbk),
+    st.sampled_from(["锟斤拷", "烫烫烫烫", "屯屯屯", "\x1b[31m"]),
 )
 
 
@@ -106,6 +130,27 @@ def test_tokens_to_come_share_one_reason() -> None:
 @pytest.mark.parametrize("written", WRITTEN)
 def test_every_misread_text_is_refused_for_that(written: str) -> None:
     assert "(encoding damage)" in fault([misread(written)])
+    assert "(encoding damage)" in fault([f"Well, {misread(written)} it is."])
+
+
+@pytest.mark.parametrize("written", [*WRITTEN_IN_CHINESE, "こんにちは、世界。"])
+@pytest.mark.parametrize("before", ["", "a", "ok: ", "你好，"])
+def test_chinese_that_was_read_as_gbk_is_refused(written: str, before: str) -> None:
+    assert fault([before + misread_as_gbk(written)]) == MISREAD
+    assert not fault([before + written])
+
+
+@pytest.mark.parametrize(
+    "damaged", ["锟斤拷", "锟斤拷锟斤拷 hello", "烫烫烫", "屯屯屯屯", "don鈥檛", "鈥渉ello鈥?", "浣犲ソ锛屼笘鐣?"]
+)
+def test_the_classic_kinds_of_damage_are_refused(damaged: str) -> None:
+    assert fault([f"it is {damaged}, really"]) == fault([damaged]) == MISREAD
+
+
+def test_control_characters_and_colours_have_their_own_reasons() -> None:
+    assert fault(["\x1b[31mred\x1b[0m"]) == fault(["很 \x1b[1m"]) == ESCAPES
+    assert fault(["\x1b alone"]) == fault(["很\x00"]) == CONTROL
+    assert "encoding damage" not in ESCAPES
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,33 @@ def test_each_row_goes_to_one_side_and_each_prompt_too(
         assert not heldout
     else:
         wanted = max(1, round(len(pairs) * (0.05 if share is None else share)))
-        assert len(heldout) <= max(wanted, max(counts.values()) if expected else min(counts.values()))
-        assert heldout or expected
+        assert len(heldout) <= 2 * wanted
+        if not expected:
+            assert bool(heldout) == (min(counts.values()) <= 2 * wanted)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "rows", "share", "heldout", "why"),
+    [
+        (3, 60_000, None, 0, "there are 3 questions with 20,000 rows or more each, and 2,000 rows are wanted"),
+        (3, 60_000, 0.2, 20_000, ""),
+        (12, 24_000, None, 2000, ""),
+        (20, 60_000, None, 3000, ""),
+        (2, 12, None, 0, "there are 2 questions with 6 rows or more each, and 1 row is wanted"),
+        (1, 60, None, 0, "there is only one question"),
+    ],
+)
+def test_few_questions_with_many_rows(
+    tmp_path: Path, prompts: int, rows: int, share: float | None, heldout: int, why: str
+) -> None:
+    """A whole question is held out only if that stays near what is wanted; otherwise nothing is, and that is said."""
+    with Staging(tmp_path, "x", Filters(), Split(share, rows)) as staging:
+        for number in range(rows):
+            staging.add(pair(number % prompts, number))
+        written = staging.finish(Tally())
+        assert sum(file.rows for file in written[1:]) == heldout
+        assert sum(file.rows for file in written) == rows
+        assert staging.nothing_held_out.startswith(why) if not heldout else not staging.nothing_held_out
 
 
 def test_the_choice_depends_on_prompt_and_seed_only(tmp_path: Path) -> None:
