@@ -106,7 +106,7 @@ def test_texts_do_not_steer_the_terminal(foreign: Path, capsys: pytest.CaptureFi
 def test_a_file_of_others_is_to_be_taken_in(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run("inspect", "theirs") == 0
-    command = "rlguide register data/theirs.json --name theirs_checked --balance-length"
+    command = "rlguide register data/theirs.json --name theirs_checked --keep-good"
     assert f"to apply, take the file in: {command}" in capsys.readouterr().out
 
 
@@ -155,9 +155,8 @@ def test_the_command_that_is_advised_mends_what_was_found(scored: Path, capsys: 
     words = shlex.split(document["apply"].removeprefix("to apply: rlguide "))
     assert words == [
         *("register", "scored 分.json", "--name", "scored", "--force", "--test-size", "0.1", "--dedupe"),
-        *("--min-margin", "1", "--max-length", "150", "--balance-length"),
-    ]
-    words.remove("--balance-length")  # no pair would be left: chosen is always the longer one
+        *("--min-margin", "1", "--max-length", "150"),
+    ]  # not --balance-length: no pair would be left, for chosen is always the longer one
     assert run(*words) == 0
     capsys.readouterr()
     assert run("inspect", "scored", "--json") == 0
