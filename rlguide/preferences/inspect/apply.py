@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.datasets import CatalogDataset, load_datasets
+from rlguide.errors import DataError
+from rlguide.preferences.detection import choose_format
 from rlguide.preferences.filters import languages
 from rlguide.preferences.hub import HUBS
 from rlguide.preferences.inspect.verdicts import Verdict
 from rlguide.preferences.manifest import DataManifest
-from rlguide.preferences.registry import safe_name
+from rlguide.preferences.readers import open_source
+from rlguide.preferences.registry import FIRST_ROWS, data_files, safe_name
 
 # What `register` and `download` record, and its option; in the order in which the command is written.
 _OPTIONS = {
@@ -54,7 +58,8 @@ def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: 
     origin = _origin(manifest, known) if manifest is not None else None
     if manifest is None or origin is None:
         words = ["register", _short(file), "--name", safe_name(f"{name}_checked")]
-        return f"to apply, take the file in: {_command(words, wanted, root)}"
+        names = "" if _has_known_columns(Path(file)) else "give its columns names that rlguide register knows, then "
+        return f"to apply, {names}take the file in: {_command(words, wanted, root)}"
     earlier = {option: manifest.options[key] for key, option in _OPTIONS.items() if _was_given(manifest, key)}
     return f"to apply: {_command(origin, {**earlier, **wanted}, root)}"
 
@@ -115,6 +120,16 @@ def _origin(manifest: DataManifest, known: CatalogDataset | None) -> list[str] |
     revision = source.get("revision")
     usual = HUBS.get(str(source.get("hub") or "hf"))
     return ["download", *given, "--force", *(["--revision", str(revision)] if revision not in (None, usual) else [])]
+
+
+def _has_known_columns(path: Path) -> bool:
+    """Whether `register` would know what the columns of a file are: an entry may call them by any name."""
+    try:
+        file = data_files(path)[0]
+        choose_format([row.value for row in islice(open_source(file).rows(), FIRST_ROWS)], file, "auto")
+    except (DataError, OSError, IndexError):
+        return False
+    return True
 
 
 def _command(words: list[str], options: dict[str, Any], root: Path) -> str:

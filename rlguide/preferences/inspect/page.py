@@ -74,7 +74,7 @@ def page(figures: Figures, pictures: dict[str, bytes], examples: Sequence[tuple[
 
 def _origin(figures: Figures) -> str:
     source = figures.source
-    origin = source.get("hub_id") or source.get("file") or source.get("path")
+    origin = next((source[key] for key in ("hub_id", "file", "folder", "derived_from") if source.get(key)), None)
     return f"rlguide inspect, {figures.rows:,} rows" + (f", from {origin}" if origin else "")
 
 

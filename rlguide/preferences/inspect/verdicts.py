@@ -12,6 +12,7 @@ from rlguide.preferences.language import OTHER
 BIASED = 0.55  # share of longer chosen answers from which advice is given
 SURPLUS = 0.05  # share of all pairs that the longer ones must be ahead by: where most are equal it matters little
 SEEN = 0.005  # share of rows below which a finding is not worth a sentence
+FEW = 0.05  # share of held-out rows up to which what is wrong with them changes a figure little
 STRAY = 0.05  # share of rows up to which those in other languages are strays; with more they are meant to be there
 USEFUL = 0.2  # share of the pairs that --balance-length must leave to be worth a thought
 EVEN = (0.75, 4 / 3)  # desirable to undesirable answers; outside, weights are needed (KTO, arXiv 2402.01306)
@@ -68,7 +69,8 @@ def _leaks(figures: Figures) -> list[Verdict]:
         if _repeated(figures):
             found.append(Verdict(f"{what}: --dedupe takes out those with nearly the same answers", ("--dedupe",)))
         else:
-            found.append(Verdict(f"{what}, with other answers: the evaluation flatters a little"))
+            little = " a little" if overlap.near <= FEW * overlap.rows else ""
+            found.append(Verdict(f"{what}, with other answers: the evaluation flatters{little}"))
     if figures.ifeval is not None and figures.ifeval.hits and figures.heldout_of is None:
         what = (
             f"{figures.ifeval.hits:,} training prompts overlap with {figures.ifeval.prompts} of IFEval's: do not"

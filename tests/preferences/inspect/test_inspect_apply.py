@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,8 +63,9 @@ def test_a_folder_is_named(tmp_path: Path) -> None:
 def test_a_source_that_is_gone_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     about = manifest("mine", {"file": str(tmp_path / "gone.json")})
-    line = how_to_apply([DEDUPE], about, "mine", str(tmp_path / "data" / "mine.parquet"))
-    assert line == "to apply, take the file in: rlguide register data/mine.parquet --name mine_checked --dedupe"
+    (tmp_path / "mine.json").write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
+    line = how_to_apply([DEDUPE], about, "mine", str(tmp_path / "mine.json"))
+    assert line == "to apply, take the file in: rlguide register mine.json --name mine_checked --dedupe"
 
 
 def test_from_another_folder_the_workspace_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,8 +166,15 @@ def test_a_file_that_rlguide_did_not_write_is_taken_in_under_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = how_to_apply([DEDUPE], None, "theirs", str(tmp_path / "data" / "x.json"))
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "x.json"
+    file.write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
+    line = how_to_apply([DEDUPE], None, "theirs", str(file))
     assert line == "to apply, take the file in: rlguide register data/x.json --name theirs_checked --dedupe"
+    file.write_text(json.dumps([{"ask": "q", "better": "a", "worse": "b"}]))
+    line = how_to_apply([DEDUPE], None, "theirs", str(file))
+    assert line.startswith("to apply, give its columns names that rlguide register knows, then take the file in: ")
+    assert line.endswith(" rlguide register data/x.json --name theirs_checked --dedupe")
 
 
 def test_nothing_is_said_where_no_option_helps() -> None:
