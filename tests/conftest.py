@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
+# A machine of any speed says the same of the same code. To look for new cases: pytest --hypothesis-profile=explore
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("steady")
+
 # A shell that starts the tests in the background, or nohup, has them ignore Ctrl-C or a closed terminal, and every
 # process they start inherits that. The tests send these signals and mean them.
 for number, handler in (

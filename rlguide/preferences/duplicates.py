@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import unicodedata
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    Accept = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 SHINGLE = 5  # characters: about one English word, two to three Chinese ones
 BINS = 64
@@ -73,8 +75,14 @@ class Fingerprints:
         if self._waiting_characters >= BATCH or len(self._waiting) >= BATCH // 64:
             self._flush()
 
-    def earlier(self, near: bool = True) -> NDArray[np.int64]:
+    def earlier(
+        self, near: bool = True, same: Sequence[NDArray[np.int64]] = (), accept: Accept | None = None
+    ) -> NDArray[np.int64]:
         """For each row the index of an earlier row that it repeats, -1 if there is none; an exact one if there is.
+
+        Args:
+            same: hashes of parts of the rows; a near repeat must have at least one of these in common.
+            accept: has the last word on near repeats: given rows and as many earlier ones, which pairs count.
 
         Raises:
             ValueError: near repeats of fingerprints that were made without.
@@ -82,14 +90,16 @@ class Fingerprints:
         import numpy as np
 
         found = earlier_equal(np.frombuffer(self._exact, dtype=np.int64) if len(self) else np.empty(0, np.int64))
-        if not near:
+        if not near or not len(self):
             return found
         if not self.near:
             raise ValueError("made with near=False")
         self._flush()
         bins = np.frombuffer(self._bins, np.uint8).reshape(-1, BINS)
         bands = np.frombuffer(self._bands, np.uint64).reshape(-1, BANDS)
-        _add_near(found, _Prints(bins, bands, np.frombuffer(self._digits, np.uint64)))
+        prints = _Prints(bins, bands, np.frombuffer(self._digits, np.uint64))
+        for part in same or (np.zeros(len(self), np.int64),):
+            _add_near(found, prints, part, accept)
         return found
 
     def _flush(self) -> None:
@@ -195,25 +205,29 @@ def earlier_equal(values: NDArray[Any]) -> NDArray[np.int64]:
     return found
 
 
-def _add_near(found: NDArray[np.int64], prints: _Prints) -> None:
-    """Enter near repeats into `found` where nothing is found yet, band by band."""
+def _add_near(found: NDArray[np.int64], prints: _Prints, part: NDArray[np.int64], accept: Accept | None = None) -> None:
+    """Enter near repeats among rows with equal `part` into `found` where nothing is found yet, band by band."""
     import numpy as np
 
+    part_keys = _mixed64(part.astype(np.uint64))
     for band in range(BANDS):
         rows = np.flatnonzero(prints.bands[:, band])
-        rows = rows[np.argsort(prints.bands[rows, band], kind="stable")]
+        keys = prints.bands[rows, band] ^ part_keys[rows]
+        order = np.argsort(keys, kind="stable")
+        rows, keys = rows[order], keys[order]
         for _ in range(ROUNDS):
             if len(rows) < 2:
                 break
-            keys = prints.bands[rows, band]
             first = np.ones(len(rows), bool)
             first[1:] = keys[1:] != keys[:-1]
             leaders = rows[np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))]
             members, leaders = rows[~first], leaders[~first]
             near = _alike(prints, members, leaders)
+            if accept is not None:
+                near[near] = accept(members[near], leaders[near])
             fresh = near & (found[members] < 0)
             found[members[fresh]] = leaders[fresh]
-            rows = members[~near]  # in order; the next round compares them with the next row that is left
+            rows, keys = members[~near], keys[~first][~near]  # the next round compares them with the next row left
 
 
 def _alike(prints: _Prints, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:

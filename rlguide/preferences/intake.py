@@ -131,8 +131,7 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
     split = NO_SPLIT if intake.heldout else Split(how.test_size, expected)
     folder, tally = workspace.data, Tally()
     with ExitStack() as stack, _without_collector():
-        train = stack.enter_context(Staging(folder, intake.name, how.filters, split, labelled))
-        heldout = None
+        heldout, kept_out = None, set[int]()
         openings = _Openings(first, how)
         if intake.heldout:
             heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
@@ -140,7 +139,8 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
                 _stage(piece, openings, intake, how, heldout, tally, set())
             if not len(heldout):
                 _check_amount(workspace, intake, Publication(intake.name, {}, {}, tally, labelled), 0, how.keep_good)
-        kept_out = heldout.hashes() if heldout is not None else set()
+            kept_out = heldout.hashes()
+        train = stack.enter_context(Staging(folder, intake.name, how.filters, split, labelled, heldout=heldout))
         for group in intake.train:
             before = len(train)
             for piece in group:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from rlguide.workspace import Workspace, locked, read_json, write_json
 PENDING = re.compile(r"\.(.+)\.pending\.json")
 # Temporary files: a dataset's rows (`staging.temporary`), and those of `workspace.atomic_write`.
 LEFT_OVER = re.compile(
-    r"\.{1,2}(.+?)(?:~[a-z-]+(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
+    r"\.{1,2}(.+?)(?:~(?:train|test|train-rows|test-rows|report)(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
 )
-LEFT_OVER_REGISTRY = re.compile(r"\.dataset_info\.json\.\w{8}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,21 @@ def commit(workspace: Workspace, change: Change) -> None:
     """Do what `change` says, for good. The caller holds the dataset's lock.
 
     Raises:
-        DataError: dataset_info.json is broken. RlguideError: the disk is full. Nothing is changed then, or, if the
-            disk failed in between, the next command does the rest.
+        DataError: dataset_info.json is broken. RlguideError: the disk is full, or a folder has the name of a file
+            that is to be written. Nothing is changed then, or, if the disk failed in between, the next command does
+            the rest.
     """
+    for target in (*change.moves.values(), f"{change.name}.manifest.json", *change.delete):
+        check_no_folder(workspace.data / target)
     write_json(_pending(workspace, change.name), asdict(change))
     _sync(workspace.data)
     _carry_out(workspace, change)
+
+
+def check_no_folder(path: Path) -> None:
+    """Raises RlguideError if there is a folder where a file is to be."""
+    if path.is_dir():
+        raise RlguideError(f"{path} is a folder, not a file", "move it away, or choose another name with --name")
 
 
 def _pending(workspace: Workspace, name: str) -> Path:
@@ -63,6 +72,16 @@ def _pending(workspace: Workspace, name: str) -> Path:
 
 def _carry_out(workspace: Workspace, change: Change) -> None:
     """May be called again after a kill at any point: each step is skipped if it has been taken."""
+    try:
+        _take_steps(workspace, change)
+    except OSError as error:
+        raise RlguideError(
+            f"cannot put {change.name} in place in {workspace.data}: {error.strerror or error}",
+            "mend that; the next command finishes it",
+        ) from error
+
+
+def _take_steps(workspace: Workspace, change: Change) -> None:
     from rlguide.preferences.registry import change_registry
 
     for source, target in change.moves.items():
@@ -112,7 +131,7 @@ def recover(workspace: Workspace, name: str) -> str | None:
     freed = 0
     for path in workspace.data.iterdir():
         match = LEFT_OVER.fullmatch(path.name)
-        if match and match[1] == name:
+        if match and match[1] == name and path.is_file():
             freed += path.stat().st_size
             path.unlink(missing_ok=True)
     if freed and done is None:
@@ -126,37 +145,52 @@ def settle(workspace: Workspace) -> None:
     """Finish or clear away what killed runs left in the workspace. Every command begins with this; it costs one look
     into the data folder. What another rlguide is working on is left alone, and so is what cannot be read or written.
     """
-    try:
-        names = [entry.name for entry in os.scandir(workspace.data) if entry.name.startswith(".")]
-    except OSError:
-        return
+    names = _hidden(workspace.data)
     waiting = {match[1] for name in names if (match := PENDING.fullmatch(name) or LEFT_OVER.fullmatch(name))}
     for dataset in sorted(waiting):
         _try_to_recover(workspace, dataset)
-    if any(LEFT_OVER_REGISTRY.fullmatch(name) for name in names):
-        _clear_registry_leftovers(workspace)
+    _clear_registry_leftovers(workspace, names)
+
+
+def _hidden(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if entry.name.startswith(".")]
+    except OSError:
+        return []
 
 
 def _try_to_recover(workspace: Workspace, dataset: str) -> None:
     from rlguide import console
 
-    try:
-        with locked(lock_path(workspace, dataset), timeout=0):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock_path(workspace, dataset), timeout=0))
+        except RlguideError:
+            return  # another rlguide is at it, or this folder is read-only
+        try:
             done = recover(workspace, dataset)
-    except DataError as error:
-        console.warn(f"an interrupted run of {dataset} cannot be finished: {error.what}; {error.todo}")
-    except (RlguideError, OSError):
-        return  # another rlguide is at it, or this folder is read-only
-    else:
+        except RlguideError as error:
+            console.warn(f"an interrupted run of {dataset} cannot be finished: {error.what}; {error.todo}")
+            return
+        except OSError:
+            return  # this folder is read-only
         if done:
             console.say(done)
 
 
-def _clear_registry_leftovers(workspace: Workspace) -> None:
+def _clear_registry_leftovers(workspace: Workspace, names: list[str]) -> None:
+    """Also where dataset_info.json is a link: it is written where the link points."""
+    registry = Path(os.path.realpath(workspace.dataset_info))
+    if registry.parent != Path(os.path.realpath(workspace.data)):
+        names = _hidden(registry.parent)
+    pattern = re.compile(rf"\.{re.escape(registry.name)}\.\w{{8}}\.tmp")
+    left = [name for name in names if pattern.fullmatch(name)]
+    if not left:
+        return
     try:
-        with locked(workspace.dataset_info.resolve(), timeout=0):
-            for path in workspace.data.iterdir():
-                if LEFT_OVER_REGISTRY.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+        with locked(registry, timeout=0):
+            for name in left:
+                (registry.parent / name).unlink(missing_ok=True)
     except (RlguideError, OSError):
         return

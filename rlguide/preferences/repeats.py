@@ -17,6 +17,8 @@ from rlguide.preferences.pair import Pair
 if TYPE_CHECKING:
     import numpy as np
 
+    Indices = np.ndarray[Any, np.dtype[np.int64]]
+
 
 class Repeats:
     """Takes rows in order and tells which repeat an earlier one.
@@ -29,6 +31,7 @@ class Repeats:
         self._near = near
         self._whole = Fingerprints(near)
         self._labelled = False
+        self._found: Indices | None = None
         self._parts = {part: array("q") for part in ("prompt", "chosen", "rejected")}
 
     def __len__(self) -> int:
@@ -36,6 +39,7 @@ class Repeats:
 
     def add(self, example: Example) -> None:
         """Add a row. All that is said in it counts, and a label."""
+        self._found = None
         prompt = [example.system, *(turn.value for turn in example.messages)]
         if isinstance(example, Pair):
             chosen, rejected = example.chosen, example.rejected
@@ -45,21 +49,27 @@ class Repeats:
         for part, text in (("prompt", "\0".join(prompt)), ("chosen", chosen), ("rejected", rejected)):
             self._parts[part].append(hash(normalise(text)))
 
-    def earlier(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """For each row the index of an earlier one that it repeats, -1 if there is none: the first one stays."""
+    def earlier(self, start: int = 0, rows: int | None = None) -> Indices:
+        """For each row the index of an earlier one that it repeats, -1 if there is none: the first one stays.
+
+        Args:
+            start, rows: for these rows only; rows None: for all from `start` on.
+        """
+        if self._found is None:
+            self._found = self._compare() if self._near else self._whole.earlier(near=False)
+        return self._found[start:] if rows is None else self._found[start : start + rows]
+
+    def _compare(self) -> Indices:
         import numpy as np
 
-        found = self._whole.earlier(near=False)
-        if not self._near or not len(self):
-            return found
-        candidates = self._whole.earlier(near=True)
-        rows = np.flatnonzero((found < 0) & (candidates >= 0))
-        others = candidates[rows]
-        prompt, chosen, rejected = (np.frombuffer(part, dtype=np.int64) for part in self._parts.values())
-        same_answers = (chosen[rows] == chosen[others]) & (rejected[rows] == rejected[others])
-        swapped = (chosen[rows] == rejected[others]) | (rejected[rows] == chosen[others])
-        alike = ((prompt[rows] == prompt[others]) | same_answers) & ~swapped
-        if self._labelled:
-            alike &= rejected[rows] == rejected[others]
-        found[rows[alike]] = others[alike]
-        return found
+        prompt, chosen, rejected = (np.array(part, dtype=np.int64) for part in self._parts.values())
+
+        def accept(rows: Indices, others: Indices) -> np.ndarray[Any, np.dtype[np.bool_]]:
+            contradicts: np.ndarray[Any, np.dtype[np.bool_]]
+            if self._labelled:  # `rejected` is the label
+                contradicts = rejected[rows] != rejected[others]
+            else:
+                contradicts = (chosen[rows] == rejected[others]) | (rejected[rows] == chosen[others])
+            return ~contradicts
+
+        return self._whole.earlier(near=True, same=(prompt, chosen * 31 + rejected), accept=accept)

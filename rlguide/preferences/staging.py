@@ -22,6 +22,7 @@ from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters
 from rlguide.preferences.order import BLOCK, spread
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.progress import Ticker
+from rlguide.preferences.question import asked
 from rlguide.preferences.repeats import Repeats
 from rlguide.preferences.report import Tally
 from rlguide.preferences.writing import ParquetOutput, Written, cannot_write
@@ -77,10 +78,18 @@ class Staging:
     Args:
         part: what the rows become: "train", or "test" for a held-out set of its own.
         labelled: the rows are `Labelled`, not `Pair`; they are put in KTO's order (see `order`).
+        heldout: a held-out set that is whole and has the same filters; what repeats its rows is a repeat here, too.
     """
 
     def __init__(
-        self, folder: Path, name: str, filters: Filters, split: Split, labelled: bool = False, part: str = "train"
+        self,
+        folder: Path,
+        name: str,
+        filters: Filters,
+        split: Split,
+        labelled: bool = False,
+        part: str = "train",
+        heldout: Staging | None = None,
     ) -> None:
         self._folder, self._name, self._part = folder, name, part
         self._filters, self._split, self._labelled = filters, split, labelled
@@ -93,12 +102,13 @@ class Staging:
         wait = filters.need_all_rows or labelled or split.share != 0 or part == "test"
         self._below = EVERY_HASH if wait else 0  # rows with a lower hash wait
         self._stack = ExitStack()
+        self._repeats: Repeats = heldout._repeats if heldout is not None else Repeats()
+        self._repeats_before = len(self._repeats)
 
     def __enter__(self) -> Staging:
         import pyarrow as pa
 
         self._schema = schema(self._labelled)
-        self._repeats = Repeats() if self._filters.dedupe else None
         with ExitStack() as stack:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -129,12 +139,11 @@ class Staging:
         return self._written + self._waiting + len(self._new)
 
     def hash(self, example: Example) -> int:
-        """64 bits that depend on the seed and on what was asked; not on case, outer blanks and the system prompt."""
+        """64 bits that depend on the seed and on what was asked (see `question`)."""
         return self._hash(example.messages)
 
     def _hash(self, conversation: tuple[Turn, ...]) -> int:
-        asked = "\0".join([turn.value.strip().lower() for turn in conversation])
-        digest = hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
+        digest = hashlib.blake2b(asked(conversation), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest, "little")
 
     def add(self, example: Example) -> None:
@@ -179,7 +188,7 @@ class Staging:
         """What the filters need to know about the rows when all of them are there."""
         import numpy as np
 
-        if self._repeats is not None:
+        if self._filters.dedupe:
             for example in examples:
                 self._repeats.add(example)
         if self._filters.balance_length:
@@ -227,10 +236,10 @@ class Staging:
         import numpy as np
 
         keep = np.ones(self._waiting, dtype=bool)
-        if self._repeats is not None:
+        if self._filters.dedupe:
             if self._waiting > LONG:
                 console.say(f"  comparing {self._waiting:,} rows")
-            keep &= self._repeats.earlier() < 0
+            keep &= self._repeats.earlier(self._repeats_before, self._waiting) < 0
             tally.leave_out(REPEATED, self._waiting - int(keep.sum()))
         if self._filters.balance_length:
             there = np.flatnonzero(keep)

@@ -113,7 +113,7 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
     Raises:
         UsageError: the name, or that of its held-out set, is taken and `force` is not given; or, whatever is given,
             the two belong to different datasets.
-        DataError: dataset_info.json is broken.
+        DataError: dataset_info.json is broken. RlguideError: a folder has the name of its file.
     """
     entries = read_registry(workspace)
     _check_held_out_names(workspace, name)
@@ -122,6 +122,7 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
     if manifest is not None and origin and all(manifest.source.get(key) == value for key, value in origin.items()):
         ours = {file.dataset for file in manifest.files}
     for taken in (name, f"{name}_test"):
+        journal.check_no_folder(workspace.data / f"{taken}.parquet")
         if force or taken in ours:
             continue
         other = "choose another name with --name"

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from kill_at_random import FOREIGN, check, replace, source
 
+from rlguide.errors import RlguideError
 from rlguide.preferences import journal
 from rlguide.preferences.journal import settle
 from rlguide.preferences.reading import read_pairs
+from rlguide.preferences.registry import read_registry
 from rlguide.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
@@ -76,6 +78,57 @@ def test_a_kill_before_each_step_of_putting_files_in_place(workspace: Workspace,
     check(workspace)
     assert not (workspace.data / "数据_test.parquet").exists()
     assert next(read_pairs(workspace, "数据")).chosen.startswith("B")
+
+
+@pytest.mark.parametrize("taken", ["数据.parquet", "数据_test.parquet", "数据.report.json"])
+def test_a_folder_in_the_place_of_a_file_is_said_and_left_alone(workspace: Workspace, taken: str) -> None:
+    inside = workspace.data / taken / "part-0.parquet"
+    inside.parent.mkdir()
+    inside.write_text("somebody's")
+    for _ in range(2):
+        with pytest.raises(RlguideError, match="is a folder, not a file"):
+            replace(workspace, "A", 1)
+        settle(workspace)
+        assert [path.name for path in workspace.data.glob(".*") if not path.name.endswith(".lock")] == []
+    assert inside.read_text() == "somebody's"
+    assert read_registry(workspace) == FOREIGN
+
+
+def test_what_cannot_be_finished_is_said_by_every_command(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(workspace, "A", 1)
+    source(workspace, "B")
+    child = os.fork()
+    if not child:
+        try:
+            die_at(0)
+            replace(workspace, "B", 1)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    (workspace.data / "数据.parquet").unlink()
+    (workspace.data / "数据.parquet").mkdir()
+    capsys.readouterr()
+    settle(workspace)
+    assert "an interrupted run of 数据 cannot be finished" in capsys.readouterr().err
+    (workspace.data / "数据.parquet").rmdir()
+    check(workspace)
+    assert next(read_pairs(workspace, "数据")).chosen.startswith("B")
+
+
+def test_only_our_own_temporary_files_are_cleared(workspace: Workspace) -> None:
+    data, elsewhere = workspace.data, workspace.root / "shared 共享"
+    elsewhere.mkdir()
+    (data / "dataset_info.json").rename(elsewhere / "info.json")
+    (data / "dataset_info.json").symlink_to(elsewhere / "info.json")
+    foreign = [data / ".notes~draft.tmp", data / ".#my~backup.tmp", elsewhere / ".other.json.abcd1234.tmp"]
+    ours = [data / ".x~train-rows.tmp", data / ".数据~report.tmp", elsewhere / ".info.json.abcd1234.tmp"]
+    for path in foreign + ours:
+        path.write_text("…")
+    settle(workspace)
+    assert all(path.exists() for path in foreign)
+    assert not any(path.exists() for path in ours)
 
 
 def limited(size: int) -> object:

@@ -27,6 +27,7 @@ from rlguide.preferences.inspect.figures import (
 from rlguide.preferences.inspect.ifeval import Ifeval
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.language import language
+from rlguide.preferences.question import asked
 from rlguide.preferences.repeats import Repeats as RowRepeats
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Collector:
         self._systems: set[int] = set()
         self._lengths = {key: array("i") for key in ("prompt", "chosen", "rejected")}
         self._margins = array("d")
-        self._rows, self._prompts = array("q"), array("q")  # hashes of the texts as they stand
+        self._rows, self._prompts = array("q"), array("q")  # hashes: of the texts as they stand; of what is asked
         self._near_rows, self._near_prompts = RowRepeats(), Fingerprints()
         self._thorough_rows = array("q")  # the rows that are in `_near_rows`
         self._prompts_before_heldout = 0
@@ -82,7 +83,7 @@ class Collector:
         self._keep(example)
         label = example.desirable if isinstance(example, Labelled) else None
         self._rows.append(hash((example.system, turns, answers, label)))
-        self._prompts.append(hash((example.system, turns)))
+        self._prompts.append(hash(asked(example.messages)))
         self.rows += 1
         if self._part >= 1 or self._choose.random() < self._part:
             self.languages[language(text(example))] += 1  # as --lang reads a row
@@ -97,9 +98,8 @@ class Collector:
         if not self.heldout_rows:
             self._prompts_before_heldout = len(self._near_prompts)
         self.heldout_rows += 1
-        turns = tuple(turn.value for turn in example.messages)
-        self._prompts.append(hash((example.system, turns)))
-        self._near_prompts.add((ends(example.system), ends("\n".join(turns))))
+        self._prompts.append(hash(asked(example.messages)))
+        self._near_prompts.add((ends(example.system), ends("\n".join(turn.value for turn in example.messages))))
 
     @property
     def sample(self) -> list[tuple[int, Example]]:

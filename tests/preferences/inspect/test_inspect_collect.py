@@ -94,6 +94,14 @@ def test_shared_prompts_are_found_whatever_the_answers() -> None:
     assert (overlap.rows, overlap.exact, overlap.near) == (4, 1, 0)
 
 
+def test_overlap_goes_by_the_rule_of_the_split() -> None:
+    rows = [Pair((Turn("human", "What is the capital of France?"),), "Paris.", "Rome.")]
+    heldout = [Pair((Turn("human", " WHAT is the\ncapital of France？"),), "Paris.", "Lyon.", "Be brief.")]
+    overlap = collect(Collector(None), rows, heldout).figures("x", "x_test").overlap
+    assert overlap is not None
+    assert (overlap.rows, overlap.exact, overlap.near) == (1, 1, 0)
+
+
 def test_a_prompt_that_differs_in_a_word_overlaps_nearly() -> None:
     text = "Explain in a few words to a child of ten why the sky is blue at noon and red in the evening, {} a formula."
     rows = [*numbered(50), Pair((Turn("human", text.format("without")),), "a", "b")]
