@@ -10,6 +10,7 @@ from rlguide.errors import DataError
 from rlguide.preferences.entries import is_view
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.registry import REMOTE_KEYS, Kind, entry_kind, read_registry
+from rlguide.preferences.views import outdated
 from rlguide.workspace import Workspace
 
 
@@ -68,6 +69,8 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
             continue  # shown with the dataset that it is held out from
         manifest = read_manifest(workspace, name)
         if is_view(entry) or (manifest is not None and "derived_from" in manifest.source):
+            if source := outdated(workspace, name):
+                console.warn(f"{name} was made of an earlier {source}; rlguide view {source} --use kto makes it again")
             continue
         there = manifest is not None and _whole(workspace, manifest)
         fetched = manifest.source.get("hub_id") if manifest is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from rlguide import console
 from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.preferences import journal
 from rlguide.preferences.columns import Example
-from rlguide.preferences.entries import is_view, our_entry
+from rlguide.preferences.derived import Outlived, outlived
+from rlguide.preferences.entries import our_entry
 from rlguide.preferences.filters import Filters
 from rlguide.preferences.formats import Format
 from rlguide.preferences.label_formats import LabelFormat
@@ -211,7 +212,7 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
         DataError: dataset_info.json is broken, or the filters leave no row to train on.
     """
     name = about.name
-    entries = read_registry(workspace)  # a broken one is found before anything is replaced
+    read_registry(workspace)  # a broken one is found before anything is written
     written = train.finish(about.tally)
     if not written[0].rows:
         raise nothing_left(about)
@@ -220,13 +221,25 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     files = dict(zip((name, f"{name}_test"), written, strict=False))
     records = [data_file(dataset, file, about.labelled) for dataset, file in files.items()]
     manifest = new_manifest(name, about.source, about.options, about.tally, records)
-    change = _change(workspace, manifest, files, about.labelled, entries)
-    if about.report:
-        report = temporary(workspace.data, name, "report")
-        _write_report(report, about, "taken in")
-        change.moves[report.name] = f"{name}.report.json"
-    journal.commit(workspace, change)
+    with _no_view_in_the_making(workspace, name):
+        change, outdated = _change(workspace, manifest, files, about.labelled)
+        if about.report:
+            report = temporary(workspace.data, name, "report")
+            _write_report(report, about, "taken in")
+            change.moves[report.name] = f"{name}.report.json"
+        journal.commit(workspace, change)
+    if outdated.entries:
+        again = "" if about.labelled else "; rlguide view and rlguide train make them again"
+        console.say(f"removed what showed the earlier {name}: {', '.join(outdated.entries)}{again}")
     return manifest
+
+
+@contextmanager
+def _no_view_in_the_making(workspace: Workspace, name: str) -> Iterator[None]:
+    """Wait for another rlguide that makes KTO's rows of the earlier dataset: they must not appear after it is gone."""
+    lock = journal.lock_path(workspace, f"{name}_kto")
+    with writing(workspace, f"{name}_kto") if lock.with_name(f".{lock.name}.lock").exists() else nullcontext():
+        yield
 
 
 def _change(
@@ -234,10 +247,9 @@ def _change(
     manifest: DataManifest,
     written: dict[str, Written],
     labelled: bool,
-    entries: dict[str, dict[str, Any]],
-) -> journal.Change:
-    """What is to be moved, registered, and deleted of an earlier version of the dataset."""
-    earlier = read_manifest(workspace, manifest.name)
+) -> tuple[journal.Change, Outlived]:
+    """What is to be moved, registered, and deleted of an earlier version of the dataset; what showed that elsewhere."""
+    entries, earlier = read_registry(workspace), read_manifest(workspace, manifest.name)
     old = earlier.files if earlier is not None else []
     files = {file.file for file in manifest.files}
     gone = [file.file for file in old if file.file not in files]
@@ -246,15 +258,16 @@ def _change(
         console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
     unseen = {*gone, *(files if labelled else ())}  # labelled answers have no view for sft and ppo
     dropped = {test_name, *(file.dataset for file in old)} - set(written)
-    views = [name for name, entry in entries.items() if entry.get("file_name") in unseen and is_view(entry)]
-    return journal.Change(
+    outdated = outlived(workspace, manifest.name, entries, unseen, set() if labelled else files)
+    change = journal.Change(
         manifest.name,
         {written[file.dataset].path.name: file.file for file in manifest.files},
         asdict(manifest),
         {file.dataset: our_entry(file.file, "labels" if labelled else "pairs") for file in manifest.files},
-        [*gone, f"{manifest.name}.refused.json"],
-        [*sorted(dropped), *views],
+        [*gone, f"{manifest.name}.refused.json", *outdated.files],
+        [*sorted(dropped), *outdated.entries],
     )
+    return change, outdated
 
 
 def refuse(workspace: Workspace, about: Publication) -> str:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Literal
 
 from rlguide import console
 from rlguide.errors import DataError, UsageError
+from rlguide.preferences.answers import CHOSEN_AND_REJECTED, REPEATED, answers
 from rlguide.preferences.entries import Entry, is_view
 from rlguide.preferences.filters import Filters
 from rlguide.preferences.labelled import from_pair
 from rlguide.preferences.manifest import read_manifest
+from rlguide.preferences.pair import Pair
 from rlguide.preferences.progress import Ticker
 from rlguide.preferences.reading import read_pairs
 from rlguide.preferences.registry import (
@@ -26,8 +29,11 @@ from rlguide.preferences.registry import (
     RegisteredDataset,
     change_registry,
     check_registered,
+    data_files,
+    data_path,
     dataset_kind,
     entry_kind,
+    find_entry,
     is_intact,
     local_files,
     read_registry,
@@ -60,10 +66,13 @@ def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str
     Raises:
         UsageError, DataError, RlguideError: like `view`.
     """
-    found = []
+    found, entries = [], read_registry(workspace)
     for name in names:
         manifest = read_manifest(workspace, name)
-        if dataset_kind(workspace, name) == "pairs":
+        base = name.removesuffix(f"_{use}")
+        if name not in entries and entry_kind(entries.get(base, {})) == "pairs":  # it went with the earlier pairs
+            found.append(view(workspace, base, use))
+        elif dataset_kind(workspace, name) == "pairs":
             found.append(view(workspace, name, use))
         elif manifest is not None and "derived_from" in manifest.source:  # made again if it is out of date
             found.append(kto_view(workspace, str(manifest.source["derived_from"])))
@@ -138,39 +147,73 @@ def _as_single_answers(name: str, entry: Entry, formatting: str) -> Entry:
 def kto_view(workspace: Workspace, name: str) -> str:
     """Make the labelled view of a dataset of pairs, if it is not there or is out of date; return its name.
 
-    `NAME_kto` has each chosen answer as a desirable row and each rejected one as an undesirable row, and
-    `NAME_kto_test` the same of the held-out set, if there is one. Rows of one prompt are no neighbours (see `order`).
+    `NAME_kto` has each chosen answer as a desirable row and each rejected one as an undesirable row, each once, and
+    `NAME_kto_test` the same of the held-out set, if there is one. An answer that is chosen in one pair and rejected in
+    another is left out. Rows of one prompt are no neighbours (see `order`).
 
     Raises:
         UsageError: the dataset is not registered, or the name of the view is taken by something else.
         DataError: it is no dataset of pairs, has none, or is fetched by the engine itself.
         RlguideError: the disk is full or the folder cannot be written.
     """
-    dataset = check_registered(workspace, [name])[0]
-    sources = [dataset, *(check_registered(workspace, [dataset.heldout]) if dataset.heldout else [])]
     view = f"{name}_kto"
-    origin = _origin(workspace, name, sources)
-    if _is_current(workspace, view, origin):
+    _sources(workspace, name)
+    if _is_current(workspace, view, _origin(workspace, name)):
         return view
     with writing(workspace, view):
+        origin = _origin(workspace, name)  # after a wait it may be another
         if not _is_current(workspace, view, origin):
             _check_ours(workspace, view, name)
-            _make(workspace, view, origin, sources)
+            _make(workspace, view, origin)
     return view
 
 
-def _origin(workspace: Workspace, name: str, sources: list[RegisteredDataset]) -> dict[str, Any]:
+def outdated(workspace: Workspace, name: str) -> str | None:
+    """The dataset that KTO's rows, `name`, were made of, if it has changed since or is gone; else None.
+
+    Raises:
+        DataError: dataset_info.json is broken.
+    """
+    view = name.removesuffix("_test")
+    manifest = read_manifest(workspace, view)
+    if (
+        manifest is None
+        or "derived_from" not in manifest.source
+        or all(file.dataset != name for file in manifest.files)
+    ):
+        return None
+    source = str(manifest.source["derived_from"])
+    try:
+        return None if _is_current(workspace, view, _origin(workspace, source)) else source
+    except (DataError, UsageError, OSError):
+        return source
+
+
+def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
+    """The dataset and what it holds out, checked to be pairs in local files."""
+    dataset = check_registered(workspace, [name])[0]
+    sources = [dataset, *(check_registered(workspace, [dataset.heldout]) if dataset.heldout else [])]
+    for source in sources:
+        local_files(source)
+    return sources
+
+
+def _origin(workspace: Workspace, name: str) -> dict[str, Any]:
     """What the view depends on: the entries of its sources, and size and time of change of their files."""
     entries = read_registry(workspace)
+    sources = {name: find_entry(workspace, entries, name)}
+    if entry_kind(entries.get(f"{name}_test", {})) == "pairs":
+        sources[f"{name}_test"] = entries[f"{name}_test"]
     files = []
-    for source in sources:
-        for file in local_files(source):
+    for source, entry in sources.items():
+        for file in data_files(data_path(workspace, source, entry)):
             status = file.stat()
             name_there = os.path.relpath(file, workspace.data)
             files.append({"file": name_there, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
-    described = json.dumps([entries[source.name] for source in sources], sort_keys=True)
+    described = json.dumps(list(sources.values()), sort_keys=True)
     return {
         "derived_from": name,
+        "answers": "each once",  # earlier versions had some twice, with both labels
         "entries": hashlib.sha256(described.encode()).hexdigest(),
         "files": files,
     }
@@ -195,22 +238,42 @@ def _check_ours(workspace: Workspace, view: str, name: str) -> None:
             )
 
 
-def _make(workspace: Workspace, view: str, origin: dict[str, Any], sources: list[RegisteredDataset]) -> None:
+def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
     check_disk(workspace, round(EXPANSION * sum(file["bytes"] for file in origin["files"])))
-    console.say(f"{sources[0].name}: making labelled answers of its pairs for KTO ({view})")
+    name = origin["derived_from"]
+    console.say(f"{name}: making labelled answers of its pairs for KTO ({view})")
     tally = Tally()
     with ExitStack() as stack:
         staged = []
-        for source, part in zip(sources, ("train", "test"), strict=False):
+        for source, part in zip(_sources(workspace, name), ("train", "test"), strict=False):
             staging = stack.enter_context(Staging(workspace.data, view, Filters(), NO_SPLIT, labelled=True, part=part))
-            with Ticker(f"reading {source.name}", "rows", source.rows) as ticker:
-                for pair in read_pairs(workspace, source.name):
-                    for row in from_pair(pair):
-                        staging.add(row)
-                    tally.read += 1
-                    ticker.update(len(staging) // 2)
+            _stage(workspace, source, staging, tally)
             staged.append(staging)
+        for line in tally.left_out_lines():
+            console.say(f"  left out: {line}")
         if not len(staged[0]):
-            raise DataError(f"dataset {sources[0].name} has no pairs", "register the file again to see why")
+            reason = "only answers that are both chosen and rejected" if tally.read else "no pairs"
+            raise DataError(f"dataset {name} has {reason}", "register the file again to see what is in it")
         about = Publication(view, origin, {}, tally, labelled=True, report=False)
         publish(workspace, about, *staged)
+
+
+def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, tally: Tally) -> None:
+    """Take in the answers of a dataset's pairs, each once. The pairs are read twice: two million answers of pairs need
+    100 MB to be compared by hash, and all the memory there is if they are kept.
+    """
+    found = answers(_read(workspace, source, "comparing the answers of"))
+    tally.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
+    tally.leave_out(REPEATED, found.repeated)
+    for at, pair in enumerate(_read(workspace, source, "reading")):
+        tally.read += 1
+        for row, wanted in zip(from_pair(pair), found.wanted[2 * at : 2 * at + 2], strict=False):
+            if wanted:
+                staging.add(row)
+
+
+def _read(workspace: Workspace, source: RegisteredDataset, doing: str) -> Iterator[Pair]:
+    with Ticker(f"{doing} {source.name}", "rows", source.rows) as ticker:
+        for position, pair in enumerate(read_pairs(workspace, source.name), start=1):
+            ticker.update(position)
+            yield pair

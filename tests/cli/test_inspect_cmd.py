@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -106,8 +107,98 @@ def test_texts_do_not_steer_the_terminal(foreign: Path, capsys: pytest.CaptureFi
 def test_a_file_of_others_is_to_be_taken_in(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run("inspect", "theirs") == 0
-    command = "rlguide register data/theirs.json --name theirs_checked --balance-length"
-    assert f"to apply, take the file in: {command}" in capsys.readouterr().out
+    command = "rlguide register data/theirs.json --name theirs_checked --keep-good"
+    assert f"then take the file in: {command}" in capsys.readouterr().out
+
+
+BAD = {
+    3: ({"chosen": ""}, "chosen is empty"),
+    8: ({"rejected": "ends <|im_end|>"}, "a text holds the chat-template token <|im_end|>"),
+    17: ({"chosen": "Donâ€™t."}, "a text is UTF-8 that was read as another encoding (encoding damage)"),
+    20: ({"chosen": None}, "chosen is missing"),
+}
+
+
+@pytest.fixture
+def faulty(workspace: Path) -> Path:
+    """Rows that rlguide would refuse, in a file that it did not write; two of them have both answers."""
+    rows = [{"prompt": f"What is number {n}?", "chosen": f"Yes {n}.", "rejected": f"No, {n}!"} for n in range(1, 41)]
+    for line, (change, _) in BAD.items():
+        rows[line - 1] |= change  # type: ignore[arg-type]
+    (workspace / "data/theirs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n")
+    registry = workspace / "data/dataset_info.json"
+    entries = json.loads(registry.read_text(encoding="utf-8"))
+    columns = {key: key for key in ("prompt", "chosen", "rejected")}
+    for name in ("theirs", "theirs_test"):
+        entries[name] = {"file_name": "theirs.jsonl", "ranking": True, "columns": columns}
+    registry.write_text(json.dumps(entries))
+    return workspace
+
+
+def test_files_of_others_are_checked_like_ones_own(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("inspect", "theirs", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    found = {bad["reason"]: (bad["rows"], bad["places"]) for bad in document["bad"]}
+    assert {reason: found.get(reason) for _, reason in BAD.values()} == {
+        reason: (1, [f"line {line}"]) for line, (_, reason) in BAD.items()
+    }
+    (broken,) = found.keys() - {reason for _, reason in BAD.values()}
+    assert found[broken] == (1, ["line 41"])
+    assert (document["rows"], document["rows_read"]) == (38, 41), "what the engine trains on is in the figures"
+    assert document["apply"].endswith("rlguide register data/theirs.jsonl --name theirs_checked --keep-good")
+    assert run("inspect", "theirs") == 0
+    out = capsys.readouterr().out
+    assert "Bad rows, which rlguide register would refuse (of the 41 rows of the file)\nrows  reason" in out
+    assert "note: 3 of the 41 rows are bad and left out of these figures" in out
+    assert "38 of 38 held-out rows ask what a training row asks, and none may" in out
+    assert "note: 5 of the rows held out are bad, too: rlguide inspect theirs_test" in out
+    assert "5 of 41 rows (12 %) are bad" in out
+
+
+def test_what_is_advised_about_bad_rows_takes_them_out(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run("inspect", "theirs", "--json") == 0
+    line = json.loads(capsys.readouterr().out)["apply"]
+    assert run(*shlex.split(line.partition(": rlguide ")[2])) == 0
+    capsys.readouterr()
+    assert run("inspect", "theirs_checked", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["bad"] == [] and document["overlap"]["exact"] == 0
+    assert document["rows"] + document["heldout_rows"] == 36 and document["verdicts"] == []
+
+
+def test_labels_of_others_are_checked_too(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"q": f"Is {n} even?", "a": "" if n == 4 else f"It is {n}.", "ok": n % 2 == 0} for n in range(20)]
+    (workspace / "data/their labels.json").write_text(json.dumps(rows))
+    registry = workspace / "data/dataset_info.json"
+    entries = json.loads(registry.read_text(encoding="utf-8"))
+    entries["votes"] = {
+        "file_name": "their labels.json",
+        "columns": {"prompt": "q", "response": "a", "kto_tag": "ok"},
+    }
+    registry.write_text(json.dumps(entries))
+    capsys.readouterr()
+    assert run("inspect", "votes", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["rows"] == 19
+    assert document["bad"] == [{"reason": "the answer is empty", "rows": 1, "places": ["row 5"]}]
+
+
+def test_a_file_of_ours_that_was_edited_is_checked(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = workspace / "data/polite.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[6]["chosen"] = "cut <|im_end|>"
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), path)
+    capsys.readouterr()
+    assert run("inspect", "polite", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(bad["rows"], bad["places"]) for bad in document["bad"]] == [(1, ["row 7"])]
+    assert run("inspect", "polite_test", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["bad"] == []
 
 
 SCORED = [
@@ -155,9 +246,8 @@ def test_the_command_that_is_advised_mends_what_was_found(scored: Path, capsys: 
     words = shlex.split(document["apply"].removeprefix("to apply: rlguide "))
     assert words == [
         *("register", "scored 分.json", "--name", "scored", "--force", "--test-size", "0.1", "--dedupe"),
-        *("--min-margin", "1", "--max-length", "150", "--balance-length"),
-    ]
-    words.remove("--balance-length")  # no pair would be left: chosen is always the longer one
+        *("--min-margin", "1", "--max-length", "150"),
+    ]  # not --balance-length: no pair would be left, for chosen is always the longer one
     assert run(*words) == 0
     capsys.readouterr()
     assert run("inspect", "scored", "--json") == 0
@@ -216,6 +306,89 @@ def test_rows_made_for_kto_are_those_of_the_pairs(workspace: Path, capsys: pytes
     assert (document["kind"], document["rows"], document["desirable"]) == ("labels", 108, 54)
     assert document["heldout_rows"] == 12
     assert {len(row["messages"]) for row in document["examples"]} == {1}
+
+
+def test_a_view_that_is_out_of_date_is_told(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    assert run("view", "polite", "--use", "kto") == 0
+    assert run("list") == 0
+    assert "earlier" not in capsys.readouterr().err
+    path = workspace / "data/polite.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 30), path)
+    for name in ("polite_kto", "polite_kto_test"):
+        assert run("inspect", name) == 0
+        out = capsys.readouterr().out
+        assert "- made of an earlier polite, which has changed since or is gone" in out
+        assert "to apply: rlguide view polite --use kto" in out
+    assert run("list") == 0
+    err = capsys.readouterr().err
+    assert "polite_kto was made of an earlier polite; rlguide view polite --use kto makes it again" in err
+    monkeypatch.chdir(workspace.parent)
+    assert run("inspect", "polite_kto", "-w", workspace.name, "--json") == 0
+    line = json.loads(capsys.readouterr().out)["apply"]
+    assert run(*shlex.split(line.removeprefix("to apply: rlguide "))) == 0
+    capsys.readouterr()
+    assert run("inspect", "polite_kto", "-w", workspace.name) == 0
+    assert "earlier" not in capsys.readouterr().out
+
+
+def test_a_view_of_pairs_that_share_answers_has_nothing_to_mend(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"prompt": f"What is number {n}?", "responses": [f"It is {w} {n}" for w in "abcd"], "scores": [1, 2, 3, 4]}
+        for n in range(60)
+    ]
+    (workspace / "lists.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert run("register", "lists.json", "--pairing", "all", "--test-size", "0.1") == 0
+    assert run("view", "lists", "--use", "kto") == 0
+    capsys.readouterr()
+    assert run("inspect", "lists_kto") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^exact repeats +0 ", out, re.MULTILINE) and "--dedupe" not in out
+    assert "note: made of lists: rlguide inspect lists tells what may be left out there" in out
+    assert re.search(r"^Left out when it was made of lists\nrows +reason\n360 +an answer chosen in", out, re.MULTILINE)
+    assert run("inspect", "lists_kto", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["rows"], document["desirable"], document["heldout_rows"]) == (108, 54, 12)
+    assert document["apply"] == "" == "".join(document["verdicts"])
+
+
+def test_strays_are_gone_when_the_advice_is_taken_from_another_folder(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = {"en": "Please explain to me what the number {} means in this text", "zh": "请解释一下第 {} 个问题的含义"}
+    rows = [
+        {"prompt": text[asked].format(n), "chosen": text[told].format(n + 1), "rejected": text[told].format(n + 9)}
+        for n in range(600)
+        for asked, told in [("zh" if n % 50 == 3 else "en", "zh" if n % 50 in (3, 9) else "en")]
+    ]
+    file = tmp_path / "file of rows.json"
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    options = ("-w", workspace.name, "--test-size", "0", "--seed", "0", "--min-margin", "0")
+    scored = [{**row, "chosen_score": 1, "rejected_score": 0} for row in rows]
+    file.write_text(json.dumps(scored), encoding="utf-8")
+    assert run("register", file.name, "--name", "mix", *options) == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    capsys.readouterr()
+    assert run("inspect", "mix", "-w", str(workspace), "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert any("--lang en" in verdict for verdict in document["verdicts"])
+    assert run(*shlex.split(document["apply"].removeprefix("to apply: rlguide "))) == 0
+    assert not list(elsewhere.iterdir()), "nothing is written where the command was given"
+    capsys.readouterr()
+    assert run("inspect", "mix", "-w", str(workspace), "--json") == 0
+    mended = json.loads(capsys.readouterr().out)
+    assert mended["rows"] == document["languages"]["en"] and mended["heldout_rows"] == 0
+    assert set(mended["languages"]) == {"en"} and not any("--lang" in verdict for verdict in mended["verdicts"])
+    manifest = json.loads((workspace / "data/mix.manifest.json").read_text(encoding="utf-8"))
+    assert [manifest["options"][key] for key in ("test_size", "seed", "min_margin")] == [0, 0, 0]
 
 
 def test_labelled_conversations(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

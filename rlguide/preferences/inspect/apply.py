@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.datasets import CatalogDataset, load_datasets
+from rlguide.errors import DataError
+from rlguide.preferences.detection import choose_format
+from rlguide.preferences.filters import languages
 from rlguide.preferences.hub import HUBS
 from rlguide.preferences.inspect.verdicts import Verdict
 from rlguide.preferences.manifest import DataManifest
-from rlguide.preferences.registry import safe_name
+from rlguide.preferences.readers import open_source
+from rlguide.preferences.registry import FIRST_ROWS, data_files, safe_name
 
 # What `register` and `download` record, and its option; in the order in which the command is written.
 _OPTIONS = {
@@ -36,31 +41,58 @@ _OPTIONS = {
 _USUAL = {"form": "auto", "pairing": "best-worst", "seed": 42, "lang": "both", "hub": "hf"}
 
 
-def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: str, file: str) -> str:
-    """One line for the reader, "" where no option helps.
+def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: str, file: str, root: Path) -> str:
+    """One line for the reader, which works in the current folder, "" where no option helps.
 
     Args:
         manifest: of the dataset that is to be taken in again, None if rlguide did not write it.
-        name: the dataset's name in the registry, file: its file; these are used where there is no manifest.
+        name: the dataset's name in the registry, file: its file; these are used where there is no manifest, or where
+            the file that the rows came from is gone.
+        root: the workspace.
     """
     known = _in_catalog(manifest)
-    languages = known.languages if known is not None else ()
     meant = [verdict.options for verdict in found if verdict.options is not None]
-    if languages:  # `download` takes no others for --lang
-        meant = [options for options in meant if "--lang" not in options or options[1] in languages]
     if not meant:
         return ""
     wanted: dict[str, Any] = {options[0]: options[1] if len(options) > 1 else True for options in meant if options}
     origin = _origin(manifest, known) if manifest is not None else None
     if manifest is None or origin is None:
         words = ["register", _short(file), "--name", safe_name(f"{name}_checked")]
-        return f"to apply, take the file in: {_command(words, wanted)}"
-    earlier = {
-        option: manifest.options[key]
-        for key, option in _OPTIONS.items()
-        if manifest.options.get(key) not in (None, False, [], _USUAL.get(key))
-    }
-    return f"to apply: {_command(origin, {**earlier, **wanted})}"
+        names = "" if _has_known_columns(Path(file)) else "give its columns names that rlguide register knows, then "
+        return f"to apply, {names}take the file in: {_command(words, wanted, root)}"
+    earlier = {option: manifest.options[key] for key, option in _OPTIONS.items() if _was_given(manifest, key)}
+    return f"to apply: {_command(origin, {**earlier, **wanted}, root)}"
+
+
+def doable(found: Sequence[Verdict], manifest: DataManifest | None) -> list[Verdict]:
+    """The verdicts without what the command that took the rows in cannot do: of some datasets of the catalog `--lang`
+    chooses a half and leaves out no rows, and of others it takes only the languages that they are known to have.
+    """
+    known = _in_catalog(manifest)
+    if manifest is None or known is None:
+        return list(found)
+    named = any(manifest.options.get(key) for key in ("split", "heldout_split", "subset", "files"))
+    halves = known.has_languages and not named and manifest.source.get("hub") in (None, "hf")
+    return [
+        verdict
+        for verdict in found
+        if not verdict.options
+        or verdict.options[0] != "--lang"
+        or not (halves or set(languages(verdict.options[1])) - set(known.languages))
+    ]
+
+
+def how_to_view(name: str, use: str, root: Path) -> str:
+    """One line for the reader: how to make a view again."""
+    return f"to apply: {_command(['view', name, '--use', use], {}, root)}"
+
+
+def _was_given(manifest: DataManifest, key: str) -> bool:
+    """Whether an option was not left at what it usually is. 0 is a value, though Python has 0 == False."""
+    value = manifest.options.get(key)
+    if value is None or value is False or value == []:
+        return False
+    return type(value) is not type(_USUAL.get(key)) or bool(value != _USUAL.get(key))
 
 
 def _in_catalog(manifest: DataManifest | None) -> CatalogDataset | None:
@@ -73,9 +105,11 @@ def _in_catalog(manifest: DataManifest | None) -> CatalogDataset | None:
 
 
 def _origin(manifest: DataManifest, known: CatalogDataset | None) -> list[str] | None:
-    """The beginning of the command that takes the same data in again, None if the manifest does not tell."""
+    """The beginning of the command that takes the same data in again, None if it is not known or gone."""
     source, name = manifest.source, manifest.name
     if path := source.get("file") or source.get("folder"):
+        if not Path(path).exists():
+            return None
         return ["register", _short(str(path)), "--name", name, "--force"]
     hub_id = source.get("hub_id")
     if not hub_id:
@@ -88,7 +122,17 @@ def _origin(manifest: DataManifest, known: CatalogDataset | None) -> list[str] |
     return ["download", *given, "--force", *(["--revision", str(revision)] if revision not in (None, usual) else [])]
 
 
-def _command(words: list[str], options: dict[str, Any]) -> str:
+def _has_known_columns(path: Path) -> bool:
+    """Whether `register` would know what the columns of a file are: an entry may call them by any name."""
+    try:
+        file = data_files(path)[0]
+        choose_format([row.value for row in islice(open_source(file).rows(), FIRST_ROWS)], file, "auto")
+    except (DataError, OSError, IndexError):
+        return False
+    return True
+
+
+def _command(words: list[str], options: dict[str, Any], root: Path) -> str:
     words = ["rlguide", *words]
     for option in (name for name in _OPTIONS.values() if name in options):
         value = options[option]
@@ -96,11 +140,20 @@ def _command(words: list[str], options: dict[str, Any]) -> str:
             words.append(option)
             continue
         for one in value if isinstance(value, list | tuple) else [value]:
-            words += [option, f"{one:g}" if isinstance(one, float) else str(one)]
+            words += [option, _number(one) if isinstance(one, float) else str(one)]
+    if root.resolve() != Path.cwd().resolve():
+        words += ["-w", _short(str(root))]
     return shlex.join(words)
+
+
+def _number(value: float) -> str:
+    """The shortest text that is exactly this number: 900, 0.1234567."""
+    return repr(value).removesuffix(".0")
 
 
 def _short(path: str) -> str:
     """The path as one would type it here."""
     relative = os.path.relpath(path, Path.cwd())
-    return path if relative.startswith("..") else relative
+    if relative.startswith(".."):
+        return path
+    return f"./{relative}" if relative.startswith("-") else relative

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.preferences.columns import Example
 from rlguide.preferences.duplicates import Fingerprints, earlier_equal
+from rlguide.preferences.filters import text
 from rlguide.preferences.inspect.figures import (
     Figures,
     Overlap,
@@ -25,7 +26,7 @@ from rlguide.preferences.inspect.figures import (
 )
 from rlguide.preferences.inspect.ifeval import Ifeval
 from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.language import OTHER, language
+from rlguide.preferences.language import language
 from rlguide.preferences.question import asked
 from rlguide.preferences.repeats import Repeats as RowRepeats
 
@@ -85,9 +86,7 @@ class Collector:
         self._prompts.append(hash(asked(example.messages)))
         self.rows += 1
         if self._part >= 1 or self._choose.random() < self._part:
-            question = example.messages[-1].value
-            told = language(question)
-            self.languages[told if told != OTHER else language(answers[0])] += 1
+            self.languages[language(text(example))] += 1  # as --lang reads a row
             self._thorough_rows.append(self.rows - 1)
             self._near_rows.add(example)
             self._near_prompts.add((ends(example.system), ends(prompt)))
@@ -154,8 +153,8 @@ class Collector:
             self.system += 1
             if len(self._systems) < SYSTEMS:
                 self._systems.add(hash(example.system))
-        for key, text in zip(self._lengths, (prompt, *answers), strict=False):
-            self._lengths[key].append(len(text))
+        for key, part in zip(self._lengths, (prompt, *answers), strict=False):
+            self._lengths[key].append(len(part))
         if isinstance(example, Labelled):
             self.labelled += 1
             self.desirable += example.desirable
@@ -193,9 +192,9 @@ class Collector:
         )
 
 
-def ends(text: str) -> str:
+def ends(whole: str) -> str:
     """Beginning and end of a long text: what differs between rows of one template stands at one of them."""
-    return text if len(text) <= 2 * END else f"{text[:END]} {text[-END:]}"
+    return whole if len(whole) <= 2 * END else f"{whole[:END]} {whole[-END:]}"
 
 
 def collect(collector: Collector, rows: Iterable[Example], heldout: Iterable[Example] = ()) -> Collector:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rlguide.preferences.filters import balanced
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -68,7 +70,7 @@ class LengthBias:
 
     `longer` is a share of the pairs whose answers are not `equal` in length, None if there are none. `mean_ratio` is
     the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of the ratio within
-    a pair.
+    a pair. `balanced` is the number of pairs that --balance-length would leave.
     """
 
     longer: Share | None
@@ -76,6 +78,7 @@ class LengthBias:
     equal: int
     mean_ratio: float
     median_ratio: float
+    balanced: int
 
 
 @dataclass(frozen=True)
@@ -133,12 +136,22 @@ class IfevalOverlap:
 
 
 @dataclass(frozen=True)
+class BadRows:
+    """Rows that `rlguide register` would refuse for one reason, and where the first of them are."""
+
+    reason: str
+    rows: int
+    places: list[str]
+
+
+@dataclass(frozen=True)
 class Figures:
     """All that is known about one dataset. What is None was not computed; `notes` say why.
 
-    heldout: the dataset held out from this one; heldout_of: the dataset that this one is held out from. refused: bad
-    rows by reason when it was taken in, left_out: good rows that the filters did not want. apply: how to do what the
-    verdicts advise, "" if there is nothing to do.
+    heldout: the dataset held out from this one; heldout_of: the dataset that this one is held out from. view_of: the
+    pairs that these rows for KTO were made of; outdated: those have changed since. refused: bad rows by reason when it
+    was taken in, left_out: good rows that were not wanted. bad: bad rows that are in it now, looked for where rlguide
+    did not write the file, among `rows_read`. apply: how to do what the verdicts advise, "" if there is nothing to do.
     """
 
     dataset: str
@@ -163,6 +176,10 @@ class Figures:
     refused: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     heldout_of: str | None = None
+    view_of: str | None = None
+    outdated: bool = False
+    bad: list[BadRows] = field(default_factory=list)
+    rows_read: int | None = None
     notes: list[str] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     apply: str = ""
@@ -183,6 +200,7 @@ def length_bias(chosen: NDArray[np.int64], rejected: NDArray[np.int64]) -> Lengt
         equal,
         float(chosen.mean() / max(float(rejected.mean()), 1e-9)),
         float(np.median(ratios)),
+        int(balanced(np.stack((chosen, rejected), axis=1), seed=0).sum()),
     )
 
 

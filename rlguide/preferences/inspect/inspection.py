@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,25 @@ from typing import Any
 from rlguide import console
 from rlguide.errors import UsageError
 from rlguide.preferences.columns import Example
-from rlguide.preferences.inspect.apply import how_to_apply
+from rlguide.preferences.inspect.apply import doable, how_to_apply, how_to_view
 from rlguide.preferences.inspect.collect import THOROUGH, Collector, collect
 from rlguide.preferences.inspect.figures import Figures
 from rlguide.preferences.inspect.ifeval import load_ifeval
+from rlguide.preferences.inspect.rows import Checked
 from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, summarise
 from rlguide.preferences.inspect.verdicts import verdicts
 from rlguide.preferences.labels import check_labelled
 from rlguide.preferences.manifest import DataManifest, read_manifest
 from rlguide.preferences.progress import Ticker
-from rlguide.preferences.reading import read_examples
 from rlguide.preferences.registry import (
     RegisteredDataset,
     check_registered,
+    data_path,
     entry_kind,
     find_entry,
     read_registry,
 )
-from rlguide.preferences.views import viewed
+from rlguide.preferences.views import outdated, viewed
 from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a share is known to within 1.4 points
@@ -70,25 +71,21 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
         RlguideError: the page or a picture cannot be written.
     """
     dataset = _check(workspace, name)
+    heldout = _check(workspace, dataset.heldout) if dataset.heldout else None
     sample = max(options.pairs, ON_PAGE if options.html else 0, COUNTED if options.tokenizer else 0)
     collector = Collector(dataset.rows, sample, options.seed, load_ifeval(options.ifeval), options.thorough)
-    heldout = dataset.heldout
+    rows, other = Checked(workspace, dataset), Checked(workspace, heldout) if heldout is not None else None
     with Ticker(f"reading {name}", "rows", dataset.rows) as ticker:
-        rows = _ticked(read_examples(workspace, name), ticker)
-        collect(collector, rows, read_examples(workspace, heldout) if heldout else ())
+        collect(collector, _ticked(rows, ticker), other or ())
     if collector.rows + collector.heldout_rows > 100_000:
         console.say("comparing rows")
-    about = _manifest(workspace, dataset)
-    figures = _with_manifest(collector.figures(name, heldout), dataset, about)
-    figures = replace(figures, heldout_of=_heldout_from(workspace, name))
+    figures = _with_origin(workspace, collector.figures(name, dataset.heldout), rows, other)
     drawn = collector.sample
     if options.tokenizer is not None and drawn:
         counted = [example for _, example in drawn]
         counts = count_tokens(options.tokenizer, counted)
         figures = replace(figures, tokens=summarise(options.tokenizer, counts, options.cutoff_len))
-    found = verdicts(figures)
-    line = how_to_apply(found, about, name, str(dataset.path))
-    figures = replace(figures, verdicts=[verdict.sentence for verdict in found], apply=line)
+    figures = _advised(workspace, figures, dataset)
     return Inspected(figures, drawn[: options.pairs], _write(figures, collector, drawn, options))
 
 
@@ -138,31 +135,54 @@ def _heldout_from(workspace: Workspace, name: str) -> str | None:
     return base if there else None
 
 
-def _ticked(rows: Iterator[Example], ticker: Ticker) -> Iterator[Example]:
+def _ticked(rows: Iterable[Example], ticker: Ticker) -> Iterator[Example]:
     for position, row in enumerate(rows, start=1):
         ticker.update(position)
         yield row
 
 
-def _manifest(workspace: Workspace, dataset: RegisteredDataset) -> DataManifest | None:
-    """What is known of how the rows were taken in: of a held-out set and of KTO's rows, the dataset's they are from."""
-    manifest = read_manifest(workspace, dataset.name) or read_manifest(workspace, dataset.name.removesuffix("_test"))
-    if manifest is None or all(file.dataset != dataset.name for file in manifest.files):
-        return None
-    return read_manifest(workspace, str(manifest.source.get("derived_from"))) or manifest
+def _manifest(workspace: Workspace, name: str) -> DataManifest | None:
+    """What is known of how a dataset, or what it is held out from, was taken in or made."""
+    manifest = read_manifest(workspace, name) or read_manifest(workspace, name.removesuffix("_test"))
+    return manifest if manifest is not None and any(file.dataset == name for file in manifest.files) else None
 
 
-def _with_manifest(figures: Figures, dataset: RegisteredDataset, manifest: DataManifest | None) -> Figures:
-    notes = []
-    if dataset.rows is not None and dataset.rows > figures.rows:
-        left_out = dataset.rows - figures.rows
-        notes.append(f"{left_out:,} rows of the file are left out here: they are no good rows of this kind")
+def _with_origin(workspace: Workspace, figures: Figures, rows: Checked, heldout: Checked | None) -> Figures:
+    """The figures with what is known of where the rows come from, and which of them are bad."""
+    name, notes = figures.dataset, []
+    if rows.left_out:
+        notes.append(f"{rows.left_out:,} of the {rows.read:,} rows are bad and left out of these figures")
+    if heldout is not None and heldout.bad:
+        count = sum(bad.rows for bad in heldout.bad)
+        notes.append(f"{count:,} of the rows held out are bad, too: rlguide inspect {figures.heldout}")
+    figures = replace(figures, heldout_of=_heldout_from(workspace, name), bad=rows.bad, rows_read=rows.read or None)
+    manifest = _manifest(workspace, name)
     if manifest is None:
         return replace(figures, notes=notes)
+    view_of = manifest.source.get("derived_from")
+    if view_of:
+        shown = f"{view_of}_test" if figures.heldout_of else str(view_of)
+        notes.append(f"made of {shown}: rlguide inspect {shown} tells what may be left out there")
+        figures = replace(figures, view_of=str(view_of), outdated=outdated(workspace, name) is not None)
     figures = replace(figures, source=manifest.source, notes=notes)
-    if manifest.name != figures.dataset:
+    if manifest.name != name:
         return figures
     return replace(figures, refused=manifest.refused, left_out=manifest.left_out)
+
+
+def _advised(workspace: Workspace, figures: Figures, dataset: RegisteredDataset) -> Figures:
+    """The figures with the verdicts, and the command that does what they advise."""
+    root, entries = workspace.root, read_registry(workspace)
+    name = figures.view_of or dataset.name
+    manifest = _manifest(workspace, name)
+    found = doable(verdicts(figures), manifest)
+    if not figures.view_of:
+        line = how_to_apply(found, manifest, name, str(dataset.path), root)
+    elif not figures.outdated:
+        line = how_to_apply(found, manifest, name, str(data_path(workspace, name, entries[name])), root)
+    else:
+        line = how_to_view(name, "kto", root) if name in entries else ""
+    return replace(figures, verdicts=[verdict.sentence for verdict in found], apply=line)
 
 
 def _write(

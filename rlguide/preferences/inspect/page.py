@@ -28,8 +28,8 @@ p.note, .of { color: var(--soft); font-size: .9rem; margin: .2rem 0; }
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 .numbers th:not(:first-child), .numbers td:not(:first-child) { text-align: right; white-space: nowrap; }
 ul.verdicts { padding-left: 1.2rem; } ul.verdicts li { margin: .3rem 0; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(28rem, 1fr)); gap: 1rem; }
-.pictures img { width: 100%; height: auto; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); gap: 1rem; }
+.pictures img { max-width: 100%; height: auto; }
 details { border: 1px solid var(--line); border-radius: .5rem; margin: .6rem 0; background: var(--card); }
 summary { cursor: pointer; padding: .6rem .9rem; overflow-wrap: anywhere; }
 .row { padding: 0 .9rem .9rem; } .text { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2rem 0 .8rem; }
@@ -74,7 +74,7 @@ def page(figures: Figures, pictures: dict[str, bytes], examples: Sequence[tuple[
 
 def _origin(figures: Figures) -> str:
     source = figures.source
-    origin = source.get("hub_id") or source.get("file") or source.get("path")
+    origin = next((source[key] for key in ("hub_id", "file", "folder", "derived_from") if source.get(key)), None)
     return f"rlguide inspect, {figures.rows:,} rows" + (f", from {origin}" if origin else "")
 
 

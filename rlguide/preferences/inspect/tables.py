@@ -30,9 +30,18 @@ def tables(figures: Figures) -> list[Table]:
         scored = figures.margins.spread.rows
         note = "" if scored == figures.rows else f"of the {scored:,} pairs that have scores"
         found.append(_lengths("Score margin", {"chosen - rejected": figures.margins.spread}, number, note))
+    if figures.bad:
+        bad = [
+            (f"{bad.rows:,}", bad.reason, ", ".join(bad.places) + ", ..." * (bad.rows > len(bad.places)))
+            for bad in figures.bad
+        ]
+        note = f"of the {figures.rows_read:,} rows of the file"
+        found.append(Table("Bad rows, which rlguide register would refuse", ("rows", "reason", "where"), bad, note))
+    made = f"made of {figures.view_of}" if figures.view_of else "registered"
+    by = "" if figures.view_of else "by the filters "
     for title, counts in (
         (f"Refused when it was registered (each row in data/{figures.dataset}.report.json)", figures.refused),
-        ("Left out by the filters when it was registered", figures.left_out),
+        (f"Left out {by}when it was {made}", figures.left_out),
     ):
         if counts:
             ordered = sorted(counts.items(), key=lambda item: -item[1])

@@ -6,11 +6,15 @@ import math
 from typing import NamedTuple
 
 from rlguide.preferences.inspect.figures import Figures, LengthBias, Margins, Tokens
+from rlguide.preferences.intake import MOST_REFUSED
+from rlguide.preferences.language import OTHER
 
 BIASED = 0.55  # share of longer chosen answers from which advice is given
 SURPLUS = 0.05  # share of all pairs that the longer ones must be ahead by: where most are equal it matters little
 SEEN = 0.005  # share of rows below which a finding is not worth a sentence
-FOREIGN = 0.2  # a language with a larger share is meant to be there
+FEW = 0.05  # share of held-out rows up to which what is wrong with them changes a figure little
+STRAY = 0.05  # share of rows up to which those in other languages are strays; with more they are meant to be there
+USEFUL = 0.2  # share of the pairs that --balance-length must leave to be worth a thought
 EVEN = (0.75, 4 / 3)  # desirable to undesirable answers; outside, weights are needed (KTO, arXiv 2402.01306)
 
 
@@ -25,8 +29,23 @@ class Verdict(NamedTuple):
 
 
 def verdicts(figures: Figures) -> list[Verdict]:
-    """What there is to say about these figures, the gravest first."""
-    return [*_leaks(figures), *_repeats(figures), *_lengths(figures), *_scores(figures), *_mix(figures)]
+    """What there is to say about these figures, the gravest first.
+
+    Of a view that is out of date only that. Which rows to leave out is said about the pairs that a view is made of.
+    """
+    if figures.outdated:
+        what = (
+            f"made of an earlier {figures.view_of}, which has changed since or is gone: prompts that are held out now"
+            " may be among these. Make it again before you train on it"
+        )
+        return [Verdict(what)]
+    found = [*_leaks(figures), *_bad(figures)]
+    if figures.view_of is None:
+        found += _repeats(figures)
+    found += [*_lengths(figures), *_scores(figures)]
+    if figures.view_of is None:
+        found += _languages(figures)
+    return [*found, *_labels(figures)]
 
 
 def percent(part: float) -> str:
@@ -40,8 +59,9 @@ def _leaks(figures: Figures) -> list[Verdict]:
     overlap = figures.overlap
     if overlap is not None and overlap.exact:
         what = (
-            f"{overlap.exact:,} of {overlap.rows:,} held-out rows ask what a training row asks, so the evaluation"
-            " flatters: take the data in again, which holds out whole prompts"
+            f"{overlap.exact:,} of {overlap.rows:,} held-out rows ask what a training row asks, and none may: what is"
+            " measured on them is memory, not skill. Do not evaluate on them; take the data in again with rlguide,"
+            " which holds out whole prompts"
         )
         found.append(Verdict(what, ()))
     if overlap is not None and overlap.near > SEEN * overlap.rows:
@@ -49,7 +69,8 @@ def _leaks(figures: Figures) -> list[Verdict]:
         if _repeated(figures):
             found.append(Verdict(f"{what}: --dedupe takes out those with nearly the same answers", ("--dedupe",)))
         else:
-            found.append(Verdict(f"{what}, with other answers: the evaluation flatters a little"))
+            little = " a little" if overlap.near <= FEW * overlap.rows else ""
+            found.append(Verdict(f"{what}, with other answers: the evaluation flatters{little}"))
     if figures.ifeval is not None and figures.ifeval.hits and figures.heldout_of is None:
         what = (
             f"{figures.ifeval.hits:,} training prompts overlap with {figures.ifeval.prompts} of IFEval's: do not"
@@ -57,6 +78,17 @@ def _leaks(figures: Figures) -> list[Verdict]:
         )
         found.append(Verdict(what))
     return found
+
+
+def _bad(figures: Figures) -> list[Verdict]:
+    count, read = sum(bad.rows for bad in figures.bad), figures.rows_read or figures.rows
+    if not count:
+        return []
+    what = (
+        f"{count:,} of {read:,} rows ({percent(count / read)}) are bad, most often: {figures.bad[0].reason}. rlguide"
+        " register leaves them out and names each"
+    )
+    return [Verdict(what, ("--keep-good",) if count > MOST_REFUSED * read else ())]
 
 
 def _repeated(figures: Figures) -> list[str]:
@@ -107,10 +139,15 @@ def _bias(bias: LengthBias) -> list[Verdict]:
         how, taught = f"in only {percent(longer.share)}", "curt"
     else:
         return []
-    few = bias.equal <= SEEN * (longer.rows + bias.equal)
-    of = "pairs" if few else "pairs whose answers differ in length"
-    what = f"chosen is the longer answer {how} of {of}, which teaches to be {taught}: --balance-length evens it out"
-    return [Verdict(what, ("--balance-length",))]
+    pairs = longer.rows + bias.equal
+    of = "pairs" if bias.equal <= SEEN * pairs else "pairs whose answers differ in length"
+    what = f"chosen is the longer answer {how} of {of}, which teaches to be {taught}"
+    left = bias.balanced - bias.equal
+    if left < USEFUL * longer.rows:
+        few = f"too few go the other way for --balance-length, which would leave {bias.balanced:,} of {pairs:,} pairs"
+        return [Verdict(f"{what}; {few} (the loss simpo counts by token, which makes less of it)")]
+    even = f"--balance-length evens it out and leaves {bias.balanced:,} of {pairs:,} pairs"
+    return [Verdict(f"{what}: {even}", ("--balance-length",))]
 
 
 def _scores(figures: Figures) -> list[Verdict]:
@@ -148,23 +185,31 @@ def _rounded_down(value: float) -> float:
     return rounded if rounded <= value else value
 
 
-def _mix(figures: Figures) -> list[Verdict]:
-    found = []
+def _languages(figures: Figures) -> list[Verdict]:
     total = figures.languages_rows
-    known = {code: count for code, count in figures.languages.items() if code != "other"}
-    main = [code for code, count in known.items() if count > FOREIGN * total]
-    strays = sum(count for code, count in known.items() if code not in main)
-    if total and main and strays > 2 * SEEN * total:
-        few = ", ".join([code for code in known if code not in main][:5])
-        option = ",".join(main)
-        what = f"{percent(strays / total)} of rows are in other languages ({few}): --lang {option} leaves them out"
-        found.append(Verdict(what, ("--lang", option)))
-    if figures.desirable is not None and figures.rows:
-        ratio = figures.desirable / max(1, figures.rows - figures.desirable)
-        if not EVEN[0] <= ratio <= EVEN[1]:
-            what = (
-                f"{percent(figures.desirable / figures.rows)} of answers are desirable: rlguide train sets"
-                " kto_chosen_weight and kto_rejected_weight for that"
-            )
-            found.append(Verdict(what))
-    return found
+    known = {code: count for code, count in figures.languages.items() if code != OTHER}
+    strays = {code: count for code, count in known.items() if count <= STRAY * total}
+    main = [code for code in known if code not in strays]
+    few = sum(strays.values())
+    if not main or not 2 * SEEN * total < few <= STRAY * total:
+        return []
+    option, unknown = ",".join(main), figures.languages.get(OTHER, 0)
+    too = f", and the {percent(unknown / total)} whose language cannot be told" if unknown else ""
+    what = (
+        f"{percent(few / total)} of rows are in other languages ({', '.join([*strays][:5])}): --lang {option} leaves"
+        f" them out{too}"
+    )
+    return [Verdict(what, ("--lang", option))]
+
+
+def _labels(figures: Figures) -> list[Verdict]:
+    if figures.desirable is None or not figures.rows:
+        return []
+    ratio = figures.desirable / max(1, figures.rows - figures.desirable)
+    if EVEN[0] <= ratio <= EVEN[1]:
+        return []
+    what = (
+        f"{percent(figures.desirable / figures.rows)} of answers are desirable: rlguide train sets"
+        " kto_chosen_weight and kto_rejected_weight for that"
+    )
+    return [Verdict(what)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlguide.preferences.filters import Filters
-from rlguide.preferences.inspect.apply import how_to_apply
+from rlguide.preferences.inspect import apply
 from rlguide.preferences.inspect.verdicts import Verdict
 from rlguide.preferences.intake import How
 from rlguide.preferences.manifest import DataManifest
@@ -18,6 +22,13 @@ from rlguide.preferences.scored_lists import Pairing
 DEDUPE = Verdict("x", ("--dedupe",))
 LANG = Verdict("x", ("--lang", "en"))
 NOTHING = Verdict("x")
+
+
+def how_to_apply(
+    found: Sequence[Verdict], about: DataManifest | None, name: str, file: str, root: Path | None = None
+) -> str:
+    """As in the workspace itself, if no other folder is named."""
+    return apply.how_to_apply(found, about, name, file, root or Path.cwd())
 
 
 def manifest(name: str, source: dict[str, Any], options: dict[str, Any] | None = None) -> DataManifest:
@@ -32,6 +43,7 @@ def downloaded(hub_id: str, name: str, **more: Any) -> DataManifest:
 def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "我的 pairs.json"
+    file.touch()
     how = How("alpaca", Pairing("all"), Filters(max_length=900, lang="zh", seed=7), 0.1, True)
     about = manifest("mine", {"file": str(file)}, how.recorded())
     line = how_to_apply([NOTHING, DEDUPE, LANG, DEDUPE], about, "mine", "")
@@ -43,9 +55,76 @@ def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeyp
     ]
 
 
-def test_a_folder_is_named() -> None:
-    line = how_to_apply([DEDUPE], manifest("mine", {"folder": "/far/away"}), "mine", "")
-    assert line == "to apply: rlguide register /far/away --name mine --force --dedupe"
+def test_a_folder_is_named(tmp_path: Path) -> None:
+    line = how_to_apply([DEDUPE], manifest("mine", {"folder": str(tmp_path)}), "mine", "")
+    assert line == f"to apply: rlguide register {tmp_path} --name mine --force --dedupe"
+
+
+def test_a_source_that_is_gone_is_not_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    about = manifest("mine", {"file": str(tmp_path / "gone.json")})
+    (tmp_path / "mine.json").write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
+    line = how_to_apply([DEDUPE], about, "mine", str(tmp_path / "mine.json"))
+    assert line == "to apply, take the file in: rlguide register mine.json --name mine_checked --dedupe"
+
+
+def test_from_another_folder_the_workspace_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, file = tmp_path / "my 工作", tmp_path / "-x.json"
+    root.mkdir()
+    file.touch()
+    about = manifest("mine", {"file": str(file)})
+    monkeypatch.chdir(tmp_path)
+    line = how_to_apply([DEDUPE], about, "mine", "", root)
+    assert shlex.split(line.removeprefix("to apply: rlguide ")) == [
+        *("register", "./-x.json", "--name", "mine", "--force", "--dedupe", "-w", "my 工作")
+    ]
+    monkeypatch.chdir(root)
+    line = how_to_apply([DEDUPE], about, "mine", "", root)
+    assert line == f"to apply: rlguide register {file} --name mine --force --dedupe"
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    assert how_to_apply([DEDUPE], about, "mine", "", root).endswith(f" --dedupe -w '{root}'")
+    assert apply.how_to_view("a", "kto", root) == f"to apply: rlguide view a --use kto -w '{root}'"
+
+
+NUMBERS = st.none() | st.integers(0, 3).map(float) | st.floats(0, 1e6, allow_subnormal=False)
+
+
+@given(
+    st.builds(
+        How,
+        pairing=st.sampled_from(["all", "best-worst"]).map(lambda mode: Pairing(mode)),
+        filters=st.builds(Filters, min_margin=NUMBERS, max_samples=st.none() | st.integers(2), seed=st.integers(0, 50)),
+        test_size=st.none() | st.just(0.0) | st.floats(0, 0.99),
+        keep_good=st.booleans(),
+    )
+)
+def test_whatever_was_asked_for_is_asked_again(how: How) -> None:
+    """Read back by the real command line: 0 is a value, and numbers are exact."""
+    from typer.main import get_command
+
+    from rlguide.cli import register_cmd
+
+    line = how_to_apply([Verdict("x", ())], manifest("mine", {"folder": "/"}, how.recorded()), "mine", "")
+    words = shlex.split(line.removeprefix("to apply: rlguide register "))
+    given_options = get_command(_app(register_cmd)).make_context("register", words).params
+    assert {key: given_options[key] for key in ("min_margin", "max_samples", "seed", "test_size", "keep_good")} == {
+        "min_margin": how.filters.min_margin,
+        "max_samples": how.filters.max_samples,
+        "seed": how.filters.seed,
+        "test_size": how.test_size,
+        "keep_good": how.keep_good,
+    }
+    assert given_options["pairing"] == how.pairing.mode
+
+
+def _app(command: Any) -> Any:
+    import typer
+
+    app = typer.Typer()
+    command.register(app)
+    return app
 
 
 @pytest.mark.parametrize(
@@ -71,23 +150,35 @@ def test_what_was_asked_of_a_hub_is_asked_again() -> None:
     )
 
 
-def test_a_language_that_the_catalog_does_not_have_is_not_asked_for() -> None:
-    about = downloaded("llamafactory/DPO-En-Zh-20k", "dpo_en_zh")
-    both = Verdict("x", ("--lang", "en,zh"))
-    assert how_to_apply([both], about, "dpo_en_zh", "") == ""
-    assert how_to_apply([both, DEDUPE], about, "dpo_en_zh", "").endswith("download dpo_en_zh --force --dedupe")
+def test_a_language_is_not_asked_for_where_that_leaves_out_no_rows() -> None:
+    halves = downloaded("llamafactory/DPO-En-Zh-20k", "dpo_en_zh")
+    assert apply.doable([NOTHING, LANG, DEDUPE], halves) == [NOTHING, DEDUPE]
+    halves.options["subset"] = "en"  # then rows are looked at
+    assert apply.doable([LANG, DEDUPE], halves) == [LANG, DEDUPE]
+    english = downloaded("HuggingFaceH4/ultrafeedback_binarized", "ultrafeedback")
+    french = Verdict("x", ("--lang", "en,fr"))
+    assert apply.doable([LANG, french], english) == [LANG]
+    assert apply.doable([french], manifest("mine", {"folder": "/"})) == [french]
+    assert apply.doable([french], None) == [french]
 
 
 def test_a_file_that_rlguide_did_not_write_is_taken_in_under_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    line = how_to_apply([DEDUPE], None, "theirs", str(tmp_path / "data" / "x.json"))
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "x.json"
+    file.write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
+    line = how_to_apply([DEDUPE], None, "theirs", str(file))
     assert line == "to apply, take the file in: rlguide register data/x.json --name theirs_checked --dedupe"
+    file.write_text(json.dumps([{"ask": "q", "better": "a", "worse": "b"}]))
+    line = how_to_apply([DEDUPE], None, "theirs", str(file))
+    assert line.startswith("to apply, give its columns names that rlguide register knows, then take the file in: ")
+    assert line.endswith(" rlguide register data/x.json --name theirs_checked --dedupe")
 
 
 def test_nothing_is_said_where_no_option_helps() -> None:
-    assert how_to_apply([NOTHING], manifest("mine", {"file": "/x"}), "mine", "") == ""
+    assert how_to_apply([NOTHING], manifest("mine", {"folder": "/"}), "mine", "") == ""
     assert how_to_apply([], None, "mine", "/x") == ""
-    again = how_to_apply([Verdict("x", ())], manifest("mine", {"file": "/x"}), "mine", "")
-    assert again == "to apply: rlguide register /x --name mine --force"
+    again = how_to_apply([Verdict("x", ())], manifest("mine", {"folder": "/"}), "mine", "")
+    assert again == "to apply: rlguide register / --name mine --force"

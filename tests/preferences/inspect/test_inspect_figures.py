@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.filters import Filters
+from rlguide.preferences.filters import Filters, balanced
 from rlguide.preferences.inspect.collect import Collector, collect
-from rlguide.preferences.inspect.figures import Figures, Tokens, length_bias, margins, quantiles, share
+from rlguide.preferences.inspect.figures import BadRows, Figures, Tokens, length_bias, margins, quantiles, share
 from rlguide.preferences.inspect.verdicts import percent, verdicts
 from rlguide.preferences.pair import Pair, Turn
 
@@ -99,8 +99,19 @@ def test_nothing_is_advised_about_sound_data() -> None:
 
 def test_long_chosen_answers_are_named() -> None:
     rows = [pair(p.messages[0].value, max(p.chosen, p.rejected, key=len), "No.") for p in even()]
-    (verdict,) = figures_of(rows).verdicts
-    assert "100 %" in verdict and "--balance-length" in verdict
+    (verdict,) = verdicts(figures_of(rows))
+    assert "100 %" in verdict.sentence and verdict.options is None
+    assert "--balance-length, which would leave 0 of 400 pairs" in verdict.sentence
+
+
+@pytest.mark.parametrize("shorter, advised", [(0, False), (20, False), (39, False), (41, True), (120, True)])
+def test_balancing_is_advised_where_enough_is_left(shorter: int, advised: bool) -> None:
+    longer = [pair(p.messages[0].value, "A long answer to this.", "No, to this.") for p in even()]
+    rows = [pair(p.messages[0].value, p.rejected, p.chosen) if n < shorter else p for n, p in enumerate(longer)]
+    (verdict,) = verdicts(figures_of(rows))
+    assert verdict.options == (("--balance-length",) if advised else None)
+    kept = int(balanced(np.array([(len(p.chosen), len(p.rejected)) for p in rows]), seed=7).sum())
+    assert kept == 2 * shorter and f"{kept} of 400 pairs" in verdict.sentence
 
 
 def test_few_rows_prove_no_bias() -> None:
@@ -168,7 +179,8 @@ def test_near_prompts_with_other_answers_are_not_said_to_be_mended_by_dedupe() -
     text = "Explain in a few words to a child of ten why the sky is blue at noon and red in the evening, {} a formula."
     heldout = [pair(text.format("with"), "It is the air.", "No idea at all.")]
     (verdict,) = verdicts(figures_of([*even(), pair(text.format("without"), "No.", "Yes, it is.")], heldout))
-    assert "nearly" in verdict.sentence and verdict.options is None
+    assert "1 of 1" in verdict.sentence and "nearly" in verdict.sentence and verdict.options is None
+    assert verdict.sentence.endswith("flatters"), "all of them: that is not a little"
 
 
 def test_repeats_and_leaks_are_named() -> None:
@@ -191,12 +203,77 @@ def test_near_repeats_are_counted_apart() -> None:
     assert (repeats.exact, repeats.near) == (0, 1)
 
 
-def test_strays_of_another_language_are_named_and_a_second_language_is_not() -> None:
+CHINESE, ENGLISH = "请解释一下第 {} 个问题的含义", "Please explain to me what the question of number {} means"
+
+
+def mixed(*counts: tuple[str, str, int]) -> list[Pair]:
+    """So many pairs with such a question and such a chosen answer."""
+    rows = [(question, answer) for question, answer, count in counts for _ in range(count)]
+    return [pair(q.format(n), f"{a.format(n)} {n}", f"{a.format(n + 1)}") for n, (q, a) in enumerate(rows)]
+
+
+def language_advice(rows: list[Pair]) -> tuple[str, ...] | None:
+    found = [verdict.options for verdict in verdicts(figures_of(rows)) if "--lang" in verdict.sentence]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize("share, advised", [(0.005, False), (0.02, True), (0.045, True), (0.06, False), (0.2, False)])
+def test_few_strays_of_another_language_are_named_and_a_second_language_is_not(share: float, advised: bool) -> None:
+    few = round(1000 * share)
+    rows = mixed((ENGLISH, ENGLISH, 1000 - few), (CHINESE, CHINESE, few))
+    assert language_advice(rows) == (("--lang", "en") if advised else None)
+
+
+def test_many_languages_of_few_rows_each_are_meant_to_be_there() -> None:
+    words = {
+        "de": "Schreibe ein kurzes Gedicht über das Meer und erkläre, was es bedeutet, {}",
+        "fr": "Écris un court poème sur la mer et explique ce qu'il veut dire, {}",
+        "es": "Escribe un poema corto sobre el mar y explica lo que significa, {}",
+        "ru": "Напишите короткое стихотворение о море и объясните, что оно означает, {}",
+    }
+    others = [(text, text, 16) for text in words.values()]
+    rows = mixed((ENGLISH, ENGLISH, 400), *others)
+    assert figures_of(rows).languages.keys() == {"en", *words}
+    assert language_advice(rows) is None, "14 % are no strays"
+    assert language_advice(mixed((ENGLISH, ENGLISH, 400), others[0])) == ("--lang", "en")
+
+
+def test_the_advice_takes_out_what_was_counted() -> None:
+    """A question in one language and an answer in another are the same language to both."""
+    both = [(ENGLISH, ENGLISH, 900), (CHINESE, CHINESE, 10), (CHINESE, ENGLISH, 10), (ENGLISH, CHINESE, 10)]
+    rows = mixed(*both, ("{0} + {0}", "= {0}", 10))
+    figures = figures_of(rows)
+    assert figures.languages["other"] == 10
+    option = language_advice(rows)
+    assert option == ("--lang", "en")
+    keep = Filters(lang=option[1])
+    kept = [row for row in rows if keep.objection(row) is None]
+    assert len(kept) == figures.languages["en"]
+    assert language_advice(kept) is None and set(figures_of(kept).languages) == {"en"}
+
+
+def test_an_overlap_is_told_plainly_and_how_to_mend_it() -> None:
     rows = even()
-    few = [pair(f"请解释一下第 {n} 个问题的含义", "好的,这是一个回答。", "不知道,对不起啊朋友") for n in range(20)]
-    assert any("--lang en" in verdict for verdict in figures_of(rows + few).verdicts)
-    many = [pair(f"请解释一下第 {n} 个问题的含义", "好的,这是回答", "不知道,对不起啊朋友") for n in range(400)]
-    assert not any("--lang" in verdict for verdict in figures_of(rows + many).verdicts)
+    (verdict,) = verdicts(figures_of(rows, [rows[3], pair("Is the moon made of cheese?", "No, of rock.", "Yes!")]))
+    assert verdict.sentence.startswith("1 of 2 held-out rows ask what a training row asks, and none may")
+    assert verdict.options == (), "it is enough to take the data in again"
+
+
+def test_which_rows_to_leave_out_is_not_said_of_a_view() -> None:
+    rows = even()
+    figures = figures_of(rows + rows[:20])
+    assert any("--dedupe" in verdict.sentence for verdict in verdicts(figures))
+    assert verdicts(replace(figures, view_of="a")) == []
+    (verdict,) = verdicts(replace(figures, view_of="a", outdated=True))
+    assert "earlier a" in verdict.sentence
+
+
+@pytest.mark.parametrize("count, options", [(4, ()), (5, ("--keep-good",))])
+def test_bad_rows_are_named_and_how_they_are_left_out(count: int, options: tuple[str, ...]) -> None:
+    bad = [BadRows("chosen is empty", count, ["line 1"])]
+    (verdict,) = verdicts(replace(figures_of(even()), bad=bad, rows_read=404))
+    assert verdict.options == options
+    assert f"{count} of 404 rows" in verdict.sentence and "chosen is empty" in verdict.sentence
 
 
 @pytest.mark.parametrize(

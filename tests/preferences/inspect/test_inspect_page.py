@@ -113,6 +113,27 @@ def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path) -> No
     assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("window, wide, shown", [(1300, 300, 300), (500, 1000, 450)])
+def test_a_picture_is_not_blown_up_and_fits_a_narrow_window(tmp_path: Path, window: int, wide: int, shown: int) -> None:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on PATH (apt-get install chromium)")
+    import matplotlib.image
+    import numpy as np
+
+    red = np.zeros((100, wide, 3))
+    red[..., 0] = 1
+    matplotlib.image.imsave(tmp_path / "red.png", red)
+    rows = [Pair((Turn("human", "q"),), "a", "b")]
+    figures = collect(Collector(None), rows).figures("data", None)
+    file, picture = tmp_path / "page.html", tmp_path / "screen.png"
+    file.write_text(page(figures, {"lengths": (tmp_path / "red.png").read_bytes()}, []), encoding="utf-8")
+    _chromium(tmp_path, f"--window-size={window},900", f"--screenshot={picture}", file.as_uri())
+    pixels = matplotlib.image.imread(picture)
+    columns = ((pixels[..., 0] > 0.9) & (pixels[..., 1] < 0.1) & (pixels[..., 2] < 0.1)).any(axis=0).sum()
+    assert columns == shown if shown == wide else shown <= columns < window
+
+
 def _chromium(folder: Path, *arguments: str) -> str:
     command = [
         str(CHROMIUM),

@@ -1,0 +1,51 @@
+"""What shows a dataset's rows under other names (see `views`), and must go when the dataset is published anew.
+
+KTO's rows are a copy: among those of an earlier split are prompts that are held out now. Entries for sft and ppo share
+the dataset's file, and are right as long as that file is there and holds pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from rlguide.preferences.entries import Entry, is_view
+from rlguide.preferences.manifest import DataManifest, manifest_path, read_manifest
+from rlguide.workspace import Workspace
+
+
+class Outlived(NamedTuple):
+    """Entries that show rows that are gone, and files that hold copies of such rows (names in the data folder)."""
+
+    entries: list[str]
+    files: list[str]
+
+
+def made_of(workspace: Workspace, name: str) -> DataManifest | None:
+    """The manifest of the rows for KTO that were made of a dataset, None if there are none."""
+    manifest = read_manifest(workspace, f"{name}_kto")
+    return manifest if manifest is not None and manifest.source.get("derived_from") == name else None
+
+
+def outlived(
+    workspace: Workspace, name: str, entries: dict[str, Entry], lost: Collection[str], kept: Collection[str]
+) -> Outlived:
+    """What shows the earlier rows of a dataset when it is published anew.
+
+    Args:
+        entries: dataset_info.json as it was before.
+        lost: files that are deleted, or hold no pairs from now on. kept: files that hold the dataset's new pairs.
+    """
+    names = [other for other, entry in entries.items() if is_view(entry) and entry.get("file_name") in lost]
+    for end in ("", "_test"):  # of an entry that somebody else wrote, and that is replaced
+        file = entries.get(f"{name}{end}", {}).get("file_name")
+        for view in (f"{name}_sft{end}", f"{name}_ppo{end}"):
+            shown = entries.get(view, {})
+            same = file is not None and shown.get("file_name") == file and shown.get("ranking") is False
+            if same and file not in kept and view not in names:
+                names.append(view)
+    copy = made_of(workspace, name)
+    if copy is None:
+        return Outlived(names, [])
+    names += [file.dataset for file in copy.files if entries.get(file.dataset, {}).get("file_name") == file.file]
+    return Outlived(names, [*(file.file for file in copy.files), manifest_path(workspace, copy.name).name])

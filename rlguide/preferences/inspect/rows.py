@@ -1,0 +1,89 @@
+"""The rows of a dataset for inspection; those of a file that rlguide did not write are checked on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from rlguide.preferences.columns import LABEL_COLUMNS, PAIR_COLUMNS, Example, from_row, labelled_from_row
+from rlguide.preferences.entries import is_ours
+from rlguide.preferences.inspect.figures import BadRows
+from rlguide.preferences.labelled import Labelled
+from rlguide.preferences.pair import BadRow, check_texts
+from rlguide.preferences.readers import Row, open_source
+from rlguide.preferences.reading import _as_written, _labelled_of, _pair_of, read_examples
+from rlguide.preferences.registry import RegisteredDataset, local_files, read_registry, written_file
+from rlguide.workspace import Workspace
+
+PLACES = 5  # shown for each reason
+
+
+class Checked:
+    """The rows of a dataset, once.
+
+    Rows that are of no use are left out; those that `rlguide register` would refuse for what is in their texts, such as
+    a chat-template token, are not, because they are trained on as they are. `bad` has both, when the rows are through.
+    It stays empty for a file that rlguide wrote and nobody changed: its rows were checked.
+    """
+
+    def __init__(self, workspace: Workspace, dataset: RegisteredDataset) -> None:
+        self._workspace, self._dataset = workspace, dataset
+        self._reasons: Counter[str] = Counter()
+        self._places: dict[str, list[str]] = {}
+        self.read = self.left_out = 0
+
+    def __iter__(self) -> Iterator[Example]:
+        """The good rows in order.
+
+        Raises:
+            UsageError, DataError: like `reading.read_examples`.
+        """
+        dataset = self._dataset
+        if dataset.path is not None and written_file(self._workspace, dataset.name, dataset.path):
+            yield from read_examples(self._workspace, dataset.name)
+            return
+        files = local_files(dataset)
+        convert, columns = self._conversion()
+        for file in files:
+            source = open_source(file)
+            for row in source.rows(columns):
+                self.read += 1
+                place = f"{source.unit} {row.position}" if len(files) == 1 else f"{file.name}:{row.position}"
+                example = self._checked(convert, row, place)
+                if example is not None:
+                    yield example
+
+    @property
+    def bad(self) -> list[BadRows]:
+        """The rows that `rlguide register` would refuse, the commonest reason first."""
+        return [BadRows(reason, rows, self._places[reason]) for reason, rows in self._reasons.most_common()]
+
+    def _conversion(self) -> tuple[Callable[[Any], Example], Collection[str]]:
+        dataset = self._dataset
+        entry = read_registry(self._workspace)[dataset.name]
+        tags = entry.get("tags") or {}
+        if dataset.ranking:
+            if is_ours(entry):
+                return _as_written(from_row), PAIR_COLUMNS
+            return _pair_of(dataset, tags), dataset.columns.values()
+        if is_ours(entry, "labels"):
+            return _as_written(labelled_from_row), LABEL_COLUMNS
+        return _labelled_of(dataset, tags), dataset.columns.values()
+
+    def _checked(self, convert: Callable[[Any], Example], row: Row, place: str) -> Example | None:
+        """The example of a row, None if it has none."""
+        example: Example | None = None
+        try:
+            if row.broken:
+                raise BadRow(row.broken)
+            example = convert(row.value)
+            answers = [example.answer] if isinstance(example, Labelled) else [example.chosen, example.rejected]
+            check_texts(example.messages, example.system, *answers)
+        except BadRow as reason:
+            self._reasons[str(reason)] += 1
+            places = self._places.setdefault(str(reason), [])
+            if len(places) < PLACES:
+                places.append(place)
+            self.left_out += example is None
+        return example
