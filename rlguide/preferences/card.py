@@ -93,10 +93,11 @@ def matching(pattern: str, paths: Sequence[str]) -> list[str]:
 
     The time grows with the length of pattern and path and no faster: whoever publishes a card chooses both.
     """
-    names = pattern.split("/")
+    names = (f"{pattern}/*" if f"/{pattern}".endswith("/**") else pattern).split("/")  # a folder is not in itself
     # Two `**` in a row mean no more than one.
     parts = [_part(name) for at, name in enumerate(names) if name != "**" or names[at - 1 : at] != ["**"]]
-    return [path for path in paths if path == pattern or _fits(parts, path.split("/"))]
+    head = MAGIC.split(pattern, maxsplit=1)[0]
+    return [path for path in paths if path.startswith(head) and (path == pattern or _fits(parts, path.split("/")))]
 
 
 def _part(part: str) -> Callable[[str], object] | None:

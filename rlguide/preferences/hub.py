@@ -52,9 +52,14 @@ def check_hub(hub: str) -> None:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network."""
-    from huggingface_hub import constants
-
+    """Whether HF_HUB_OFFLINE forbids the network. Raises UsageError if a setting that the client reads is broken."""
+    try:
+        from huggingface_hub import constants
+    except ValueError as error:  # raised as it is imported
+        raise UsageError(
+            f"a setting of the hub's client is not a whole number ({error})",
+            "check HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT: seconds, for example 20",
+        ) from error
     return bool(constants.HF_HUB_OFFLINE)
 
 

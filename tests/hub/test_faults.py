@@ -307,7 +307,7 @@ def test_a_refusal_of_what_is_fetched_again_is_two_lines(gateway: Gateway, rlgui
     line.faults.clear()
     assert rlguide("download", ID).returncode == 0
     offline = rlguide("download", ID, "--force", HF_HUB_OFFLINE="1")
-    assert offline.returncode == 0 or "HF_HUB_OFFLINE" in offline.stderr
+    assert offline.returncode == 2 and "leave out --force" in offline.stderr
     assert "Traceback" not in offline.stderr
 
 

@@ -85,6 +85,21 @@ def test_a_refusal_is_two_lines_without_secrets(
     assert not (tmp_path / "data" / "dataset_info.json").exists()
 
 
+@pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
+def test_a_setting_that_the_client_cannot_read_is_two_lines(tmp_path: Path, name: str) -> None:
+    failed = subprocess.run(
+        [COMMAND, "download", "orca_dpo"],
+        cwd=tmp_path,
+        env=os.environ | {name: "1.5"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert failed.returncode == 2
+    error, fix = failed.stderr.splitlines()[-2:]
+    assert "'1.5'" in error and name in fix and "Traceback" not in failed.stderr
+
+
 class Recorder(requests.adapters.HTTPAdapter):
     """Answers every request itself, the first ones with redirects; `asked` is what each would have carried."""
 

@@ -212,6 +212,8 @@ def plainly(pattern: Sequence[str], path: Sequence[str]) -> bool:
     """What a pattern means, by trying all ways of reading it: right, and as slow as can be."""
     if not pattern:
         return not path
+    if pattern == ["**"]:
+        return bool(path)  # `more/**` is not a file `more`
     if pattern[0] == "**":
         return plainly(pattern[1:], path) or (bool(path) and plainly(pattern, path[1:]))
     return bool(path) and name_fits(pattern[0], path[0]) and plainly(pattern[1:], path[1:])
