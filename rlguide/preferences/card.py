@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rlguide.errors import DataError
+from rlguide.preferences.hub_names import printable
+
+MAGIC = re.compile(r"[*?[]")
+MOST_PATTERNS = 10_000  # of one card; the largest ones known name some hundreds
 Splits = dict[str, dict[str, list[str]]]  # subset -> split -> paths
 
 
@@ -17,31 +23,42 @@ def splits_of_card(
     Args:
         paths: the data files that are there.
         of_names: tells splits from names, for a config that only names a folder (`data_dir`).
+
+    Raises:
+        DataError: it names more patterns than anybody writes; YAML can say that in few lines.
     """
     there: Splits = {}
     default = None
     configs = _header(card).get("configs")
+    patterns_left = MOST_PATTERNS
     for config in configs if isinstance(configs, list) else []:
+        patterns_left = _count_down(patterns_left)
         if not isinstance(config, dict):
             continue
         folder = str(config.get("data_dir") or "").strip("./")
         inside = [path for path in paths if path.startswith(f"{folder}/")] if folder else list(paths)
         splits: dict[str, list[str]] = {}
         if config.get("data_files") is not None:
-            for split, patterns in _data_files(config["data_files"]):
-                for pattern in patterns:
-                    full = f"{folder}/{pattern}" if folder else pattern
-                    splits.setdefault(split, []).extend(matching(full.removeprefix("./"), inside))
+            for split, pattern in _data_files(config["data_files"]):
+                patterns_left = _count_down(patterns_left)
+                full = f"{folder}/{pattern}" if folder else pattern
+                splits.setdefault(split, []).extend(matching(full.removeprefix("./"), inside))
         elif folder:
             for found in of_names([path.removeprefix(f"{folder}/") for path in inside]).values():
                 for split, files in found.items():
                     splits.setdefault(split, []).extend(f"{folder}/{file}" for file in files)
         splits = {split: sorted(set(files)) for split, files in splits.items() if files}
         if splits:
-            name = str(config.get("config_name") or "default")
+            name = printable(str(config.get("config_name") or "default"))
             there[name] = splits
             default = name if config.get("default") is True else default
     return there, default
+
+
+def _count_down(left: int) -> int:
+    if left <= 0:
+        raise DataError(f"the card names more than {MOST_PATTERNS:,} patterns of files", "name the files with --file")
+    return left - 1
 
 
 def _header(card: str) -> dict[str, Any]:
@@ -58,44 +75,57 @@ def _header(card: str) -> dict[str, Any]:
     return loaded if isinstance(loaded, dict) else {}
 
 
-def _data_files(value: Any) -> list[tuple[str, list[str]]]:
+def _data_files(value: Any) -> Iterator[tuple[str, str]]:
     """`data_files:` in any of its forms: a pattern, a list of them, split -> pattern, or a list of split and path."""
-    if isinstance(value, str):
-        return [("train", [value])]
     if isinstance(value, dict):
-        return [(str(split), _patterns(path)) for split, path in value.items()]
-    result: list[tuple[str, list[str]]] = []
-    for item in value if isinstance(value, list) else []:
-        if isinstance(item, str):
-            result.append(("train", [item]))
-        elif isinstance(item, dict):
-            result.append((str(item.get("split") or "train"), _patterns(item.get("path"))))
-    return result
-
-
-def _patterns(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [item for item in values if isinstance(item, str)]
+        items: list[tuple[Any, Any]] = list(value.items())
+    else:
+        listed = value if isinstance(value, list) else [value]
+        items = [(item.get("split"), item.get("path")) if isinstance(item, dict) else (None, item) for item in listed]
+    for split, patterns in items:
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            if isinstance(pattern, str):
+                yield printable(str(split or "train")), pattern
 
 
 def matching(pattern: str, paths: Sequence[str]) -> list[str]:
-    """The paths that a pattern means: `*` and `?` within a folder, `**` across folders, `[...]` a set of letters."""
-    expression = ""
-    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]*\]|.", pattern):
-        if token == "**/":
-            expression += "(?:.*/)?"
-        elif token == "**":
-            expression += ".*"
-        elif token == "*":
-            expression += "[^/]*"
-        elif token == "?":
-            expression += "[^/]"
-        elif token.startswith("[") and len(token) > 2:
-            expression += "[" + token[1:-1].replace("\\", r"\\").replace("!", "^", token[1] == "!") + "]"
-        else:
-            expression += re.escape(token)
-    try:
-        compiled = re.compile(expression)
-    except re.error:
-        return [path for path in paths if path == pattern]
-    return [path for path in paths if compiled.fullmatch(path)]
+    """The paths that a pattern means: `*` and `?` within a folder, `**` for any folders, `[...]` a set of letters.
+
+    The time grows with the length of pattern and path and no faster: whoever publishes a card chooses both.
+    """
+    names = (f"{pattern}/*" if f"/{pattern}".endswith("/**") else pattern).split("/")  # a folder is not in itself
+    # Two `**` in a row mean no more than one.
+    parts = [_part(name) for at, name in enumerate(names) if name != "**" or names[at - 1 : at] != ["**"]]
+    head = MAGIC.split(pattern, maxsplit=1)[0]
+    return [path for path in paths if path.startswith(head) and (path == pattern or _fits(parts, path.split("/")))]
+
+
+def _part(part: str) -> Callable[[str], object] | None:
+    """What one name in a path must fulfil; None for `**`."""
+    if part == "**":
+        return None
+    # `translate` gives an expression that never looks back further than one star.
+    return re.compile(fnmatch.translate(part)).match if MAGIC.search(part) else part.__eq__
+
+
+def _fits(parts: list[Callable[[str], object] | None], names: list[str]) -> bool:
+    """Whether the names of a path fulfil the parts of a pattern: all ways of reading it are followed side by side."""
+    reached = _and_beyond({0}, parts)
+    for name in names:
+        following = set()
+        for at in reached:
+            if at < len(parts):
+                fits = parts[at]
+                if fits is None:
+                    following.add(at)
+                elif fits(name):
+                    following.add(at + 1)
+        reached = _and_beyond(following, parts)
+        if not reached:
+            return False
+    return len(parts) in reached
+
+
+def _and_beyond(reached: set[int], parts: list[Callable[[str], object] | None]) -> set[int]:
+    """These places in a pattern and those behind a `**`, which may stand for no folder at all."""
+    return reached | {at + 1 for at in reached if at < len(parts) and parts[at] is None}

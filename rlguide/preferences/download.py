@@ -65,6 +65,10 @@ class Downloaded:
 def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDataset]:
     """The datasets meant. Raises UsageError for an unknown name or an option that cannot be meant."""
     hub.check_hub(options.hub)
+    if options.force and hub.is_offline():
+        raise UsageError(
+            "HF_HUB_OFFLINE forbids to fetch again, which --force asks for", "unset it, or leave out --force"
+        )
     datasets = find_requested(names, options.hub, options.wanted, options.name)
     for dataset in datasets:
         _how(dataset, options).check()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlguide import console
 from rlguide.errors import HubError, UsageError, did_you_mean
+from rlguide.preferences.hub_names import check_paths
 from rlguide.preferences.progress import Ticker, format_bytes
 
 HUBS = {"hf": "main", "modelscope": "master"}  # name -> branch that is meant where none is named
@@ -48,9 +52,14 @@ def check_hub(hub: str) -> None:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network."""
-    from huggingface_hub import constants
-
+    """Whether HF_HUB_OFFLINE forbids the network. Raises UsageError if a setting that the client reads is broken."""
+    try:
+        from huggingface_hub import constants
+    except ValueError as error:  # raised as it is imported
+        raise UsageError(
+            f"a setting of the hub's client is not a whole number ({error})",
+            "check HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT: seconds, for example 20",
+        ) from error
     return bool(constants.HF_HUB_OFFLINE)
 
 
@@ -60,15 +69,18 @@ def find_snapshot(hub_id: str, revision: str, hub: str = "hf") -> Snapshot:
     A revision is always named: mirrors serve the named ones only.
 
     Raises:
-        HubError: not reachable, not found, not allowed, or offline and not in the cache.
+        HubError: not reachable, not found, not allowed, offline and not in the cache, or a file's name is not safe.
     """
     if hub == "modelscope":
         from rlguide.preferences import modelscope
 
-        return modelscope.find_snapshot(hub_id, revision)
-    from rlguide.preferences import huggingface
+        found = modelscope.find_snapshot(hub_id, revision)
+    else:
+        from rlguide.preferences import huggingface
 
-    return huggingface.find_snapshot(hub_id, revision)
+        found = huggingface.find_snapshot(hub_id, revision)
+    check_paths(hub_id, found.paths)
+    return found
 
 
 def match_files(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
@@ -146,6 +158,25 @@ def read_card(snapshot: Snapshot) -> str:
         return ""
     path, _ = fetch_file(snapshot, file_details(snapshot, [CARD])[0])
     return path.read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def watched(what: str, total: int | None, size: Callable[[], int]) -> Iterator[None]:
+    """Show how many bytes there are, now and then, while the block fetches them: also while none come."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        with Ticker(what, "bytes", total) as ticker:
+            while not ended.wait(0.25):
+                ticker.update(size())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join(2.0)
 
 
 def digests(path: Path, git: bool = False) -> tuple[str, str | None]:

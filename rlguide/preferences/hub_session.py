@@ -10,15 +10,20 @@ Importing this module imports `requests`.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
+from rlguide import console
 from rlguide.errors import HubError
+from rlguide.preferences.progress import FIRST_LINE
 from rlguide.preferences.retry import GaveUp, Patience, requested_wait
 
 BUSY = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
@@ -47,27 +52,51 @@ class HubName:
     elsewhere: str
 
 
+Timeout = float | tuple[float, float]  # seconds of silence that are borne; or those of the connection, and those
+
+
 class PatientSession(requests.Session):
     """A `requests.Session` that waits and tries again, and whose streamed bodies continue where they broke off.
+
+    Args:
+        timeout: for every request that comes without one: `requests` would wait for ever.
+        cookie: "name=value" that goes out with each request to the origin (scheme, host and port) of `home`, and to
+            no other. A cookie jar would send it to other ports and, after a redirect, over plain http.
 
     Raises:
         HubError: from any request, after the last try.
     """
 
-    def __init__(self, name: HubName) -> None:
+    def __init__(self, name: HubName, timeout: Timeout, cookie: str = "", home: str = "") -> None:
         super().__init__()
         self._name = name
+        self._timeout = timeout
+        self._cookie = cookie
+        self._home = origin(home)
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As of `requests.Session`, which calls it for every step of a redirect as well."""
+        if self._cookie and origin(str(request.url)) == self._home:
+            earlier = request.headers.get("Cookie")
+            request.headers["Cookie"] = f"{earlier!s}; {self._cookie}" if earlier else self._cookie
+        return super().send(request, **kwargs)
 
     def request(self, method: str, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """As of `requests.Session`; an answer that means "later" is not returned but waited for."""
         if kwargs.get("stream"):
             # A range counts the bytes of what is sent: compressed bodies could not be continued.
             kwargs["headers"] = {**(kwargs.get("headers") or {}), "Accept-Encoding": "identity"}
+        if kwargs.get("timeout") is None:  # get_paths_info of `huggingface_hub`, among others
+            kwargs["timeout"] = self._timeout
         patience = Patience()
         ask = super().request
 
         def send(**changed: Any) -> requests.Response:
-            return self._send(lambda: ask(method, url, *args, **{**kwargs, **changed}), patience)
+            def once() -> requests.Response:
+                with _told_when_slow(kwargs["timeout"]):
+                    return ask(method, url, *args, **{**kwargs, **changed})
+
+            return self._send(once, patience)
 
         response = send()
         if kwargs.get("stream") and response.status_code in (200, 206):
@@ -166,13 +195,47 @@ class _Body:
     def _continue(self) -> tuple[requests.Response, int]:
         """A response that goes on at the byte reached, and how many of its bytes are already here."""
         response = self._send(headers={**self._headers, "Range": f"bytes={self._at}-"})
-        if response.status_code == 200:
+        same = _tag(response) == _tag(self._first) or None in (_tag(response), _tag(self._first))
+        if same and response.status_code == 200:
             return response, self._at  # this server knows no ranges
         given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-        if response.status_code == 206 and given and int(given[1]) == self._at:
+        if same and response.status_code == 206 and given and int(given[1]) == self._at:
             return response, 0
         response.close()
+        if not same:
+            raise BrokenTransfer("the file was changed meanwhile")
         raise BrokenTransfer(f"HTTP {response.status_code}")  # a signed address that expired, or another file now
+
+
+def _tag(response: requests.Response) -> str | None:
+    """The strong ETag: two answers with the same one have the same bytes."""
+    tag = response.headers.get("ETag", "")
+    return None if tag.startswith("W/") else tag or None
+
+
+@contextmanager
+def _told_when_slow(timeout: Timeout) -> Iterator[None]:
+    """Say one line if the block takes longer than anything may be silent."""
+    longest = timeout[1] if isinstance(timeout, tuple) else timeout
+    timer = threading.Timer(
+        FIRST_LINE, console.say, (f"  no answer from the hub yet: {longest:.0f} s are allowed for one",)
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def origin(address: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of an address: what must be the same for a secret to be sent along."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port
+    except ValueError:  # no number
+        port = None
+    return parts.scheme, parts.hostname or "", port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def range_start(headers: dict[str, str]) -> int:

@@ -6,23 +6,22 @@ nothing of them is copied here.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rlguide import console
 from rlguide.errors import HubError
-from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline
-from rlguide.preferences.progress import Ticker
+from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline, watched
+from rlguide.preferences.progress import format_bytes
 from rlguide.preferences.retry import GaveUp, Patience
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-TIMEOUT = 20.0  # seconds until a hub that does not answer is given up
+TIMEOUT = 20.0  # seconds until a hub that does not answer is given up, unless HF_HUB_DOWNLOAD_TIMEOUT says otherwise
 
 
 def find_snapshot(hub_id: str, revision: str) -> Snapshot:
@@ -32,7 +31,9 @@ def find_snapshot(hub_id: str, revision: str) -> Snapshot:
     from huggingface_hub import HfApi
 
     with _errors(hub_id):
-        info = HfApi().repo_info(hub_id, repo_type="dataset", revision=revision, timeout=TIMEOUT)
+        info = HfApi().repo_info(hub_id, repo_type="dataset", revision=revision)
+    if COMMIT.fullmatch(str(info.sha)) is None:
+        raise _foreign("no commit")
     paths = tuple(sibling.rfilename for sibling in info.siblings or ())
     return Snapshot(hub_id, revision, str(info.sha), paths)
 
@@ -119,6 +120,10 @@ def _fetch(snapshot: Snapshot, file: HubFile, force: bool) -> Path:
                 if error.response is None or error.response.status_code != 416:
                     raise
                 fault, force = "what was fetched earlier does not fit", True
+            except ValueError:
+                if file.bytes is None or file.bytes <= constants.MAX_HTTP_DOWNLOAD_SIZE:
+                    raise
+                raise _too_large(file) from None
             except (RuntimeError, ConnectionError):
                 if constants.HF_HUB_DISABLE_XET:
                     raise
@@ -137,6 +142,16 @@ def _fetch(snapshot: Snapshot, file: HubFile, force: bool) -> Path:
                     f"{file.path} of {snapshot.hub_id} did not come whole in {gave_up.tries} tries ({fault})",
                     "run the same command again later, or use another mirror with HF_ENDPOINT",
                 ) from None
+
+
+def _too_large(file: HubFile) -> HubError:
+    from huggingface_hub import constants
+
+    most = format_bytes(constants.MAX_HTTP_DOWNLOAD_SIZE)
+    return HubError(
+        f"{file.path} is larger than the {most} that the hub serves over plain HTTP",
+        "install hf_xet (pip install hf_xet) and unset HF_HUB_DISABLE_XET, or name other files with --file",
+    )
 
 
 def _checked(path: Path, file: HubFile) -> str | None:
@@ -172,20 +187,8 @@ def _progress(hub_id: str, file: HubFile) -> Iterator[None]:
         return
     disable_progress_bars()
     blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="dataset") / "blobs"
-    ended = threading.Event()
-
-    def watch() -> None:
-        with Ticker(f"fetching {file.path}", "bytes", file.bytes) as ticker:
-            while not ended.wait(1.0):
-                ticker.update(_largest_part(blobs))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with watched(f"fetching {file.path}", file.bytes, lambda: _largest_part(blobs)):
         yield
-    finally:
-        ended.set()
-        watcher.join(2.0)
 
 
 def _largest_part(blobs: Path) -> int:
@@ -207,19 +210,34 @@ def _errors(hub_id: str) -> Iterator[None]:
     The cause is left out of the error: its text holds the address, which may hold a token or a signature.
     """
     import requests
-    from huggingface_hub import configure_http_backend
+    from huggingface_hub import configure_http_backend, constants
 
     from rlguide.preferences.hub_session import HubName, PatientSession
 
     if not is_offline():  # offline the client's own session refuses to connect
         name = HubName(_endpoint(), "set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com")
-        configure_http_backend(lambda: PatientSession(name))
+        configure_http_backend(lambda: PatientSession(name, _timeout()))
+    # It would fetch beside the session, which then could handle no fault; and it is another package.
+    constants.HF_HUB_ENABLE_HF_TRANSFER = False
     try:
         yield
     except (requests.RequestException, OSError) as error:
         raise _sentence(hub_id, error) from None
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # the client's words for a refusal where it was told to fetch again
+            raise _sentence(hub_id, error.__cause__) from None
+        raise _foreign(type(error).__name__) from None
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:  # an answer that the client cannot read
+        raise _foreign(type(error).__name__) from None
     finally:
         configure_http_backend()
+
+
+def _timeout() -> float:
+    """Seconds of silence that are borne."""
+    from huggingface_hub import constants
+
+    return float(constants.HF_HUB_DOWNLOAD_TIMEOUT) if os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") else TIMEOUT
 
 
 def _sentence(hub_id: str, error: Exception) -> HubError:
@@ -238,7 +256,7 @@ def _sentence(hub_id: str, error: Exception) -> HubError:
     if isinstance(error, errors.RevisionNotFoundError):
         return HubError(f"{hub_id} has no such revision", "name a branch, tag or commit with --revision")
     if isinstance(error, errors.LocalEntryNotFoundError):  # the client's answer to any refusal of the file's header
-        return _sentence(hub_id, error.__cause__) if isinstance(error.__cause__, OSError) else _unreachable(error)
+        return _sentence(hub_id, error.__cause__) if isinstance(error.__cause__, OSError) else _foreign()
     if isinstance(error, errors.EntryNotFoundError):
         return HubError(f"a file of {hub_id} is not on the hub any more", "name another --revision")
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -257,12 +275,12 @@ def _sentence(hub_id: str, error: Exception) -> HubError:
             f"cannot store {hub_id} in the cache of the hub's client: {error.strerror or type(error).__name__}",
             "free some disk space, or set HF_HOME to a folder on another disk",
         )
-    return _unreachable(error)
+    return _foreign(type(error).__name__)
 
 
-def _unreachable(error: Any) -> HubError:
+def _foreign(what: str = "no file") -> HubError:
     return HubError(
-        f"{_endpoint()} does not answer as a hub does ({type(error).__name__})",
+        f"{_endpoint()} does not answer as a hub does ({what})",
         "check the network, or set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com",
     )
 

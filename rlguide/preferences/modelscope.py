@@ -13,17 +13,16 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rlguide import console
 from rlguide.errors import HubError
-from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline
-from rlguide.preferences.progress import Ticker
+from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline, watched
 from rlguide.preferences.retry import GaveUp, Patience
-from rlguide.workspace import locked, user_cache
+from rlguide.workspace import Locked, locked, user_cache
 
 if TYPE_CHECKING:
     import requests
@@ -35,6 +34,9 @@ PAGE = 200  # entries of one page of the tree, as its own client asks for
 MOST_PAGES = 1000
 CONNECT = 10.0  # seconds
 SILENCE = 20.0  # seconds without a byte, unless MODELSCOPE_DOWNLOAD_TIMEOUT says otherwise
+WAIT = 3600.0  # seconds for another rlguide that is fetching the same file
+PATIENCE = 2.0  # seconds of waiting without a word
+LONGEST_NAME = 60  # characters of a name in the cache, beside which its lock and its part have longer ones
 
 
 def endpoint() -> str:
@@ -75,7 +77,7 @@ def _page(session: PatientSession, hub_id: str, revision: str, number: int) -> l
     import requests
 
     query = {"Revision": revision, "Recursive": "True", "PageNumber": str(number), "PageSize": str(PAGE)}
-    response = session.get(_address(hub_id, "repo/tree"), params=query, timeout=_timeout())
+    response = session.get(_address(hub_id, "repo/tree"), params=query)
     _check(response, hub_id, revision)
     try:
         body = response.json()
@@ -92,8 +94,6 @@ def _page(session: PatientSession, hub_id: str, revision: str, number: int) -> l
 
 def _file(entry: dict[str, Any]) -> HubFile:
     path = str(entry["Path"])
-    if path.startswith("/") or ".." in path.split("/"):
-        raise HubError(f"{_name()} lists a file outside its repository: {path!r}", "report it to the hub")
     size, digest = entry.get("Size"), str(entry.get("Sha256") or "").lower()
     return HubFile(
         path, size if isinstance(size, int) else None, digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
@@ -102,28 +102,73 @@ def _file(entry: dict[str, Any]) -> HubFile:
 
 def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, str]:
     """As `hub.fetch_file`; the cache is a folder of rlguide's own."""
-    # What the content is decides the folder, so a changed file never meets an older one.
-    content = file.sha256 or hashlib.sha256(f"{snapshot.commit}\t{file.path}".encode()).hexdigest()
-    target = user_cache() / "modelscope" / snapshot.hub_id.replace("/", "--") / content[:32] / Path(file.path).name
-    with _storing(snapshot.hub_id), locked(target):
+    # A folder for the file and in it one for its content, so a changed file never meets an older one.
+    content = file.sha256 or _hash(f"{snapshot.commit}\t{file.path}")
+    versions = user_cache() / "modelscope" / snapshot.hub_id.replace("/", "--") / _hash(file.path)[:16]
+    target = versions / content[:32] / Path(file.path).name[-LONGEST_NAME:]
+    with _storing(snapshot.hub_id), _alone(target, file):
         part = target.with_name(f"{target.name}.part")
-        if force:
-            target.unlink(missing_ok=True)
+        if force or file.sha256 is None:  # without a checksum nothing tells whether what is here is what is there now
             part.unlink(missing_ok=True)
-        for again in (True, False):
-            if not target.exists():
-                _transfer(snapshot, file, part)
-                part.replace(target)
-            digest, _ = digests(target)
-            if file.sha256 in (None, digest) and file.bytes in (None, target.stat().st_size):
+        elif target.exists():
+            digest = _checked(target, file)
+            if digest is not None:
                 return target, digest
             target.unlink()
+            _say_damaged(file)
+        for again in (True, False):
+            _transfer(snapshot, file, part)
+            digest = _checked(part, file)
+            if digest is not None:
+                part.replace(target)  # another rlguide may be reading the one that was there
+                _remove_other_parts(versions, target)
+                return target, digest
+            part.unlink()
             if again:
-                console.say(f"  {file.path} is not what the hub says it is: fetching it once more")
+                _say_damaged(file)
     raise HubError(
         f"{file.path} of {snapshot.hub_id} is not what the hub says it is (wrong size or checksum)",
         "the damaged file is removed: try again later",
     )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _say_damaged(file: HubFile) -> None:
+    console.say(f"  {file.path} is not what the hub says it is: fetching it once more")
+
+
+@contextmanager
+def _alone(target: Path, file: HubFile) -> Iterator[None]:
+    """Hold the lock of a file in the cache; say so when another rlguide has it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(target, timeout=PATIENCE))
+        except Locked:
+            console.say(f"  another rlguide is fetching {file.path}: waiting for that to end")
+            stack.enter_context(locked(target, timeout=WAIT))
+        yield
+
+
+def _remove_other_parts(versions: Path, target: Path) -> None:
+    """Delete what was fetched of other versions of a file that now is here whole, unless somebody is fetching them."""
+    for part in versions.glob("*/*.part"):
+        if part.parent == target.parent:
+            continue
+        try:
+            with locked(part.with_name(part.name.removesuffix(".part")), timeout=0.0):
+                part.unlink(missing_ok=True)
+        except Locked:
+            continue
+
+
+def _checked(path: Path, file: HubFile) -> str | None:
+    """The sha256 of a fetched file, None if it is not what the hub says."""
+    digest, _ = digests(path)
+    return digest if file.sha256 in (None, digest) and file.bytes in (None, path.stat().st_size) else None
 
 
 def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
@@ -131,13 +176,13 @@ def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
     from rlguide.preferences.hub_session import BrokenTransfer
 
     patience = Patience()
-    with _session() as session, Ticker(f"fetching {file.path}", "bytes", file.bytes) as ticker:
+    with _session() as session, watched(f"fetching {file.path}", file.bytes, lambda: _size(part)):
         while True:
-            if part.exists() and file.bytes is not None and part.stat().st_size > file.bytes:
+            if file.bytes is not None and _size(part) > file.bytes:
                 part.unlink()
             try:
-                _append(session, snapshot, file, part, ticker)
-                if file.bytes is None or part.stat().st_size >= file.bytes:
+                _append(session, snapshot, file, part)
+                if file.bytes is None or _size(part) >= file.bytes:
                     return
                 fault = "the file came too short"
             except BrokenTransfer as error:
@@ -151,24 +196,30 @@ def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
                 ) from None
 
 
-def _append(session: PatientSession, snapshot: Snapshot, file: HubFile, part: Path, ticker: Ticker) -> None:
-    have = part.stat().st_size if part.exists() else 0
+def _append(session: PatientSession, snapshot: Snapshot, file: HubFile, part: Path) -> None:
+    """Ask for what `part` lacks, and add what comes; without a checksum ask for all: it may be another file by now."""
+    from rlguide.preferences.hub_session import BrokenTransfer
+
+    have = _size(part) if file.sha256 is not None else 0
     if have and have == file.bytes:
         return
     query = {"Revision": snapshot.revision, "FilePath": file.path}
     headers = {"Range": f"bytes={have}-"} if have else {}
-    with session.get(
-        _address(snapshot.hub_id, "repo"), params=query, headers=headers, stream=True, timeout=_timeout()
-    ) as response:
+    with session.get(_address(snapshot.hub_id, "repo"), params=query, headers=headers, stream=True) as response:
         if response.status_code == 416:  # what is here is not the beginning of what is there
-            part.unlink()
-            return
+            part.unlink(missing_ok=True)
+            raise BrokenTransfer("HTTP 416")
         _check(response, snapshot.hub_id, snapshot.revision)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("ab" if response.status_code == 206 else "wb") as written:
+        with part.open("ab" if have and response.status_code == 206 else "wb") as written:
             for block in response.iter_content(1 << 20):
                 written.write(block)
-                ticker.update(written.tell())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _address(hub_id: str, what: str) -> str:
@@ -203,18 +254,16 @@ def _unknown(hub_id: str, revision: str) -> HubError:
 @contextmanager
 def _session() -> Iterator[PatientSession]:
     """A session that carries the token: as a header, and as the cookie that older parts of the API read."""
-    from urllib.parse import urlsplit
-
     import requests
 
     from rlguide.preferences.hub_session import HubName, PatientSession
 
-    session = PatientSession(HubName(_name(), "name another hub with --hub hf"))
-    session.headers["User-Agent"] = "rlguide"
     token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
+    cookie = f"m_session_id={token}" if token else ""
+    session = PatientSession(HubName(_name(), "name another hub with --hub hf"), _timeout(), cookie, endpoint())
+    session.headers["User-Agent"] = "rlguide"
     if token:
         session.headers["Authorization"] = f"Bearer {token}"
-        session.cookies.set("m_session_id", token, domain=urlsplit(endpoint()).hostname or "", path="/")
     try:
         with session:
             yield session

@@ -8,6 +8,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC
 
 from rlguide import console
 
@@ -98,15 +99,24 @@ def _seconds(value: float) -> str:
 def requested_wait(headers: Mapping[str, str]) -> float | None:
     """Seconds that a refusal asks to wait: Retry-After (seconds or a date, RFC 9110), else the `t` of RateLimit.
 
-    Hugging Face names the seconds until its window ends in `RateLimit: "api";r=0;t=55`.
+    A date is compared with the answer's own Date, so that a local clock that is wrong changes nothing. Hugging Face
+    names the seconds until its window ends in `RateLimit: "api";r=0;t=55`.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
-    if value:
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-        except (ValueError, TypeError, OverflowError):
-            pass
+    until = _timestamp(value)
+    if until is not None:
+        now = _timestamp(headers.get("Date", ""))
+        return max(0.0, until - (time.time() if now is None else now))
     match = re.search(r";\s*t=(\d+)", headers.get("RateLimit", ""))
     return float(match[1]) if match else None
+
+
+def _timestamp(date: str) -> float | None:
+    """Seconds since 1970 of a date of HTTP, None if it is none. Its form without a zone means UTC (RFC 9110, 5.6.7)."""
+    try:
+        parsed = email.utils.parsedate_to_datetime(date)
+        return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None

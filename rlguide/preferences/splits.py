@@ -84,7 +84,7 @@ def select_files(where: str, paths: Iterable[str], card: str, wanted: Wanted) ->
         return _by_pattern(where, data, wanted.files)
     there, default = splits_of_card(card, data, splits_of_names)
     there = there or splits_of_names(data)
-    subset = _subset(where, there, wanted.subset, default)
+    subset = _subset(where, there, wanted.subset, default, data)
     splits = there[subset]
     split = _split(where, splits, wanted.split, data)
     heldout = _heldout(where, splits, split, wanted.heldout_split)
@@ -150,7 +150,7 @@ def _by_pattern(where: str, data: list[str], patterns: tuple[str, ...]) -> Selec
     return Selection(tuple(found), (), f"files {', '.join(patterns)}")
 
 
-def _subset(where: str, there: Splits, wanted: str | None, default: str | None) -> str:
+def _subset(where: str, there: Splits, wanted: str | None, default: str | None, data: list[str]) -> str:
     names = list(there)
     if wanted is not None:
         if wanted not in names:
@@ -164,7 +164,11 @@ def _subset(where: str, there: Splits, wanted: str | None, default: str | None) 
     for usual in (default, "default", ""):
         if usual is not None and usual in names:
             return usual
-    raise UsageError(f"{where} has several subsets", f"choose with --subset: {_named(names)}")
+    train = [path for splits in there.values() for path in splits.get("train", ())]
+    named = [path for path in train if any(_words(part) & set(TRAIN_WORDS) for part in path.split("/"))]
+    raise UsageError(
+        f"{where} has several subsets", f"choose with --subset: {_named(names)}{_all_at_once(named or train, data)}"
+    )
 
 
 def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: list[str]) -> str:
@@ -181,10 +185,23 @@ def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: l
     for likely in (["train"] if "train" in names else [], train, pairs, names):
         if len(likely) == 1:
             return likely[0]
+    kept = [path for name in names if not _words(name) & set(HELDOUT_WORDS) for path in splits[name]]
     raise UsageError(
         f"{where}: it is not clear which of its {len(names)} splits is meant",
-        f"choose with --split: {_named(names)}; or name files with --file: {_named(data)}",
+        f"choose with --split: {_named(names)}; or name files with --file: {_named(data)}{_all_at_once(kept, data)}",
     )
+
+
+def _all_at_once(wanted: list[str], data: list[str]) -> str:
+    """The offer of a pattern that means these files of all the data and no other; "" if none does."""
+    levels = list(zip(*(path.split("/") for path in wanted), strict=False))
+    if len(wanted) < 2 or any(path.count("/") != wanted[0].count("/") for path in wanted):
+        return ""
+    name = levels[-1][0]
+    suffix = name.removeprefix(plain_stem(Path(name)))
+    folders = [level[0] if len(set(level)) == 1 else "*" for level in levels[:-1]]
+    pattern = "/".join([*folders, name if len(set(levels[-1])) == 1 else f"*{suffix}"])
+    return f"; or all of them with --file '{pattern}'" if set(matching(pattern, data)) == set(wanted) else ""
 
 
 def _heldout(where: str, splits: dict[str, list[str]], split: str, wanted: str | None) -> str | None:

@@ -245,7 +245,8 @@ class Fault:
 
     status, headers: it answers this instead of asking the hub. cut: the connection ends after so many bytes of the
     body, whose full length was announced. short: body and length lack so many bytes. flip: one byte is inverted.
-    stall: seconds without a byte, after `cut` bytes of the body (or before the first).
+    stall: seconds without a byte, after `cut` bytes of the body (or before the first). until: the same, as long as this
+    is not set. later: Retry-After is a date so many seconds after the hub's clock.
     """
 
     path: str
@@ -257,6 +258,13 @@ class Fault:
     short: int = 0
     flip: bool = False
     stall: float = 0.0
+    until: threading.Event | None = None
+    later: int | None = None
+
+    def pause(self) -> None:
+        time.sleep(self.stall)
+        if self.until is not None:
+            assert self.until.wait(60)
 
 
 @dataclass(frozen=True)
@@ -268,6 +276,7 @@ class Asked:
     host: str
     start: int
     authorization: str | None
+    cookie: str | None
 
 
 class RangeGateway:
@@ -275,7 +284,7 @@ class RangeGateway:
     second and counts them, and plays `faults`, the first that fits each time. Everything else is passed on as it is.
 
     token: who does not bring it gets 401. ranges: False for a server that knows none. signed: files come from another
-    host, by an address with this signature.
+    host, by an address with this signature; elsewhere: from this address. clock: seconds that the hub's clock is ahead.
     """
 
     def __init__(
@@ -286,12 +295,17 @@ class RangeGateway:
         token: str | None = None,
         ranges: bool = True,
         signed: str | None = None,
+        elsewhere: str | None = None,
+        clock: float = 0.0,
     ) -> None:
         self.rate = rate
         self.carried = 0
         self.faults = list(faults)
         self.asked: list[Asked] = []
         gateway = self
+
+        def now() -> float:
+            return time.time() + clock
 
         class Handler(BaseHTTPRequestHandler):
             def do_HEAD(self) -> None:
@@ -308,15 +322,19 @@ class RangeGateway:
                 asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
                 start = int(asked[1]) if asked else 0
                 host, permit = self.headers.get("Host", ""), self.headers.get("Authorization")
-                gateway.asked.append(Asked(self.command, self.path, host, start, permit))
+                gateway.asked.append(Asked(self.command, self.path, host, start, permit, self.headers.get("Cookie")))
                 fault = gateway.next_fault(self.command, self.path)
                 on_cdn = signed is not None and f"signature={signed}" in self.path
                 if token is not None and permit != f"Bearer {token}" and not on_cdn:
                     self.refuse(401, {"X-Error-Code": "RepoNotFound"})
                 elif fault is not None and fault.status is not None:
-                    self.refuse(fault.status, fault.headers)
+                    retry = {} if fault.later is None else {"Retry-After": self.date_time_string(now() + fault.later)}
+                    self.refuse(fault.status, fault.headers | retry)
                 else:
                     self.pass_on(sent, body, start, fault, on_cdn)
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return super().date_time_string(int(now() if timestamp is None else timestamp))
 
             def refuse(self, status: int, headers: dict[str, str]) -> None:
                 self.send_response(status)
@@ -337,7 +355,8 @@ class RangeGateway:
                 is_file = status == 200 and ("/resolve/" in self.path or "FilePath=" in self.path)
                 if signed is not None and is_file and not on_cdn:
                     mark = "&" if "?" in self.path else "?"
-                    there = f"http://localhost:{gateway._server.server_port}{self.path}{mark}signature={signed}"
+                    base = elsewhere or f"http://localhost:{gateway._server.server_port}"
+                    there = f"{base}{self.path}{mark}signature={signed}"
                     linked = {"X-Linked-Etag": headers.get("ETag", ""), "X-Linked-Size": str(whole)}
                     commit = {"X-Repo-Commit": headers.get("X-Repo-Commit", "")}
                     self.refuse(302, {"Location": there, **linked, **commit})
@@ -365,8 +384,8 @@ class RangeGateway:
 
             def send(self, content: bytes, fault: Fault | None) -> None:
                 end = len(content) if fault is None or fault.cut is None else fault.cut
-                if fault is not None and fault.stall and fault.cut is None:
-                    time.sleep(fault.stall)
+                if fault is not None and fault.cut is None:
+                    fault.pause()
                 for at in range(0, min(end, len(content)), 1 << 16):
                     part = content[at : min(at + (1 << 16), end)]
                     self.wfile.write(part)
@@ -374,7 +393,8 @@ class RangeGateway:
                     time.sleep(len(part) / gateway.rate)
                 if end < len(content):
                     self.wfile.flush()
-                    time.sleep(fault.stall if fault is not None else 0.0)
+                    if fault is not None:
+                        fault.pause()
                     self.close_connection = True
 
             def handle_one_request(self) -> None:

@@ -11,10 +11,12 @@ from urllib.parse import parse_qs, urlsplit
 
 
 class ModelScopeServer:
-    """Datasets in memory: id -> path -> content. A path's Sha256 is told as the real hub tells it."""
+    """Datasets in memory: id -> path -> content. A path's Sha256 is told as the real hub tells it, unless `untold`
+    says what of "Size" and "Sha256" is not."""
 
     def __init__(self) -> None:
         self.datasets: dict[str, dict[str, bytes]] = {}
+        self.untold: set[str] = set()
         self.pages = 0
         server = self
 
@@ -46,6 +48,7 @@ class ModelScopeServer:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content)))
+                self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
                 self.end_headers()
                 self.wfile.write(content)
 
@@ -56,15 +59,13 @@ class ModelScopeServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
-    @staticmethod
-    def page(files: dict[str, bytes], query: dict[str, str]) -> list[dict[str, object]]:
+    def page(self, files: dict[str, bytes], query: dict[str, str]) -> list[dict[str, object]]:
         folders = {path.rsplit("/", 1)[0] for path in files if "/" in path}
         entries: list[dict[str, object]] = [{"Path": path, "Name": path, "Type": "tree", "Size": 0} for path in folders]
         for path, content in files.items():
             digest = hashlib.sha256(content).hexdigest()
-            entries.append(
-                {"Path": path, "Name": path.split("/")[-1], "Type": "blob", "Size": len(content), "Sha256": digest}
-            )
+            entry = {"Path": path, "Name": path.split("/")[-1], "Type": "blob", "Size": len(content), "Sha256": digest}
+            entries.append({key: value for key, value in entry.items() if key not in self.untold})
         number, size = int(query.get("PageNumber", 1)), int(query.get("PageSize", 100))
         return entries[(number - 1) * size : number * size]
 

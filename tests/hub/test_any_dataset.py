@@ -59,7 +59,12 @@ SHARDS = {
 @pytest.fixture(scope="module")
 def servers(hub: HubServer) -> Iterator[dict[str, Any]]:
     modelscope = ModelScopeServer()
-    for name, files in {"lab/configs": CONFIGS, "lab/Shards.v1": SHARDS, "lab/none": {"load.py": b"1"}}.items():
+    for name, files in {
+        "lab/configs": CONFIGS,
+        "lab/Shards.v1": SHARDS,
+        "lab/none": {"load.py": b"1"},
+        "lab/odd": {"\x1b[31m\x1b]0;owned\x07red.jsonl": pairs(0, 10)},
+    }.items():
         hub.publish(name, files)
         modelscope.datasets[name] = files
     yield {"hf": hub, "modelscope": modelscope}
@@ -127,6 +132,35 @@ def test_what_is_not_there_is_answered_by_what_is(rlguide: Rlguide, workspace: P
         assert what in said[-2] and fix in said[-1], failed.stderr
         assert "Traceback" not in failed.stderr
     assert not (workspace / "data" / "dataset_info.json").exists()
+
+
+def test_a_name_that_acts_on_the_screen_is_refused(rlguide: Rlguide, workspace: Path, on: tuple[str, ...]) -> None:
+    failed = rlguide("download", "lab/odd", *on)
+    assert failed.returncode == 1
+    assert "\x1b" not in failed.stderr and "\x07" not in failed.stderr
+    error, fix = failed.stderr.splitlines()[-2:]
+    assert error.endswith("control characters: '\\x1b[31m\\x1b]0;owned\\x07red.jsonl'") and "--revision" in fix
+
+
+def test_names_that_no_file_can_have(
+    rlguide: Rlguide, workspace: Path, servers: dict[str, Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    server = servers["modelscope"]
+    environment.update({"MODELSCOPE_ENDPOINT": server.url, "XDG_CACHE_HOME": str(tmp_path / "cache")})
+    for path, why in (
+        ("a\0b.jsonl", "control characters: 'a\\x00b.jsonl'"),
+        ("x" * 300 + ".jsonl", "with a name of 306 bytes"),
+        ("a/../../x.jsonl", "outside its repository"),
+    ):
+        server.datasets["lab/no"] = {path: pairs(0, 10)}
+        failed = rlguide("download", "lab/no", "--hub", "modelscope")
+        assert failed.returncode == 1
+        error, fix = failed.stderr.splitlines()[-2:]
+        assert why in error and "its owner" in fix, failed.stderr
+    # The longest name that there can be, beside which the cache has a lock and a part.
+    server.datasets["lab/no"] = {"字" * 83 + ".jsonl": pairs(0, 10)}
+    done = rlguide("download", "lab/no", "--hub", "modelscope")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_dataset_of_the_catalog_from_modelscope(

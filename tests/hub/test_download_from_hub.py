@@ -280,7 +280,7 @@ def test_a_transfer_that_was_cut_off_goes_on_where_it_stopped(
     rows = [orca_row(n) | {"rejected": os.urandom(20_000).hex()} for n in range(1000)]
     content = jsonl(rows)  # 40 MB; the client writes 10 MB at a time
     own_hub.publish("Intel/orca_dpo_pairs", {"orca_rlhf.jsonl": content})
-    line = RangeGateway(own_hub, rate=12e6)
+    line = RangeGateway(own_hub, rate=6e6)  # more than 2 s until so much is there, so that a line of progress is due
     environment["HF_ENDPOINT"] = line.url
     process = subprocess.Popen(
         [rlguide_command(), "download", "orca_dpo"], cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True

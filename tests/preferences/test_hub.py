@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 from rlguide.errors import HubError
+from rlguide.preferences import modelscope
 from rlguide.preferences.hub import Snapshot, match_files
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
@@ -80,6 +83,73 @@ def test_a_refusal_is_two_lines_without_secrets(
     assert "Traceback" not in failed.stderr
     assert "topsecret" not in failed.stderr and "password" not in failed.stderr
     assert not (tmp_path / "data" / "dataset_info.json").exists()
+
+
+@pytest.mark.parametrize("name", ["HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"])
+def test_a_setting_that_the_client_cannot_read_is_two_lines(tmp_path: Path, name: str) -> None:
+    failed = subprocess.run(
+        [COMMAND, "download", "orca_dpo"],
+        cwd=tmp_path,
+        env=os.environ | {name: "1.5"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert failed.returncode == 2
+    error, fix = failed.stderr.splitlines()[-2:]
+    assert "'1.5'" in error and name in fix and "Traceback" not in failed.stderr
+
+
+class Recorder(requests.adapters.HTTPAdapter):
+    """Answers every request itself, the first ones with redirects; `asked` is what each would have carried."""
+
+    def __init__(self, *redirects: str) -> None:
+        super().__init__()
+        self.redirects = list(redirects)
+        self.asked: list[tuple[str, str | None, str | None]] = []
+
+    def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:  # type: ignore[override]
+        headers = request.headers
+        self.asked.append((str(request.url), headers.get("Cookie"), headers.get("Authorization")))
+        response = requests.Response()
+        response.request, response.url, response.raw = request, str(request.url), io.BytesIO()
+        response.status_code = 302 if self.redirects else 200
+        if self.redirects:
+            response.headers["Location"] = self.redirects.pop(0)
+        return response
+
+
+@pytest.mark.parametrize("home", ["https://hub.example.org", "https://hub.example.org:8443/x", "http://127.0.0.1:7000"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        "https://files.hub.example.org/f",
+        "https://example.org/f",
+        "http://hub.example.org/f",
+        "https://hub.example.org:444/f",
+        "http://127.0.0.1:7001/f",
+        "https://hub.example.org.evil.example/f",
+        "https://hub.example.org@evil.example/f",
+    ],
+)
+def test_the_token_of_modelscope_goes_home_and_nowhere_else(
+    home: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", home)
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", "hf_topsecret")
+    start = f"{home}/api/v1/datasets/a/b/repo"
+    recorder = Recorder(f"{start}?again", other, start)
+    with modelscope._session() as session:
+        session.mount("https://", recorder)
+        session.mount("http://", recorder)
+        session.get(start)
+    ours = "m_session_id=hf_topsecret"
+    assert recorder.asked == [
+        (start, ours, "Bearer hf_topsecret"),
+        (f"{start}?again", ours, "Bearer hf_topsecret"),
+        (other, None, None),
+        (start, ours, None),  # `requests` does not give it back
+    ]
 
 
 def snapshot(*paths: str) -> Snapshot:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import email.utils
+import os
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.preferences import retry
 from rlguide.preferences.hub_session import fault_name, range_start
 from rlguide.preferences.retry import GaveUp, Patience, requested_wait
+
+
+@pytest.fixture(autouse=True, scope="module")
+def far_from_greenwich() -> Iterator[None]:
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "CST-8"  # eight hours before UTC
+    time.tzset()
+    yield
+    del os.environ["TZ"]
+    if before is not None:
+        os.environ["TZ"] = before
+    time.tzset()
 
 
 @pytest.fixture
@@ -53,27 +68,60 @@ def test_what_is_asked_for_is_waited_up_to_a_bound(slept: list[float], capsys: p
 
 
 def test_a_long_wait_says_what_is_left(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(retry, "SAY_EVERY", 0.2)
-    retry._sleep(1.5)
-    assert capsys.readouterr().err.splitlines()[:2] == ["    1.3 s left", "    1.1 s left"]
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+        def sleep(self, seconds: float) -> None:
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(retry, "time", clock)
+    retry._sleep(13.0)
+    assert capsys.readouterr().err.splitlines() == ["    8.0 s left", "    3.0 s left"]
+    assert clock.now == 1013.0
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_header_is_understood_or_ignored(value: str) -> None:
-    for headers in ({"Retry-After": value}, {"RateLimit": value}, {"Retry-After": value, "RateLimit": value}):
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    for headers in (
+        {"Retry-After": value},
+        {"RateLimit": value},
+        {"Retry-After": value, "RateLimit": value},
+        {"Retry-After": value, "Date": value},
+        {"Retry-After": date, "Date": value},
+        {"Retry-After": value, "Date": date},
+    ):
         found = requested_wait(headers)
         assert found is None or found >= 0
 
 
-@given(st.integers(0, 10**6))
-def test_seconds_of_the_headers(seconds: int) -> None:
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 4 * 10**9))
+def test_seconds_of_the_headers(seconds: int, now: int) -> None:
     assert requested_wait({"Retry-After": f" {seconds} "}) == seconds
     assert requested_wait({"RateLimit": f'"api";r=0;t={seconds}'}) == seconds
-    date = email.utils.formatdate(time.time() + seconds, usegmt=True)
-    found = requested_wait({"Retry-After": date})
-    assert found is not None and abs(found - seconds) < 2
+    # Against the hub's own clock, whatever the local one and its zone say, and in all three forms of RFC 9110.
+    until = datetime.fromtimestamp(now + seconds, UTC)
+    date = email.utils.formatdate(now, usegmt=True)
+    forms = ("%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y")
+    for form in forms if 1970 <= until.year < 2069 else forms[::2]:
+        assert requested_wait({"Retry-After": until.strftime(form), "Date": date}) == seconds
 
 
+def test_a_date_without_the_hubs_clock_is_compared_with_the_local_one() -> None:
+    for zone in ("GMT", "-0000", ""):  # without a zone UTC is meant, wherever this machine stands
+        date = datetime.fromtimestamp(time.time() + 5000, UTC).strftime(f"%a, %d %b %Y %H:%M:%S {zone}")
+        for clock in ({}, {"Date": "yesterday"}):
+            found = requested_wait({"Retry-After": date} | clock)
+            assert found is not None and 3000 < found <= 5000
+
+
+@settings(deadline=None)
 @given(st.floats(0, 1e6))
 def test_the_base_is_taken_from_the_environment(seconds: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -89,6 +137,7 @@ def test_a_fault_is_named_without_its_address(kind: type[Exception], text: str) 
     assert "secret" not in fault_name(kind(f"https://host/?signature=secret {text}"))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_the_start_of_a_range(start: int) -> None:
     assert range_start({"range": f"bytes={start}-"}) == start

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.errors import DataError, UsageError
+from rlguide.errors import DataError, HubError, UsageError
 from rlguide.preferences.card import matching
+from rlguide.preferences.hub_names import check_paths, printable
 from rlguide.preferences.splits import Selection, Wanted, files_of_folder, select_files
 
 
@@ -21,6 +25,9 @@ ULTRAFEEDBACK = [
     f"data/{split}-00000-of-00001.parquet"
     for split in ("train_prefs", "train_sft", "train_gen", "test_prefs", "test_sft", "test_gen")
 ]
+
+
+SPLITS = ("train", "test")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +76,25 @@ def test_usual_layouts(paths: list[str], train: list[str] | int, heldout: list[s
         (["train.json", "test.json"], {"heldout_split": "dev"}, "no other split dev", "test, none"),
         (["train.json"], {"files": ("*.csv",)}, "no data file *.csv", "train.json"),
         (["train.json"], {"heldout_split": "train"}, "no other split train", "none"),
+        # openbmb/UltraFeedback: one file for each source of questions.
+        (
+            ["evol_instruct.jsonl", "flan.jsonl", "sharegpt.jsonl"],
+            {},
+            "3 splits",
+            "or all of them with --file '*.jsonl'",
+        ),
+        (["d/a.json.gz", "d/b.json.gz", "d/x.csv"], {"subset": "d"}, "3 splits", "d/a.json.gz, d/b.json.gz, d/x.csv"),
+        # Anthropic/hh-rlhf: one folder for each source; the last one holds no pairs, which its name does not say.
+        (
+            [
+                *(f"{folder}/{split}.jsonl.gz" for folder in ("harmless-base", "helpful-base") for split in SPLITS),
+                "red-team-attempts/red_team_attempts.jsonl.gz",
+            ],
+            {},
+            "several subsets",
+            "; or all of them with --file '*/train.jsonl.gz'",
+        ),
+        (["a/one.csv", "b/two.csv"], {}, "several subsets", "--file '*/*.csv'"),
     ],
 )
 def test_what_is_ambiguous_or_missing_lists_what_there_is(
@@ -153,6 +179,7 @@ def test_a_card_that_says_nothing_leaves_the_names(card: str) -> None:
 names = st.text("abXY-_.字 ", min_size=1, max_size=6).filter(lambda name: name not in (".", ".."))
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(names, min_size=1, max_size=3).map("/".join), min_size=1, max_size=8))
 def test_a_pattern_without_signs_means_itself(paths: list[str]) -> None:
     for path in paths:
@@ -169,6 +196,111 @@ def test_signs_of_patterns() -> None:
     assert matching("**/a-?.csv", paths) == paths[:3]
     assert matching("a-[9-0].csv", paths) == []  # no expression at all
     assert matching("a+1.csv", paths) == []
+
+
+def test_the_pattern_that_is_offered_means_what_it_says() -> None:
+    paths = [f"{folder}/{split}.jsonl.gz" for folder in ("harmless", "helpful") for split in SPLITS]
+    found = select(*paths, files=("*/train.jsonl.gz",))
+    assert found.train == ("harmless/train.jsonl.gz", "helpful/train.jsonl.gz")
+    for others in (["test.jsonl"], ["deep/c.jsonl", "deep/d.jsonl"]):
+        with pytest.raises(UsageError) as refused:
+            select("a.jsonl", "b.jsonl", *others)
+        assert ("--file '*.jsonl'" in refused.value.todo) == (others != ["test.jsonl"])
+
+
+def plainly(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """What a pattern means, by trying all ways of reading it: right, and as slow as can be."""
+    if not pattern:
+        return not path
+    if pattern == ["**"]:
+        return bool(path)  # `more/**` is not a file `more`
+    if pattern[0] == "**":
+        return plainly(pattern[1:], path) or (bool(path) and plainly(pattern, path[1:]))
+    return bool(path) and name_fits(pattern[0], path[0]) and plainly(pattern[1:], path[1:])
+
+
+def name_fits(pattern: str, name: str) -> bool:
+    if not pattern or not name:
+        return not name and not pattern.strip("*")
+    if pattern[0] == "*":
+        return name_fits(pattern[1:], name) or name_fits(pattern, name[1:])
+    return pattern[0] in ("?", name[0]) and name_fits(pattern[1:], name[1:])
+
+
+parts = st.text("ab*?", min_size=1, max_size=5)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.one_of(parts, st.just("**")), min_size=1, max_size=5),
+    st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=5),
+)
+def test_a_pattern_means_what_its_signs_mean(pattern: list[str], path: list[str]) -> None:
+    found = matching("/".join(pattern), ["/".join(path)])
+    assert bool(found) == plainly(pattern, path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a" * 20 + "*.csv", "a" * 200 + ".jsonl"),
+        ("**/a/" * 12 + "x*", "a/" * 60 + "y"),
+        ("**/" * 300, "a/" * 60 + "y"),
+    ],
+    ids=["stars", "folders", "nothing but folders"],
+)
+def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
+    """Tried one way after the other these take longer than the world is old."""
+    code = "import sys; from rlguide.preferences.card import matching; print(matching(*sys.argv[1:2], sys.argv[2:]))"
+    done = subprocess.run([sys.executable, "-c", code, pattern, path], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_card_cannot_multiply_its_patterns() -> None:
+    lines = ["---", "a: &a [" + "x.csv, " * 300 + "]", "b: &b [" + "{split: s, path: *a}, " * 300 + "]", "configs:"]
+    lines += ["- config_name: c", "  data_files: *b"] * 300
+    with pytest.raises(DataError, match="more than 10,000 patterns"):
+        select("train.jsonl", card="\n".join([*lines, "---", ""]))
+
+
+def test_names_of_a_card_do_not_act_on_the_screen() -> None:
+    card = '---\nconfigs:\n- config_name: "\\e[31mred"\n  data_files: {"\\e]0;x\\a": a.csv, two: b.csv}\n---\n'
+    with pytest.raises(UsageError) as refused:
+        select("a.csv", "b.csv", card=card)
+    assert "\\x1b]0;x\\x07" in refused.value.todo and refused.value.todo.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("a\0b.jsonl", "control characters: 'a\\x00b.jsonl'"),
+        ("\x1b[31m\x1b]0;owned\x07red.jsonl", "control characters: '\\x1b[31m\\x1b]0;owned\\x07red.jsonl'"),
+        ("data/\x9b2J.csv", "control characters"),
+        ("a\nb.csv", "control characters"),
+        ("\ud800.csv", "control characters: '\\ud800.csv'"),
+        ("cod\u202evsc.exe", "control characters: 'cod\\u202evsc.exe'"),
+        ("x" * 300 + ".jsonl", "of 306 bytes (255 at most): 'xxx"),
+        ("deep/" + "字" * 90 + "/a.csv", "of 270 bytes"),
+        ("../x.csv", "outside its repository"),
+        ("a/../../x.csv", "outside its repository"),
+        ("/etc/x.csv", "outside its repository"),
+    ],
+)
+def test_names_that_act_or_cannot_be_are_refused(path: str, why: str) -> None:
+    with pytest.raises(HubError) as refused:
+        check_paths("a/b", ["train.csv", path])
+    assert why in refused.value.what and refused.value.what.isprintable()
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_what_is_shown_of_a_name_is_harmless(text: str) -> None:
+    shown = printable(text)
+    assert not set(shown) & {chr(code) for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F))}
+    shown.encode()  # no half of a pair
+    good = "数据/训练 #1%20+?.jsonl é\u200d"
+    assert printable(good) == good
+    check_paths("a/b", [good, "x" * 255, "deep/" * 100 + "x"])
 
 
 def test_a_folder_is_read_like_a_repository(tmp_path: Path) -> None:
