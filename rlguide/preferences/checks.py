@@ -47,6 +47,7 @@ _TOKEN = re.compile(
     + r"|(?<!\s)<\|[A-Za-z0-9_/]{2,40}\|>|<\|[A-Za-z0-9_/]{2,40}\|>(?!\s)|<｜[^\s<>｜]{2,40}｜>"
     + rf"|<\|(?=[A-Za-z0-9_/]*(?:{_STEMS}))[A-Za-z0-9_/]{{2,40}}\|>"
 )
+NO_UNICODE = "a text is not valid Unicode"
 CONTROL = "a text holds control characters (encoding damage)"
 MISREAD = "a text is UTF-8 that was read as another encoding (encoding damage)"
 ESCAPES = "a text holds terminal escape codes (colours and the like)"
@@ -91,7 +92,7 @@ def _damage(text: str) -> str:
     try:
         data = text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
-        return "a text is not valid Unicode"
+        return NO_UNICODE
     if b"\xef" in data and "\ufffd" in text:  # bytes are found faster than characters
         return "a text holds U+FFFD, the sign for lost characters (encoding damage)"
     if len(data.translate(None, _CONTROL_BYTES)) != len(data):  # half the time of looking for one after the other

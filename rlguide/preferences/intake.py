@@ -238,6 +238,8 @@ def _check_amount(workspace: Workspace, intake: Intake, about: Publication, kept
     """Refuse data with no good row, or with too many bad ones unless those are knowingly dropped."""
     wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
     if not kept and tally.left_out:
+        for line in tally.lines():
+            console.say(f"  {line}")
         raise nothing_left(about)
     too_bad, limit = tally.too_bad(intake.most_refused if kept else 0)
     if too_bad and not (kept and keep_good):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ PENDING = re.compile(r"\.(.+)\.pending\.json")
 LEFT_OVER = re.compile(
     r"\.{1,2}(.+?)(?:~(?:train|test|train-rows|test-rows|report)(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
 )
+PAGE_SECONDS = 60.0  # far longer than it takes to write a page
 LOCK = re.compile(r"\.(.+)\.dataset\.lock")  # there without a holder: of a killed run, or of an earlier version
 
 
@@ -149,10 +151,15 @@ def _remove_leftovers(workspace: Workspace, name: str) -> int:
     freed = 0
     for path in workspace.data.iterdir():
         match = LEFT_OVER.fullmatch(path.name)
-        if match and match[1] == name and path.is_file():
+        if match and match[1] == name and path.is_file() and not _may_be_in_use(path):
             freed += path.stat().st_size
             path.unlink(missing_ok=True)
     return freed
+
+
+def _may_be_in_use(path: Path) -> bool:
+    """Whether this is a page that `rlguide inspect`, which holds no lock, may be writing at this moment."""
+    return ".inspect.html." in path.name and time.time() - path.stat().st_mtime < PAGE_SECONDS
 
 
 def settle(workspace: Workspace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rlguide.preferences.checks import fault
+from rlguide.preferences.checks import NO_UNICODE, fault
 
 HUMAN = "human"
 GPT = "gpt"
@@ -63,6 +63,14 @@ def check_texts(messages: tuple[Turn, ...], *others: str) -> None:
     reason = fault([*others, *[turn.value for turn in messages]])
     if reason:
         raise BadRow(reason)
+
+
+def check_unicode(messages: tuple[Turn, ...], *others: str) -> None:
+    """The part of `check_texts` without which a row cannot be written. Raises BadRow for half of a surrogate pair."""
+    try:
+        "".join([*others, *[turn.value for turn in messages]]).encode()
+    except UnicodeEncodeError:
+        raise BadRow(NO_UNICODE) from None
 
 
 def check_structure(pair: Pair) -> None:

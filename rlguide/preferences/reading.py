@@ -12,7 +12,7 @@ from rlguide.preferences.formats import Alpaca, Sharegpt
 from rlguide.preferences.label_formats import KtoAlpaca, KtoMessages
 from rlguide.preferences.labelled import Labelled, check_labelled_row
 from rlguide.preferences.labels import check_labelled
-from rlguide.preferences.pair import BadRow, Pair, check_structure, turn
+from rlguide.preferences.pair import BadRow, Pair, check_structure, check_unicode, turn
 from rlguide.preferences.readers import open_source
 from rlguide.preferences.registry import (
     RegisteredDataset,
@@ -47,9 +47,9 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
     dataset = check_registered(workspace, [name])[0]
     entry = read_registry(workspace)[name]
     if is_ours(entry):
-        rows = _good_rows(dataset, PAIR_COLUMNS, _as_written(from_row))
+        rows = _good_rows(dataset, PAIR_COLUMNS, as_written(from_row))
     else:
-        rows = _good_rows(dataset, dataset.columns.values(), _pair_of(dataset, entry.get("tags") or {}))
+        rows = _good_rows(dataset, dataset.columns.values(), pair_of(dataset, entry.get("tags") or {}))
     yield from islice(rows, limit)
 
 
@@ -62,9 +62,9 @@ def read_labelled(workspace: Workspace, name: str) -> Iterator[Labelled]:
     dataset = check_labelled(workspace, [name])[0]
     entry = read_registry(workspace)[name]
     if is_ours(entry, "labels"):
-        yield from _good_rows(dataset, LABEL_COLUMNS, _as_written(labelled_from_row))
+        yield from _good_rows(dataset, LABEL_COLUMNS, as_written(labelled_from_row))
     else:
-        yield from _good_rows(dataset, dataset.columns.values(), _labelled_of(dataset, entry.get("tags") or {}))
+        yield from _good_rows(dataset, dataset.columns.values(), labelled_of(dataset, entry.get("tags") or {}))
 
 
 def _good_rows(dataset: RegisteredDataset, columns: Collection[str], convert: Callable[[Any], Kept]) -> Iterator[Kept]:
@@ -77,7 +77,7 @@ def _good_rows(dataset: RegisteredDataset, columns: Collection[str], convert: Ca
             yield kept
 
 
-def _as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kept]:
+def as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kept]:
     """The conversion of a file that rlguide wrote, and that somebody may have changed since."""
 
     def checked(row: Any) -> Kept:
@@ -89,7 +89,7 @@ def _as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Ke
     return checked
 
 
-def _pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Pair]:
+def pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Pair]:
     """A function from a row to its pair, by the entry's columns and tags."""
     sharegpt = dataset.formatting != "alpaca"
     names = {"messages": "conversations"} if sharegpt else {"prompt": "instruction", "query": "input"}
@@ -104,12 +104,13 @@ def _pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any]
         else:
             pair = Alpaca().to_pairs({"instruction": "", **row})[0]
         check_structure(pair)
+        check_unicode(pair.messages, pair.system, pair.chosen, pair.rejected)
         return pair
 
     return convert
 
 
-def _labelled_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:
+def labelled_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:
     """A function from a row to its labelled answer, by the entry's columns and tags."""
     names = {"kto_tag": "label", "prompt": "instruction", "query": "input", "response": "output"}
     rename = _renamer(tags)

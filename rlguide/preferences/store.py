@@ -27,7 +27,7 @@ from rlguide.preferences.staging import Staging, temporary
 from rlguide.preferences.writing import Written
 from rlguide.workspace import Locked, Workspace, atomic_write, free_bytes, locked
 
-NO_PAIR = "its answers all have the same score"
+NO_PAIR = "none of its answers is better than another"
 # What is written, and the rows that wait, over the source's bytes; of compressed text.
 EXPANSION, EXPANSION_PACKED = 3.0, 12.0
 WAIT = 3600.0  # seconds for another rlguide that is making the same dataset
@@ -197,8 +197,11 @@ class Publication:
 
 
 def nothing_left(about: Publication) -> DataError:
-    """The error for rows that are good, and of which the filters want none."""
-    reasons = "; ".join(about.tally.left_out_lines())
+    """The error for rows that are good, of which the filters want none or that make no pair."""
+    tally = about.tally
+    reasons = "; ".join([*tally.left_out_lines(), *([f"{tally.bad:,} bad rows"] if tally.bad else [])])
+    if set(tally.left_out) == {NO_PAIR}:
+        return DataError(f"{about.name}: no row makes a pair ({reasons})", "name data in which one answer is better")
     return DataError(f"{about.name}: the filters leave nothing ({reasons})", "choose milder filters")
 
 

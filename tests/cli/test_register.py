@@ -261,6 +261,18 @@ def test_filters_are_told_and_recorded(folder: Path) -> None:
         assert failed.returncode in (1, 2) and message in failed.stderr
 
 
+def test_ties_alone_are_said(folder: Path) -> None:
+    row = {"prompt": "q", "response_0": "a", "response_1": "b", "winner": "tie"}
+    write(folder / "a.jsonl", [row] * 5)
+    failed = rlguide(folder, "register", "a.jsonl")
+    assert failed.returncode == 1
+    assert "no row makes a pair (5 x none of its answers is better than another)" in failed.stderr
+    write(folder / "a.jsonl", [row] * 5 + [{**row, "response_0": " ", "winner": "response_1"}])
+    failed = rlguide(folder, "register", "a.jsonl")
+    assert "(5 x none of its answers is better than another; 1 bad rows)" in failed.stderr
+    assert "1 x rejected is empty" in failed.stderr and "line 6" in failed.stderr
+
+
 def test_filters_that_leave_nothing_replace_nothing(folder: Path) -> None:
     write(folder / "a.jsonl", rows(20))
     assert rlguide(folder, "register", "a.jsonl").returncode == 0
@@ -422,7 +434,7 @@ def test_margins_and_ties_of_scored_lists_are_filtered_not_bad(folder: Path) -> 
     manifest = json.loads((folder / "data" / "a.manifest.json").read_text(encoding="utf-8"))
     assert (manifest["files"][0]["rows"], manifest["refused"]) == (20, {})
     assert manifest["left_out"] == {
-        "its answers all have the same score": 10,
+        "none of its answers is better than another": 10,
         "its margin is below 2 (--min-margin)": 20,
     }
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq  # noqa: F401
 
-from rlguide.preferences import staging
+from rlguide.preferences import journal, staging
 from rlguide.preferences.filters import Filters
 from rlguide.preferences.intake import How
 from rlguide.preferences.journal import settle
@@ -74,6 +74,25 @@ def check(workspace: Workspace) -> None:
     report = json.loads((workspace.data / "数据.report.json").read_text(encoding="utf-8"))
     assert len(report["rows"]) == ROWS // 50
     assert report["rows"][0]["file"] == f"{pairs[0].chosen.split()[0]}.jsonl"
+
+
+def die_at(step: int) -> None:
+    """Kill this process, without any clean-up, before its file operation number `step` from the commit on."""
+    real_commit, left = journal._carry_out, step
+
+    def count_down() -> None:
+        nonlocal left
+        if left == 0:
+            os._exit(9)
+        left -= 1
+
+    def carry_out(space: Workspace, change: journal.Change) -> None:
+        for name in ("replace", "unlink"):
+            real = getattr(Path, name)
+            setattr(Path, name, lambda *a, real=real, **k: (count_down(), real(*a, **k))[1])
+        real_commit(space, change)
+
+    journal._carry_out = carry_out
 
 
 def in_child(work: Callable[[], None]) -> int:

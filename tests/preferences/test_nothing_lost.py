@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_at_random import FOREIGN, check, replace, source
+from kill_at_random import FOREIGN, check, die_at, replace, source
 
 from rlguide.errors import RlguideError
 from rlguide.preferences import journal
@@ -39,25 +39,6 @@ def test_a_process_killed_at_random_moments(workspace: Workspace) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads(done.stdout)["left over"] > 5, "kills that came in the middle of the work"
-
-
-def die_at(step: int) -> None:
-    """Kill this process, without any clean-up, before its file operation number `step` from the commit on."""
-    real_commit, left = journal._carry_out, step
-
-    def count_down() -> None:
-        nonlocal left
-        if left == 0:
-            os._exit(9)
-        left -= 1
-
-    def carry_out(space: Workspace, change: journal.Change) -> None:
-        for name in ("replace", "unlink"):
-            real = getattr(Path, name)
-            setattr(Path, name, lambda *a, real=real, **k: (count_down(), real(*a, **k))[1])
-        real_commit(space, change)
-
-    journal._carry_out = carry_out
 
 
 @pytest.mark.parametrize("step", range(12))
@@ -131,6 +112,15 @@ def test_only_our_own_temporary_files_are_cleared(workspace: Workspace) -> None:
     settle(workspace)
     assert all(path.exists() for path in foreign)
     assert not any(path.exists() for path in ours)
+
+
+def test_a_page_that_may_be_in_the_making_is_left_alone(workspace: Workspace) -> None:
+    new, old = (workspace.data / f".数据.inspect.html.{end}.tmp" for end in ("abcd1234", "abcd5678"))
+    for path in (new, old):
+        path.write_text("…")
+    os.utime(old, (1e9, 1e9))
+    settle(workspace)
+    assert new.exists() and not old.exists()
 
 
 def limited(size: int) -> object:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kill_at_random import die_at
 
 from rlguide.errors import DataError, UsageError
 from rlguide.preferences import journal
@@ -129,40 +130,30 @@ def test_a_dataset_that_only_has_the_name_of_a_view_stays(workspace: Workspace) 
     assert {name: entries[name] for name in own} == own
 
 
-@pytest.mark.parametrize("step", range(11))
+@pytest.mark.parametrize("step", range(11))  # the dataset's files, the registry, the view's files
 def test_a_kill_at_any_step_leaves_the_change_whole(workspace: Workspace, step: int) -> None:
     with_views(workspace)
     child = os.fork()
     if not child:
         try:
-            _die_at(step)
+            die_at(step)
             other_split(workspace)
         finally:
             os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (9 if step < 10 else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     settle(workspace)
     assert "a_kto" not in read_registry(workspace)
     assert not list(workspace.data.glob("a_kto*")) and not list(workspace.data.glob(".*.pending.json"))
     assert not prompts(workspace, "a") & prompts(workspace, "a_test")
 
 
-def _die_at(step: int) -> None:
-    """Kill this process, without any clean-up, before its file operation number `step` from the commit on."""
-    real_commit, left = journal._carry_out, step
-
-    def count_down() -> None:
-        nonlocal left
-        if left == 0:
-            os._exit(9)
-        left -= 1
-
-    def carry_out(space: Workspace, change: journal.Change) -> None:
-        for name in ("replace", "unlink"):
-            real = getattr(Path, name)
-            setattr(Path, name, lambda *a, real=real, **k: (count_down(), real(*a, **k))[1])
-        real_commit(space, change)
-
-    journal._carry_out = carry_out
+def test_a_row_of_others_that_cannot_be_written_is_left_out(workspace: Workspace) -> None:
+    rows = [*pairs(), {"prompt": "half of a pair: \ud83d", "chosen": "a", "rejected": "b"}]
+    (workspace.data / "own.json").write_text(json.dumps(rows), encoding="utf-8")
+    columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    change_registry(workspace, {"own": {"file_name": "own.json", "ranking": True, "columns": columns}})
+    assert kto_view(workspace, "own") == "own_kto"
+    assert prompts(workspace, "own_kto") == {row["prompt"] for row in rows[:-1]}
 
 
 def test_a_view_in_the_making_is_waited_for(workspace: Workspace) -> None:

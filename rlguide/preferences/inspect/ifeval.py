@@ -104,7 +104,7 @@ def _cache() -> Path:
 
 def _prompts(file: Path) -> list[str]:
     try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror or error}", "check the path") from error
     except ValueError as error:

@@ -12,7 +12,7 @@ from rlguide.preferences.inspect.figures import BadRows
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.pair import BadRow, check_texts
 from rlguide.preferences.readers import Row, open_source
-from rlguide.preferences.reading import _as_written, _labelled_of, _pair_of, read_examples
+from rlguide.preferences.reading import as_written, labelled_of, pair_of, read_examples
 from rlguide.preferences.registry import RegisteredDataset, local_files, read_registry, written_file
 from rlguide.workspace import Workspace
 
@@ -65,11 +65,11 @@ class Checked:
         tags = entry.get("tags") or {}
         if dataset.ranking:
             if is_ours(entry):
-                return _as_written(from_row), PAIR_COLUMNS
-            return _pair_of(dataset, tags), dataset.columns.values()
+                return as_written(from_row), PAIR_COLUMNS
+            return pair_of(dataset, tags), dataset.columns.values()
         if is_ours(entry, "labels"):
-            return _as_written(labelled_from_row), LABEL_COLUMNS
-        return _labelled_of(dataset, tags), dataset.columns.values()
+            return as_written(labelled_from_row), LABEL_COLUMNS
+        return labelled_of(dataset, tags), dataset.columns.values()
 
     def _checked(self, convert: Callable[[Any], Example], row: Row, place: str) -> Example | None:
         """The example of a row, None if it has none."""

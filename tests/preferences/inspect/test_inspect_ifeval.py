@@ -45,6 +45,15 @@ def test_reads_a_file(tmp_path: Path) -> None:
     assert (ifeval.result().hits, ifeval.result().prompts) == (1, 1)
 
 
+def test_a_line_ends_at_its_end_only(tmp_path: Path) -> None:
+    file = tmp_path / "ifeval.jsonl"
+    file.write_text(json.dumps({"prompt": f"One\u2028two. {LONG}"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    found = load_ifeval(file)
+    assert found is not None
+    found.look_at(LONG)
+    assert found.result().hits == 1
+
+
 def test_finds_the_hub_cache_and_says_when_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
