@@ -44,7 +44,9 @@ BalanceLengthOption = Annotated[
 FormatOption = Annotated[
     str, typer.Option("--format", help="Format of the rows, if it is not to be detected (see `rlguide register -h`).")
 ]
-KeepGoodOption = Annotated[bool, typer.Option("--keep-good", help="Drop bad rows even if they are more than 1 %.")]
+KeepGoodOption = Annotated[
+    bool, typer.Option("--keep-good", help="Drop bad rows even if they are more than 1 %, or most of a file.")
+]
 MaxSamplesOption = Annotated[int | None, typer.Option(help="Keep this many rows, drawn at random.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of everything that is drawn at random.")]
 SplitOption = Annotated[str | None, typer.Option(help="Split to train on, where there are several.")]
