@@ -14,6 +14,7 @@ from rlguide import console
 from rlguide.errors import DataError
 from rlguide.preferences.detection import check_fits, choose_format, explain
 from rlguide.preferences.filters import Filters
+from rlguide.preferences.heldout import NO_SPLIT, Split
 from rlguide.preferences.label_formats import LabelFormat
 from rlguide.preferences.manifest import DataFile, DataManifest
 from rlguide.preferences.progress import Ticker
@@ -21,7 +22,7 @@ from rlguide.preferences.readers import Row, Source, expected_rows, open_source
 from rlguide.preferences.report import Tally
 from rlguide.preferences.row_parts import Format
 from rlguide.preferences.scored_lists import Pairing, with_pairing
-from rlguide.preferences.staging import NO_SPLIT, Split, Staging
+from rlguide.preferences.staging import Staging
 from rlguide.preferences.store import Publication, check_test_size, nothing_left, publish, refuse, take_in
 from rlguide.workspace import Workspace
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rlguide import console
 from rlguide.preferences.columns import Example, messages, schema, to_batch
 from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
+from rlguide.preferences.heldout import Split, choose
 from rlguide.preferences.order import BLOCK, spread
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.progress import Ticker
@@ -34,35 +34,13 @@ if TYPE_CHECKING:
     Flags = np.ndarray[Any, np.dtype[np.bool_]]
     Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
-DEFAULT_TEST_SIZE = 0.05
-DEFAULT_TEST_LIMIT = 2000  # rows: enough for a confidence interval of about 2 points on an accuracy
 BATCH_ROWS, BATCH_CHARACTERS = 1024, 4_000_000
 LARGE = 20_000  # rows: from here on most need not wait
 PROBE = 5_000  # rows that tell whether prompts are many; few prompts with many rows each all wait
 SPARE = 2.0  # candidates for the held-out rows, over the rows wanted: 30 standard deviations at 1,000 rows
 WINDOW, WINDOW_BYTES = 20 * BLOCK, 64_000_000  # labelled rows that are put in order at a time: whole blocks
 LONG = 200_000  # rows that take more than two seconds to compare with each other
-MOST_OVER = 2  # times the rows wanted: what one prompt may have that is held out although it is too large
 EVERY_HASH = 1 << 64
-
-
-@dataclass(frozen=True)
-class Split:
-    """How much of the rows is held out: a share (None: 5 %, at most 2,000 rows), of about `expected` rows if known."""
-
-    share: float | None = None
-    expected: int | None = None
-
-    def wanted(self, rows: int) -> int:
-        """Rows to hold out of `rows`."""
-        if self.share == 0:
-            return 0
-        if self.share is None:
-            return min(max(1, round(rows * DEFAULT_TEST_SIZE)), DEFAULT_TEST_LIMIT)
-        return max(1, round(rows * self.share))
-
-
-NO_SPLIT = Split(share=0)
 
 
 def temporary(folder: Path, name: str, part: str) -> Path:
@@ -256,33 +234,14 @@ class Staging:
         return keep
 
     def _choose_heldout(self, hashes: Hashes) -> Hashes:
-        """The prompt hashes to hold out: whole prompts, the lowest hashes that fit, and never all.
-
-        If even the smallest prompt is much more than what is wanted, nothing is held out; `nothing_held_out` says so.
-        """
+        """The prompt hashes to hold out; `nothing_held_out` says why there are none."""
         import numpy as np
 
         prompts, counts = np.unique(hashes, return_counts=True)
         if self._written:  # of the prompts above, some rows did not wait
             prompts, counts = prompts[prompts < self._below], counts[prompts < self._below]
         wanted = self._split.wanted(self._written + len(hashes))
-        if wanted == 0 or len(prompts) + bool(self._written) < 2:
-            self.nothing_held_out = "" if wanted == 0 else "there is only one question"
-            return prompts[:0]
-        chosen, taken = [], 0
-        for at in range(len(prompts) - (not self._written)):
-            if taken + counts[at] <= wanted:
-                chosen.append(at)
-                taken += counts[at]
-            if taken >= wanted:
-                break
-        if not chosen and (fewest := int(counts.min())) <= wanted * MOST_OVER:
-            chosen = [int(np.argmin(counts))]  # every prompt has more rows than wanted
-        elif not chosen:
-            self.nothing_held_out = (
-                f"there are {len(prompts):,} questions with {fewest:,} rows or more each, and {wanted:,}"
-                f" {'row is' if wanted == 1 else 'rows are'} wanted (a larger --test-size takes a whole question)"
-            )
+        chosen, self.nothing_held_out = choose(counts.tolist(), wanted, others=self._written > 0)
         return prompts[chosen]
 
     def _kept(self, mask: Flags) -> Iterator[pa.RecordBatch]:

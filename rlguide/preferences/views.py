@@ -19,6 +19,7 @@ from rlguide.errors import DataError, UsageError
 from rlguide.preferences.answers import CHOSEN_AND_REJECTED, REPEATED, answers
 from rlguide.preferences.entries import Entry, is_view
 from rlguide.preferences.filters import Filters
+from rlguide.preferences.heldout import NO_SPLIT
 from rlguide.preferences.labelled import from_pair
 from rlguide.preferences.manifest import read_manifest
 from rlguide.preferences.pair import Pair
@@ -39,7 +40,7 @@ from rlguide.preferences.registry import (
     read_registry,
 )
 from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import NO_SPLIT, Staging
+from rlguide.preferences.staging import Staging
 from rlguide.preferences.store import Publication, check_disk, publish, writing
 from rlguide.workspace import Workspace
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.preferences.filters import Filters
+from rlguide.preferences.heldout import Split
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.question import asked
 from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import Split, Staging
+from rlguide.preferences.staging import Staging
 from tests.preferences.test_staging import read
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from rlguide.preferences.filters import Filters
+from rlguide.preferences.heldout import NO_SPLIT
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.repeats import Repeats
 from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import NO_SPLIT, Staging
+from rlguide.preferences.staging import Staging
 from tests.preferences.test_duplicates import prose
 from tests.preferences.test_staging import read
 

@@ -14,10 +14,11 @@ from rlguide.errors import RlguideError
 from rlguide.preferences import staging as module
 from rlguide.preferences.columns import from_row
 from rlguide.preferences.filters import Filters
+from rlguide.preferences.heldout import NO_SPLIT, Split
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.pair import Pair, Turn
 from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import NO_SPLIT, Split, Staging
+from rlguide.preferences.staging import Staging
 
 fresh = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
