@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rlguide.errors import DataError
-from rlguide.preferences.hub_names import printable
+from rlguide.preferences.hub_names import escaped
 
 MAGIC = re.compile(r"[*?[]")
 MOST_PATTERNS = 10_000  # of one card; the largest ones known name some hundreds
@@ -49,7 +49,7 @@ def splits_of_card(
                     splits.setdefault(split, []).extend(f"{folder}/{file}" for file in files)
         splits = {split: sorted(set(files)) for split, files in splits.items() if files}
         if splits:
-            name = printable(str(config.get("config_name") or "default"))
+            name = escaped(str(config.get("config_name") or "default"))
             there[name] = splits
             default = name if config.get("default") is True else default
     return there, default
@@ -85,7 +85,7 @@ def _data_files(value: Any) -> Iterator[tuple[str, str]]:
     for split, patterns in items:
         for pattern in patterns if isinstance(patterns, list) else [patterns]:
             if isinstance(pattern, str):
-                yield printable(str(split or "train")), pattern
+                yield escaped(str(split or "train")), pattern
 
 
 def matching(pattern: str, paths: Sequence[str]) -> list[str]:

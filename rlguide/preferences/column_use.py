@@ -6,25 +6,27 @@ right, and the model learns to answer questions that nobody asked.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rlguide.preferences.label_formats import LabelFormat
-from rlguide.preferences.pair import BadRow
+from rlguide.preferences.pair import GPT, HUMAN, ROLES, BadRow, Turn
+from rlguide.preferences.question import asked
 from rlguide.preferences.row_parts import Format, Record
 
 Form = Format | LabelFormat
 
-# Names of columns that hold a piece of what is asked, in small letters and without signs; all that begin with
-# "system", too.
+# Names of columns that hold a piece of what is asked, in small letters and without signs.
 PIECES = {
     *("prompt", "prompts", "userprompt", "instruction", "instructions", "input", "inputs", "userinput"),
     *("query", "userquery", "question", "questiontext", "usermessage", "premise", "background"),
     *("context", "contexts", "passage", "passages", "document", "documents", "article"),
     *("history", "chathistory", "conversationhistory", "messages", "conversation", "conversations"),
     *("dialogue", "dialog", "persona", "preamble", "sysprompt"),
+    *("system", "systemprompt", "systemmessage", "systeminstruction", "systeminstructions", "systemtext"),
 }
-TEXT_KEYS = ("content", "value", "text")  # of a message, which has a role beside its text
+TEXT_KEYS = ("content", "value", "text")  # of a message or a document; its other keys describe it
 
 
 class Loss(NamedTuple):
@@ -50,11 +52,11 @@ def find_loss(form: Form, rows: list[Record]) -> Loss | None:
         made = _made(form, row)
         if isinstance(made, str) or not made or not columns:
             continue
-        whole = _plain(" ".join(_texts(made)))
+        whole = _plain(" ".join(_all_texts(made)))
         needed = _needed(form, row)
         for column in columns:
             for text in _texts(row[column]):
-                if column not in needed and _plain(text) not in whole:
+                if column not in needed and not _is_label(row[column]) and _plain(text) not in whole:
                     return Loss(column, text)
     return None
 
@@ -79,24 +81,38 @@ def _needed(form: Form, row: Record) -> set[str]:
 
 
 def _is_piece(column: Any) -> bool:
-    name = "".join(filter(str.isalnum, str(column).lower()))
-    return name in PIECES or (name.startswith("system") and not name.endswith(("id", "name", "fingerprint", "hash")))
+    return "".join(filter(str.isalnum, str(column).lower())) in PIECES
+
+
+def _is_label(value: Any) -> bool:
+    """Whether a cell says what kind a row is, or where it is from: one word, an address."""
+    return isinstance(value, str) and value.isascii() and len(value.split()) == 1
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts within a value that are more than blanks; of messages not the role."""
+    """What is asked or told in a value: all texts, but of messages and objects no roles, answers and descriptions."""
     if isinstance(value, str):
         if value.strip():
             yield value
     elif isinstance(value, dict):
-        message = not {"role", "from", "type"}.isdisjoint(value)
-        for key, part in value.items():
-            if not message or key in TEXT_KEYS:
-                yield from _texts(part)
+        role = value.get("role", value.get("from"))
+        if not (isinstance(role, str) and ROLES.get(role.lower()) == GPT):
+            for key, part in value.items():
+                if key in TEXT_KEYS or _is_piece(key):
+                    yield from _texts(part)
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _texts(part)
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split())
+def _all_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _all_texts(part)
+
+
+def _plain(text: str) -> bytes:
+    """The text as questions are compared."""
+    return asked([Turn(HUMAN, html.unescape(text))])

@@ -78,10 +78,10 @@ class Comparison(Format):
 
 
 def two_answers(rows: list[Record]) -> tuple[str, str] | None:
-    """Two columns of the first row that look like two answers: named alike but for an a/b, 0/1 or 1/2 at the end."""
-    row = rows[0]
+    """Two columns that look like two answers: named alike but for an a/b, 0/1 or 1/2 at the end."""
     found = {
         (str(column), str(column)[:-1] + end[1]): len(str(row[column]))
+        for row in rows
         for column in row
         for end in _ENDS
         if str(column).endswith(end[0]) and isinstance(row.get(str(column)[:-1] + end[1]), str | list)

@@ -10,7 +10,7 @@ from rlguide.preferences.comparisons import two_answers
 from rlguide.preferences.dialogues import TextPrefix, shorten
 from rlguide.preferences.formats import FORMATS, Format
 from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
-from rlguide.preferences.row_parts import Record
+from rlguide.preferences.row_parts import MEDIA, Record
 
 MOST_NAMES = 6  # columns that are listed as not used
 EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -118,7 +118,7 @@ def explain(form: Format | LabelFormat, rows: list[Any]) -> str:
     records = _records(rows)
     really = used(form, records)
     holding = dict.fromkeys(column for row in records for column, value in row.items() if value not in EMPTY)
-    unused = [str(column) or "(no name)" for column in holding if column not in really]
+    unused = [str(column) or "(no name)" for column in holding if column not in really and column not in MEDIA]
     fits = sum(form.matches(row) for row in records)
     parts = [
         f"format {form.name}, by the columns {', '.join(filter(really.__contains__, form.columns)) or 'none'}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn
@@ -28,7 +29,9 @@ SPEAKERS = {"Human": HUMAN, "Assistant": GPT}
 PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
 PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")  # the first that a row has is taken
 CLEAR = 0.8  # share of the rows in which a prompt must look like one; some answers begin with the same word
-SENTENCE_ENDS = (".", "?", "!", ":", "。", "？", "！", "：")
+SENTENCE_ENDS = tuple(".?!:;…。？！：；؟۔।॥։።")
+CLOSING = "\"'”’»)]}」』）】"  # may follow the end of a sentence
+FEW, MOST_EQUAL = 8, 0.3  # rows with one and the same prompt that are nothing odd: so many, or this share
 SHOWN = 60  # characters of a text that is quoted
 OTHER_TEXTS = 2  # words: a further column with so many may be the question
 
@@ -108,15 +111,16 @@ class TextPrefix(Format):
         """Why the common beginnings in these rows may be no prompts, or "" if they look like some.
 
         Answers to one question often begin alike ("Sure, here is"). A prompt is there in nearly every row, differs
-        from most others, and ends where a line or a sentence does.
+        between questions, and ends where a line or a sentence does.
         """
         cuts = [cut for cut in map(_tried, rows) if cut is not None]
         if len(cuts) < CLEAR * len(rows):
             return f"only {len(cuts)} of {len(rows)} rows have a common beginning"
         shown = f"for example {shorten(cuts[0].prompt)}"
-        if len({cut.prompt for cut in cuts}) * 2 < len(cuts):
+        counts = Counter(cut.prompt for cut in cuts)
+        if max(counts.values()) > max(FEW, MOST_EQUAL * len(cuts)) or len(counts) == 1 < len(cuts):
             return f"their common beginnings are too much alike to be prompts, {shown}"
-        for ends in (lambda cut: "\n" in cut.gap, lambda cut: cut.prompt.endswith(SENTENCE_ENDS)):
+        for ends in (lambda cut: "\n" in cut.gap, lambda cut: cut.prompt.rstrip(CLOSING).endswith(SENTENCE_ENDS)):
             if sum(map(ends, cuts)) >= CLEAR * len(cuts):
                 return ""
         return f"their common beginnings do not end where a line or a sentence ends, {shown}"

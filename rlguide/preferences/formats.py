@@ -179,9 +179,9 @@ FORMATS: dict[str, Format] = {
         TrlImplicitPrompt(),
         Alpaca(),
         Orca(),
+        Comparison(),
         AlpacaRanking(),
         Responses(),
-        Comparison(),
         ScoredList(),
         TextPrefix(),
     )

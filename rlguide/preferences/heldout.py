@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_SHARE = 0.05
 DEFAULT_LIMIT = 2000  # rows: enough for a confidence interval of about 2 points on an accuracy
-MOST_OVER = 2  # times the rows wanted: what one prompt may have that is held out although it is too large
+# What a prompt may have that is held out although it has more rows than wanted: so many times those, or this share of
+# all rows (and no more than the limit).
+MOST_OVER, MOST_SHARE = 2, 0.2
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,15 @@ class Split:
 NO_SPLIT = Split(share=0)
 
 
-def choose(counts: Sequence[int], wanted: int, others: bool) -> tuple[list[int], str]:
+def choose(counts: Sequence[int], wanted: int, rows: int) -> tuple[list[int], str]:
     """Which prompts to hold out, and why there are none: whole prompts, the first that fit, and never all.
 
     If even the smallest prompt is much more than what is wanted, nothing is held out.
 
     Args:
-        counts: rows of each prompt. wanted: rows to hold out. others: there are more prompts, which must not be held
-            out.
+        counts: rows of each prompt that may be held out. wanted: rows to hold out. rows: all rows.
     """
+    others = rows > sum(counts)
     if wanted == 0:
         return [], ""
     if len(counts) + others < 2:
@@ -52,9 +55,10 @@ def choose(counts: Sequence[int], wanted: int, others: bool) -> tuple[list[int],
     if chosen:
         return chosen, ""
     fewest = int(min(counts))
-    if fewest <= wanted * MOST_OVER:
+    if fewest <= max(wanted * MOST_OVER, min(rows * MOST_SHARE, DEFAULT_LIMIT)):
         return [next(at for at, count in enumerate(counts) if count == fewest)], ""
+    enough = math.ceil(100 * fewest / rows) / 100
     return [], (
         f"there are {len(counts):,} questions with {fewest:,} rows or more each, and {wanted:,}"
-        f" {'row is' if wanted == 1 else 'rows are'} wanted (a larger --test-size takes a whole question)"
+        f" {'row is' if wanted == 1 else 'rows are'} wanted (--test-size {enough:g} takes a whole one)"
     )

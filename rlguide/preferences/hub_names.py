@@ -42,7 +42,9 @@ def _is_unsafe(letter: str) -> bool:
 
 def printable(text: str) -> str:
     """The text with what could act on a screen escaped (\\x1b), and not longer than a line."""
-    shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-    return "".join(
-        letter.encode("unicode_escape").decode("ascii") if _is_unsafe(letter) else letter for letter in shown
-    )
+    return escaped(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...")
+
+
+def escaped(text: str) -> str:
+    """The whole text with what could act on a screen escaped."""
+    return "".join(letter.encode("unicode_escape").decode("ascii") if _is_unsafe(letter) else letter for letter in text)

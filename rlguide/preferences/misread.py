@@ -50,7 +50,9 @@ _FILLINGS = re.compile("锟斤拷|屯{3}|烫{4}|烫{3}(?![烫！!，。~～啊�
 
 # A text that speaks of damaged encodings may well show one.
 _ABOUT = re.compile(
-    "mojibake|乱码|亂碼|编码|編碼|文字化け|cp-?1252|windows-?1252|latin-?1|iso-?8859|gbk|gb2312|gb18030", re.I
+    "mojibake|garbled|乱码|亂碼|编码|編碼|文字化け|锟斤拷(?:是|什么|怎么)|cp-?1252|windows-?1252|latin-?1|iso-?8859|utf-?8"
+    "|unicode|charset|encod(?:e|ing)|decod(?:e|ing)|gbk|gb2312|gb18030",
+    re.I,
 )
 
 
@@ -96,7 +98,7 @@ def _alone(character: str, before: str, after: str) -> bool:
     if letter in "ÄÅ":  # Polish, Czech, Turkish, Baltic, Croatian, Hungarian
         if letter == "Å" and sign in "±²³¹·–—":  # the unit
             return in_word and begins_word
-        return bool(_NEVER.match(sign)) or sign in "ŸŒœšž¡¿" or in_word or (begins_word and sign in "°‘›»«‡™“·")
+        return bool(_NEVER.match(sign)) or sign in "ŸŒœšž¡¿" or in_word or (begins_word and sign in "°‘›»«‡™·")
     if letter == "È":  # Romanian
         return sign in "˜™š›" and (in_word or begins_word)
     return character in ("Æ¡", "Æ°")  # Vietnamese
@@ -104,8 +106,10 @@ def _alone(character: str, before: str, after: str) -> bool:
 
 def _is_misread_as_chinese(text: str) -> bool:
     for hint in _GBK_HINTS:  # `in` for one character takes a tenth of what a set or an expression takes
-        if hint in text and _is_misread_as_gbk(text):
-            return True
+        if hint in text:
+            if _is_misread_as_gbk(text):
+                return True
+            break
     return ("锟" in text or "烫" in text or "屯" in text) and _FILLINGS.search(text) is not None
 
 

@@ -15,6 +15,7 @@ from rlguide.errors import DataError
 
 PACKED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd")
 HEAD = 4096  # bytes that tell the kind of a file
+LONGEST_LINE = 16 << 20  # bytes that are read to tell JSON lines from one object
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 # An object whose first key names a list of rows.
 WRAPPED = re.compile(
@@ -83,7 +84,7 @@ def open_source(path: Path) -> Source:
         if b"\n" in text.rstrip():
             return Source(path, "JSON list", "line", read_array)
         return Source(path, "JSON list", "row", read_elements)  # on one line, or with very long ones
-    if _is_wrapped(head):
+    if _is_wrapped(head) and not _has_row_lines(path):
         lines = b"\n" in text.rstrip()
         return Source(path, "JSON list in an object", "line" if lines else "row", read_wrapped)
     if text.startswith(b"{"):
@@ -175,6 +176,20 @@ def _is_wrapped(head: bytes) -> bool:
     except (ValueError, RecursionError):
         return True  # the list goes on
     return text[end:].lstrip()[:1] in ("", "}")
+
+
+def _has_row_lines(path: Path) -> bool:
+    """Whether the first line is a whole object and the next one begins another: JSON lines, with a list in each row."""
+    with open_text(path) as file:
+        first, second = file.readline(LONGEST_LINE), b""
+        if not first.endswith(b"\n"):
+            return False
+        while (line := file.readline(HEAD)) and not second:
+            second = line.strip()
+    try:
+        return second.startswith(b"{") and isinstance(json.loads(first.removeprefix(b"\xef\xbb\xbf")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _refuse_single_object(path: Path) -> None:

@@ -83,8 +83,8 @@ def system(row: Record) -> str:
         if value:
             if not isinstance(value, str):
                 raise BadRow(f"{column} is not text")
-            if found and value.strip() != found.strip():
-                raise BadRow("two columns hold different system prompts")
+            if found and value.split() != found.split():
+                raise BadRow("two columns hold different system prompts (take one of them out)")
             found = found or value
     return found
 
@@ -144,7 +144,7 @@ def asked(row: Record, column: str) -> tuple[Turn, ...]:
     elif isinstance(prompt, list):
         messages = turns(prompt)
         if more and not any(isinstance(more, str) and more.strip() in message.value for message in messages):
-            raise BadRow("input stands beside a prompt of messages")
+            raise BadRow("input stands beside a prompt of messages (join the two, or take it out)")
     else:
         raise BadRow(f"{column} is neither text nor messages")
     return (*earlier_turns(row), *messages) if row.get("history") else messages
@@ -159,8 +159,8 @@ def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ..
     """A system turn at the start becomes the system prompt; else `given` is. Raises BadRow for two that differ."""
     if messages and messages[0].role == "system":
         own = messages[0].value
-        if given and own.strip() and own.strip() != given.strip():  # the engine would drop one without a word
-            raise BadRow("the system prompt is not the system message of the conversation")
+        if given and own.strip() and own.split() != given.split():  # the engine would drop one without a word
+            raise BadRow("the system prompt is not the system message of the conversation (take one of them out)")
         return messages[1:], own or given
     return messages, given
 

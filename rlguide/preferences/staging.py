@@ -240,8 +240,8 @@ class Staging:
         prompts, counts = np.unique(hashes, return_counts=True)
         if self._written:  # of the prompts above, some rows did not wait
             prompts, counts = prompts[prompts < self._below], counts[prompts < self._below]
-        wanted = self._split.wanted(self._written + len(hashes))
-        chosen, self.nothing_held_out = choose(counts.tolist(), wanted, others=self._written > 0)
+        rows = self._written + len(hashes)
+        chosen, self.nothing_held_out = choose(counts.tolist(), self._split.wanted(rows), rows)
         return prompts[chosen]
 
     def _kept(self, mask: Flags) -> Iterator[pa.RecordBatch]:

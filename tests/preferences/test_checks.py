@@ -38,7 +38,8 @@ ODD = [
     "Pelé¹²", "liberté…»", "«été»™", "víš…", "víš”", "slyšíš–li", "2×½", "Ø½ Zoll", "1.5 Å±0.1", "3 Å²", "kcal/molÅ²",
     "der Buchstabe „Ä“", "„Spaß“", "SÍ¡", "está»—dijo", "CAFÉ™", "IRMÃ…", "é° Nestlé®’s", "“É”", "Nestlé® ",
     "烫烫烫！", "好烫烫烫的", "浣熊很可爱，涓涓细流", "木锛和鐨字", "锟字", "页面显示 â€™ 是乱码",
-    "“Ã©” is mojibake for é", "为什么是锟斤拷？那是编码问题", "parser <|many1|> foo", "f <|x", "ESPAÑA – ¡Olé!",
+    "“Ã©” is mojibake for é", "锟斤拷是什么意思？", "How to fix â€œ in MySQL utf8?", "GRÅ“hej”",
+    "为什么是锟斤拷？那是编码问题", "parser <|many1|> foo", "f <|x", "ESPAÑA – ¡Olé!",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ PAIR = {"chosen": "Yes.", "rejected": "No."}
 LABEL = {"completion": "Yes.", "label": True}
 LISTED = {"responses": ["Yes.", "No."], "scores": [2, 1]}
 QUESTION = {"role": "user", "content": "Is it late?"}
+THIRD = {"role": "assistant", "content": "A third answer."}
 WHOLE = [[QUESTION, {"role": "assistant", "content": text}] for text in ("Yes.", "No.")]
 
 
@@ -85,7 +86,11 @@ def test_two_system_prompts_that_differ_are_a_bad_row() -> None:
     [
         ({"question": "Is it late?", "context": "It is nine."} | PAIR, "context", "rename it to input"),
         ({"prompt": "Is it late?", "passages": [{"text": "It is nine."}]} | PAIR, "passages", "rename it to input"),
-        ({"prompt": "Is it late?", "input": "x", "Document": "Nine."} | PAIR, "Document", "join it with the prompt"),
+        (
+            {"prompt": "Is it late?", "input": "x", "Document": "It is nine."} | PAIR,
+            "Document",
+            "join it with the prompt",
+        ),
         ({"prompt": "Is it late?", "query": "It is nine."} | LABEL, "query", "rename it to input"),
         ({"prompt": "Is it late?", "instruction": "Use the clock."} | LISTED, "instruction", "rename it to input"),
         ({"question": "Is it late?", "system_text": "Be brief."} | PAIR, "system_text", "rename it to system"),
@@ -112,6 +117,11 @@ def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(
         {"prompt": "Task.\nIs it late?", "instruction": "Task.", "query": "Is it\nlate?"} | PAIR,
         {"prompt": "Is it late?", "instruction": "Is it late?"} | LISTED,
         {"prompt": "Is it late?", "chosen": WHOLE[0], "rejected": WHOLE[1], "messages": WHOLE[0]},
+        {"prompt": "Is it late?", "chosen": WHOLE[0], "rejected": WHOLE[1], "messages": [QUESTION, THIRD]},
+        {"prompt": "Is it late?", "conversation": [{"input": "Is it late?", "output": "A third answer."}]} | PAIR,
+        {"prompt": "Is it late?", "context": "forum", "query": "https://a.b/c?d", "system_a": "gpt 4"} | PAIR,
+        {"prompt": "Is it late?", "document": {"url": "https://a.b", "title": "A title of three"}} | PAIR,
+        {"prompt": 'Is "it" late?', "question": "is &quot;it&quot;  late？"} | PAIR,
         {"prompt": "Is it late?", "source": "some text", "system_id": "some text", "prompt_id": "5f 3a"} | PAIR,
     ],
 )
@@ -119,11 +129,16 @@ def test_what_is_not_lost_does_not_stop_it(row: dict[str, Any]) -> None:
     assert isinstance(read(row), Pair)
 
 
+def test_blanks_make_no_other_system_prompt() -> None:
+    row = {"conversations": [{"role": "system", "content": "Be  brief.\n"}, QUESTION], "system": "Be brief."} | PAIR
+    assert read(row).system == "Be  brief.\n"
+
+
 def test_what_is_said_about_columns_is_true() -> None:
     row = {"prompt": "q", "chosen_score": "high", "rejected_score": "low", "system": "", "tools": "[]", "": "3"} | PAIR
     said = explain(FORMATS["trl"], [row])
     assert "by the columns prompt, chosen, rejected;" in said
-    assert "not used: chosen_score, rejected_score, tools, (no name)" in said
+    assert "not used: chosen_score, rejected_score, (no name)" in said
     both = {"prompt": "q", "instruction": "q"} | LISTED
     assert used(FORMATS["scored-list"], [both]) == {"prompt", "responses", "scores"}
     assert used(LABEL_FORMATS["kto-trl"], [{"prompt": "q", "kto_tag": 1} | LABEL]) == {"prompt", "completion", "label"}

@@ -115,3 +115,10 @@ def test_two_answers_are_seen_in_unknown_columns() -> None:
     row = {"id_a": "1", "id_b": "2", "reply_a": "A long reply.", "reply_b": "Another one.", "better": "left"}
     assert two_answers([row]) == ("reply_a", "reply_b")
     assert two_answers([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}]) is None
+
+
+def test_a_winner_goes_before_an_order() -> None:
+    row = {"instruction": "q", "output": ["a", "b"], "output_1": "a", "output_2": "b", "preference": 2}
+    form = detect_format([row], "x")
+    assert form is FORM
+    assert FORM.to_pairs(row)[0].chosen == "b"

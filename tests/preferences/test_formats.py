@@ -294,7 +294,21 @@ def test_a_common_beginning_is_a_prompt_only_with_good_evidence(rows: list[dict[
     assert choose_format(rows, "file", "trl-implicit-text") is FORMATS["trl-implicit-text"]
 
 
-@pytest.mark.parametrize("end", ["?", ":", "。", "\n", "\n\nAnswer:"])
+def test_prompts_with_several_pairs_are_found() -> None:
+    rows = [
+        {
+            key: f"Summarise post {n // 8}.\n\nTL;DR: {answer} {n}"
+            for key, answer in (("chosen", "A"), ("rejected", "B"))
+        }
+        for n in range(50)
+    ]
+    assert detect_format(rows, "file") is FORMATS["trl-implicit-text"]
+    alike = [{key: f"Sure, here it is:\n{key} {n}" for key in ("chosen", "rejected")} for n in range(50)]
+    with pytest.raises(DataError, match="too much alike"):
+        detect_format(alike, "file")
+
+
+@pytest.mark.parametrize("end", ["?", ":", "。", "؟", "।", "…", '."', "！」", "\n", "\n\nAnswer:"])
 def test_prompts_that_end_like_prompts_are_found(end: str) -> None:
     rows = [
         {key: f"Question {n}, what is it{end} {answer}" for key, answer in (("chosen", "This"), ("rejected", "That"))}

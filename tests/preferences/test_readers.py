@@ -279,9 +279,10 @@ def test_a_list_in_an_object_is_read(tmp_path: Path, key: str, indent: int | Non
         list(open_source(path).rows())
 
 
-def test_a_row_that_begins_with_a_list_is_a_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 50_000])
+def test_a_row_that_begins_with_a_list_is_a_row(tmp_path: Path, size: int) -> None:
     path = tmp_path / "rows.jsonl"
-    rows = [{"items": [{"a": 1}], "prompt": "q", "chosen": "a", "rejected": "b"}] * 2
+    rows = [{"items": [{"a": "1" * size}], "prompt": "q", "chosen": "a", "rejected": "b"}] * 2
     write_lines(path, rows)
     assert [row.value for row in open_source(path).rows()] == rows
 

@@ -146,6 +146,13 @@ FILES = [
 ]
 
 
+def test_long_names_of_subsets_stay_whole() -> None:
+    names = [f"a_name_that_is_long_because_it_says_all_{'x' * 30}_{end}" for end in ("one", "two")]
+    card = "---\nconfigs:\n" + "".join(f"- config_name: {name}\n  data_files: {name}.csv\n" for name in names) + "---\n"
+    for name in names:
+        assert select(*(f"{one}.csv" for one in names), card=card, subset=name).train == (f"{name}.csv",)
+
+
 def test_the_card_comes_before_the_names() -> None:
     assert select(*FILES, card=CARD).train == ("en/c.jsonl", "more/x/y/d.jsonl")
     chinese = select(*FILES, card=CARD, subset="zh")

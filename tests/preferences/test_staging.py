@@ -91,6 +91,8 @@ def test_each_row_goes_to_one_side_and_each_prompt_too(
         (12, 24_000, None, 2000, ""),
         (20, 60_000, None, 3000, ""),
         (2, 12, None, 0, "there are 2 questions with 6 rows or more each, and 1 row is wanted"),
+        (5, 20, None, 4, ""),
+        (8, 800, None, 100, ""),
         (1, 60, None, 0, "there is only one question"),
     ],
 )
