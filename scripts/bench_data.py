@@ -170,7 +170,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     rlguide = shutil.which("rlguide", path=str(Path(sys.executable).parent)) or "rlguide"
 
-    path = make(options.folder / "ultrafeedback.parquet", ultrafeedback_rows(ULTRAFEEDBACK_ROWS))
+    path = make(options.folder / f"ultrafeedback-{ULTRAFEEDBACK_ROWS}.parquet", ultrafeedback_rows(ULTRAFEEDBACK_ROWS))
     print(f"UltraFeedback shape: {ULTRAFEEDBACK_ROWS:,} rows, {path.stat().st_size / 1e6:.0f} MB of Parquet")
     ours = typical([rlguide, "register", str(path), "-w", "{work}"], options.folder, options.runs)
     print(f"  rlguide register            {ours}")

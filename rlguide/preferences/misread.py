@@ -43,10 +43,10 @@ _GBK_HINTS = "锛銆鐨浣鏄涓鎴浠杩鍙銇鈥紝殑"
 _CHINESE = re.compile(
     rb"(?:[\xe4-\xe9][\x80-\xbf]{2}|\xe3[\x80-\x83][\x80-\xbf]|\xef[\xbc\xbd][\x80-\xbf]|\xe2\x80[\x90-\xa6]){3}"
 )
-_WIDE = re.compile("[^\x00-\x7f]{4,}")
+_NEAR = 8  # characters on each side of a hint: of 16 there is nearly always one that is a hint
 _QUOTE = re.compile("[\u2010-\u2026]")
-# U+FFFD twice; the fresh memory of a debugger (three times 烫 is also what somebody says who drinks hot tea).
-_FILLINGS = re.compile("锟斤拷|屯{3}|烫{4}|烫{3}(?![烫！!，。~～啊呀的了哦])")
+# The fresh memory of a debugger, as 屯 is, too; three times 烫 is also what somebody says who drinks hot tea.
+_FILLING = re.compile("烫{4}|烫{3}(?![烫！!，。~～啊呀的了哦])")
 
 # A text that speaks of damaged encodings may well show one.
 _ABOUT = re.compile(
@@ -106,15 +106,20 @@ def _alone(character: str, before: str, after: str) -> bool:
 
 def _is_misread_as_chinese(text: str) -> bool:
     for hint in _GBK_HINTS:  # `in` for one character takes a tenth of what a set or an expression takes
-        if hint in text:
-            if _is_misread_as_gbk(text):
-                return True
-            break
-    return ("锟" in text or "烫" in text or "屯" in text) and _FILLINGS.search(text) is not None
-
-
-def _is_misread_as_gbk(text: str) -> bool:
-    for piece in text.split("鈥")[1:]:  # the first two bytes of a quote, a dash, an ellipsis
-        if _QUOTE.match(f"鈥{piece[:1]}".encode("gbk", "replace").decode(errors="ignore")):
+        if hint in text and _is_misread_as_gbk(text, hint):
             return True
-    return any(_CHINESE.search(run.encode("gbk", "replace")) for run in _WIDE.findall(text))
+    return "锟斤拷" in text or "屯屯屯" in text or ("烫烫烫" in text and _FILLING.search(text) is not None)
+
+
+def _is_misread_as_gbk(text: str, hint: str) -> bool:
+    """Whether there is damage near one of these characters in the text."""
+    at = text.find(hint)
+    while at >= 0:
+        if hint == "鈥":  # the first two bytes of a quote, a dash, an ellipsis
+            sign = text[at : at + 2].encode("gbk", "replace").decode(errors="ignore")
+            if _QUOTE.match(sign):
+                return True
+        if _CHINESE.search(text[max(0, at - _NEAR) : at + _NEAR + 1].encode("gbk", "replace")):
+            return True
+        at = text.find(hint, at + 1)
+    return False

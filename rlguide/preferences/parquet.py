@@ -29,7 +29,9 @@ def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[
         wanted = wanted or names[:1]  # a row without its columns is refused for that, not lost
         has_maps = any("map<" in str(file.schema_arrow.field(name).type) for name in wanted)
         number = 0
-        for batch in _ahead(file.iter_batches(batch_size=_batch_rows(file.metadata, set(wanted)), columns=wanted)):
+        size = _batch_rows(file.metadata, set(wanted))
+        # One thread unpacks ahead; more would only take the processor from the one that works on the rows.
+        for batch in _ahead(file.iter_batches(batch_size=size, columns=wanted, use_threads=False)):
             for value in _values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}):
                 number += 1
                 yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)

@@ -120,11 +120,10 @@ class Staging:
 
     def hash(self, example: Example) -> int:
         """64 bits that depend on the seed and on what was asked (see `question`)."""
-        return self._hash(example.messages)
+        return int.from_bytes(self._digest(example.messages), "little")
 
-    def _hash(self, conversation: tuple[Turn, ...]) -> int:
-        digest = hashlib.blake2b(asked(conversation), digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest, "little")
+    def _digest(self, conversation: tuple[Turn, ...]) -> bytes:
+        return hashlib.blake2b(asked(conversation), digest_size=8, key=self._key).digest()
 
     def add(self, example: Example) -> None:
         """Take in a row that has been checked."""
@@ -142,7 +141,7 @@ class Staging:
         if self._below == 0:
             self._write(to_batch(examples, self._labelled))
             return
-        hashes = np.fromiter(map(self.hash, examples), np.uint64, len(examples))
+        hashes = np.frombuffer(b"".join([self._digest(example.messages) for example in examples]), "<u8")
         if self._below < EVERY_HASH:
             waits = hashes < self._below
             self._write(to_batch([examples[at] for at in np.flatnonzero(~waits)], self._labelled))
@@ -289,7 +288,10 @@ class Staging:
             yield self._spread(pa.Table.from_batches(window))
 
     def _spread(self, table: pa.Table) -> pa.RecordBatch:
-        keys = [self._hash(messages(row)) for row in table.select(["history", "prompt"]).to_pylist()]
+        keys = [
+            int.from_bytes(self._digest(messages(row)), "little")
+            for row in table.select(["history", "prompt"]).to_pylist()
+        ]
         order = list(spread(keys, self._filters.seed))
         (ordered,) = table.combine_chunks().take(order).to_batches()
         return ordered
