@@ -113,6 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    except SystemExit as end:  # typer makes one of Ctrl-C, without a word
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            sys.stderr.write("interrupted\n")
+        raise
     except BrokenPipeError:  # `rlguide list | head`
         sys.stderr.close()
         return 0

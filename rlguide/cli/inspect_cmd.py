@@ -81,5 +81,6 @@ def inspect(
         return
     screen.show_figures(inspected.figures)
     screen.show_examples(inspected.examples)
+    screen.show_command(inspected.figures)
     for path in inspected.written:
         console.say(f"wrote {ws.relative(path)}")

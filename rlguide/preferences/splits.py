@@ -161,14 +161,20 @@ def _subset(where: str, there: Splits, wanted: str | None, default: str | None, 
         return wanted
     if len(names) == 1:
         return names[0]
-    for usual in (default, "default", ""):
+    for usual in (default, "default"):
         if usual is not None and usual in names:
             return usual
-    train = [path for splits in there.values() for path in splits.get("train", ())]
-    named = [path for path in train if any(_words(part) & set(TRAIN_WORDS) for part in path.split("/"))]
+    kept = [path for splits in there.values() for path in _not_held_out(splits)]
+    named = [path for path in kept if any(_words(part) & set(TRAIN_WORDS) for part in path.split("/"))]
+    what = "has data files both in folders and in none" if "" in names else "has several subsets"
+    none = " ('' for none)" if "" in names else ""
     raise UsageError(
-        f"{where} has several subsets", f"choose with --subset: {_named(names)}{_all_at_once(named or train, data)}"
+        f"{where} {what}", f"choose with --subset: {_named(names)}{none}{_all_at_once(named or kept, data)}"
     )
+
+
+def _not_held_out(splits: dict[str, list[str]]) -> list[str]:
+    return [path for name in splits if not _words(name) & set(HELDOUT_WORDS) for path in splits[name]]
 
 
 def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: list[str]) -> str:
@@ -185,22 +191,25 @@ def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: l
     for likely in (["train"] if "train" in names else [], train, pairs, names):
         if len(likely) == 1:
             return likely[0]
-    kept = [path for name in names if not _words(name) & set(HELDOUT_WORDS) for path in splits[name]]
+    every = _all_at_once(_not_held_out(splits), data)
     raise UsageError(
         f"{where}: it is not clear which of its {len(names)} splits is meant",
-        f"choose with --split: {_named(names)}; or name files with --file: {_named(data)}{_all_at_once(kept, data)}",
+        f"choose with --split: {_named(names)}; or name files with --file: {_named(data)}{every}",
     )
 
 
 def _all_at_once(wanted: list[str], data: list[str]) -> str:
     """The offer of a pattern that means these files of all the data and no other; "" if none does."""
-    levels = list(zip(*(path.split("/") for path in wanted), strict=False))
-    if len(wanted) < 2 or any(path.count("/") != wanted[0].count("/") for path in wanted):
+    if len(wanted) < 2:
         return ""
-    name = levels[-1][0]
-    suffix = name.removeprefix(plain_stem(Path(name)))
-    folders = [level[0] if len(set(level)) == 1 else "*" for level in levels[:-1]]
-    pattern = "/".join([*folders, name if len(set(levels[-1])) == 1 else f"*{suffix}"])
+    names = {path.split("/")[-1] for path in wanted}
+    first = min(names)
+    name = first if len(names) == 1 else f"*{first.removeprefix(plain_stem(Path(first)))}"
+    folders = ["**"]
+    if len({path.count("/") for path in wanted}) == 1:
+        levels = zip(*(path.split("/")[:-1] for path in wanted), strict=True)
+        folders = [level[0] if len(set(level)) == 1 else "*" for level in levels]
+    pattern = "/".join([*folders, name])
     return f"; or all of them with --file '{pattern}'" if set(matching(pattern, data)) == set(wanted) else ""
 
 

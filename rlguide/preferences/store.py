@@ -30,6 +30,7 @@ from rlguide.workspace import Locked, Workspace, atomic_write, free_bytes, locke
 NO_PAIR = "none of its answers is better than another"
 # What is written, and the rows that wait, over the source's bytes; of compressed text.
 EXPANSION, EXPANSION_PACKED = 3.0, 12.0
+SPARE_BYTES = 100_000_000  # of a disk, for what else is written there; of a small dataset as many as its own
 WAIT = 3600.0  # seconds for another rlguide that is making the same dataset
 PATIENCE = 2.0  # seconds of waiting without a word
 
@@ -170,13 +171,13 @@ def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
 
 
 def check_disk(workspace: Workspace, needed: int) -> None:
-    """Raises RlguideError if the workspace's disk has less than `needed` bytes free (and 100 MB to spare)."""
+    """Raises RlguideError if the workspace's disk has less than `needed` bytes free, and some to spare."""
     from rlguide.preferences.progress import format_bytes
 
-    free = free_bytes(workspace.data)
-    if free < needed + 100_000_000:
+    free, spare = free_bytes(workspace.data), min(needed, SPARE_BYTES)
+    if free < needed + spare:
         raise RlguideError(
-            f"about {format_bytes(needed)} are needed in {workspace.data}, and {format_bytes(free)} are free",
+            f"up to {format_bytes(needed + spare)} are needed in {workspace.data}, and {format_bytes(free)} are free",
             "free some disk space, or name a workspace on another disk with --workspace",
         )
 

@@ -71,7 +71,7 @@ def test_labelled_answers(workspace: Path, capsys: pytest.CaptureFixture[str]) -
     assert "desirable ---" in capsys.readouterr().out
 
 
-HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b5m \r over \x08 \u202e \ud800"
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b5m \r over \x08 \u202e "
 
 
 @pytest.fixture
@@ -85,13 +85,13 @@ def foreign(workspace: Path) -> Path:
     registry = workspace / "data/dataset_info.json"
     columns = {"prompt": "instruction", "chosen": "better", "rejected": "worse"}
     entries = json.loads(registry.read_text(encoding="utf-8"))
-    for name in ("theirs", f"theirs {HOSTILE[:-1]}"):
+    for name in ("theirs", f"theirs {HOSTILE}"):
         entries[name] = {"file_name": "theirs.json", "ranking": True, "columns": columns}
     registry.write_text(json.dumps(entries))
     return workspace
 
 
-@pytest.mark.parametrize("name", ["theirs", f"theirs {HOSTILE[:-1]}"])
+@pytest.mark.parametrize("name", ["theirs", f"theirs {HOSTILE}"])
 def test_texts_do_not_steer_the_terminal(foreign: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     capsys.readouterr()
     assert run("inspect", name) == 0

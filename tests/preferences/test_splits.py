@@ -54,7 +54,6 @@ SPLITS = ("train", "test")
         (["part-1.jsonl", "part-2.jsonl"], 2, []),
         (["data/en-train.jsonl", "data/en-test.jsonl"], ["data/en-train.jsonl"], ["data/en-test.jsonl"]),
         ([".cache/train.jsonl", "train.jsonl", "dataset_infos.json"], ["train.jsonl"], []),
-        (["train.jsonl", "en/train.jsonl"], ["train.jsonl"], []),
         (["训练.jsonl"], ["训练.jsonl"], []),
     ],
 )
@@ -212,7 +211,16 @@ def test_the_pattern_that_is_offered_means_what_it_says() -> None:
     for others in (["test.jsonl"], ["deep/c.jsonl", "deep/d.jsonl"]):
         with pytest.raises(UsageError) as refused:
             select("a.jsonl", "b.jsonl", *others)
-        assert ("--file '*.jsonl'" in refused.value.todo) == (others != ["test.jsonl"])
+        assert ("; or all of them with --file '**/*.jsonl'" in refused.value.todo) == (others != ["test.jsonl"])
+    assert select("a.jsonl", "deep/c.jsonl", files=("**/*.jsonl",)).train == ("a.jsonl", "deep/c.jsonl")
+
+
+@pytest.mark.parametrize("paths", [["train.jsonl", "en/train.jsonl"], ["a.jsonl", "chat/b.jsonl", "chat/x/a.jsonl"]])
+def test_files_in_folders_are_not_passed_over(paths: list[str]) -> None:
+    with pytest.raises(UsageError, match="has data files both in folders and in none") as refused:
+        select(*paths)
+    assert "'' for none" in refused.value.todo and "--file '**/" in refused.value.todo
+    assert select(*paths, subset="").train == (paths[0],)
 
 
 def plainly(pattern: Sequence[str], path: Sequence[str]) -> bool:

@@ -33,11 +33,16 @@ def show_figures(figures: Figures) -> None:
     console.show("")
     for verdict in figures.verdicts:
         console.show(f"- {shortened(verdict)}")
-    if figures.apply:
-        # A command that is copied from the terminal must not hold line ends.
-        console.console().print(shortened(figures.apply), markup=False, soft_wrap=True)
     if not figures.verdicts:
         console.show("Nothing to mend was found.")
+
+
+def show_command(figures: Figures) -> None:
+    """The command that does what is advised, if there is one: last, where it is seen."""
+    if figures.apply:
+        console.show("")
+        # A command that is copied from the terminal must not hold line ends.
+        console.console().print(shortened(figures.apply), markup=False, soft_wrap=True)
 
 
 def turned(table: Table) -> Table:

@@ -25,7 +25,7 @@ def tables(figures: Figures) -> list[Table]:
     """All tables of these figures."""
     found = [_overview(figures), _lengths("Length in characters", figures.lengths, whole)]
     if figures.tokens is not None:
-        found.append(_tokens(figures.tokens))
+        found.append(_tokens(figures.tokens, figures.rows))
     if figures.margins is not None:
         scored = figures.margins.spread.rows
         note = "" if scored == figures.rows else f"of the {scored:,} pairs that have scores"
@@ -119,12 +119,14 @@ def _lengths(title: str, lengths: dict[str, Quantiles], form: Callable[[float], 
     return Table(title, columns, rows, note)
 
 
-def _tokens(tokens: Tokens) -> Table:
+def _tokens(tokens: Tokens, every: int) -> Table:
     table = _lengths("Length in tokens", tokens.lengths, whole)
     cut = f"cutoff_len {tokens.cutoff_len} cuts {percent(tokens.cut.share)} of them"
-    interval = f"95 % interval {100 * tokens.cut.low:.1f} to {100 * tokens.cut.high:.1f} %"
+    some = tokens.rows < every
+    interval = f" (95 % interval {100 * tokens.cut.low:.1f} to {100 * tokens.cut.high:.1f} %)" if some else ""
     lost = f", {tokens.answer_cut:,} in an answer" if tokens.answer_cut else ""
-    note = f"{tokens.rows:,} rows at random, {tokens.model}, template {tokens.template}; {cut} ({interval}){lost}"
+    rows = _of(tokens.rows, every) or f"all {every:,} rows"
+    note = f"{rows}, {tokens.model}, template {tokens.template}; {cut}{interval}{lost}"
     return Table(table.title, table.columns, table.rows, note)
 
 

@@ -15,6 +15,7 @@ SEEN = 0.005  # share of rows below which a finding is not worth a sentence
 FEW = 0.05  # share of held-out rows up to which what is wrong with them changes a figure little
 STRAY = 0.05  # share of rows up to which those in other languages are strays; with more they are meant to be there
 USEFUL = 0.2  # share of the pairs that --balance-length must leave to be worth a thought
+MOST_CUT = 0.2  # share of rows that a printed command may leave out for their length
 EVEN = (0.75, 4 / 3)  # desirable to undesirable answers; outside, weights are needed (KTO, arXiv 2402.01306)
 
 
@@ -114,7 +115,10 @@ def _lengths(figures: Figures) -> list[Verdict]:
             f"{percent(tokens.cut.share)} of {of} are cut at cutoff_len {tokens.cutoff_len}: raise it (memory grows"
             f" with it), or leave long ones out with --max-length {longest} (characters, about as many as fit)"
         )
-        found.append(Verdict(what, ("--max-length", str(longest))))
+        few = tokens.cut.share <= MOST_CUT
+        found.append(
+            Verdict(what if few else f"{what}, which are most of them", ("--max-length", str(longest)) if few else None)
+        )
     if figures.length_bias is not None:
         found += _bias(figures.length_bias)
     return found
@@ -145,8 +149,8 @@ def _bias(bias: LengthBias) -> list[Verdict]:
     left = bias.balanced - bias.equal
     if left < USEFUL * longer.rows:
         few = f"too few go the other way for --balance-length, which would leave {bias.balanced:,} of {pairs:,} pairs"
-        return [Verdict(f"{what}; {few} (the loss simpo counts by token, which makes less of it)")]
-    even = f"--balance-length evens it out and leaves {bias.balanced:,} of {pairs:,} pairs"
+        return [Verdict(f"{what}; {few} (--method simpo divides by the length and suffers less)")]
+    even = f"--balance-length evens it out and alone leaves {bias.balanced:,} of {pairs:,} pairs"
     return [Verdict(f"{what}: {even}", ("--balance-length",))]
 
 
