@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,6 +22,7 @@ from rlguide import console
 from rlguide.errors import HubError
 from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline, watched
 from rlguide.preferences.retry import GaveUp, Patience
+from rlguide.preferences.waiting import in_turn
 from rlguide.workspace import Locked, locked, user_cache
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ PAGE = 200  # entries of one page of the tree, as its own client asks for
 MOST_PAGES = 1000
 CONNECT = 10.0  # seconds
 SILENCE = 20.0  # seconds without a byte, unless MODELSCOPE_DOWNLOAD_TIMEOUT says otherwise
-WAIT = 3600.0  # seconds for another rlguide that is fetching the same file
-PATIENCE = 2.0  # seconds of waiting without a word
 LONGEST_NAME = 60  # characters of a name in the cache, beside which its lock and its part have longer ones
 
 
@@ -106,7 +105,8 @@ def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, st
     content = file.sha256 or _hash(f"{snapshot.commit}\t{file.path}")
     versions = user_cache() / "modelscope" / snapshot.hub_id.replace("/", "--") / _hash(file.path)[:16]
     target = versions / content[:32] / Path(file.path).name[-LONGEST_NAME:]
-    with _storing(snapshot.hub_id), _alone(target, file):
+    busy = f"  another rlguide is fetching {file.path}: waiting for that to end"
+    with _storing(snapshot.hub_id), in_turn(target, busy):
         part = target.with_name(f"{target.name}.part")
         if force or file.sha256 is None:  # without a checksum nothing tells whether what is here is what is there now
             part.unlink(missing_ok=True)
@@ -138,19 +138,6 @@ def _hash(text: str) -> str:
 
 def _say_damaged(file: HubFile) -> None:
     console.say(f"  {file.path} is not what the hub says it is: fetching it once more")
-
-
-@contextmanager
-def _alone(target: Path, file: HubFile) -> Iterator[None]:
-    """Hold the lock of a file in the cache; say so when another rlguide has it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(target, timeout=PATIENCE))
-        except Locked:
-            console.say(f"  another rlguide is fetching {file.path}: waiting for that to end")
-            stack.enter_context(locked(target, timeout=WAIT))
-        yield
 
 
 def _remove_other_parts(versions: Path, target: Path) -> None:

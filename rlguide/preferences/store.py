@@ -24,15 +24,14 @@ from rlguide.preferences.readers import PACKED_SUFFIXES, Row
 from rlguide.preferences.registry import read_registry
 from rlguide.preferences.report import Tally
 from rlguide.preferences.staging import Staging, temporary
+from rlguide.preferences.waiting import in_turn
 from rlguide.preferences.writing import Written
-from rlguide.workspace import Locked, Workspace, atomic_write, free_bytes, locked
+from rlguide.workspace import Workspace, atomic_write, free_bytes
 
 NO_PAIR = "none of its answers is better than another"
 # What is written, and the rows that wait, over the source's bytes; of compressed text.
 EXPANSION, EXPANSION_PACKED = 3.0, 12.0
 SPARE_BYTES = 100_000_000  # of a disk, for what else is written there; of a small dataset as many as its own
-WAIT = 3600.0  # seconds for another rlguide that is making the same dataset
-PATIENCE = 2.0  # seconds of waiting without a word
 
 
 def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filters: Filters) -> Iterator[Example]:
@@ -93,12 +92,8 @@ def writing(workspace: Workspace, name: str) -> Iterator[None]:
     """
     with ExitStack() as stack:
         for one in (name, f"{name}_test"):  # always in this order, so that no two wait for each other
-            path = journal.lock_path(workspace, one)
-            try:
-                stack.enter_context(locked(path, timeout=PATIENCE))
-            except Locked:
-                console.say(f"{one}: another rlguide is making it; waiting for that to end")
-                stack.enter_context(locked(path, timeout=WAIT))
+            busy = f"{one}: another rlguide is making it; waiting for that to end"
+            stack.enter_context(in_turn(journal.lock_path(workspace, one), busy))
         done = journal.recover(workspace, name)
         if done:
             console.say(done)
