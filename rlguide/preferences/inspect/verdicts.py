@@ -71,7 +71,7 @@ def _leaks(figures: Figures) -> list[Verdict]:
             found.append(Verdict(f"{what}: --dedupe takes out those with nearly the same answers", ("--dedupe",)))
         else:
             little = " a little" if overlap.near <= FEW * overlap.rows else ""
-            found.append(Verdict(f"{what}, with other answers: the evaluation flatters{little}"))
+            found.append(Verdict(f"{what}: the evaluation flatters{little}"))
     if figures.ifeval is not None and figures.ifeval.hits and figures.heldout_of is None:
         what = (
             f"{figures.ifeval.hits:,} training prompts overlap with {figures.ifeval.prompts} of IFEval's: do not"
