@@ -105,6 +105,10 @@ def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOpt
         snapshot = hub.find_snapshot(dataset.hub_id, options.branch, options.hub)
         if earlier is not None and snapshot.commit == earlier.source["commit"]:
             return Downloaded(earlier)
+        if (there := read_manifest(workspace, dataset.name)) is not None:
+            why = "--force" if options.force else "other options or another commit"
+            rows = sum(file.rows for file in there.files)
+            console.say(f"{dataset.name}: the {rows:,} rows that are there will be replaced ({why})")
         done = _make(workspace, dataset, options, snapshot)
         return Downloaded(done.manifest, done)
 

@@ -123,7 +123,9 @@ def test_a_second_run_does_nothing_and_other_options_do_something(rlguide: Rlgui
     assert {path.name: path.stat().st_mtime_ns for path in data.glob("*.json*")} == before
     rows = read_rows(data / "dpo_en_zh.parquet")
     assert all("请问" in row["prompt"] for row in rows)
-    assert rlguide("download", "dpo_en_zh", "--test-size", "0").returncode == 0
+    whole = rlguide("download", "dpo_en_zh", "--test-size", "0")
+    assert whole.returncode == 0
+    assert "dpo_en_zh: the 200 rows that are there will be replaced (other options or another commit)" in whole.stderr
     assert len(read_rows(data / "dpo_en_zh.parquet")) == 400
     assert not (data / "dpo_en_zh_test.parquet").exists()
     assert list(read_json(data / "dataset_info.json")) == ["dpo_en_zh"]
