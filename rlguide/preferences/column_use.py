@@ -48,15 +48,16 @@ def used(form: Form, rows: list[Record]) -> set[str]:
 def find_loss(form: Form, rows: list[Record]) -> Loss | None:
     """The first column that is called like a piece of a prompt and whose text would be lost in one of these rows."""
     for row in rows:
-        columns = [column for column in row if _is_piece(column)]
-        made = _made(form, row)
-        if isinstance(made, str) or not made or not columns:
+        columns = [column for column in row if _is_piece(column) and not _is_label(row[column])]
+        made = _made(form, row) if columns else None
+        if isinstance(made, str) or not made:
             continue
-        whole = _plain(" ".join(_all_texts(made)))
-        needed = _needed(form, row)
+        whole, needed = _plain(" ".join(_all_texts(made))), _needed(form, row)
         for column in columns:
+            if column in needed:
+                continue
             for text in _texts(row[column]):
-                if column not in needed and not _is_label(row[column]) and _plain(text) not in whole:
+                if _plain(text) not in whole:
                     return Loss(column, text)
     return None
 

@@ -45,12 +45,7 @@ def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Ite
         UsageError, DataError: like `check_registered`; DataError also for a dataset that is not a local file.
     """
     dataset = check_registered(workspace, [name])[0]
-    entry = read_registry(workspace)[name]
-    if is_ours(entry):
-        rows = _good_rows(dataset, PAIR_COLUMNS, as_written(from_row))
-    else:
-        rows = _good_rows(dataset, dataset.columns.values(), pair_of(dataset, entry.get("tags") or {}))
-    yield from islice(rows, limit)
+    yield from islice(_good_rows(dataset, *pairs_of(workspace, dataset)), limit)
 
 
 def read_labelled(workspace: Workspace, name: str) -> Iterator[Labelled]:
@@ -60,14 +55,26 @@ def read_labelled(workspace: Workspace, name: str) -> Iterator[Labelled]:
         UsageError, DataError: like `labels.check_labelled`; DataError for a dataset that is not a local file.
     """
     dataset = check_labelled(workspace, [name])[0]
-    entry = read_registry(workspace)[name]
+    yield from _good_rows(dataset, *labelled_of(workspace, dataset))
+
+
+def pairs_of(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callable[[Any], Pair], Collection[str]]:
+    """How a row of this dataset becomes a pair (or BadRow is raised), and the columns that takes."""
+    entry = read_registry(workspace)[dataset.name]
+    if is_ours(entry):
+        return _as_written(from_row), PAIR_COLUMNS
+    return _pair_of(dataset, entry.get("tags") or {}), dataset.columns.values()
+
+
+def labelled_of(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callable[[Any], Labelled], Collection[str]]:
+    """How a row of this dataset becomes a labelled answer (or BadRow is raised), and the columns that takes."""
+    entry = read_registry(workspace)[dataset.name]
     if is_ours(entry, "labels"):
-        yield from _good_rows(dataset, LABEL_COLUMNS, as_written(labelled_from_row))
-    else:
-        yield from _good_rows(dataset, dataset.columns.values(), labelled_of(dataset, entry.get("tags") or {}))
+        return _as_written(labelled_from_row), LABEL_COLUMNS
+    return _labelled_of(dataset, entry.get("tags") or {}), dataset.columns.values()
 
 
-def _good_rows(dataset: RegisteredDataset, columns: Collection[str], convert: Callable[[Any], Kept]) -> Iterator[Kept]:
+def _good_rows(dataset: RegisteredDataset, convert: Callable[[Any], Kept], columns: Collection[str]) -> Iterator[Kept]:
     for file in local_files(dataset):
         for row in open_source(file).rows(columns):
             try:
@@ -77,7 +84,7 @@ def _good_rows(dataset: RegisteredDataset, columns: Collection[str], convert: Ca
             yield kept
 
 
-def as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kept]:
+def _as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kept]:
     """The conversion of a file that rlguide wrote, and that somebody may have changed since."""
 
     def checked(row: Any) -> Kept:
@@ -89,7 +96,7 @@ def as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kep
     return checked
 
 
-def pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Pair]:
+def _pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Pair]:
     """A function from a row to its pair, by the entry's columns and tags."""
     sharegpt = dataset.formatting != "alpaca"
     names = {"messages": "conversations"} if sharegpt else {"prompt": "instruction", "query": "input"}
@@ -110,7 +117,7 @@ def pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any],
     return convert
 
 
-def labelled_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:
+def _labelled_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:
     """A function from a row to its labelled answer, by the entry's columns and tags."""
     names = {"kto_tag": "label", "prompt": "instruction", "query": "input", "response": "output"}
     rename = _renamer(tags)

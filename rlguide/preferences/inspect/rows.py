@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlguide.preferences.columns import LABEL_COLUMNS, PAIR_COLUMNS, Example, from_row, labelled_from_row
-from rlguide.preferences.entries import is_ours
+from rlguide.preferences.columns import Example
 from rlguide.preferences.inspect.figures import BadRows
 from rlguide.preferences.labelled import Labelled
 from rlguide.preferences.pair import BadRow, check_texts
 from rlguide.preferences.readers import Row, open_source
-from rlguide.preferences.reading import as_written, labelled_of, pair_of, read_examples
-from rlguide.preferences.registry import RegisteredDataset, local_files, read_registry, written_file
+from rlguide.preferences.reading import labelled_of, pairs_of, read_examples
+from rlguide.preferences.registry import RegisteredDataset, local_files, written_file
 from rlguide.workspace import Workspace
 
 PLACES = 5  # shown for each reason
@@ -44,7 +43,8 @@ class Checked:
             yield from read_examples(self._workspace, dataset.name)
             return
         files = local_files(dataset)
-        convert, columns = self._conversion()
+        convert: Callable[[Any], Example]
+        convert, columns = (pairs_of if dataset.ranking else labelled_of)(self._workspace, dataset)
         for file in files:
             source = open_source(file)
             for row in source.rows(columns):
@@ -58,18 +58,6 @@ class Checked:
     def bad(self) -> list[BadRows]:
         """The rows that `rlguide register` would refuse, the commonest reason first."""
         return [BadRows(reason, rows, self._places[reason]) for reason, rows in self._reasons.most_common()]
-
-    def _conversion(self) -> tuple[Callable[[Any], Example], Collection[str]]:
-        dataset = self._dataset
-        entry = read_registry(self._workspace)[dataset.name]
-        tags = entry.get("tags") or {}
-        if dataset.ranking:
-            if is_ours(entry):
-                return as_written(from_row), PAIR_COLUMNS
-            return pair_of(dataset, tags), dataset.columns.values()
-        if is_ours(entry, "labels"):
-            return as_written(labelled_from_row), LABEL_COLUMNS
-        return labelled_of(dataset, tags), dataset.columns.values()
 
     def _checked(self, convert: Callable[[Any], Example], row: Row, place: str) -> Example | None:
         """The example of a row, None if it has none."""
