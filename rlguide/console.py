@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
+
 
 _consoles: dict[bool, Console] = {}
 
@@ -99,3 +101,8 @@ def progress(unit: str = "rows") -> Progress:
         disable=not sys.stderr.isatty(),
         transient=True,
     )
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which could move the cursor or change a terminal's settings."""
+    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc")

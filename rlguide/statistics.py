@@ -57,3 +57,25 @@ def mean(values: Sequence[float]) -> Estimate:
     variance = math.fsum((value - centre) ** 2 for value in values) / (count - 1)
     half = Z95 * math.sqrt(variance / count)
     return Estimate(centre, centre - half, centre + half, count)
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` of `rows`, with a 95 % interval."""
+
+    count: int
+    rows: int
+    share: float
+    low: float
+    high: float
+
+
+def share(count: int, rows: int) -> Share | None:
+    """A share with its Wilson interval, None of no rows."""
+    if not rows:
+        return None
+    z, part = 1.959964, count / rows
+    scale = 1 + z * z / rows
+    middle = (part + z * z / (2 * rows)) / scale
+    half = z * math.sqrt(part * (1 - part) / rows + z * z / (4 * rows * rows)) / scale
+    return Share(count, rows, part, max(0.0, min(part, middle - half)), min(1.0, max(part, middle + half)))

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -121,45 +121,6 @@ def read_json(path: Path) -> Any:
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}",
             "mend or delete the file, then try again",
         ) from error
-
-
-class Locked(RlguideError):
-    """Another process holds a lock for too long."""
-
-
-@contextmanager
-def locked(path: Path, timeout: float = 60.0) -> Iterator[None]:
-    """Hold the lock of a shared file (`<dir>/.<name>.lock`) while it is read, changed and written.
-
-    The lock's own file is there only while somebody holds or wants the lock. It is deleted by who holds it: others
-    may have it open by then, and filelock (from 3.21 on) tells them that it has no name any more, so they begin anew.
-
-    Raises:
-        Locked: another process holds it for longer than `timeout` seconds.
-        RlguideError: the folder cannot be written.
-    """
-    import filelock
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.parent / f".{path.name}.lock", timeout=timeout)
-        lock.acquire()
-    except filelock.Timeout:
-        raise Locked(
-            f"{path} has been locked by another rlguide for {timeout:.0f} s",
-            "wait for that command to end, then try again",
-        ) from None
-    except OSError as error:
-        raise RlguideError(
-            f"cannot write in {path.parent}: {error.strerror or error}", "choose a folder you may write to"
-        ) from error
-    try:
-        yield
-    finally:
-        if isinstance(lock, filelock.UnixFileLock):  # not where the disk cannot lock, and the file itself is the lock
-            with suppress(OSError):
-                Path(lock.lock_file).unlink()
-        lock.release()
 
 
 def user_cache() -> Path:

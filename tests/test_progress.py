@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from rlguide.preferences import progress as module
-from rlguide.preferences.progress import Ticker, format_bytes
+from rlguide import progress as module
+from rlguide.progress import Ticker, format_bytes
 
 
 def test_a_plain_line_has_amount_share_rate_and_time_left() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.evaluation.statistics import mean, proportion
+from rlguide.statistics import mean, proportion
 
 
 def test_wilson_against_published_values() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.workspace import Locked, locked
+from rlguide.locks import Locked, locked
 
 PROCESSES, TIMES = 6, 60
 
@@ -20,7 +20,7 @@ PROCESSES, TIMES = 6, 60
 ADD = """
 import os, random, sys, time
 from pathlib import Path
-from rlguide.workspace import locked
+from rlguide.locks import locked
 
 shared, times, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(seed)
@@ -37,7 +37,7 @@ for _ in range(times):
 HOLD = """
 import sys, time
 from pathlib import Path
-from rlguide.workspace import locked
+from rlguide.locks import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
-    from rlguide.recipes.configure import Prepared, Request
+    from rlguide.recipes.options import Request
+    from rlguide.recipes.prepare import Prepared
 
 
 def make_request(
@@ -23,10 +26,9 @@ def make_request(
     reward_model: str | None = None,
 ) -> Request:
     """The request of the options. Raises UsageError for a malformed --set, or both --sft-ckpt and --from."""
+    from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.errors import UsageError
-    from rlguide.recipes.check import split_names
-    from rlguide.recipes.config_file import parse_settings
-    from rlguide.recipes.configure import Request
+    from rlguide.recipes.options import Request
 
     if sft_ckpt and from_run:
         raise UsageError("--sft-ckpt and --from both say where to start", "give one of them")
@@ -67,3 +69,56 @@ def show_plan(prepared: Prepared) -> None:
     say(f"disk       about {prepared.disk_bytes / 1e9:.1f} GB will be written to {prepared.output_dir}")
     for note in prepared.notes:
         warn(note)
+
+
+SftOption = Annotated[
+    str | None,
+    typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
+]
+
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."),
+]
+
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", "-m", help="dpo, kto, orpo, simpo, rm or ppo; dpo by default. See `rlguide methods`."),
+]
+
+LossOption = Annotated[str | None, typer.Option("--loss", help="With dpo: sigmoid, hinge or ipo; sigmoid by default.")]
+
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
+]
+
+BaseOption = Annotated[
+    str | None, typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default.")
+]
+
+TrustBaseOption = Annotated[
+    bool, typer.Option("--trust-base", help="The base is the same model under another name; its shapes must fit.")
+]
+
+TemplateOption = Annotated[
+    str | None, typer.Option("--template", help="Chat template of LLaMA-Factory; told from the model by default.")
+]
+
+OutputOption = Annotated[
+    str | None, typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/dpo by default.")
+]
+
+QuantizationOption = Annotated[
+    int | None,
+    typer.Option("--quantization", help="Hold the base in 4 or 8 bits (QLoRA); the SFT stack is merged first."),
+]
+
+RewardModelOption = Annotated[
+    str | None,
+    typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
+]
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
+]

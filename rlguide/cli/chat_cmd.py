@@ -50,8 +50,8 @@ def chat(
     echo "Name three fruits." | rlguide chat
     """
     from rlguide.engine.find import find_engine
-    from rlguide.runs.conversation import Wanted
-    from rlguide.runs.conversation import chat as talk
+    from rlguide.runs.choose import Wanted
+    from rlguide.serving.chat import chat as talk
 
     wanted = Wanted(run, base, template, sft, trust_base)
     talk(open_workspace(workspace), find_engine(engine), wanted, system, temperature, max_new_tokens, as_json)

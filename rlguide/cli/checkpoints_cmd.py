@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rlguide.policy.checkpoint import Checkpoint
     from rlguide.workspace import Workspace
 
+
 COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "date", "last loss")
 
 

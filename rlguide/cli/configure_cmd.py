@@ -8,47 +8,20 @@ from typing import Annotated
 import typer
 
 from rlguide.cli._options import EngineOption, WorkspaceOption, open_workspace
-
-SftOption = Annotated[
-    str | None,
-    typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
-]
-FromOption = Annotated[
-    str | None,
-    typer.Option("--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."),
-]
-MethodOption = Annotated[
-    str | None,
-    typer.Option("--method", "-m", help="dpo, kto, orpo, simpo, rm or ppo; dpo by default. See `rlguide methods`."),
-]
-LossOption = Annotated[str | None, typer.Option("--loss", help="With dpo: sigmoid, hinge or ipo; sigmoid by default.")]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
-]
-BaseOption = Annotated[
-    str | None, typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default.")
-]
-TrustBaseOption = Annotated[
-    bool, typer.Option("--trust-base", help="The base is the same model under another name; its shapes must fit.")
-]
-TemplateOption = Annotated[
-    str | None, typer.Option("--template", help="Chat template of LLaMA-Factory; told from the model by default.")
-]
-OutputOption = Annotated[
-    str | None, typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/dpo by default.")
-]
-QuantizationOption = Annotated[
-    int | None,
-    typer.Option("--quantization", help="Hold the base in 4 or 8 bits (QLoRA); the SFT stack is merged first."),
-]
-RewardModelOption = Annotated[
-    str | None,
-    typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
-]
+from rlguide.cli._training import (
+    BaseOption,
+    DatasetOption,
+    FromOption,
+    LossOption,
+    MethodOption,
+    OutputOption,
+    QuantizationOption,
+    RewardModelOption,
+    SetOption,
+    SftOption,
+    TemplateOption,
+    TrustBaseOption,
+)
 
 
 def configure(
@@ -82,8 +55,8 @@ def configure(
     from rlguide.cli._training import make_request, show_plan
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
+    from rlguide.recipes.prepare import choose_engine, prepare_start
     from rlguide.recipes.render import write_config
-    from rlguide.runs.start import choose_engine, prepare_start
 
     ws = open_workspace(workspace)
     request = make_request(sft_ckpt, from_run, method, loss, dataset, base, template, output_dir, settings, trust_base)

@@ -31,7 +31,7 @@ def doctor(
     from dataclasses import asdict
 
     from rlguide.console import console, show_json
-    from rlguide.runs.doctor import examine
+    from rlguide.doctor.examine import examine
 
     findings = []
     for item in examine(open_workspace(workspace), engine, deep):

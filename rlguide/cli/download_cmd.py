@@ -83,14 +83,13 @@ def download(
     honoured, and for ModelScope MODELSCOPE_ENDPOINT and MODELSCOPE_API_TOKEN. A hub that is busy is waited for, from
     RLGUIDE_RETRY_SECONDS (1) on and longer each time; a download that was cut off resumes.
     """
-    from rlguide.preferences.download import DownloadOptions, download_all
-    from rlguide.preferences.filters import Filters
-    from rlguide.preferences.intake import How
-    from rlguide.preferences.scored_lists import Pairing
-    from rlguide.preferences.splits import Wanted
+    from rlguide.data.curate.filters import Filters
+    from rlguide.data.ingest.download import DownloadOptions, download_all
+    from rlguide.data.ingest.pipeline import How
+    from rlguide.data.sources.splits import Wanted
 
     filters = Filters(dedupe, min_margin, max_length, None, balance_length, max_samples, seed)
-    how = How(form, Pairing(pairing), filters, test_size, keep_good)
+    how = How(form, pairing, filters, test_size, keep_good)
     wanted = Wanted(split, heldout_split, subset, tuple(file or ()))
     options = DownloadOptions(lang, how, revision, force, hub, name, wanted)
     failures = download_all(open_workspace(workspace), names, options)

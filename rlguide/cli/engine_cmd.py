@@ -35,7 +35,7 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
     """
     from rlguide.console import say, show, show_json
     from rlguide.engine.capabilities import abilities, summary
-    from rlguide.engine.install import known_engines
+    from rlguide.engine.installed import known_engines
 
     rows = known_engines(engine)
     if as_json:
@@ -97,8 +97,9 @@ def install_engine(
     from rlguide.console import say
     from rlguide.engine.capabilities import summary
     from rlguide.engine.find import find_engine
-    from rlguide.engine.install import estimate_seconds, install, installed, is_interactive, plan_install
+    from rlguide.engine.install import estimate_seconds, install, is_interactive, plan_install
     from rlguide.engine.install import read_requirements as check_name
+    from rlguide.engine.installed import installed
 
     check_name(name)
     ready = installed(name)

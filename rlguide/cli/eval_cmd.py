@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
-from rlguide.cli.configure_cmd import SetOption
+from rlguide.cli._training import SetOption
 
 if TYPE_CHECKING:
-    from rlguide.evaluation.preference import Evaluation
+    from rlguide.evaluation.pairs import Evaluation
 
 
 def evaluate(
@@ -33,11 +33,10 @@ def evaluate(
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.console import show_json
+    from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
-    from rlguide.evaluation.preference import evaluate as run_evaluation
-    from rlguide.recipes.check import split_names
-    from rlguide.recipes.config_file import parse_settings
-    from rlguide.runs.manifest import open_run
+    from rlguide.evaluation.pairs import evaluate as run_evaluation
+    from rlguide.runs.record import open_run
 
     ws = open_workspace(workspace)
     chosen = open_run(ws, run, finished=True)

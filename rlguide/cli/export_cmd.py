@@ -40,9 +40,9 @@ def export(
     """
     from rlguide.console import say, show, show_json
     from rlguide.engine.find import find_engine
-    from rlguide.runs.conversation import Wanted
-    from rlguide.runs.export import export as merge_stack
-    from rlguide.runs.export import next_steps, wanted_step
+    from rlguide.runs.choose import Wanted
+    from rlguide.serving.export import export as merge_stack
+    from rlguide.serving.export import next_steps, wanted_step
 
     ws = open_workspace(workspace)
     name = wanted_step(ws, run, checkpoint) if checkpoint else run

@@ -56,9 +56,9 @@ def inspect(
     rlguide inspect my_pairs --json
     """
     from rlguide import console
+    from rlguide.data.inspect import inspection, screen
+    from rlguide.data.inspect.collect import THOROUGH
     from rlguide.errors import UsageError
-    from rlguide.preferences.inspect import inspection, screen
-    from rlguide.preferences.inspect.collect import THOROUGH
 
     ws = open_workspace(workspace)
     page = html_file or (inspection.default_page(ws, name) if html else None)

@@ -10,7 +10,8 @@ import typer
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
-    from rlguide.preferences.listing import Listed
+    from rlguide.data.inspect.listing import Listed
+
 
 COLUMNS = ("NAME", "HUB ID", "LANGUAGE", "ROWS", "LICENCE", "FOR", "DOWNLOADED")
 
@@ -28,7 +29,7 @@ def list_datasets(workspace: WorkspaceOption = Path(), json: JsonOption = False)
     rlguide list --json
     """
     from rlguide import console
-    from rlguide.preferences import listing
+    from rlguide.data.inspect import listing
 
     listed = listing.list_datasets(open_workspace(workspace))
     if json:

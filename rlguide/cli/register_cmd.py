@@ -99,13 +99,12 @@ def register_files(
     system may also be called system_prompt or system_message, and input is added below the question. A column that
     looks like a piece of the prompt and is not read stops the command; --format leaves it out.
     """
-    from rlguide.preferences.filters import Filters
-    from rlguide.preferences.intake import How
-    from rlguide.preferences.register import RegisterOptions, register_all
-    from rlguide.preferences.scored_lists import Pairing
-    from rlguide.preferences.splits import Wanted
+    from rlguide.data.curate.filters import Filters
+    from rlguide.data.ingest.pipeline import How
+    from rlguide.data.ingest.register import RegisterOptions, register_all
+    from rlguide.data.sources.splits import Wanted
 
     filters = Filters(dedupe, min_margin, max_length, lang, balance_length, max_samples, seed)
-    how = How(form, Pairing(pairing), filters, test_size, keep_good)
+    how = How(form, pairing, filters, test_size, keep_good)
     options = RegisterOptions(name, how, force, Wanted(split, heldout_split, subset, tuple(file or ())))
     register_all(open_workspace(workspace), files, options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
-from rlguide.cli.configure_cmd import (
+from rlguide.cli._training import (
     BaseOption,
     DatasetOption,
     FromOption,
@@ -25,8 +25,9 @@ from rlguide.cli.configure_cmd import (
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
-    from rlguide.recipes.configure import Prepared, Request
-    from rlguide.runs.manifest import Run
+    from rlguide.recipes.options import Request
+    from rlguide.recipes.prepare import Prepared
+    from rlguide.runs.record import Run
     from rlguide.workspace import Workspace
 
 
@@ -70,7 +71,7 @@ def train(
     from rlguide.cli._training import make_request, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.runs.start import choose_engine, prepare_start
+    from rlguide.recipes.prepare import choose_engine, prepare_start
     from rlguide.runs.train import train as start
 
     ws = open_workspace(workspace)
@@ -135,9 +136,10 @@ def _refuse_with_resume(others: list[object]) -> None:
 
 def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> Run | None:
     from rlguide.console import say, show
-    from rlguide.engine.install import engine_for
-    from rlguide.runs.manifest import open_run
-    from rlguide.runs.train import last_checkpoint, resume
+    from rlguide.engine.installed import engine_for
+    from rlguide.runs.checkpoints import last_checkpoint
+    from rlguide.runs.record import open_run
+    from rlguide.runs.train import resume
 
     run = open_run(ws, name)
     engine = engine_for(engine, str(run.values.get("method", "dpo")), run.config.get("pref_loss"))
@@ -153,7 +155,7 @@ def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> R
 
 def _check_config_alone(request: Request) -> None:
     from rlguide.errors import UsageError
-    from rlguide.recipes.configure import Request
+    from rlguide.recipes.options import Request
 
     if request != Request(template=request.template, output_dir=request.output_dir, settings=request.settings):
         raise UsageError(
@@ -163,7 +165,7 @@ def _check_config_alone(request: Request) -> None:
 
 
 def _prepare_config(ws: Workspace, engine: Engine, path: Path, request: Request) -> Prepared:
-    from rlguide.recipes.configure import prepare_config
+    from rlguide.recipes.prepare import prepare_config
 
     overrides = {"template": request.template, "output_dir": request.output_dir}
     chosen = {key: value for key, value in overrides.items() if value is not None}
@@ -188,7 +190,7 @@ def _show_dry_run(ws: Workspace, engine: Engine, prepared: Prepared) -> None:
     import shlex
 
     from rlguide.console import say, show
-    from rlguide.runs.manifest import CONFIG
+    from rlguide.runs.record import CONFIG
     from rlguide.runs.train import train_command
 
     show(prepared.text.rstrip("\n"))

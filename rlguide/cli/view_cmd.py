@@ -32,6 +32,6 @@ def view(
     `stage: sft`.
     """
     from rlguide.console import show
-    from rlguide.preferences.views import views_for
+    from rlguide.data.ingest.views import views_for
 
     show(",".join(views_for(open_workspace(workspace), names, use)))

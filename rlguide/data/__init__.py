@@ -1,1 +1,1 @@
-"""Preference data: fetch -> read -> normalise -> check -> write -> register."""
+"""Preference data, from a file of any shape to a registered dataset; `ingest` is the one door."""

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from rlguide.preferences.checks import NO_UNICODE, fault
 
+class Labelled(NamedTuple):
+    """A conversation (odd number of turns, human first and last), an answer and its label, a system prompt."""
+
+    messages: tuple[Turn, ...]
+    answer: str
+    desirable: bool
+    system: str = ""
+
+
+class Pair(NamedTuple):
+    """A conversation (odd number of turns, human first and last), an optional system prompt and two answers.
+
+    `scores` are those of the chosen and the rejected answer, where the source has both.
+    """
+
+    messages: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    system: str = ""
+    scores: tuple[float, float] | None = None
+
+
+Example = Pair | Labelled
 HUMAN = "human"
 GPT = "gpt"
 
@@ -22,67 +46,6 @@ class Turn(NamedTuple):  # a million of them are made: a tuple takes a third of 
 
 
 _make = tuple.__new__  # what `Turn(...)` calls, in half of its time
-
-
-class Pair(NamedTuple):
-    """A conversation (odd number of turns, human first and last), an optional system prompt and two answers.
-
-    `scores` are those of the chosen and the rejected answer, where the source has both.
-    """
-
-    messages: tuple[Turn, ...]
-    chosen: str
-    rejected: str
-    system: str = ""
-    scores: tuple[float, float] | None = None
-
-
-def check_messages(messages: tuple[Turn, ...]) -> None:
-    """Refuse a prompt that LLaMA-Factory would drop with a warning only. Raises BadRow with the reason."""
-    for index, turn in enumerate(messages):
-        if turn.role != (GPT if index % 2 else HUMAN):
-            raise BadRow("roles do not alternate human, assistant, human")
-        if not turn.value or turn.value.isspace():
-            raise BadRow("a message of the prompt is empty")
-    if len(messages) % 2 == 0:
-        raise BadRow("the prompt does not end with a human message" if messages else "the prompt is empty")
-
-
-def check_pair(pair: Pair) -> None:
-    """Refuse a pair that LLaMA-Factory would drop with a warning only, or that teaches nothing or the wrong thing.
-
-    Raises:
-        BadRow: with the reason.
-    """
-    check_structure(pair)
-    check_texts(pair.messages, pair.system, pair.chosen, pair.rejected)
-
-
-def check_texts(messages: tuple[Turn, ...], *others: str) -> None:
-    """Refuse template tokens, encoding damage and absurd lengths (see `checks`). Raises BadRow with the reason."""
-    reason = fault([*others, *[turn.value for turn in messages]])
-    if reason:
-        raise BadRow(reason)
-
-
-def check_unicode(messages: tuple[Turn, ...], *others: str) -> None:
-    """The part of `check_texts` without which a row cannot be written. Raises BadRow for half of a surrogate pair."""
-    try:
-        "".join([*others, *[turn.value for turn in messages]]).encode()
-    except UnicodeEncodeError:
-        raise BadRow(NO_UNICODE) from None
-
-
-def check_structure(pair: Pair) -> None:
-    """The part of `check_pair` that the engine does, too: what it drops is no pair. Raises BadRow with the reason."""
-    check_messages(pair.messages)
-    chosen, rejected = pair.chosen.strip(), pair.rejected.strip()
-    if not chosen:
-        raise BadRow("chosen is empty")
-    if not rejected:
-        raise BadRow("rejected is empty")
-    if chosen == rejected:
-        raise BadRow("chosen equals rejected")
 
 
 def turns(messages: Any) -> tuple[Turn, ...]:
@@ -148,4 +111,41 @@ ROLES = {
     "model": GPT,
     "system": "system",
 }
+
 TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
+
+
+def from_pair(pair: Pair) -> tuple[Labelled, Labelled]:
+    """The chosen answer as a desirable row and the rejected one as an undesirable row."""
+    return (
+        Labelled(pair.messages, pair.chosen, True, pair.system),
+        Labelled(pair.messages, pair.rejected, False, pair.system),
+    )
+
+
+def parse_label(value: Any) -> bool:
+    """A label as files give it: true/false, 1/0, or these as text in any case. Raises BadRow for all else."""
+    if value is None:
+        raise BadRow("the label is missing")
+    if isinstance(value, str):
+        value = LABEL_WORDS.get(value.strip().lower())
+    if isinstance(value, bool | int | float) and value in (0, 1):
+        return bool(value)
+    raise BadRow("the label is neither true nor false")
+
+
+LABEL_WORDS = {"true": True, "false": False, "1": True, "0": False}
+_BLANKS = b" \t\n\v\f\r"
+_LOWER = bytes(range(256)).lower()
+
+
+def asked(messages: Iterable[Turn]) -> bytes:
+    """What a conversation asks, equal for equal questions.
+
+    Neither case nor blanks nor the width of characters (NFKC: "Ａ" and "A", "？" and "?", a no-break space and a blank)
+    make another question, nor does the system prompt. What was said before does.
+    """
+    text = "\0".join([turn.value for turn in messages])
+    if text.isascii():
+        return text.encode().translate(_LOWER, _BLANKS)  # in one go, which is twice as fast
+    return unicodedata.normalize("NFKC", text).lower().encode("utf-8", "surrogatepass").translate(None, _BLANKS)

@@ -22,9 +22,10 @@ from rlguide.workspace import Workspace, atomic_write
 
 if TYPE_CHECKING:
     from rlguide.engine.output import OutputParser
-    from rlguide.evaluation.preference import Evaluation
+    from rlguide.evaluation.pairs import Evaluation
     from rlguide.policy.policy import Policy
-    from rlguide.runs.manifest import Run
+    from rlguide.runs.record import Run
+
 
 TEMPLATE = "qwen3_nothink"  # what `make_model` writes as its chat format
 BASE, SFT = "models/base", "saves/demo/lora/sft"
@@ -53,6 +54,7 @@ SFT_CONFIG: dict[str, Any] = {
     "warmup_ratio": 0.05,
     "disable_gradient_checkpointing": True,
 }
+
 DPO_SETTINGS: dict[str, Any] = {
     "learning_rate": 4.0e-4,
     "num_train_epochs": 2.0,
@@ -180,9 +182,9 @@ class _Journey:
 
     def _write_inputs(self) -> None:
         """Copy the bundled files, and register the SFT answers and the pairs."""
-        from rlguide.preferences.intake import How, describe
-        from rlguide.preferences.register import RegisterOptions, register_path
-        from rlguide.preferences.registry import change_registry
+        from rlguide.data.ingest.pipeline import How, describe
+        from rlguide.data.ingest.register import RegisterOptions, register_path
+        from rlguide.data.store.dataset_info import change_registry
 
         inputs = self.ws.root / "input"
         for name in ("sft.jsonl", "pairs.jsonl", "heldout.jsonl"):
@@ -212,7 +214,7 @@ class _Journey:
         """SFT is not rlguide's business: LLaMA-Factory does it from a config, as the user would."""
         import yaml
 
-        from rlguide.recipes.configure import compute_keys
+        from rlguide.recipes.inputs import compute_keys
 
         host = {key: value for key, value in compute_keys(list_gpus(), 0).items() if value is not None}
         with atomic_write(self.ws.configs / "sft_config.yaml") as file:
@@ -224,11 +226,11 @@ class _Journey:
 
     def _engine(self, title: str, command: list[str], log: Path) -> None:
         """Run a process of the engine to its end, showing its progress. Raises EngineError with the cause."""
-        from rlguide.engine.output import OutputParser, explain_failure
-        from rlguide.engine.process import EngineProcess
+        from rlguide.engine.failures import explain_failure
+        from rlguide.engine.output import OutputParser
+        from rlguide.engine.process import EngineProcess, read_tail
         from rlguide.engine.worker import engine_environment
-        from rlguide.runs.train import read_tail
-        from rlguide.runs.view import TrainingView
+        from rlguide.runs.live import TrainingView
 
         parser, shown = OutputParser(), 0.0
         is_terminal = console(stderr=True).is_terminal
@@ -249,7 +251,8 @@ class _Journey:
             raise EngineError(f"{title}: {failure.what}", f"{failure.todo}; log: {log}")
 
     def _dpo(self) -> Run:
-        from rlguide.recipes.configure import Request, prepare
+        from rlguide.recipes.options import Request
+        from rlguide.recipes.prepare import prepare
         from rlguide.recipes.render import write_config
         from rlguide.runs.report import report, report_lines
         from rlguide.runs.train import train
@@ -269,7 +272,7 @@ class _Journey:
         return run
 
     def _evaluate(self, run: Run) -> Evaluation:
-        from rlguide.evaluation.preference import evaluate
+        from rlguide.evaluation.pairs import evaluate
 
         self._command("rlguide eval")
         result = evaluate(self.ws, self.engine, run, [], {})

@@ -76,8 +76,8 @@ NUMBERS: dict[Language, dict[str, int]] = {
     "en": {"two": 2, "three": 3, "four": 4},
     "zh": {"两": 2, "三": 3, "四": 4},
 }
-OPENINGS: dict[Language, tuple[str, ...]] = {"en": ("Sure", "Well", "Yes"), "zh": ("好的", "当然", "是的")}
 
+OPENINGS: dict[Language, tuple[str, ...]] = {"en": ("Sure", "Well", "Yes"), "zh": ("好的", "当然", "是的")}
 USUAL = 3  # things in an answer that was not told how many
 PLAIN = "plain"  # the style of an answer that pays no heed to any instruction
 

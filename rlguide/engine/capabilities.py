@@ -16,8 +16,8 @@ METHODS: dict[str, tuple[str, ...]] = {
     "rm": (),
     "ppo": (),
 }
-ANY = tuple(METHODS)
 
+ANY = tuple(METHODS)
 Versions = Mapping[str, str]
 
 

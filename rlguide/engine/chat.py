@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
-from rlguide.engine.output import explain_failure
 from rlguide.engine.process import group_alive, signal_group
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,12 @@ from rlguide.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import yaml
+
+
+def split_names(value: Any) -> list[str]:
+    """Names in a comma-separated value, as LLaMA-Factory splits it."""
+    return [name.strip() for name in str(value).split(",") if name.strip()] if value else []
+
 
 # LLaMA-Factory reads YAML through OmegaConf, which takes 5e-6 as a number; plain PyYAML (YAML 1.1) takes it as text.
 _FLOAT = re.compile(
@@ -115,3 +122,19 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
                 f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'"
             ) from None
     return values
+
+
+def format_value(value: Any) -> str:
+    """`value` as YAML that PyYAML and OmegaConf read alike: 5.0e-06, not 5e-06, which YAML 1.1 takes as text."""
+    import yaml
+
+    if isinstance(value, float):
+        mantissa, e, exponent = repr(value).partition("e")
+        if not e:
+            return mantissa.replace("inf", ".inf").replace("nan", ".nan")
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    dumped: str = yaml.safe_dump(value, allow_unicode=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+    # A text that only OmegaConf takes for a number ("5e-6") needs quotes too.
+    return dumped if parse_yaml(dumped) == value else json.dumps(value, ensure_ascii=False)

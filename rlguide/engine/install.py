@@ -12,50 +12,41 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlguide.console import console, say
-from rlguide.engine.capabilities import can
-from rlguide.engine.find import Engine, find_engine, installed_versions
+from rlguide.engine.find import Engine
+from rlguide.engine.installed import (
+    KNOWN,
+    STATE,
+    ask,
+    engine_at,
+    engine_folder,
+    installed,
+    python_of,
+    read_state,
+    trouble,
+)
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment, engines_home
 from rlguide.errors import EngineError, UsageError, did_you_mean
-from rlguide.workspace import free_bytes, locked, read_json, write_json
+from rlguide.locks import locked
+from rlguide.workspace import free_bytes, write_json
 
-KNOWN = ("ppo",)
-STATE = "rlguide-engine.json"
 # Sorted last among the .pth files, for readers only: the order on the path is that of sys.path, own packages first.
 _SHARED_PTH = "zz_rlguide_shared.pth"
 _VENV_MB = 28  # a virtual environment of Python 3.11 with pip
 _RESERVE_BYTES = 200 << 20
 _IMPORT_SECONDS = 15  # the first import writes the bytecode of every module
 _UNTOUCHED_BY_PIP = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_CONSTRAINT")
-
-# Runs in the main engine's Python: metadata only, no import of torch.
-_ASK = """
-import importlib.metadata, json, os, sys
-versions = {}
-for name in json.loads(sys.argv[1]):
-    try:
-        versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-folders = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)]
-base = getattr(sys, "_base_executable", None) or sys.executable
-print(json.dumps({"base": base, "python": "%d.%d" % sys.version_info[:2], "folders": folders, "versions": versions}))
-"""
-
 # What a PPO run imports. That it imports is the proof that the two halves fit.
 _CHECK = "import llamafactory.train.tuner; from trl import AutoModelForCausalLMWithValueHead, PPOTrainer"
 
@@ -126,80 +117,6 @@ def read_requirements(name: str) -> list[Requirement]:
     return [Requirement(item[0], item[1], float(item[2]), float(item[3])) for item in found]
 
 
-def engine_folder(name: str) -> Path:
-    """Where the engine of this name lies or will lie."""
-    return engines_home() / name
-
-
-def installed(name: str) -> Engine | None:
-    """The engine of this name if rlguide has installed it whole and it still fits what it shares; else None."""
-    return None if trouble(name) else _engine(engine_folder(name))
-
-
-def trouble(name: str) -> str | None:
-    """Why the engine of this name cannot be used, in a few words for a person; None if it can."""
-    folder = engine_folder(name)
-    state = _read_state(folder)
-    if not state:
-        return "is not installed"
-    if not state.get("complete"):
-        return "is installed in part only"
-    python = _python(folder)
-    expected = {str(key): str(value) for key, value in state.get("versions", {}).items()}
-    try:
-        found = _ask(python, list(expected))["versions"]
-    except EngineError:
-        return f"does not run: {python}"
-    for key, version in expected.items():
-        if found.get(key) != version:
-            return f"was built with {key} {version}, and now finds {found.get(key) or 'none'}"
-    return None
-
-
-def engine_for(main: Engine, method: str, loss: str | None = None) -> Engine:
-    """The engine that trains `method` (with `loss`): `main` if it can, else the installed one that can.
-
-    Raises:
-        EngineError: neither can; `todo` says which command or version mends it.
-    """
-    lack = can(main.versions, method, loss)
-    if lack is None:
-        return main
-    if not lack.engine:
-        raise EngineError(lack.what, lack.todo)
-    problem = trouble(lack.engine)
-    if problem:
-        raise EngineError(f"{lack.what}; the engine {lack.engine!r} {problem}", lack.todo)
-    return _engine(engine_folder(lack.engine))
-
-
-@dataclass(frozen=True)
-class KnownEngine:
-    """One line of `rlguide engine list`. `engine` is None where it cannot be used; `trouble` says why then."""
-
-    name: str
-    engine: Engine | None
-    trouble: str
-    todo: str
-
-
-def known_engines(explicit: str | None = None) -> list[KnownEngine]:
-    """The main engine and those that rlguide can install, usable or not.
-
-    Args:
-        explicit: as for `find_engine`.
-    """
-    try:
-        found = [KnownEngine("main", find_engine(explicit), "", "")]
-    except EngineError as error:
-        found = [KnownEngine("main", None, error.what, error.todo)]
-    for name in KNOWN:
-        problem = trouble(name)
-        engine = None if problem else _engine(engine_folder(name))
-        found.append(KnownEngine(name, engine, problem or "", f"rlguide engine install {name}" if problem else ""))
-    return found
-
-
 def plan_install(main: Engine, name: str) -> Plan:
     """What installing the engine `name` beside `main` means. Nothing is written.
 
@@ -215,7 +132,7 @@ def plan_install(main: Engine, name: str) -> Plan:
             "name the main one with --engine or RLGUIDE_ENGINE",
         )
     watched = ("torch", "numpy", "pyarrow", "safetensors", "fsspec")
-    answer = _ask(main.python, [*watched, *(item.name for item in requirements)])
+    answer = ask(main.python, [*watched, *(item.name for item in requirements)])
     versions: dict[str, str] = answer["versions"]
     if "torch" not in versions:
         raise EngineError(f"{main.python} has no torch to share", f"{main.python} -m pip install torch")
@@ -251,7 +168,7 @@ def install(plan: Plan) -> Engine:
         log = plan.folder.with_suffix(".log")
         state = _begin(plan)
         done: list[str] = state["done"]
-        if "environment" not in done or not _python(plan.folder).exists():
+        if "environment" not in done or not python_of(plan.folder).exists():
             done.clear()
             seconds = _run("environment", [str(plan.base), "-m", "venv", "--clear", str(plan.folder)], log)
             _note(plan, state, "environment", seconds)  # --clear has removed the state too
@@ -259,7 +176,7 @@ def install(plan: Plan) -> Engine:
             if item.pin not in done:
                 _note(plan, state, item.pin, _run(item.pin, _pip(plan.folder, item), log))
         _share(plan)
-        seconds = _run("check that it imports", [str(_python(plan.folder)), "-c", _CHECK], log)
+        seconds = _run("check that it imports", [str(python_of(plan.folder)), "-c", _CHECK], log)
         say(f"  check that it imports: {seconds:.0f} s")
         expected = {**plan.shared, **{item.name: item.version for item in plan.own}}
         write_json(plan.folder / STATE, {**state, "complete": True, "versions": expected})
@@ -267,36 +184,7 @@ def install(plan: Plan) -> Engine:
         problem = trouble(plan.name)
         if problem:
             raise EngineError(f"the engine {plan.name!r} {problem}", f"delete {plan.folder} and install it again")
-        return _engine(plan.folder)
-
-
-def _python(folder: Path) -> Path:
-    return folder / "bin" / "python"
-
-
-def _engine(folder: Path) -> Engine:
-    return Engine(_python(folder), installed_versions(_python(folder)))
-
-
-def _ask(python: Path, names: Sequence[str]) -> dict[str, Any]:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-    command = [str(python), "-c", _ASK, json.dumps(list(names))]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
-        raise EngineError(f"{python} does not run: {error}", "run `rlguide doctor`") from error
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    from rlguide.errors import DataError
-
-    try:
-        state = read_json(folder / STATE)
-    except DataError:  # not there, or damaged: then it is of no use
-        return {}
-    return state if isinstance(state, dict) else {}
+        return engine_at(plan.folder)
 
 
 def _write_state(plan: Plan, state: dict[str, Any]) -> None:
@@ -312,7 +200,7 @@ def _note(plan: Plan, state: dict[str, Any], step: str, seconds: float) -> None:
 
 def _begin(plan: Plan) -> dict[str, Any]:
     """The state to go on from. What is left of another recipe, or cannot be told, is removed."""
-    state = _read_state(plan.folder)
+    state = read_state(plan.folder)
     if state.get("recipe") == plan.recipe and isinstance(state.get("done"), list):
         _write_state(plan, state)  # no longer complete, until it is checked again
         return state
@@ -339,7 +227,7 @@ def _check_room(plan: Plan) -> None:
 def _pip(folder: Path, item: Requirement) -> list[str]:
     """Only this distribution, over whatever a broken attempt left of it; its dependencies are the main engine's."""
     options = ("--no-deps", "--ignore-installed", "--no-input", "--disable-pip-version-check", "--progress-bar", "off")
-    return [str(_python(folder)), "-m", "pip", "install", *options, item.pin]
+    return [str(python_of(folder)), "-m", "pip", "install", *options, item.pin]
 
 
 def _share(plan: Plan) -> None:
@@ -350,7 +238,7 @@ def _share(plan: Plan) -> None:
     """
     [site] = (plan.folder / "lib").glob("python*/site-packages")
     (site / _SHARED_PTH).write_text("".join(f"{folder}\n" for folder in plan.folders), encoding="utf-8")
-    torchrun = _python(plan.folder).with_name("torchrun")
+    torchrun = python_of(plan.folder).with_name("torchrun")
     torchrun.write_text(_TORCHRUN, encoding="utf-8")
     torchrun.chmod(0o755)
 

@@ -149,3 +149,14 @@ def is_alive(pid: Any) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+_LOG_TAIL = 200_000  # bytes of the log that are searched for the cause of a failure
+
+
+def read_tail(path: Path, size: int = _LOG_TAIL) -> str:
+    """The last `size` bytes of a log as text."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - size))
+        return file.read().decode("utf-8", "replace")

@@ -15,22 +15,23 @@ from typing import Any
 
 from rlguide.catalog.methods import Method, find_method
 from rlguide.console import console, progress, say
+from rlguide.data.ingest.views import viewed
+from rlguide.data.store.registered import check_registered
+from rlguide.engine.config_file import split_names
+from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
-from rlguide.engine.output import OutputParser, Progress, explain_failure
-from rlguide.engine.process import EngineProcess
+from rlguide.engine.output import OutputParser, Progress
+from rlguide.engine.process import EngineProcess, read_tail
 from rlguide.engine.schema import load_schema
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import DataError, EngineError, UsageError
-from rlguide.evaluation.statistics import Estimate, mean, proportion
 from rlguide.policy.policy import check_policy
-from rlguide.preferences.registry import check_registered
-from rlguide.preferences.views import viewed
-from rlguide.recipes.check import check_keys, split_names
-from rlguide.recipes.configure import compute_keys
+from rlguide.recipes.checks import check_keys
+from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
-from rlguide.runs.manifest import Run
-from rlguide.runs.train import read_tail
+from rlguide.runs.record import Run
+from rlguide.statistics import Estimate, mean, proportion
 from rlguide.workspace import Workspace, write_json
 
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.

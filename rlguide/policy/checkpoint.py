@@ -20,8 +20,8 @@ from rlguide.workspace import Workspace, read_json
 
 Kind = Literal["lora", "full", "unknown"]
 Stage = Literal["sft", "preference", "reward", "model"]
-
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -30,6 +30,7 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "tokenizer_config.json",
 )
+
 _CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/"
 
 

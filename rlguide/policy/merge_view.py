@@ -9,10 +9,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rlguide.console import console, say
-from rlguide.preferences.progress import format_bytes
+from rlguide.progress import format_bytes
 
 if TYPE_CHECKING:
     from rich.status import Status
+
 
 # What the engine is at, told from its log, in the order in which it comes.
 _PHASES = (
@@ -20,6 +21,7 @@ _PHASES = (
     (re.compile(r"Merged \d+ adapter"), "adapters merged, converting"),
     (re.compile(r"Configuration saved|saving model|Model weights saved"), "writing the model"),
 )
+
 _EVERY = 10.0  # seconds between two lines in a pipe
 
 

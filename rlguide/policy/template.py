@@ -27,6 +27,7 @@ _BY_MODEL_TYPE = {
     "glm4": "glm4",
     "granite": "granite3",
 }
+
 _LLAMA_BY_VOCABULARY = {128256: "llama3", 32000: "llama2", 49152: "smollm2"}
 _BASE_ENDING = re.compile(r"-(base|pt)$", re.IGNORECASE)
 _CHAT_ENDINGS = ("-Instruct", "-Chat", "-Thinking")

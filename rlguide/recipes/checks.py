@@ -10,21 +10,18 @@ from typing import Any
 
 from rlguide.catalog.methods import Method, method_of, methods
 from rlguide.engine.capabilities import can
+from rlguide.engine.config_file import split_names
 from rlguide.engine.hardware import Gpu
 from rlguide.engine.process import is_alive
 from rlguide.engine.schema import Schema
-from rlguide.errors import EngineError, RlguideError, UsageError, did_you_mean
+from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.policy.base import check_base
-from rlguide.policy.checkpoint import locate, read_checkpoint
+from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.policy import check_reference
-from rlguide.preferences.labels import check_labelled, check_prompts
-from rlguide.preferences.registry import RegisteredDataset, check_registered
-from rlguide.preferences.views import view_names
-from rlguide.workspace import Workspace, free_bytes
+from rlguide.workspace import Workspace
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
 _SECRET = re.compile(r"(^|_)(token|password|secret|api_key)$")
-_GIB = 1 << 30
 
 
 def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
@@ -120,19 +117,6 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
     return method
 
 
-def method_datasets(ws: Workspace, method: Method, names: list[str]) -> list[RegisteredDataset]:
-    """The datasets as the method needs them, each checked: pairs are seen as labelled answers or prompts if need be.
-
-    Raises:
-        UsageError, DataError: an unknown name, or data that the method cannot use.
-    """
-    if method.data == "pairs":
-        return check_registered(ws, names)
-    if method.data == "prompts":
-        return check_prompts(ws, view_names(ws, names, "ppo"))
-    return check_labelled(ws, view_names(ws, names, "kto"))
-
-
 def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
     """Check the base and every adapter that the config names; returns warnings. Raises CheckpointError."""
     base = str(config["model_name_or_path"])
@@ -142,37 +126,6 @@ def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
         # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
         warnings += [note for note in check_base(checkpoint, base, ws, trust_base=True) if note not in warnings]
     return warnings
-
-
-def check_datasets(config: Mapping[str, Any], ws: Workspace) -> tuple[list[RegisteredDataset], list[RegisteredDataset]]:
-    """The training and evaluation datasets of a config, each checked. Raises UsageError or DataError.
-
-    `dataset_dir` counts from the workspace, where the engine runs, whatever the current folder is.
-    """
-    folder = ws.root / str(config.get("dataset_dir", "data"))
-    place = Workspace(folder.parent) if folder.name == "data" else ws
-    train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
-    method = method_of(str(config.get("stage")), config.get("pref_loss"))
-    checks = {"labels": check_labelled, "prompts": check_prompts}
-    check = checks.get(method.data if method is not None else "pairs", check_registered)
-    datasets = check(place, train)
-    spoilt = [item for item in datasets if item.heldout in train]
-    if spoilt:
-        raise UsageError(
-            f"{spoilt[0].heldout} holds the pairs that {spoilt[0].name} keeps out of training",
-            f"take {spoilt[0].heldout} out of --dataset; evaluation needs pairs that were not trained on",
-        )
-    both = set(train) & set(held_out)
-    if both:
-        raise UsageError(
-            f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
-        )
-    return datasets, check(place, held_out)
-
-
-def split_names(value: Any) -> list[str]:
-    """Names in a comma-separated value, as LLaMA-Factory splits it."""
-    return [name.strip() for name in str(value).split(",") if name.strip()] if value else []
 
 
 def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
@@ -212,58 +165,6 @@ def free_name(ws: Workspace, output_dir: str) -> str:
     return f"{output_dir}-{number}"
 
 
-def check_disk(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> int:
-    """Refuse to start when the disk cannot hold what the run will write; returns the bytes it needs.
-
-    Raises:
-        RlguideError: too little free space, with both figures.
-    """
-    needed = disk_need(ws, config, dataset_bytes)
-    free = free_bytes(ws.root / str(config["output_dir"]))
-    if free < needed:
-        raise RlguideError(
-            f"the run needs about {needed / _GIB:.1f} GiB of disk, {free / _GIB:.1f} GiB are free",
-            "free some space, or keep fewer checkpoints: --set save_total_limit=1",
-        )
-    return needed
-
-
-def disk_need(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> int:
-    """Bytes that a LoRA run writes, rounded up generously.
-
-    A LoRA checkpoint holds the adapter in float32 (4 bytes a parameter) and AdamW's two moments (8 bytes); one
-    more than `save_total_limit` exist while the next is written, and the final adapter lies beside them. The
-    tokenizer (up to 20 MB) is in each. The tokenized data take about three times the text.
-    """
-    parameters = lora_parameters(_base_config(ws, str(config["model_name_or_path"])), int(config.get("lora_rank", 8)))
-    kept = int(config.get("save_total_limit") or 10)
-    return (kept + 2) * (parameters * 12 + 20_000_000) + 3 * dataset_bytes + 50_000_000
-
-
-def lora_parameters(base: Mapping[str, Any], rank: int) -> int:
-    """Parameters of a LoRA of this rank on every linear layer: rank x (in + out) each (LoRA, arXiv 2106.09685).
-
-    `base` is the model's config.json; 100 million is taken when its sizes are unknown.
-    """
-    try:
-        hidden, layers, inner = int(base["hidden_size"]), int(base["num_hidden_layers"]), int(base["intermediate_size"])
-        heads = int(base["num_attention_heads"])
-        head = int(base.get("head_dim") or hidden // heads)
-        queries, keys = heads * head, int(base.get("num_key_value_heads") or heads) * head
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return 100_000_000
-    attention = 2 * (hidden + queries) + 2 * (hidden + keys)
-    return layers * rank * (attention + 3 * (hidden + inner))
-
-
-def _base_config(ws: Workspace, base: str) -> dict[str, Any]:
-    try:
-        value = json.loads((locate(ws, base) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _check_ranges(config: Mapping[str, Any], source: str) -> None:
     for key in (
         "per_device_train_batch_size",
@@ -291,13 +192,3 @@ def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) ->
         )
     if gpus and config.get("bf16") and not config.get("use_cpu") and not all(gpu.has_bf16 for gpu in gpus):
         raise UsageError(f"{source}: {gpus[0].name} has no bfloat16", "use --set bf16=false --set fp16=true")
-
-
-def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
-    """How many processes LLaMA-Factory will start: one a GPU, NPROC_PER_NODE x NNODES when torchrun is forced."""
-    nodes = int(environment.get("NNODES") or 1)
-    forced = environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
-    here = len(gpus) if not config.get("use_cpu") or len(gpus) > 1 else 1
-    if forced or here > 1:
-        here = int(environment.get("NPROC_PER_NODE") or max(here, 1))
-    return max(here, 1) * nodes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
+from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError, did_you_mean
-from rlguide.recipes.render import format_value, load_recipe
+from rlguide.recipes.render import load_recipe
 
 
 def explain_word(word: str) -> list[str]:

@@ -4,54 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.methods import Method, find_method
+from rlguide.catalog.methods import Method, find_method, method_of
+from rlguide.console import say
+from rlguide.data.store.registered import RegisteredDataset
 from rlguide.engine.capabilities import ppo_template
+from rlguide.engine.config_file import load_config, split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
+from rlguide.engine.installed import engine_for
 from rlguide.engine.schema import Schema, load_schema
-from rlguide.errors import UsageError, did_you_mean
-from rlguide.policy.base import find_base, model_name
-from rlguide.policy.checkpoint import locate, read_checkpoint, read_manifest, resolve_checkpoint
-from rlguide.policy.policy import Policy, StartingPoint, starting_point
-from rlguide.policy.template import TemplateGuess, template_for
-from rlguide.preferences.labels import kto_weights, label_counts
-from rlguide.preferences.registry import RegisteredDataset, dataset_kind, read_registry
-from rlguide.recipes.check import (
+from rlguide.errors import UsageError
+from rlguide.policy.merge import default_folder, merged_base
+from rlguide.policy.policy import Policy, cannot_merge
+from rlguide.recipes.checks import check_keys, check_method, check_output, check_training
+from rlguide.recipes.disk import check_disk
+from rlguide.recipes.inputs import (
     check_datasets,
-    check_disk,
-    check_keys,
-    check_method,
-    check_output,
-    check_training,
+    choose_output_dir,
+    choose_template,
+    compute_keys,
+    data_keys,
+    dataset_bytes,
+    find_start,
     method_datasets,
-    processes,
-    split_names,
+    method_keys,
+    method_settings,
+    only_dataset,
 )
-from rlguide.recipes.config_file import load_config
+from rlguide.recipes.options import Request
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
-from rlguide.recipes.schedule import Schedule, intervals, schedule
+from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for on the command line. None: choose well."""
-
-    sft_ckpt: str = "latest"
-    reward_model: str | None = None
-    from_run: str | None = None  # another round on top of this run, instead of `sft_ckpt`
-    method: str = "dpo"
-    loss: str | None = None
-    datasets: tuple[str, ...] = ()
-    base: str | None = None
-    template: str | None = None
-    output_dir: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    trust_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,23 +75,23 @@ def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: b
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
     method = find_method(request.method)
-    settings = _settings(method, request)
+    settings = method_settings(method, request)
     recipe = load_recipe(method.name)
     schema = load_schema(engine)
     check_keys(settings, schema, "--set")
     check_method({**fill(recipe, {}), **settings}, engine.versions, "--set")
     gpus = list_gpus()
     start = find_start(ws, request)
-    datasets = method_datasets(ws, method, list(request.datasets) or _only_dataset(ws, method))
-    template = _template(ws, request, settings, start, schema)
+    datasets = method_datasets(ws, method, list(request.datasets) or only_dataset(ws, method))
+    template = choose_template(ws, request, settings, start, schema)
     values = {
         **start.config,
-        **{key: value for key, value in _data_keys(datasets).items() if key in recipe.defaults},
-        **_method_keys(ws, method, datasets, request, start),
+        **{key: value for key, value in data_keys(datasets).items() if key in recipe.defaults},
+        **method_keys(ws, method, datasets, request, start),
         **compute_keys(gpus, sum(item.rows or 0 for item in datasets)),
         "dataset_dir": "data",
         "template": ppo_template(engine.versions, template.name) if method.name == "ppo" else template.name,
-        "output_dir": _output_dir(ws, request, start),
+        "output_dir": choose_output_dir(ws, request, start),
     }
     config = _with_intervals(recipe, fill(recipe, {**values, **settings}), settings, ws, gpus)
     prepared = _finish(ws, engine, config, schema, gpus, start.reference, "the config", check_output_dir)
@@ -158,7 +145,7 @@ def _finish(
     if check_output_dir:
         check_output(ws, output_dir, bool(config.get("overwrite_output_dir")))
     rows, held = sum(item.rows or 0 for item in datasets), sum(item.rows or 0 for item in held_out)
-    disk = check_disk(ws, config, sum(_size(item) for item in [*datasets, *held_out]))
+    disk = check_disk(ws, config, sum(dataset_bytes(item) for item in [*datasets, *held_out]))
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
         notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
     # ref_model set by hand overrides what disabling the adapter would give.
@@ -178,124 +165,6 @@ def _finish(
     return Prepared(method, config, "", count, reference, policy, datasets, held_out, disk, notes)
 
 
-def _size(dataset: RegisteredDataset) -> int:
-    return dataset.path.stat().st_size if dataset.path and dataset.path.is_file() else 0
-
-
-def find_start(ws: Workspace, request: Request) -> StartingPoint:
-    """The checkpoint to start from; for another round, a finished run with its whole stack.
-
-    Raises:
-        UsageError, CheckpointError: there is none, or it does not fit.
-    """
-    if request.from_run is None:
-        return starting_point(ws, resolve_checkpoint(ws, request.sft_ckpt), request.base, request.trust_base)
-    path = locate(ws, request.from_run)
-    manifest = read_manifest(path)
-    if manifest is None:
-        raise UsageError(
-            f"{request.from_run} is not a run of rlguide: it has no run.json", "a plain checkpoint goes with --sft-ckpt"
-        )
-    if manifest.get("status") != "finished" and (path / "run.json").exists():
-        raise UsageError(f"the run {request.from_run} is not finished", f"`rlguide train --resume {request.from_run}`")
-    return starting_point(ws, read_checkpoint(path, ws.saves), request.base, request.trust_base)
-
-
-def _settings(method: Method, request: Request) -> dict[str, Any]:
-    """The values of `--set` and `--loss`. Raises UsageError for a loss that the method does not have."""
-    settings = dict(request.settings)
-    if request.loss is None:
-        return settings
-    if request.loss not in method.losses or len(method.losses) < 2:
-        fits = f"has {', '.join(method.losses)}" if len(method.losses) > 1 else "has no choice of losses"
-        near = did_you_mean(request.loss, list(method.losses))
-        raise UsageError(
-            f"no loss {request.loss} for {method.name}{near}, which {fits}",
-            "leave --loss out; orpo, simpo and kto are methods: --method kto",
-        )
-    return {"pref_loss": request.loss, **settings}
-
-
-def _method_keys(
-    ws: Workspace, method: Method, datasets: list[RegisteredDataset], request: Request, start: StartingPoint
-) -> dict[str, Any]:
-    """KTO's weights, from the counts of the labels; PPO's reward model. Raises UsageError, CheckpointError."""
-    if request.reward_model and method.name != "ppo":
-        raise UsageError(f"--reward-model has no effect with {method.name}", "it belongs to --method ppo")
-    if method.name == "kto":
-        chosen, rejected = kto_weights(*label_counts(ws, [item.name for item in datasets]))
-        return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
-    if method.name == "ppo" and "reward_model" not in request.settings:
-        return {"reward_model": _reward_model(ws, request.reward_model, start)}
-    return {}
-
-
-def _reward_model(ws: Workspace, name: str | None, start: StartingPoint) -> str:
-    """The reward model as the config names it: one that was trained on top of the same policy.
-
-    LLaMA-Factory puts its adapter on the merged SFT model (train/trainer_utils.py, `create_reward_model`); on
-    another model its scores would mean nothing.
-    """
-    if name is None:
-        raise UsageError(
-            "PPO needs a reward model",
-            "train one: `rlguide train --method rm`, then give its run: --reward-model saves/.../lora/rm",
-        )
-    checkpoint = read_checkpoint(locate(ws, name), ws.saves)
-    if checkpoint.stage != "reward":
-        raise UsageError(f"{name} is no reward model", "name a run of `rlguide train --method rm`")
-    manifest = read_manifest(checkpoint.path)
-    below = manifest.get("stack", [])[:-1] if manifest else None
-    if manifest and (manifest.get("base"), below) != (start.reference.base, list(start.reference.adapters)):
-        raise UsageError(
-            f"the reward model {name} was trained on {' + '.join([str(manifest.get('base')), *(below or [])])}",
-            f"PPO starts from {start.reference.describe()}: train a reward model on that",
-        )
-    return ws.relative(checkpoint.path)
-
-
-def _only_dataset(ws: Workspace, method: Method) -> list[str]:
-    entries = read_registry(ws)
-    kinds = {name: dataset_kind(ws, name) for name in entries}
-    wanted = ("pairs",) if method.data == "pairs" else ("pairs", "labels")
-    names = [
-        name
-        for name, kind in kinds.items()
-        if kind in wanted and not (name.endswith("_test") and name.removesuffix("_test") in entries)
-    ]
-    names = [name for name in names if not (name.endswith("_kto") and name.removesuffix("_kto") in names)]
-    if len(names) == 1:
-        return names
-    if not names:
-        raise UsageError(
-            f"no dataset for {method.name} is registered in this workspace",
-            "`rlguide download ultrafeedback`, or `rlguide register my_pairs.json`",
-        )
-    raise UsageError(
-        f"several datasets are registered: {', '.join(names)}", f"choose: --dataset {names[0]} (or a,b for two)"
-    )
-
-
-def _data_keys(datasets: list[RegisteredDataset]) -> dict[str, Any]:
-    """The held-out sets that were registered with the data; only without any, the engine splits some off."""
-    held_out = [item.heldout for item in datasets if item.heldout]
-    return {
-        "dataset": ",".join(item.name for item in datasets),
-        "eval_dataset": ",".join(held_out) or None,
-        "val_size": None if held_out else 0.05,
-    }
-
-
-def compute_keys(gpus: list[Gpu], rows: int) -> dict[str, Any]:
-    """The keys that depend on this host: precision, CPU or GPU, and processes to tokenize `rows` rows with."""
-    cores = os.cpu_count() or 1
-    workers = max(1, min(8, cores // 2, rows // 2000))
-    keys: dict[str, Any] = {"preprocessing_num_workers": workers if workers > 1 else None}
-    if not gpus:
-        return {**keys, "bf16": False, "use_cpu": True}
-    return {**keys, "bf16": True} if all(gpu.has_bf16 for gpu in gpus) else {**keys, "fp16": True}
-
-
 def _with_intervals(
     recipe: Recipe, config: dict[str, Any], settings: Mapping[str, Any], ws: Workspace, gpus: list[Gpu]
 ) -> dict[str, Any]:
@@ -312,37 +181,6 @@ def _with_intervals(
     return fill(recipe, {**config, **values, **settings})
 
 
-def _template(
-    ws: Workspace, request: Request, settings: Mapping[str, Any], start: StartingPoint, schema: Schema
-) -> TemplateGuess:
-    chosen = request.template or settings.get("template")
-    if chosen:
-        return TemplateGuess(str(chosen), "as you say", True)
-    base = find_base(ws, start.reference.base)
-    name = start.checkpoint.base or start.reference.base
-    return template_for(name, schema.model_templates, base.config, start.reference.template)
-
-
-def _output_dir(ws: Workspace, request: Request, start: StartingPoint) -> str:
-    """`saves/<model>/lora/<method>`, in the model's folder that the SFT checkpoint already lies in if there is one."""
-    if request.output_dir:
-        return ws.relative(locate_output(ws, request.output_dir))
-    parts = Path(ws.relative(start.checkpoint.path)).parts
-    if len(parts) >= 3 and parts[0] == "saves" and parts[2] in ("lora", "full", "merged"):
-        model = parts[1]
-    else:
-        model = model_name(start.checkpoint.base or start.reference.base).lower()
-    loss = request.settings.get("pref_loss", request.loss)
-    name = request.method if loss in (None, "sigmoid", request.method) else f"{request.method}-{loss}"
-    return f"saves/{model}/lora/{name}"
-
-
-def locate_output(ws: Workspace, text: str) -> Path:
-    """Where `--output-dir` leads: it is taken from the workspace, like every path in a config."""
-    path = Path(text).expanduser()
-    return path if path.is_absolute() else ws.root / path
-
-
 def _introduction(ws: Workspace, prepared: Prepared) -> list[str]:
     start = "Reference" if prepared.method.has_reference else "Start"
     name = f"configs/{prepared.method.name}_config.yaml"
@@ -353,3 +191,45 @@ def _introduction(ws: Workspace, prepared: Prepared) -> list[str]:
         f"    rlguide train --config {name}",
         f"or  llamafactory-cli train {name}",
     ]
+
+
+def choose_engine(main: Engine, request: Request, config: Path | None = None) -> Engine:
+    """The engine that can train what is asked for: `main`, or for PPO the one that rlguide has installed.
+
+    Raises:
+        EngineError: none can; the message says what to install.
+        UsageError, DataError: no such method, or a config that cannot be read.
+    """
+    if config is None:
+        method = find_method(request.method)
+        loss = request.settings.get("pref_loss", request.loss)
+        return engine_for(main, method.name, loss if len(method.losses) > 1 else None)
+    values = load_config(config)
+    method_there = method_of(str(values.get("stage")), values.get("pref_loss"))
+    return engine_for(main, "ppo") if method_there and method_there.name == "ppo" else main
+
+
+def prepare_start(ws: Workspace, engine: Engine, request: Request, dry_run: bool = False) -> Prepared:
+    """`prepare`, from a merged base if the request cannot stack adapters: quantized base, ZeRO-3, unsloth.
+
+    There LLaMA-Factory would resume the SFT adapter and silently compare with the base, or fail an assertion
+    (model/adapter.py). The SFT stack is merged into one model first (used again if it is there already); with the
+    new adapter switched off, that model is the SFT policy, as it must be.
+
+    Raises:
+        as `prepare`; EngineError if merging fails; UsageError in a dry run, which cannot merge.
+    """
+    cause = cannot_merge(request.settings)
+    start = find_start(ws, request) if cause else None
+    if start is None or not start.reference.adapters:
+        return prepare(ws, engine, request)
+    if dry_run and not default_folder(ws, start.reference).is_dir():
+        raise UsageError(
+            f"with {cause} the SFT stack is merged into one model first, which a dry run does not do",
+            f"leave --dry-run out, or merge it now: rlguide export {ws.relative(start.checkpoint.path)}",
+        )
+    say(f"{cause} cannot stack adapters, so {start.reference.describe()} is merged into one model first:")
+    say("the reference is that model, with the new adapter switched off")
+    template = request.template or start.reference.template
+    merged = merged_base(ws, engine, replace(start.reference, template=template))
+    return prepare(ws, engine, replace(request, sft_ckpt=merged, from_run=None, base=None, template=template))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import textwrap
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,8 +11,8 @@ from typing import Any
 
 from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
-from rlguide.recipes.config_file import parse_yaml
 from rlguide.workspace import atomic_write
 
 _MARK = "# rlguide: rendered "
@@ -94,22 +93,6 @@ def _comment(key: str, why: dict[str, str]) -> list[str]:
         return []
     text = f"{entry.what} {why[key]}" if key in why else entry.comment
     return [f"# {line}" for line in textwrap.wrap(text, 106)]
-
-
-def format_value(value: Any) -> str:
-    """`value` as YAML that PyYAML and OmegaConf read alike: 5.0e-06, not 5e-06, which YAML 1.1 takes as text."""
-    import yaml
-
-    if isinstance(value, float):
-        mantissa, e, exponent = repr(value).partition("e")
-        if not e:
-            return mantissa.replace("inf", ".inf").replace("nan", ".nan")
-        return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{int(exponent):+d}"
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, ensure_ascii=False)
-    dumped: str = yaml.safe_dump(value, allow_unicode=True, width=10_000).removesuffix("\n").removesuffix("\n...")
-    # A text that only OmegaConf takes for a number ("5e-6") needs quotes too.
-    return dumped if parse_yaml(dumped) == value else json.dumps(value, ensure_ascii=False)
 
 
 def _checksum(body: str) -> str:

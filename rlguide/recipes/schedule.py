@@ -7,6 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlguide.engine.hardware import Gpu
+
+
+def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
+    """How many processes LLaMA-Factory will start: one a GPU, NPROC_PER_NODE x NNODES when torchrun is forced."""
+    nodes = int(environment.get("NNODES") or 1)
+    forced = environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
+    here = len(gpus) if not config.get("use_cpu") or len(gpus) > 1 else 1
+    if forced or here > 1:
+        here = int(environment.get("NPROC_PER_NODE") or max(here, 1))
+    return max(here, 1) * nodes
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from rlguide.data.inspect.tokens import Tokenizer
 from rlguide.engine.find import find_engine
 from rlguide.engine.schema import load_schema
 from rlguide.policy.base import find_base
 from rlguide.policy.checkpoint import locate, resolve_checkpoint
 from rlguide.policy.policy import starting_point
 from rlguide.policy.template import template_for
-from rlguide.preferences.inspect.tokens import Tokenizer
 from rlguide.recipes.render import load_recipe
 from rlguide.workspace import Workspace
 

@@ -1,1 +1,1 @@
-"""One training run: manifest, metrics, live view, report; start, watch, resume, stop."""
+"""One training run: record, start, resume, checkpoints, metrics, diagnosis, live view, report."""

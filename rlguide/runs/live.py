@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+
 # (key in the metrics, its name on screen, its format)
 _SHOWN = (
     ("loss", "loss", "{:.4f}"),
@@ -30,6 +31,7 @@ _SHOWN = (
     ("eval_accuracy", "held-out accuracy", "{:.2f}"),
     ("eval_rewards/margins", "held-out margin", "{:+.3f}"),
 )
+
 # What the engine is at, told from its log before the first step.
 _PHASES = (
     (re.compile(r"Running tokenizer|Converting format"), "tokenizing the data"),

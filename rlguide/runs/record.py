@@ -13,7 +13,7 @@ from rlguide.engine.process import is_alive
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy
-from rlguide.recipes.configure import Prepared
+from rlguide.recipes.prepare import Prepared
 from rlguide.workspace import Workspace, read_json, write_json
 
 MANIFEST = "run.json"

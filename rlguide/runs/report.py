@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlguide.runs.manifest import LOG, METRICS, Run
+from rlguide.runs.record import LOG, METRICS, Run
 from rlguide.workspace import Workspace
 
 

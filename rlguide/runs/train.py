@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -10,25 +9,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlguide.console import say, warn
+from rlguide.console import say
+from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
-from rlguide.engine.output import Logged, OutputParser, Progress, explain_failure
-from rlguide.engine.process import EngineProcess, is_alive
+from rlguide.engine.output import Logged, OutputParser, Progress
+from rlguide.engine.process import EngineProcess, is_alive, read_tail
 from rlguide.engine.worker import engine_environment
-from rlguide.errors import CheckpointError, EngineError, UsageError
-from rlguide.policy.checkpoint import read_checkpoint
-from rlguide.recipes.configure import Prepared
+from rlguide.errors import EngineError, UsageError
+from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
-from rlguide.runs.manifest import CONFIG, LOG, METRICS, Run, create_run
-from rlguide.runs.metrics import MetricsLog, StartCheck, check_start, first_loss, settle_metrics, summarize
+from rlguide.runs.checkpoints import is_complete, last_checkpoint, list_checkpoints, put_damaged_aside
+from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
+from rlguide.runs.live import TrainingView
+from rlguide.runs.metrics import MetricsLog, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
-from rlguide.runs.view import TrainingView
+from rlguide.runs.record import CONFIG, LOG, METRICS, Run, create_run
 from rlguide.workspace import Workspace, atomic_write
 
 # LLaMA-Factory raises for PPO ("will be supported in the future"), and of a reward model it restores the adapter but
 # not the value head (train/ppo/trainer.py, hparams/parser.py).
 _NOT_RESUMABLE = {"ppo": "LLaMA-Factory cannot resume PPO", "rm": "LLaMA-Factory cannot resume a reward model"}
-_LOG_TAIL = 200_000  # bytes of the log that are searched for the cause of a failure
 
 
 def train_command(engine: Engine, config: str) -> list[str]:
@@ -76,7 +76,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         why = _NOT_RESUMABLE.get(str(run.values.get("method")), "no complete checkpoint was written yet")
         say(f"{why}: training starts from the beginning")
         (run.path / METRICS).unlink(missing_ok=True)
-        for path in _checkpoints(run.path):  # the engine would go on from one that it finds
+        for path in list_checkpoints(run.path):  # the engine would go on from one that it finds
             shutil.rmtree(path)
     else:
         step = int(checkpoint.name.partition("-")[2])
@@ -87,47 +87,6 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     with atomic_write(run.path / CONFIG) as file:
         file.write(render(load_recipe(str(run.values.get("method", "dpo"))), config, introduction))
     return _drive(ws, engine, run, start_step=step)
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run, None if there is none."""
-    complete = [path for path in _checkpoints(folder) if _is_whole(path)]
-    return complete[-1] if complete else None
-
-
-def put_damaged_aside(folder: Path) -> None:
-    """Rename checkpoints that were being saved when the run was killed, so that the engine does not take them."""
-    for path in _checkpoints(folder):
-        if not _is_whole(path):
-            aside = path.with_name(path.name + ".incomplete")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            warn(f"{path.name} is incomplete (the run was stopped while saving); it is now {aside.name}")
-
-
-def _checkpoints(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # Trainer writes it last
-        read_checkpoint(path)
-    except (OSError, ValueError, CheckpointError):
-        return False
-    return True
-
-
-def is_complete(run: Run) -> bool:
-    """Whether the engine came to the end: all steps done and the final state saved."""
-    try:
-        state = json.loads((run.path / "trainer_state.json").read_text(encoding="utf-8"))
-        done = int(state["global_step"]) >= int(state["max_steps"]) > 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    last = "adapter_model.safetensors" if run.values.get("method") == "ppo" else "train_results.json"
-    return done and (run.path / last).is_file()
 
 
 def _drive(ws: Workspace, engine: Engine, run: Run, start_step: int) -> Run:
@@ -200,14 +159,6 @@ def _fail(ws: Workspace, run: Run, code: int) -> None:
     error = EngineError(failure.what, f"{failure.todo}; log: {ws.relative(run.path / LOG)}")
     error.exit_code = code if 0 < code < 126 else 1
     raise error
-
-
-def read_tail(path: Path, size: int = _LOG_TAIL) -> str:
-    """The last `size` bytes of a log as text."""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - size))
-        return file.read().decode("utf-8", "replace")
 
 
 def _say_how_to_resume(ws: Workspace, run: Run) -> None:

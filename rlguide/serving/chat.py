@@ -4,148 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from rlguide.console import console, say, warn
+from rlguide.console import console, printable, say
 from rlguide.engine.chat import ChatSession, Message
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
-from rlguide.errors import UsageError
-from rlguide.policy.base import find_base
-from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint, read_manifest
-from rlguide.policy.policy import Policy, check_policy, starting_point
-from rlguide.policy.template import template_for
-from rlguide.runs.manifest import MANIFEST, Run, open_run
+from rlguide.runs.choose import Wanted, choose_partner
 from rlguide.workspace import Workspace
 
 HELP = "/clear forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer"
-# Keys of a run's config that change how its model is loaded or its prompts are written.
-_MODEL_KEYS = (
-    "trust_remote_code",
-    "model_revision",
-    "quantization_bit",
-    "cache_dir",
-    "rope_scaling",
-    "flash_attn",
-    "resize_vocab",
-    "add_tokens",
-    "add_special_tokens",
-    "split_special_tokens",
-    "use_fast_tokenizer",
-    "default_system",
-    "tool_format",
-    "enable_thinking",
-)
-
-
-@dataclass(frozen=True)
-class Partner:
-    """The policy to talk to, what loads it, and a line that says what it is."""
-
-    policy: Policy
-    args: dict[str, Any]
-    title: str
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a person asked to chat with. `name`: a run or a checkpoint; None with no `base` either: the newest run."""
-
-    name: str | None = None
-    base: str | None = None
-    template: str | None = None
-    sft: bool = False
-    trust_base: bool = False
-
-
-def choose_partner(ws: Workspace, wanted: Wanted, find_templates: Callable[[], dict[str, str]]) -> Partner:
-    """Find the whole policy that is meant and check that all of it is there.
-
-    Args:
-        find_templates: gives the engine's table from model name to template; only called if none is on record.
-
-    Raises:
-        UsageError: no such run, or no template can be told.
-        CheckpointError: a part of the stack is missing or damaged.
-    """
-    extra: dict[str, Any] = {}
-    notes: list[str] = []
-    run = _run(ws, wanted)
-    if run is not None:
-        policy, roles = _of_run(ws, run, wanted)
-        extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
-    elif wanted.name is not None:
-        checkpoint = read_checkpoint(locate(ws, wanted.name), ws.saves)
-        start = starting_point(ws, checkpoint, wanted.base, wanted.trust_base)
-        policy, notes = start.reference, list(start.notes)
-        roles = _stages(ws, policy)
-    else:
-        policy, roles = Policy(str(wanted.base)), []
-    notes += [note for note in check_policy(ws, policy) if note not in notes]
-    for note in notes:
-        warn(note)
-    template = wanted.template or policy.template
-    if template is None:
-        base = find_base(ws, policy.base)
-        guess = template_for(policy.base, find_templates(), base.config)
-        say(f"template {guess.name}: {guess.why}")
-        template = guess.name
-    policy = Policy(policy.base, policy.adapters, template)
-    title = " + ".join(["base", *roles]) + f" ({policy.describe()}), template {template}"
-    return Partner(policy, {**extra, **policy.model_config()}, title)
-
-
-def _run(ws: Workspace, wanted: Wanted) -> Run | None:
-    """The run that is meant, or None if a plain checkpoint or a base is."""
-    if wanted.name is None:
-        if wanted.base is None:
-            return open_run(ws, finished=True)
-        if wanted.sft:
-            raise UsageError("--sft belongs to a run, not to --base alone", "name the run, or leave --sft out")
-        return None
-    path = locate(ws, wanted.name)
-    if not (path / MANIFEST).is_file():
-        if wanted.sft:
-            raise UsageError(f"--sft belongs to a run, and {wanted.name} has no {MANIFEST}", "leave --sft out")
-        return None
-    if wanted.base is not None:
-        raise UsageError(f"{wanted.name} is a run and knows its base", "leave --base out")
-    return open_run(ws, wanted.name)
-
-
-def _of_run(ws: Workspace, run: Run, wanted: Wanted) -> tuple[Policy, list[str]]:
-    """The policy that a run trained, or the one it started from; an unfinished run stands with its last checkpoint."""
-    if wanted.sft:
-        return run.reference, _stages(ws, run.reference)
-    if run.status != "finished":
-        whole = [item for item in find_checkpoints(run.path) if item.is_complete and item.path != run.path]
-        if not whole:
-            raise UsageError(
-                f"the run {ws.relative(run.path)} is {run.status} and has no checkpoint yet",
-                f"finish it with `rlguide train --resume {ws.relative(run.path)}`, or chat with --sft",
-            )
-        warn(f"the run is {run.status}; this is its {whole[0].path.name}")
-        policy = starting_point(ws, whole[0], trust_base=True).reference
-        return policy, _stages(ws, policy)
-    return run.policy, _stages(ws, run.policy)
-
-
-def _stages(ws: Workspace, policy: Policy) -> list[str]:
-    """What each adapter is, in a word: "sft", or the method of the run that made it."""
-    words = []
-    for adapter in policy.adapters:
-        part = read_checkpoint(locate(ws, adapter), ws.saves)
-        words.append(_word(part))
-    return words
-
-
-def _word(checkpoint: Checkpoint) -> str:
-    method = (read_manifest(checkpoint.path) or {}).get("method")
-    return str(method) if isinstance(method, str) else checkpoint.stage
 
 
 def chat(
@@ -288,8 +158,3 @@ def _answer_lines(session: ChatSession, conversation: _Conversation, generation:
 def _piped_lines() -> Iterator[str]:
     for raw in sys.stdin.buffer:
         yield raw.decode("utf-8", "replace")
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could move the cursor or change a terminal's settings."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc")

@@ -4,20 +4,18 @@ if a test reached it, it would fail with the engine's error instead of the one e
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from command import run
 
+from rlguide.console import printable
 from rlguide.engine.find import Engine
 from rlguide.errors import RlguideError
-from rlguide.runs.conversation import Partner, Wanted, choose_partner, printable
+from rlguide.runs.choose import Partner, Wanted, choose_partner
 from rlguide.workspace import Workspace
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
-from checkpoint_files import write_lora, write_model
+from tests.cli.command import run
+from tests.policy.checkpoint_files import write_lora, write_model
 
 
 @pytest.fixture

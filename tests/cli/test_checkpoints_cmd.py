@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from command import run
+
+from tests.cli.command import run
 
 
 def write_adapter(path: Path, is_whole: bool = True) -> None:

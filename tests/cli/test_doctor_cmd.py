@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import run
 
+from rlguide.doctor import examine as doctor
+from rlguide.doctor import host
+from rlguide.doctor.examine import examine
+from rlguide.doctor.finding import Finding
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu
 from rlguide.engine.pins import mismatches, read_pins
-from rlguide.runs import doctor
-from rlguide.runs.doctor import Finding, examine
 from rlguide.workspace import Workspace
+from tests.cli.command import run
 
 PINS = read_pins()
 
@@ -147,14 +149,14 @@ def test_cards(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     gib = 1 << 30
     cards = [Gpu(0, "RTX A6000", 48 * gib, 47 * gib, (8, 6)), Gpu(1, "RTX A6000", 48 * gib, 5 * gib, (8, 6))]
     monkeypatch.setattr(doctor, "list_gpus", lambda: [*cards, Gpu(2, "T4", 16 * gib, 16 * gib, (7, 5))])
-    monkeypatch.setattr(doctor, "_driver", lambda: "550.54.14")
+    monkeypatch.setattr(host, "_driver", lambda: "550.54.14")
     assert [item.status for item in findings(tmp_path, "gpu")] == ["ok", "warning", "warning"]
     [driver] = findings(tmp_path, "driver")
     assert driver.status == "problem" and "580" in driver.mend
-    monkeypatch.setattr(doctor, "_driver", lambda: "580.65.06")
+    monkeypatch.setattr(host, "_driver", lambda: "580.65.06")
     assert findings(tmp_path, "driver")[0].status == "ok"
     engine.versions["torch"] = "2.11.0+cu126"
-    monkeypatch.setattr(doctor, "_driver", lambda: "550.54.14")
+    monkeypatch.setattr(host, "_driver", lambda: "550.54.14")
     assert findings(tmp_path, "driver")[0].status == "ok"
 
 

@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import run
 
 from rlguide.engine.capabilities import METHODS
-from rlguide.engine.install import engine_folder
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-from fake_engines import main_engine
+from rlguide.engine.installed import engine_folder
+from tests.cli.command import run
+from tests.engine.fake_engines import main_engine
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from rlguide.preferences.labels import label_counts
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.registry import check_registered
+from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.registered import check_registered, label_counts
 from rlguide.workspace import Workspace
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")

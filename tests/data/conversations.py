@@ -7,8 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rlguide.preferences.labelled import Labelled, from_pair
-from rlguide.preferences.pair import Pair, Turn
+from rlguide.data.example import Labelled, Pair, Turn, from_pair
 
 # Letters that begin a misread text, and what template tokens are made of, do not come up by chance; the pieces below
 # have them in good writing.

@@ -20,14 +20,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq  # noqa: F401
 
-from rlguide.preferences import journal, staging
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.intake import How
-from rlguide.preferences.journal import settle
-from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.register import RegisterOptions, register_path
-from rlguide.preferences.registry import read_registry
+from rlguide.data.curate.filters import Filters
+from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.store import journal, staging
+from rlguide.data.store.dataset_info import read_registry
+from rlguide.data.store.journal import settle
+from rlguide.data.store.manifest import read_manifest
+from rlguide.data.store.reading import read_pairs
 from rlguide.workspace import Workspace
 
 ROWS = 400

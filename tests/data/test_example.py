@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.heldout import Split
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.question import asked
-from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import Staging
-from tests.preferences.test_staging import read
+from rlguide.data.curate.filters import Filters
+from rlguide.data.curate.holdout import Split
+from rlguide.data.example import Pair, Turn, asked
+from rlguide.data.store.staging import Staging
+from rlguide.data.store.tally import Tally
+from tests.data.store.test_staging import read
 
 
 def turns(*texts: str) -> tuple[Turn, ...]:

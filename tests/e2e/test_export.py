@@ -19,9 +19,9 @@ import pytest
 from rlguide.engine.chat import generate
 from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment
+from rlguide.policy.merge import merged_base
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
-from rlguide.runs.export import merged_base
 from rlguide.workspace import Workspace
 from tests.e2e.conftest import SFT, Bench, rlguide_executable
 

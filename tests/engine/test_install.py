@@ -13,24 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_engines import MAIN, main_engine, pip_reads, put, site, wheels
 
 from rlguide.engine import install as module
 from rlguide.engine.find import Engine, find_engine
-from rlguide.engine.install import (
-    STATE,
-    engine_folder,
-    engine_for,
-    install,
-    installed,
-    known_engines,
-    plan_install,
-    read_requirements,
-    trouble,
-)
+from rlguide.engine.install import install, plan_install, read_requirements
+from rlguide.engine.installed import STATE, engine_folder, engine_for, installed, known_engines, trouble
 from rlguide.engine.worker import engine_environment
 from rlguide.errors import EngineError, RlguideError, UsageError
-from rlguide.workspace import locked
+from rlguide.locks import locked
+from tests.engine.fake_engines import MAIN, main_engine, pip_reads, put, site, wheels
 
 # What is in a folder, with sizes; bytecode aside, which Python writes by itself.
 Snapshot = dict[str, int]

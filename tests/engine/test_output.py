@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.engine.output import Logged, OutputParser, Progress, explain_failure, parse_metrics
+from rlguide.engine.failures import explain_failure
+from rlguide.engine.output import Logged, OutputParser, Progress, parse_metrics
 
 LOSS = "{'loss': 0.6931, 'grad_norm': 1.16, 'learning_rate': 0.0, 'rewards/chosen': 0.0, 'epoch': 0.03}"
 EVAL = "{'eval_loss': 0.69, 'eval_runtime': 2.2, 'eval_rewards/accuracies': 0.4, 'epoch': 0.17}"

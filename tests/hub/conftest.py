@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from hub_server import HubServer, publish_all, rlguide_command
+from tests.hub.hub_server import HubServer, publish_all, rlguide_command
 
 Rlguide = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import HubServer, jsonl, orca_row, parquet, ultrafeedback_row
-from modelscope_server import ModelScopeServer
+
+from tests.hub.hub_server import HubServer, jsonl, orca_row, parquet, ultrafeedback_row
+from tests.hub.modelscope_server import ModelScopeServer
 
 pytestmark = pytest.mark.hub
 Rlguide = Callable[..., subprocess.CompletedProcess[str]]

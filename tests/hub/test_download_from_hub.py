@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hub_server import (
+
+from tests.hub.hub_server import (
     HubServer,
     RangeGateway,
     array,

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import Fault, HubServer, RangeGateway, jsonl, orca_row, rlguide_command
-from modelscope_server import ModelScopeServer
+
+from tests.hub.hub_server import Fault, HubServer, RangeGateway, jsonl, orca_row, rlguide_command
+from tests.hub.modelscope_server import ModelScopeServer
 
 pytestmark = pytest.mark.hub
 Rlguide = Callable[..., subprocess.CompletedProcess[str]]

@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
-from checkpoint_files import write_lora, write_model, write_safetensors
 
 from rlguide.errors import CheckpointError
 from rlguide.policy.base import check_base, model_name, same_model
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.workspace import Workspace
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
 
 
 def cache_on_disk(name: str, source: Path) -> None:

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from checkpoint_files import write_lora, write_model, write_safetensors, write_state
 
 from rlguide.errors import CheckpointError
 from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, latest_sft, read_checkpoint, resolve_checkpoint
 from rlguide.workspace import Workspace
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors, write_state
 
 
 def set_age(path: Path, seconds: int) -> None:

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from checkpoint_files import write_lora, write_model, write_safetensors, write_state
 
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.policy import Policy, check_policy, check_reference, missing_parts, starting_point
 from rlguide.workspace import Workspace
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors, write_state
 
 
 @pytest.fixture

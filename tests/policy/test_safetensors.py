@@ -5,12 +5,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from checkpoint_files import write_safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.errors import CheckpointError
 from rlguide.policy.safetensors import read_header
+from tests.policy.checkpoint_files import write_safetensors
 
 SHAPES = st.dictionaries(
     st.text(min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),

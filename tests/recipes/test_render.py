@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.engine.config_file import format_value, load_config, parse_settings, parse_yaml
 from rlguide.errors import DataError, UsageError
-from rlguide.recipes.config_file import load_config, parse_settings, parse_yaml
-from rlguide.recipes.render import fill, format_value, load_recipe, render, was_edited, write_config
+from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
 
 VALUES = st.one_of(
     st.booleans(),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlguide.errors import DataError, UsageError
-from rlguide.runs.manifest import find_runs, open_run
-from rlguide.runs.train import last_checkpoint, put_damaged_aside
+from rlguide.runs.checkpoints import last_checkpoint, put_damaged_aside
+from rlguide.runs.record import find_runs, open_run
 from rlguide.workspace import Workspace
 
 

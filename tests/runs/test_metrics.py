@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.runs.metrics import MetricsLog, check_start, read_metrics, settle_metrics, summarize
+from rlguide.runs.diagnosis import check_start
+from rlguide.runs.metrics import MetricsLog, read_metrics, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
 
 ZERO = {"rewards/chosen": 0.0, "rewards/rejected": 0.0}

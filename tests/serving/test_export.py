@@ -17,15 +17,15 @@ import pytest
 
 from rlguide.engine.find import Engine
 from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageError
+from rlguide.policy import merge as room
 from rlguide.policy.checkpoint import read_checkpoint
+from rlguide.policy.merge import default_folder, merge, merged_base
+from rlguide.policy.merge_fingerprint import fingerprint, is_merge_of
 from rlguide.policy.policy import Policy
-from rlguide.runs import export as room
-from rlguide.runs.conversation import Wanted
-from rlguide.runs.export import default_folder, export, fingerprint, is_merge_of, merge, merged_base, wanted_step
+from rlguide.runs.choose import Wanted
+from rlguide.serving.export import export, wanted_step
 from rlguide.workspace import Workspace
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
-from checkpoint_files import write_lora, write_model
+from tests.policy.checkpoint_files import write_lora, write_model
 
 STACK = Policy("models/tiny-base", ("saves/tiny/lora/sft", "saves/tiny/lora/dpo"), "qwen3_nothink")
 SCRIPT = """#!{python}

@@ -19,6 +19,7 @@ _HINT = re.compile(
     rb"\xc3[\x82-\xb4](?:\xc2[\xa0-\xbf]|\xc5[\x92\x93\xa0\xa1\xb8\xbd\xbe]|\xc6\x92|\xcb[\x86\x9c]"
     rb"|\xe2\x80[\x93\x94\x98-\x9a\x9c-\x9e\xa0-\xa2\xa6\xb0\xb9\xba]|\xe2\x82\xac|\xe2\x84\xa2)"
 )
+
 _LATER = re.escape(_CP1252)
 _CHARACTER = f"(?:[Â-ß][{_LATER}]|[à-ï][{_LATER}]{{2}}|[ð-ô][{_LATER}]{{3}})"
 _RUN = re.compile(f"{_CHARACTER}+")
@@ -26,7 +27,6 @@ _ONE = re.compile(_CHARACTER)
 # Signs that never follow a letter in good writing. Quotes, dashes, footnote marks, ® and the like do; the letters
 # š, ž and œ do ("víš…").
 _NEVER = re.compile("[¢£¤¥¦¨ª¬¯±µ¸º¼½¾‚ƒ„ˆ‰˜]")
-
 # What is damage alone, where it is common: ’ “ … –, mathematics, €, ™, ticks, arrows; é ü ß à; no-break space, ° £ ©;
 # emoji, U+FFFD, byte order mark, full-width punctuation.
 _COMMON = re.compile(
@@ -43,11 +43,11 @@ _GBK_HINTS = "锛銆鐨浣鏄涓鎴浠杩鍙銇鈥紝殑"
 _CHINESE = re.compile(
     rb"(?:[\xe4-\xe9][\x80-\xbf]{2}|\xe3[\x80-\x83][\x80-\xbf]|\xef[\xbc\xbd][\x80-\xbf]|\xe2\x80[\x90-\xa6]){3}"
 )
+
 _NEAR = 8  # characters on each side of a hint: of 16 there is nearly always one that is a hint
 _QUOTE = re.compile("[\u2010-\u2026]")
 # The fresh memory of a debugger, as 屯 is, too; three times 烫 is also what somebody says who drinks hot tea.
 _FILLING = re.compile("烫{4}|烫{3}(?![烫！!，。~～啊呀的了哦])")
-
 # A text that speaks of damaged encodings may well show one.
 _ABOUT = re.compile(
     "mojibake|garbled|乱码|亂碼|编码|編碼|文字化け|锟斤拷(?:是|什么|怎么)|cp-?1252|windows-?1252|latin-?1|iso-?8859|utf-?8"

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 
-from rlguide.preferences.misread import is_misread
+from rlguide.data.checks.mojibake import is_misread
 
 # Characters in one text, about 50,000 tokens: more than any cutoff_len that fits on a card, and nearly always a
 # file or a log that was pasted in by mistake.
 LONGEST_TEXT = 200_000
-
 # Tokens that the chat templates of LLaMA-Factory 0.9.5 put around turns (llamafactory/data/template.py). Tokenizers
 # read them as control tokens also in the middle of a text, so an answer that holds one teaches to end early or to
 # speak for the user. <think> is not among them: reasoning models write it. <s> neither: it is HTML, too.
@@ -35,18 +34,22 @@ TOKEN_FAMILIES = {
     "chatglm, exaone": "[gMASK] [|system|] [|user|] [|assistant|] [|endofturn|]",
     "minimax, bailing, yayi": "]~b] [e~[ <role>HUMAN</role> <role>ASSISTANT</role> <_user> <_bot>",
 }
+
 TOKENS = [token for family in TOKEN_FAMILIES.values() for token in family.split()]
 _NAMED = frozenset(TOKENS)
+
 _STEMS = (
     "start|begin|end|eo[stm]|bo[stm]|im_|sep|pad|unk|user|human|assistant|system|bot|tool|call|think|text|turn|role"
     "|message|token|reserved|mask|image|audio|video|vision|fim|code|User|Human|Assistant|System|START|BEGIN|END|USER"
 )
+
 _TOKEN = re.compile(
     "|".join(re.escape(token) for token in sorted(TOKENS, key=len, reverse=True))
     # Those of models to come; <|name|> between blanks only if it sounds like one: F# has operators like that.
     + r"|(?<!\s)<\|[A-Za-z0-9_/]{2,40}\|>|<\|[A-Za-z0-9_/]{2,40}\|>(?!\s)|<｜[^\s<>｜]{2,40}｜>"
     + rf"|<\|(?=[A-Za-z0-9_/]*(?:{_STEMS}))[A-Za-z0-9_/]{{2,40}}\|>"
 )
+
 NO_UNICODE = "a text is not valid Unicode"
 CONTROL = "a text holds control characters (encoding damage)"
 MISREAD = "a text is UTF-8 that was read as another encoding (encoding damage)"
@@ -60,8 +63,8 @@ _HINTS = {
     "~": ("]~b]", "[e~["),
     ">": ("SYS>>", "</role>", "</s>"),
 }
-END_TOKEN = "</s>"  # of llama2 and mistral, at the end of a text; elsewhere it is HTML
 
+END_TOKEN = "</s>"  # of llama2 and mistral, at the end of a text; elsewhere it is HTML
 # C0 controls except tab, newline, vertical tab, form feed and carriage return; DEL. In UTF-8 none is part of
 # another character.
 _CONTROLS = [chr(code) for code in (*range(0x09), *range(0x0E, 0x20), 0x7F)]

@@ -10,9 +10,8 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from rlguide.preferences.columns import Example
-from rlguide.preferences.duplicates import Fingerprints, normalise
-from rlguide.preferences.pair import Pair
+from rlguide.data.curate.minhash import Fingerprints, normalise
+from rlguide.data.example import Example, Pair
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,12 +7,13 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rlguide.errors import UsageError, did_you_mean
-from rlguide.preferences.columns import Example
-from rlguide.preferences.pair import Pair
+from rlguide.data.curate.language import check_languages, languages
+from rlguide.data.example import Example, Pair
+from rlguide.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
+
 
 REPEATED = "repeats an earlier one (--dedupe)"
 UNBALANCED = "too many of its kind, longer or shorter chosen answer (--balance-length)"
@@ -83,26 +84,11 @@ class Filters:
         if self.max_length is not None and length(example) > self.max_length:
             return f"is longer than {self.max_length:,} characters (--max-length)"
         if self.lang is not None:
-            from rlguide.preferences.language import language
+            from rlguide.data.curate.language import language
 
             if language(text(example)) not in languages(self.lang):
                 return f"is not in {self.lang} (--lang)"
         return None
-
-
-def languages(codes: str) -> list[str]:
-    """The codes in a comma-separated value."""
-    return [code.strip() for code in codes.split(",")]
-
-
-def check_languages(codes: str) -> None:
-    """Raises UsageError unless each of `codes` is one that texts are recognised as."""
-    from rlguide.preferences.language import LANGUAGES
-
-    for code in languages(codes):
-        if code not in LANGUAGES:
-            near = did_you_mean(code, sorted(LANGUAGES))
-            raise UsageError(f"--lang {code} is not known{near}", "give codes of ISO 639-1 such as en, zh, ja, de, fr")
 
 
 def length(example: Example) -> int:

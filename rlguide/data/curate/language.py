@@ -13,13 +13,30 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
+from rlguide.errors import UsageError, did_you_mean
+
+
+def languages(codes: str) -> list[str]:
+    """The codes in a comma-separated value."""
+    return [code.strip() for code in codes.split(",")]
+
+
+def check_languages(codes: str) -> None:
+    """Raises UsageError unless each of `codes` is one that texts are recognised as."""
+    from rlguide.data.curate.language import LANGUAGES
+
+    for code in languages(codes):
+        if code not in LANGUAGES:
+            near = did_you_mean(code, sorted(LANGUAGES))
+            raise UsageError(f"--lang {code} is not known{near}", "give codes of ISO 639-1 such as en, zh, ja, de, fr")
+
+
 OTHER = "other"
 READ = 300  # characters that are looked at: more cost time and change few answers
 ENOUGH = 60  # letters outside Latin whose script is looked up
 # A Han or kana character or a Hangul syllable says as much as several Latin letters: Chinese with English terms in it
 # is Chinese.
 WORTH = 4
-
 # First character, last character, language (or script where several languages share it).
 _SCRIPTS = sorted(
     [
@@ -55,6 +72,7 @@ _SCRIPTS = sorted(
         (0x20000, 0x3FFFF, "han"),
     ]
 )
+
 _STARTS = [first for first, _, _ in _SCRIPTS]
 _BEYOND_LATIN = re.compile(r"[^\W\d_\u0000-\u024f\u1e00-\u1eff\u02b0-\u02ff\u2000-\u2fff]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
@@ -69,8 +87,8 @@ _LIBRARY = "en de fr es it pt nl pl vi id ms tr sv da no fi cs sk sl hr ro hu ca
 LANGUAGES = frozenset(
     {*_LIBRARY.split(), "zh", "ja", "ar", "fa", "ur", "be", "sr"} | {code for *_, code in _SCRIPTS if len(code) == 2}
 )
-_LEAST_LETTERS = 8  # below that even the library guesses
 
+_LEAST_LETTERS = 8  # below that even the library guesses
 # The commonest words of each language. A word of k languages counts 1/k for each.
 _COMMON = {
     "en": "the of and to in is you that it for was on are as with they i at be this have from or had by but"

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import unicodedata
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
     Accept = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+
 
 SHINGLE = 5  # characters: about one English word, two to three Chinese ones
 BINS = 64
@@ -29,7 +32,6 @@ LEAST = 40  # characters: shorter texts must be equal; one word makes too much o
 ROUNDS = 6  # how many different rows one group of a band is compared with
 BATCH = 1 << 18  # characters: the arrays of one batch stay within a processor's cache
 BETWEEN = "\x1f"  # stands between the texts of a row
-
 # What may differ between equal texts. Not signs that carry meaning in sums and code: + - * / = < > % # _ and so on.
 _PUNCTUATION = ".,;:!?\"'`()[]…·，。、；：？！「」『』“”‘’（）《》〈〉【】～"
 _BLANK = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))

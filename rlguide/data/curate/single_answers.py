@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from rlguide.preferences.pair import Pair
+from rlguide.data.example import Pair
 
 CHOSEN_AND_REJECTED = "an answer chosen in one pair and rejected in another"
 REPEATED = "an answer that an earlier pair has with the same label"

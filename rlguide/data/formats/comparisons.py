@@ -5,46 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rlguide.preferences.dialogues import PROMPTS, any_prompt
-from rlguide.preferences.pair import HUMAN, BadRow, Pair, Turn, turns
-from rlguide.preferences.row_parts import (
+from rlguide.data.example import HUMAN, BadRow, Pair, Turn, turns
+from rlguide.data.formats.base import Format, Record
+from rlguide.data.formats.column_names import (
+    ANSWER_COLUMNS,
+    ANSWER_PAIRS,
+    FIRST_IS_ONE,
     MEDIA,
+    NAMES,
+    OTHER_PROMPTS,
+    PROMPTS,
+    RESPONSES,
     SCORES,
+    STRENGTHS,
     SYSTEM,
-    Format,
-    Record,
-    answer,
-    asked,
-    assemble,
-    is_conversation,
-    number,
-    part,
+    WINNERS,
 )
-
-# The first two that a row has are taken. Their names end with the letter or number that the winner is called by.
-ANSWER_PAIRS = (
-    ("response_0", "response_1"),  # PKU-SafeRLHF
-    ("response_1", "response_2"),  # HelpSteer2
-    ("response1", "response2"),  # HelpSteer3
-    ("response_a", "response_b"),
-    ("conversation_a", "conversation_b"),  # Chatbot Arena: whole conversations
-    ("answer_0", "answer_1"),
-    ("answer_1", "answer_2"),
-    ("answer_a", "answer_b"),
-    ("output_1", "output_2"),  # AlpacaFarm
-    ("completion_a", "completion_b"),
-    ("human_ref_A", "human_ref_B"),  # SHP
-)
-# Of argilla, and of others; here the names say which is the better one.
-RESPONSES = ("chosen_response", "rejected_response", "response_chosen", "response_rejected")
-ANSWER_COLUMNS = tuple(dict.fromkeys(column for pair in ANSWER_PAIRS for column in pair))
-# How a winner is read. A number in a column of the second kind may be a place or a grade: 0 and 1 are not taken.
-PLACES = ("winner", "better_response_id")
-NAMES = ("preference", "preferred", "better")
-STRENGTHS = ("preference_strength", "overall_preference")  # HelpSteer: below 0 the first is better, above 0 the second
-FIRST_IS_ONE = ("labels",)  # SHP: 1 if A is better, 0 if B is
-WINNERS = (*PLACES, *NAMES, *STRENGTHS, *FIRST_IS_ONE)
-OTHER_PROMPTS = ("context", "input", "history")  # where a row has none of PROMPTS: HelpSteer3, others, SHP
+from rlguide.data.formats.extract import answer, asked, assemble, is_conversation, number, part
+from rlguide.data.formats.transcripts import any_prompt
 
 _NAMED = re.compile(r"(?:model|response|answer|assistant|completion|output|conversation)?[ _-]*([ab012])")
 _TIES = {"both_bad", "both bad", "bothbad", "equal", "same", "neither", "both", "draw"}

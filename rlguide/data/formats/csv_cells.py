@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from rlguide.preferences.comparisons import ANSWER_COLUMNS, RESPONSES
-from rlguide.preferences.label_formats import LABELS
-from rlguide.preferences.row_parts import ANSWERS
-from rlguide.preferences.scored_lists import ANSWER_LISTS, RANK_LISTS, SCORE_LISTS
+from rlguide.data.formats.column_names import LABELS, LISTS, TEXT_OR_MESSAGES
+from rlguide.data.readers.files import open_source
+from rlguide.data.readers.source import Row, Source
 
-LISTS = ("conversations", "messages", "history", "rating", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS)
-TEXT_OR_MESSAGES = (
-    *("prompt", "input", "question", "context", *ANSWERS, "completion", "response", *ANSWER_COLUMNS),
-    *(*RESPONSES, "preferred_output", "non_preferred_output"),
-)
+
+def open_rows(path: Path) -> Source:
+    """A file of any kind, as `open_source` opens it; JSON in the cells of a CSV file is decoded.
+
+    Raises:
+        DataError: like `open_source`.
+    """
+    source = open_source(path)
+    if source.kind != "CSV":
+        return source
+
+    def read(path: Path, columns: frozenset[str] | None) -> Iterator[Row]:
+        return map(_decoded_row, source.read(path, columns))
+
+    return replace(source, read=read)
+
+
+def _decoded_row(row: Row) -> Row:
+    if row.broken:
+        return row
+    broken = decode_cells(row.value)
+    return Row(row.position, None, broken) if broken else row
 
 
 def decode_cells(record: dict[str, Any]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlguide.data.formats.base import Format, LabelFormat, Record
+from rlguide.data.formats.column_names import MEDIA
+from rlguide.data.formats.comparisons import two_answers
+from rlguide.data.formats.dropped_columns import find_loss, used
+from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
+from rlguide.data.formats.transcripts import TextPrefix, shorten
 from rlguide.errors import DataError, UsageError, did_you_mean
-from rlguide.preferences.column_use import find_loss, used
-from rlguide.preferences.comparisons import two_answers
-from rlguide.preferences.dialogues import TextPrefix, shorten
-from rlguide.preferences.formats import FORMATS, Format
-from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
-from rlguide.preferences.row_parts import MEDIA, Record
 
 MOST_NAMES = 6  # columns that are listed as not used
 EMPTY: tuple[Any, ...] = (None, "", [], {})

@@ -10,22 +10,11 @@ import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rlguide.preferences.label_formats import LabelFormat
-from rlguide.preferences.pair import GPT, HUMAN, ROLES, BadRow, Turn
-from rlguide.preferences.question import asked
-from rlguide.preferences.row_parts import Format, Record
+from rlguide.data.example import GPT, HUMAN, ROLES, BadRow, Turn, asked
+from rlguide.data.formats.base import Format, LabelFormat, Record
+from rlguide.data.formats.column_names import PIECES
 
 Form = Format | LabelFormat
-
-# Names of columns that hold a piece of what is asked, in small letters and without signs.
-PIECES = {
-    *("prompt", "prompts", "userprompt", "instruction", "instructions", "input", "inputs", "userinput"),
-    *("query", "userquery", "question", "questiontext", "usermessage", "premise", "background"),
-    *("context", "contexts", "passage", "passages", "document", "documents", "article"),
-    *("history", "chathistory", "conversationhistory", "messages", "conversation", "conversations"),
-    *("dialogue", "dialog", "persona", "preamble", "sysprompt"),
-    *("system", "systemprompt", "systemmessage", "systeminstruction", "systeminstructions", "systemtext"),
-}
 TEXT_KEYS = ("content", "value", "text")  # of a message or a document; its other keys describe it
 
 

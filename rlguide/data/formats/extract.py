@@ -3,53 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from decimal import Decimal
 from typing import Any
 
-from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
+from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
+from rlguide.data.formats.base import Record
+from rlguide.data.formats.column_names import ANSWERS, MEDIA, MEDIA_NAMES, SCORE_COLUMNS, SYSTEM
 
-Record = dict[str, Any]
-ANSWERS = ("chosen", "rejected")
-SYSTEM = ("system", "system_prompt", "system_message")
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
-MEDIA = ("tools", "images", "image", "videos", "audios")
-_MEDIA = frozenset(MEDIA)
-# The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
-SCORE_COLUMNS = (
-    ("score_chosen", "score_rejected"),
-    ("chosen_score", "rejected_score"),
-    ("chosen_rating", "rejected_rating"),
-    ("chosen-rating", "rejected-rating"),
-    ("rating_chosen", "rating_rejected"),
-    ("chosen_reward", "rejected_reward"),
-    ("reward_chosen", "reward_rejected"),
-    ("chosen_avg_rating", "rejected_avg_rating"),
-)
 OTHER_PROMPT = "the prompt is not the question that chosen and rejected repeat"
-RATED = ("rating", "generations")  # two scores in one list, in the order of the answers in the other, if it is there
-SCORES = (*(column for columns in SCORE_COLUMNS for column in columns), *RATED)
-
-
-class Shape(ABC):
-    """One shape of data, of pairs or of labelled answers."""
-
-    name: str
-    sentence: str  # which columns hold what, shown when the format is detected
-    note: str = ""  # what is taken for granted, if anything: also shown
-    columns: tuple[str, ...]  # all that the conversion may look at; the others of a Parquet file are not read
-
-    @abstractmethod
-    def matches(self, row: Record) -> bool:
-        """Whether the row has this shape. Looks at columns and types only, not at whether the row is any good."""
-
-
-class Format(Shape):
-    """One shape of preference data."""
-
-    @abstractmethod
-    def to_pairs(self, row: Record) -> list[Pair]:
-        """The pairs in the row, one in most formats, texts unchanged. Raises BadRow with the reason for none."""
 
 
 def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
@@ -224,7 +186,7 @@ def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> P
 
 def refuse_media(row: Record) -> None:
     """Tools and media would be dropped without a word: refuse the row instead."""
-    if _MEDIA.isdisjoint(row):  # nearly always
+    if MEDIA_NAMES.isdisjoint(row):  # nearly always
         return
     if any(row.get(column) and not _is_empty(row[column]) for column in MEDIA):
         raise BadRow("uses tools or media, which this version does not carry")

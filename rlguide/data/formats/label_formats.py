@@ -5,15 +5,10 @@ To add one: subclass `LabelFormat`, give it a name, a sentence and the two metho
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
-from rlguide.preferences.labelled import Labelled, parse_label
-from rlguide.preferences.pair import GPT, BadRow, Turn, turns
-from rlguide.preferences.row_parts import (
-    MEDIA,
-    SYSTEM,
-    Record,
-    Shape,
+from rlguide.data.example import GPT, BadRow, Labelled, Turn, parse_label, turns
+from rlguide.data.formats.base import LabelFormat, Record
+from rlguide.data.formats.column_names import COMPLETIONS, CONVERSATIONS, LABELS, MEDIA, SYSTEM
+from rlguide.data.formats.extract import (
     answer,
     asked,
     earlier_turns,
@@ -23,18 +18,6 @@ from rlguide.preferences.row_parts import (
     split_system,
     system,
 )
-
-LABELS = ("label", "kto_tag")  # TRL's name and LLaMA-Factory's
-COMPLETIONS = ("completion", "response", "answer")
-CONVERSATIONS = ("messages", "conversations")
-
-
-class LabelFormat(Shape):
-    """One shape of labelled answers."""
-
-    @abstractmethod
-    def to_labelled(self, row: Record) -> Labelled:
-        """The labelled answer in the row, its texts unchanged. Raises BadRow with the reason when there is none."""
 
 
 class KtoMessages(LabelFormat):
@@ -78,10 +61,6 @@ class KtoAlpaca(LabelFormat):
 
     def to_labelled(self, row: Record) -> Labelled:
         return labelled(row, (*earlier_turns(row), question(row)), answer(row, "output"))
-
-
-# The first that fits wins.
-LABEL_FORMATS: dict[str, LabelFormat] = {known.name: known for known in (KtoMessages(), KtoPrompt(), KtoAlpaca())}
 
 
 def has_label(row: Record) -> bool:

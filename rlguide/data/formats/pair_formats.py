@@ -5,17 +5,11 @@ To add a format: subclass `Format`, give it a name, a sentence, columns and the 
 
 from __future__ import annotations
 
-from rlguide.preferences.comparisons import Comparison, Responses
-from rlguide.preferences.dialogues import Dialogue, TextPrefix
-from rlguide.preferences.pair import BadRow, Pair, turns
-from rlguide.preferences.row_parts import (
-    ANSWERS,
-    MEDIA,
+from rlguide.data.example import BadRow, Pair, turns
+from rlguide.data.formats.base import Format, Record
+from rlguide.data.formats.column_names import ANSWERS, MEDIA, SCORES, SYSTEM
+from rlguide.data.formats.extract import (
     OTHER_PROMPT,
-    SCORES,
-    SYSTEM,
-    Format,
-    Record,
     answer,
     asked,
     assemble,
@@ -28,9 +22,6 @@ from rlguide.preferences.row_parts import (
     refuse_media,
     repeats,
 )
-from rlguide.preferences.scored_lists import ScoredList
-
-__all__ = ["FORMATS", "Format"]
 
 
 class Sharegpt(Format):
@@ -164,25 +155,3 @@ class Orca(Format):
     def to_pairs(self, row: Record) -> list[Pair]:
         messages = asked(row, "input" if row.get("question") is None and "input" in row else "question")
         return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]
-
-
-# The first that fits wins, so the more particular ones stand first.
-FORMATS: dict[str, Format] = {
-    known.name: known
-    for known in (
-        Sharegpt(),
-        Ultrafeedback(),
-        Dialogue(),
-        TrlPrompt(),
-        OpenaiMessages(),
-        OpenaiPreference(),
-        TrlImplicitPrompt(),
-        Alpaca(),
-        Orca(),
-        Comparison(),
-        AlpacaRanking(),
-        Responses(),
-        ScoredList(),
-        TextPrefix(),
-    )
-}

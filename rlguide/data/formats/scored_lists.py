@@ -7,36 +7,23 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple, TypeVar
 
-from rlguide.errors import UsageError
-from rlguide.preferences.dialogues import PROMPTS, any_prompt
-from rlguide.preferences.pair import GPT, BadRow, Pair, turn
-from rlguide.preferences.row_parts import (
+from rlguide.data.example import GPT, BadRow, Pair, turn
+from rlguide.data.formats.base import Format, Record, Shape
+from rlguide.data.formats.column_names import (
+    ANSWER_LISTS,
     MEDIA,
+    PROMPTS,
+    RANK_KEYS,
+    RANK_LISTS,
+    SCORE_KEYS,
+    SCORE_LISTS,
     SYSTEM,
-    Format,
-    Record,
-    Shape,
-    number,
-    refuse_media,
-    split_system,
-    system,
 )
+from rlguide.data.formats.extract import number, refuse_media, split_system, system
+from rlguide.data.formats.transcripts import any_prompt
+from rlguide.errors import UsageError
 
-# The first of each that a row has is taken. Answers are texts or messages, or objects with a text and a score.
-ANSWER_LISTS = (
-    "completions",
-    "responses",
-    "answers",
-    "candidates",
-    "generations",
-    "outputs",
-    "all_generated_responses",
-)
-SCORE_LISTS = ("scores", "ratings", "rewards", "labels", "all_rm_scores")
-RANK_LISTS = ("ranks", "rank")  # 1 is the best
 TEXT_KEYS = ("response", "completion", "text", "content", "answer", "generation", "output")
-SCORE_KEYS = ("overall_score", "score", "rating", "reward")
-RANK_KEYS = ("rank",)
 MODES = ("best-worst", "all")
 
 

@@ -6,28 +6,14 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
-from rlguide.preferences.pair import GPT, HUMAN, BadRow, Pair, Turn
-from rlguide.preferences.row_parts import (
-    ANSWERS,
-    MEDIA,
-    OTHER_PROMPT,
-    SCORES,
-    SYSTEM,
-    Format,
-    Record,
-    asked,
-    assemble,
-    has_answers,
-    part,
-    repeats,
-    text,
-)
+from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn
+from rlguide.data.formats.base import Format, Record
+from rlguide.data.formats.column_names import ANSWERS, MEDIA, PROMPT_COLUMNS, PROMPTS, SCORES, SYSTEM
+from rlguide.data.formats.extract import OTHER_PROMPT, asked, assemble, has_answers, part, repeats, text
 
 MARKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")  # of Anthropic's HH-RLHF
 LINE_MARKER = re.compile(r"(?:\A\s*|[\r\n]+)(Human|Assistant):")  # of those who write no blank lines
 SPEAKERS = {"Human": HUMAN, "Assistant": GPT}
-PROMPT_COLUMNS = ("prompt", "instruction", "question", "query", "input", "messages", "conversations")
-PROMPTS = ("messages", "conversations", "prompt", "instruction", "question")  # the first that a row has is taken
 CLEAR = 0.8  # share of the rows in which a prompt must look like one; some answers begin with the same word
 SENTENCE_ENDS = tuple(".?!:;…。？！：；؟۔।॥։።")
 CLOSING = "\"'”’»)]}」』）】"  # may follow the end of a sentence

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rlguide import console
+from rlguide.data.hubs.base import HubFile, Snapshot, digests, is_offline, watched
+from rlguide.data.hubs.retry import GaveUp, Patience
 from rlguide.errors import HubError
-from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline, watched
-from rlguide.preferences.progress import format_bytes
-from rlguide.preferences.retry import GaveUp, Patience
+from rlguide.progress import format_bytes
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -99,7 +99,7 @@ def _fetch(snapshot: Snapshot, file: HubFile, force: bool) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    from rlguide.preferences.hub_session import BrokenTransfer
+    from rlguide.data.hubs.session import BrokenTransfer
 
     patience = Patience()
     with _errors(snapshot.hub_id), _progress(snapshot.hub_id, file):
@@ -212,7 +212,7 @@ def _errors(hub_id: str) -> Iterator[None]:
     import requests
     from huggingface_hub import configure_http_backend, constants
 
-    from rlguide.preferences.hub_session import HubName, PatientSession
+    from rlguide.data.hubs.session import HubName, PatientSession
 
     if not is_offline():  # offline the client's own session refuses to connect
         name = HubName(_endpoint(), "set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com")

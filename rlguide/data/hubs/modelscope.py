@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from rlguide import console
+from rlguide.data.hubs.base import HubFile, Snapshot, digests, is_offline, watched
+from rlguide.data.hubs.retry import GaveUp, Patience
 from rlguide.errors import HubError
-from rlguide.preferences.hub import HubFile, Snapshot, digests, is_offline, watched
-from rlguide.preferences.retry import GaveUp, Patience
-from rlguide.preferences.waiting import in_turn
-from rlguide.workspace import Locked, locked, user_cache
+from rlguide.locks import Locked, in_turn, locked
+from rlguide.workspace import user_cache
 
 if TYPE_CHECKING:
     import requests
 
-    from rlguide.preferences.hub_session import PatientSession
+    from rlguide.data.hubs.session import PatientSession
+
 
 ADDRESS = "https://modelscope.cn"
 PAGE = 200  # entries of one page of the tree, as its own client asks for
@@ -160,7 +161,7 @@ def _checked(path: Path, file: HubFile) -> str | None:
 
 def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
     """Fetch the bytes that `part` lacks."""
-    from rlguide.preferences.hub_session import BrokenTransfer
+    from rlguide.data.hubs.session import BrokenTransfer
 
     patience = Patience()
     with _session() as session, watched(f"fetching {file.path}", file.bytes, lambda: _size(part)):
@@ -185,7 +186,7 @@ def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
 
 def _append(session: PatientSession, snapshot: Snapshot, file: HubFile, part: Path) -> None:
     """Ask for what `part` lacks, and add what comes; without a checksum ask for all: it may be another file by now."""
-    from rlguide.preferences.hub_session import BrokenTransfer
+    from rlguide.data.hubs.session import BrokenTransfer
 
     have = _size(part) if file.sha256 is not None else 0
     if have and have == file.bytes:
@@ -243,7 +244,7 @@ def _session() -> Iterator[PatientSession]:
     """A session that carries the token: as a header, and as the cookie that older parts of the API read."""
     import requests
 
-    from rlguide.preferences.hub_session import HubName, PatientSession
+    from rlguide.data.hubs.session import HubName, PatientSession
 
     token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
     cookie = f"m_session_id={token}" if token else ""

@@ -22,20 +22,20 @@ import requests
 import urllib3
 
 from rlguide import console
+from rlguide.data.hubs.retry import GaveUp, Patience, requested_wait
 from rlguide.errors import HubError
-from rlguide.preferences.progress import FIRST_LINE
-from rlguide.preferences.retry import GaveUp, Patience, requested_wait
+from rlguide.progress import FIRST_LINE
 
 BUSY = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
 BLOCK = 1 << 17  # bytes: what a cut connection can lose at most
 UNREACHED_TRIES = 2  # of a hub that never answered: most likely the address or the network is wrong
+
 FAULTS = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
     urllib3.exceptions.HTTPError,
 )
-
 
 _answered: set[str] = set()  # addresses that answered in this process: they are worth waiting for
 

@@ -9,18 +9,19 @@ from typing import Any
 
 from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset
+from rlguide.data.curate.language import languages
+from rlguide.data.hubs import client as hub
+from rlguide.data.hubs.base import HubFile, Snapshot, is_offline
+from rlguide.data.ingest.pipeline import MOST_REFUSED, How, Intake, Piece, TakenIn, next_steps, run
+from rlguide.data.ingest.pipeline import describe as describe_intake
+from rlguide.data.sources.fetch_plan import Plan, find_plans
+from rlguide.data.sources.resolve import find_requested
+from rlguide.data.sources.splits import ANYTHING, Wanted
+from rlguide.data.store.dataset_info import is_intact
+from rlguide.data.store.manifest import DataManifest, read_manifest
+from rlguide.data.store.publish import check_free, check_space, writing
 from rlguide.errors import RlguideError, UsageError
-from rlguide.preferences import hub
-from rlguide.preferences.filters import languages
-from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, next_steps, run
-from rlguide.preferences.intake import describe as describe_intake
-from rlguide.preferences.manifest import DataManifest, read_manifest
-from rlguide.preferences.plan import Plan, find_plans
-from rlguide.preferences.progress import format_bytes
-from rlguide.preferences.registry import is_intact
-from rlguide.preferences.request import find_requested
-from rlguide.preferences.splits import ANYTHING, Wanted
-from rlguide.preferences.store import check_free, check_space, writing
+from rlguide.progress import format_bytes
 from rlguide.workspace import Workspace
 
 MOST_REFUSED_OF_CATALOG = 0.2  # nobody can mend a published set; with more it is not the set that the catalog describes
@@ -48,6 +49,11 @@ class DownloadOptions:
         """The revision to ask for."""
         return self.revision or hub.HUBS[self.hub]
 
+    @property
+    def languages(self) -> list[str]:
+        """The codes in `lang`; none for all languages."""
+        return [] if self.lang == "both" else languages(self.lang)
+
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest; two equal ones of the same commit give the same files."""
         where = {"hub": self.hub} if self.hub != "hf" else {}
@@ -65,15 +71,14 @@ class Downloaded:
 def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDataset]:
     """The datasets meant. Raises UsageError for an unknown name or an option that cannot be meant."""
     hub.check_hub(options.hub)
-    if options.force and hub.is_offline():
+    if options.force and is_offline():
         raise UsageError(
             "HF_HUB_OFFLINE forbids to fetch again, which --force asks for", "unset it, or leave out --force"
         )
     datasets = find_requested(names, options.hub, options.wanted, options.name)
     for dataset in datasets:
         _how(dataset, options).check()
-        wanted = set() if options.lang == "both" else set(languages(options.lang))
-        if dataset.languages and not wanted <= set(dataset.languages):
+        if dataset.languages and not set(options.languages) <= set(dataset.languages):
             raise UsageError(
                 f"{dataset.name} has no {options.lang} part (it is {', '.join(dataset.languages)})", "leave out --lang"
             )
@@ -99,7 +104,7 @@ def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOpt
         earlier = None if options.force else _already_there(workspace, dataset, options)
         if earlier is not None and options.branch == earlier.source["commit"]:
             return Downloaded(earlier)
-        if earlier is not None and hub.is_offline() and options.branch == earlier.source["revision"]:
+        if earlier is not None and is_offline() and options.branch == earlier.source["revision"]:
             return Downloaded(earlier)
         console.say(f"{dataset.name}: asking for {dataset.hub_id} at {options.branch}")
         snapshot = hub.find_snapshot(dataset.hub_id, options.branch, options.hub)
@@ -121,14 +126,14 @@ def _already_there(workspace: Workspace, dataset: CatalogDataset, options: Downl
     return manifest if is_intact(workspace, manifest) else None
 
 
-def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: hub.Snapshot) -> TakenIn:
+def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: Snapshot) -> TakenIn:
     how = _how(dataset, options)
-    plans = find_plans(snapshot, dataset, options.lang, options.wanted)
+    plans = find_plans(snapshot, dataset, options.languages, options.wanted)
     _check_space(workspace, plans, how)
     held_out = [file for plan in plans for file in plan.heldout]
     fetched: list[dict[str, Any]] = []
 
-    def piece(file: hub.HubFile) -> Piece:
+    def piece(file: HubFile) -> Piece:
         return Piece(f"{file.path} of {snapshot.hub_id}", _fetch(snapshot, file, options.force, fetched))
 
     whole = options.lang == "both" and bool(dataset.parts)
@@ -153,7 +158,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
     return run(workspace, intake, how, origin)
 
 
-def _fetch(snapshot: hub.Snapshot, file: hub.HubFile, force: bool, fetched: list[dict[str, Any]]) -> Callable[[], Path]:
+def _fetch(snapshot: Snapshot, file: HubFile, force: bool, fetched: list[dict[str, Any]]) -> Callable[[], Path]:
     """A function that fetches a file into the client's cache and notes what it got in `fetched`."""
 
     def fetch() -> Path:

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlguide import console
+from rlguide.data.curate.filters import Filters
+from rlguide.data.curate.holdout import NO_SPLIT, Split
+from rlguide.data.formats.base import Format, LabelFormat
+from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.formats.detect import check_fits, choose_format, explain
+from rlguide.data.formats.scored_lists import Pairing, with_pairing
+from rlguide.data.ingest.convert import take_in
+from rlguide.data.readers.files import expected_rows
+from rlguide.data.readers.source import Row, Source
+from rlguide.data.store.manifest import DataFile, DataManifest
+from rlguide.data.store.publish import Publication, check_test_size, nothing_left, publish, refuse
+from rlguide.data.store.staging import Staging
+from rlguide.data.store.tally import Tally
 from rlguide.errors import DataError
-from rlguide.preferences.detection import check_fits, choose_format, explain
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.heldout import NO_SPLIT, Split
-from rlguide.preferences.label_formats import LabelFormat
-from rlguide.preferences.manifest import DataFile, DataManifest
-from rlguide.preferences.progress import Ticker
-from rlguide.preferences.readers import Row, Source, expected_rows, open_source
-from rlguide.preferences.report import Tally
-from rlguide.preferences.row_parts import Format
-from rlguide.preferences.scored_lists import Pairing, with_pairing
-from rlguide.preferences.staging import Staging
-from rlguide.preferences.store import Publication, check_test_size, nothing_left, publish, refuse, take_in
+from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
 
 DETECT_ROWS = 50
@@ -41,13 +43,14 @@ class How:
     """
 
     form: str = "auto"
-    pairing: Pairing = field(default_factory=Pairing)
+    pairing: str = "best-worst"
     filters: Filters = field(default_factory=Filters)
     test_size: float | None = None
     keep_good: bool = False
 
     def check(self) -> None:
         """Raises UsageError for an option that cannot be meant."""
+        Pairing(self.pairing)
         check_test_size(self.test_size)
         self.filters.check(labelled=False)
 
@@ -55,7 +58,7 @@ class How:
         """What decides the content, for the manifest."""
         return {
             "form": self.form,
-            "pairing": self.pairing.mode,
+            "pairing": self.pairing,
             **asdict(self.filters),
             "test_size": self.test_size,
             "keep_good": self.keep_good,
@@ -192,9 +195,9 @@ class _Openings:
 def _open(piece: Piece, how: How) -> Opened:
     path = piece.fetch()
     with _named(piece, path):
-        source = open_source(path)
+        source = open_rows(path)
         rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
-        form = with_pairing(choose_format(rows, path, how.form), how.pairing)
+        form = with_pairing(choose_format(rows, path, how.form), Pairing(how.pairing))
         check_fits(form, rows, path)
     console.say(f"{piece.label}: {source.kind}; {explain(form, rows)}")
     return Opened(source, form, expected_rows(source))

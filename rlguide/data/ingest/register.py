@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
+from rlguide.data.ingest.pipeline import MOST_REFUSED, How, Intake, Piece, TakenIn, describe, next_steps, run
+from rlguide.data.names import check_name, safe_name
+from rlguide.data.readers.source import plain_stem
+from rlguide.data.sources.splits import ANYTHING, Wanted, files_of_folder
+from rlguide.data.store.manifest import DataManifest
+from rlguide.data.store.publish import check_free, check_space, writing
 from rlguide.errors import DataError, RlguideError, UsageError
-from rlguide.preferences.intake import MOST_REFUSED, How, Intake, Piece, TakenIn, describe, next_steps, run
-from rlguide.preferences.manifest import DataManifest
-from rlguide.preferences.readers import plain_stem
-from rlguide.preferences.registry import check_name, safe_name
-from rlguide.preferences.splits import ANYTHING, Wanted, files_of_folder
-from rlguide.preferences.store import check_free, check_space, writing
 from rlguide.workspace import Workspace
 
 

@@ -15,33 +15,31 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 from rlguide import console
-from rlguide.errors import DataError, UsageError
-from rlguide.preferences.answers import CHOSEN_AND_REJECTED, REPEATED, answers
-from rlguide.preferences.entries import Entry, is_view
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.heldout import NO_SPLIT
-from rlguide.preferences.labelled import from_pair
-from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.pair import Pair
-from rlguide.preferences.progress import Ticker
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.registry import (
+from rlguide.data.curate.filters import Filters
+from rlguide.data.curate.holdout import NO_SPLIT
+from rlguide.data.curate.single_answers import CHOSEN_AND_REJECTED, REPEATED, answers
+from rlguide.data.example import Pair, from_pair
+from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
-    RegisteredDataset,
+    Entry,
     change_registry,
-    check_registered,
     data_files,
     data_path,
     dataset_kind,
     entry_kind,
     find_entry,
     is_intact,
-    local_files,
+    is_view,
     read_registry,
 )
-from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import Staging
-from rlguide.preferences.store import Publication, check_disk, publish, writing
+from rlguide.data.store.manifest import read_manifest
+from rlguide.data.store.publish import Publication, check_disk, publish, writing
+from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
+from rlguide.data.store.staging import Staging
+from rlguide.data.store.tally import Tally
+from rlguide.errors import DataError, UsageError
+from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
 
 EXPANSION = 8.0  # the prompt twice, and an uncompressed temporary copy

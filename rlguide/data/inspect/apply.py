@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.datasets import CatalogDataset, load_datasets
+from rlguide.data.curate.language import languages
+from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.formats.detect import choose_format
+from rlguide.data.hubs.client import HUBS
+from rlguide.data.inspect.verdicts import Verdict
+from rlguide.data.names import safe_name
+from rlguide.data.store.dataset_info import data_files
+from rlguide.data.store.manifest import DataManifest
+from rlguide.data.store.registered import FIRST_ROWS
 from rlguide.errors import DataError
-from rlguide.preferences.detection import choose_format
-from rlguide.preferences.filters import languages
-from rlguide.preferences.hub import HUBS
-from rlguide.preferences.inspect.verdicts import Verdict
-from rlguide.preferences.manifest import DataManifest
-from rlguide.preferences.readers import open_source
-from rlguide.preferences.registry import FIRST_ROWS, data_files, safe_name
 
 # What `register` and `download` record, and its option; in the order in which the command is written.
 _OPTIONS = {
@@ -38,6 +40,7 @@ _OPTIONS = {
     "seed": "--seed",
     "keep_good": "--keep-good",
 }
+
 _USUAL = {"form": "auto", "pairing": "best-worst", "seed": 42, "lang": "both", "hub": "hf"}
 
 
@@ -126,7 +129,7 @@ def _has_known_columns(path: Path) -> bool:
     """Whether `register` would know what the columns of a file are: an entry may call them by any name."""
     try:
         file = data_files(path)[0]
-        choose_format([row.value for row in islice(open_source(file).rows(), FIRST_ROWS)], file, "auto")
+        choose_format([row.value for row in islice(open_rows(file).rows(), FIRST_ROWS)], file, "auto")
     except (DataError, OSError, IndexError):
         return False
     return True

@@ -12,26 +12,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rlguide.preferences.columns import Example
-from rlguide.preferences.duplicates import Fingerprints, earlier_equal
-from rlguide.preferences.filters import text
-from rlguide.preferences.inspect.figures import (
-    Figures,
-    Overlap,
-    Quantiles,
-    Repeats,
-    length_bias,
-    margins,
-    quantiles,
-)
-from rlguide.preferences.inspect.ifeval import Ifeval
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.language import language
-from rlguide.preferences.question import asked
-from rlguide.preferences.repeats import Repeats as RowRepeats
+from rlguide.data.curate.duplicates import Repeats as RowRepeats
+from rlguide.data.curate.filters import text
+from rlguide.data.curate.language import language
+from rlguide.data.curate.minhash import Fingerprints, earlier_equal
+from rlguide.data.example import Example, Labelled, asked
+from rlguide.data.inspect.figures import Figures, Overlap, Quantiles, Repeats, length_bias, margins, quantiles
+from rlguide.data.inspect.ifeval import Ifeval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
 
 # What takes longest (languages, near repeats, IFEval) is done on so many rows, drawn at random, if there are more:
 # about 20 s. The rest is done on all.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rlguide.preferences.filters import balanced
+from rlguide.data.curate.filters import balanced
+from rlguide.statistics import Share, share
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
 
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -40,28 +41,6 @@ def quantiles(values: NDArray[Any]) -> Quantiles | None:
     p5, p25, median, p75, p95, p99 = (float(point) for point in np.quantile(values, SHARES))
     mean, least, most = float(np.mean(values)), float(values.min()), float(values.max())
     return Quantiles(len(values), mean, least, p5, p25, median, p75, p95, p99, most)
-
-
-@dataclass(frozen=True)
-class Share:
-    """`count` of `rows`, with a 95 % interval."""
-
-    count: int
-    rows: int
-    share: float
-    low: float
-    high: float
-
-
-def share(count: int, rows: int) -> Share | None:
-    """A share with its Wilson interval, None of no rows."""
-    if not rows:
-        return None
-    z, part = 1.959964, count / rows
-    scale = 1 + z * z / rows
-    middle = (part + z * z / (2 * rows)) / scale
-    half = z * math.sqrt(part * (1 - part) / rows + z * z / (4 * rows * rows)) / scale
-    return Share(count, rows, part, max(0.0, min(part, middle - half)), min(1.0, max(part, middle + half)))
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import json
 import os
 from pathlib import Path
 
+from rlguide.data.curate.minhash import normalise
+from rlguide.data.inspect.figures import IfevalOverlap
 from rlguide.errors import DataError
-from rlguide.preferences.duplicates import normalise
-from rlguide.preferences.inspect.figures import IfevalOverlap
 
 # The length of a run of words that counts as the same text; from GPT-3's study of contamination (Brown et al. 2020).
 RUN = 13
@@ -87,7 +87,7 @@ def load_ifeval(file: Path | None) -> Ifeval | None:
 
 
 def _fetch() -> Path:
-    from rlguide.preferences import hub
+    from rlguide.data.hubs import client as hub
 
     snapshot = hub.find_snapshot(HUB_ID, "main")
     details = hub.file_details(snapshot, hub.match_files(snapshot, ("*.jsonl",)))

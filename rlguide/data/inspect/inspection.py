@@ -8,27 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
+from rlguide.data.example import Example
+from rlguide.data.ingest.views import outdated, viewed
+from rlguide.data.inspect.apply import doable, how_to_apply, how_to_view
+from rlguide.data.inspect.collect import THOROUGH, Collector, collect
+from rlguide.data.inspect.figures import Figures
+from rlguide.data.inspect.ifeval import load_ifeval
+from rlguide.data.inspect.rows import Checked
+from rlguide.data.inspect.tokens import Tokenizer, count_tokens, summarise
+from rlguide.data.inspect.verdicts import verdicts
+from rlguide.data.store.dataset_info import data_path, entry_kind, find_entry, read_registry
+from rlguide.data.store.manifest import DataManifest, read_manifest
+from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered
 from rlguide.errors import UsageError
-from rlguide.preferences.columns import Example
-from rlguide.preferences.inspect.apply import doable, how_to_apply, how_to_view
-from rlguide.preferences.inspect.collect import THOROUGH, Collector, collect
-from rlguide.preferences.inspect.figures import Figures
-from rlguide.preferences.inspect.ifeval import load_ifeval
-from rlguide.preferences.inspect.rows import Checked
-from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, summarise
-from rlguide.preferences.inspect.verdicts import verdicts
-from rlguide.preferences.labels import check_labelled
-from rlguide.preferences.manifest import DataManifest, read_manifest
-from rlguide.preferences.progress import Ticker
-from rlguide.preferences.registry import (
-    RegisteredDataset,
-    check_registered,
-    data_path,
-    entry_kind,
-    find_entry,
-    read_registry,
-)
-from rlguide.preferences.views import outdated, viewed
+from rlguide.progress import Ticker
 from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a share is known to within 1.4 points
@@ -190,8 +183,8 @@ def _write(
 ) -> list[Path]:
     if options.html is None and options.plots is None:
         return []
-    from rlguide.preferences.inspect.page import page
-    from rlguide.preferences.inspect.plots import draw
+    from rlguide.data.inspect.page import page
+    from rlguide.data.inspect.plots import draw
 
     written = []
     if options.plots is not None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from rlguide import console
 from rlguide.catalog.datasets import load_datasets
+from rlguide.data.ingest.views import outdated
+from rlguide.data.store.dataset_info import REMOTE_KEYS, Kind, entry_kind, is_view, read_registry
+from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.errors import DataError
-from rlguide.preferences.entries import is_view
-from rlguide.preferences.manifest import DataManifest, read_manifest
-from rlguide.preferences.registry import REMOTE_KEYS, Kind, entry_kind, read_registry
-from rlguide.preferences.views import outdated
 from rlguide.workspace import Workspace
 
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from html import escape
 
-from rlguide.preferences.columns import Example
-from rlguide.preferences.inspect.figures import Figures
-from rlguide.preferences.inspect.screen import EARLIER, LONG, shortened
-from rlguide.preferences.inspect.tables import Table, tables
-from rlguide.preferences.labelled import Labelled
+from rlguide.data.example import Example, Labelled
+from rlguide.data.inspect.figures import Figures
+from rlguide.data.inspect.screen import EARLIER, LONG, shortened
+from rlguide.data.inspect.tables import Table, tables
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2126; --soft: #66707a; --line: #d9dee3; --paper: #fff; --card: #f6f8fa;
@@ -41,6 +40,7 @@ ins { background: var(--better); text-decoration: none; } del { background: var(
 @media (max-width: 46rem) { body { padding: .8rem; } .answers { grid-template-columns: 1fr; }
   .pictures { grid-template-columns: 1fr; } td, th { padding-right: .6rem; } }
 """
+
 # Nothing may be fetched or run, whatever a text of the dataset holds.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _PIECE = re.compile(r"[一-鿿぀-ヿ가-힯]|\w+|\s+|.", re.DOTALL)

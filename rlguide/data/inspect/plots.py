@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rlguide.preferences.inspect.collect import Collector
+    from rlguide.data.inspect.collect import Collector
+
 
 INK = "#7a7a7a"  # read on white and on black: the pictures have no background of their own within the page
 CHOSEN, REJECTED, OTHER = "#2a9d5c", "#d1495b", "#3b7dd8"

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rlguide.preferences.columns import Example
-from rlguide.preferences.inspect.figures import BadRows
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import BadRow, check_texts
-from rlguide.preferences.readers import Row, open_source
-from rlguide.preferences.reading import labelled_of, pairs_of, read_examples
-from rlguide.preferences.registry import RegisteredDataset, local_files, written_file
+from rlguide.data.checks.examples import check_texts
+from rlguide.data.example import BadRow, Example, Labelled
+from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.inspect.figures import BadRows
+from rlguide.data.readers.source import Row
+from rlguide.data.store.reading import labelled_of, pairs_of, read_examples
+from rlguide.data.store.registered import RegisteredDataset, local_files, written_file
 from rlguide.workspace import Workspace
 
 PLACES = 5  # shown for each reason
@@ -46,7 +46,7 @@ class Checked:
         convert: Callable[[Any], Example]
         convert, columns = (pairs_of if dataset.ranking else labelled_of)(self._workspace, dataset)
         for file in files:
-            source = open_source(file)
+            source = open_rows(file)
             for row in source.rows(columns):
                 self.read += 1
                 place = f"{source.unit} {row.position}" if len(files) == 1 else f"{file.name}:{row.position}"

@@ -7,10 +7,9 @@ import shutil
 import sys
 
 from rlguide import console
-from rlguide.preferences.columns import Example
-from rlguide.preferences.inspect.figures import Figures
-from rlguide.preferences.inspect.tables import Table, tables
-from rlguide.preferences.labelled import Labelled
+from rlguide.data.example import Example, Labelled
+from rlguide.data.inspect.figures import Figures
+from rlguide.data.inspect.tables import Table, tables
 
 WIDE = 90  # columns of a terminal: from here on the answers stand side by side
 LONG = 1500  # characters of an answer that are shown

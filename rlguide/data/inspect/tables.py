@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rlguide.preferences.inspect.figures import Figures, LengthBias, Quantiles, Tokens
-from rlguide.preferences.inspect.verdicts import percent
+from rlguide.data.inspect.figures import Figures, LengthBias, Quantiles, Tokens
+from rlguide.data.inspect.verdicts import percent
 
 LANGUAGES = 6  # that are named
 

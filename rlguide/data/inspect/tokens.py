@@ -11,14 +11,14 @@ from itertools import islice
 from typing import IO
 
 from rlguide import console
+from rlguide.data.example import Example, Labelled
+from rlguide.data.inspect.figures import Quantiles, Tokens, quantiles
 from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
-from rlguide.preferences.columns import Example
-from rlguide.preferences.inspect.figures import Quantiles, Tokens, quantiles, share
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.progress import Ticker
+from rlguide.progress import Ticker
+from rlguide.statistics import share
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from rlguide.preferences.inspect.figures import Figures, LengthBias, Margins, Tokens
-from rlguide.preferences.intake import MOST_REFUSED
-from rlguide.preferences.language import OTHER
+from rlguide.data.curate.language import OTHER
+from rlguide.data.ingest.pipeline import MOST_REFUSED
+from rlguide.data.inspect.figures import Figures, LengthBias, Margins, Tokens
 
 BIASED = 0.55  # share of longer chosen answers from which advice is given
 SURPLUS = 0.05  # share of all pairs that the longer ones must be ahead by: where most are equal it matters little

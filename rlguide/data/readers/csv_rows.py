@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
+from rlguide.data.readers.source import Row, open_text, text_suffix
 from rlguide.errors import DataError
-from rlguide.preferences.cells import decode_cells
-from rlguide.preferences.readers import Row, open_text, text_suffix
 
 
 def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
-    """Records of a CSV file; lists and messages are JSON text in their cell. A position is a record's first line.
+    """Records of a CSV file, every cell as text. A position is a record's first line.
 
     The separator is a comma, or a tab if the name ends in .tsv; if the header has none of these, the semicolon, tab
     or comma that it has.
@@ -60,6 +58,4 @@ def _separator(path: Path, header: str) -> str:
 def _csv_row(line: int, names: list[str], cells: list[str]) -> Row:
     if len(cells) != len(names):
         return Row(line, None, "has another number of fields than the header")
-    record: dict[str, Any] = dict(zip(names, cells, strict=True))
-    broken = decode_cells(record)
-    return Row(line, None, broken) if broken else Row(line, record)
+    return Row(line, dict(zip(names, cells, strict=True)))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rlguide.data.readers.source import Row
 from rlguide.errors import DataError
-from rlguide.preferences.readers import Row
 
 BATCH_BYTES = 4 << 20  # of the columns that are read, unpacked; as Python objects up to four times that
 MOST_ROWS = 1024  # a batch

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rlguide.data.hubs.file_names import escaped
 from rlguide.errors import DataError
-from rlguide.preferences.hub_names import escaped
 
 MAGIC = re.compile(r"[*?[]")
 MOST_PATTERNS = 10_000  # of one card; the largest ones known name some hundreds

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part
+from rlguide.data.hubs import client as hub
+from rlguide.data.hubs.base import HubFile, Snapshot, is_offline
+from rlguide.data.sources.splits import Wanted, select_files
 from rlguide.errors import DataError, HubError
-from rlguide.preferences import hub
-from rlguide.preferences.filters import languages
-from rlguide.preferences.splits import Wanted, select_files
 
 
 @dataclass(frozen=True)
 class Plan:
     """One portion of a download: which files become training rows and which are the held-out split."""
 
-    train: list[hub.HubFile]
-    heldout: list[hub.HubFile]
+    train: list[HubFile]
+    heldout: list[HubFile]
 
 
-def find_plans(snapshot: hub.Snapshot, dataset: CatalogDataset, lang: str, wanted: Wanted) -> list[Plan]:
+def find_plans(snapshot: Snapshot, dataset: CatalogDataset, languages: Collection[str], wanted: Wanted) -> list[Plan]:
     """The portions to fetch, with sizes and checksums as far as the hub tells them.
+
+    Of a dataset whose parts are languages, only those of `languages`; all of them if it is empty.
 
     Raises:
         HubError: a file of the catalog is not there, or the hub fails. UsageError, DataError: as `select_files`.
     """
     if dataset.parts:
-        return [
-            _part(snapshot, part)
-            for part in dataset.parts
-            if lang == "both" or part.language in (None, *languages(lang))
-        ]
+        return [_part(snapshot, part) for part in dataset.parts if not languages or part.language in (None, *languages)]
     try:
         found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)
     except DataError as error:
-        if not hub.is_offline():
+        if not is_offline():
             raise
         raise HubError(
             f"the cache holds no data file of {snapshot.hub_id}, and HF_HUB_OFFLINE forbids fetching one",
@@ -46,11 +45,11 @@ def find_plans(snapshot: hub.Snapshot, dataset: CatalogDataset, lang: str, wante
     return [_details(snapshot, list(found.train), list(found.heldout))]
 
 
-def _part(snapshot: hub.Snapshot, part: Part) -> Plan:
+def _part(snapshot: Snapshot, part: Part) -> Plan:
     train = hub.match_files(snapshot, part.train)
     return _details(snapshot, train, hub.match_files(snapshot, part.heldout) if part.heldout else [])
 
 
-def _details(snapshot: hub.Snapshot, train: list[str], heldout: list[str]) -> Plan:
+def _details(snapshot: Snapshot, train: list[str], heldout: list[str]) -> Plan:
     details = {file.path: file for file in hub.file_details(snapshot, train + heldout)}
     return Plan([details[path] for path in train], [details[path] for path in heldout])

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlguide.catalog.datasets import CatalogDataset, find_dataset
+from rlguide.data.names import check_name, safe_name
+from rlguide.data.sources.splits import ANYTHING, Wanted
 from rlguide.errors import UsageError
-from rlguide.preferences.registry import check_name, safe_name
-from rlguide.preferences.splits import ANYTHING, Wanted
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 

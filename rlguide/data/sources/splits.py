@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide.data.readers.source import plain_stem, text_suffix
+from rlguide.data.sources.card import Splits, matching, splits_of_card
 from rlguide.errors import DataError, UsageError, did_you_mean
-from rlguide.preferences.card import Splits, matching, splits_of_card
-from rlguide.preferences.readers import plain_stem, text_suffix
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
 ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, are none

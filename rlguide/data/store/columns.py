@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import GPT, HUMAN, Pair, Turn
+from rlguide.data.example import GPT, HUMAN, Labelled, Pair, Turn
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Example = Pair | Labelled
 
 PAIR_COLUMNS = ("system", "history", "prompt", "chosen", "rejected", "chosen_score", "rejected_score")
 LABEL_COLUMNS = ("system", "history", "prompt", "answer", "label")

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import DataError, RlguideError
-from rlguide.workspace import Workspace, locked, read_json, write_json
+from rlguide.locks import locked
+from rlguide.workspace import Workspace, read_json, write_json
 
 PENDING = re.compile(r"\.(.+)\.pending\.json")
 # Temporary files: a dataset's rows (`staging.temporary`), and those of `workspace.atomic_write`.
 LEFT_OVER = re.compile(
     r"\.{1,2}(.+?)(?:~(?:train|test|train-rows|test-rows|report)(?:\.tmp\.\w{8})?|\.(?:(?:manifest|report|refused|pending)\.json|inspect\.html)\.\w{8})\.tmp"
 )
+
 PAGE_SECONDS = 60.0  # far longer than it takes to write a page
 LOCK = re.compile(r"\.(.+)\.dataset\.lock")  # there without a holder: of a killed run, or of an earlier version
 
@@ -85,7 +87,7 @@ def _carry_out(workspace: Workspace, change: Change) -> None:
 
 
 def _take_steps(workspace: Workspace, change: Change) -> None:
-    from rlguide.preferences.registry import change_registry
+    from rlguide.data.store.dataset_info import change_registry
 
     for source, target in change.moves.items():
         if (workspace.data / source).exists():
@@ -133,7 +135,7 @@ def recover(workspace: Workspace, name: str) -> str | None:
         done = f"{name}: finished what an interrupted run had begun"
     freed = _remove_leftovers(workspace, name)
     if freed and done is None:
-        from rlguide.preferences.progress import format_bytes
+        from rlguide.progress import format_bytes
 
         done = f"{name}: removed what an interrupted run had left ({format_bytes(freed)})"
     return done

@@ -11,8 +11,8 @@ from rlguide.errors import DataError
 from rlguide.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
-    from rlguide.preferences.report import Tally
-    from rlguide.preferences.writing import Written
+    from rlguide.data.store.parquet_writer import Written
+    from rlguide.data.store.tally import Tally
 
 
 @dataclass(frozen=True)

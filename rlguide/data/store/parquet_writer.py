@@ -16,6 +16,7 @@ from rlguide.errors import RlguideError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+
 ROW_GROUP, ROW_GROUP_BYTES = 8192, 16_000_000  # a reader takes one into memory at a time
 WAITING = 2  # row groups on their way to the disk: bounds memory
 

@@ -2,84 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rlguide import console
+from rlguide.data.readers.source import PACKED_SUFFIXES
+from rlguide.data.store import journal
+from rlguide.data.store.dataset_info import our_entry, read_registry
+from rlguide.data.store.manifest import DataManifest, data_file, new_manifest, read_manifest
+from rlguide.data.store.parquet_writer import Written
+from rlguide.data.store.staging import Staging, temporary
+from rlguide.data.store.stale_views import Outlived, outlived
+from rlguide.data.store.tally import NO_PAIR, Tally
 from rlguide.errors import DataError, RlguideError, UsageError
-from rlguide.preferences import journal
-from rlguide.preferences.columns import Example
-from rlguide.preferences.derived import Outlived, outlived
-from rlguide.preferences.entries import our_entry
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.formats import Format
-from rlguide.preferences.label_formats import LabelFormat
-from rlguide.preferences.labelled import check_labelled_row
-from rlguide.preferences.manifest import DataManifest, data_file, new_manifest, read_manifest
-from rlguide.preferences.pair import BadRow, check_pair
-from rlguide.preferences.readers import PACKED_SUFFIXES, Row
-from rlguide.preferences.registry import read_registry
-from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import Staging, temporary
-from rlguide.preferences.waiting import in_turn
-from rlguide.preferences.writing import Written
+from rlguide.locks import in_turn
 from rlguide.workspace import Workspace, atomic_write, free_bytes
 
-NO_PAIR = "none of its answers is better than another"
 # What is written, and the rows that wait, over the source's bytes; of compressed text.
 EXPANSION, EXPANSION_PACKED = 3.0, 12.0
 SPARE_BYTES = 100_000_000  # of a disk, for what else is written there; of a small dataset as many as its own
-
-
-def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filters: Filters) -> Iterator[Example]:
-    """Yield what is good and wanted of the rows; all else is counted in `tally`."""
-    picky = filters.look_at_rows
-    convert = _checked(form)
-    for row in rows:
-        tally.read += 1
-        try:
-            if row.broken:
-                raise BadRow(row.broken)
-            if not isinstance(row.value, dict):
-                raise BadRow("not an object")
-            examples = convert(row.value)
-        except BadRow as reason:
-            tally.refuse(str(reason), row.position)
-            continue
-        if not examples:
-            tally.leave_out(NO_PAIR)
-        for example in examples:
-            objection = filters.objection(example) if picky else None
-            if objection is None:
-                yield example
-            else:
-                tally.leave_out(objection)
-
-
-def _checked(form: Format | LabelFormat) -> Callable[[dict[str, Any]], Sequence[Example]]:
-    """A function from a row to its examples, each checked; it raises BadRow."""
-
-    if isinstance(form, LabelFormat):  # asked once, not for every row
-        to_labelled = form.to_labelled
-
-        def labelled(row: dict[str, Any]) -> Sequence[Example]:
-            example = to_labelled(row)
-            check_labelled_row(example)
-            return (example,)
-
-        return labelled
-    to_pairs = form.to_pairs
-
-    def pairs(row: dict[str, Any]) -> Sequence[Example]:
-        found = to_pairs(row)
-        for pair in found:
-            check_pair(pair)
-        return found
-
-    return pairs
 
 
 @contextmanager
@@ -167,7 +111,7 @@ def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
 
 def check_disk(workspace: Workspace, needed: int) -> None:
     """Raises RlguideError if the workspace's disk has less than `needed` bytes free, and some to spare."""
-    from rlguide.preferences.progress import format_bytes
+    from rlguide.progress import format_bytes
 
     free, spare = free_bytes(workspace.data), min(needed, SPARE_BYTES)
     if free < needed + spare:

@@ -6,21 +6,14 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from rlguide.preferences.columns import LABEL_COLUMNS, PAIR_COLUMNS, Example, from_row, labelled_from_row
-from rlguide.preferences.entries import is_ours
-from rlguide.preferences.formats import Alpaca, Sharegpt
-from rlguide.preferences.label_formats import KtoAlpaca, KtoMessages
-from rlguide.preferences.labelled import Labelled, check_labelled_row
-from rlguide.preferences.labels import check_labelled
-from rlguide.preferences.pair import BadRow, Pair, check_structure, check_unicode, turn
-from rlguide.preferences.readers import open_source
-from rlguide.preferences.registry import (
-    RegisteredDataset,
-    check_registered,
-    dataset_kind,
-    local_files,
-    read_registry,
-)
+from rlguide.data.checks.examples import check_labelled_row, check_structure, check_unicode
+from rlguide.data.example import BadRow, Example, Labelled, Pair, turn
+from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.formats.label_formats import KtoAlpaca, KtoMessages
+from rlguide.data.formats.pair_formats import Alpaca, Sharegpt
+from rlguide.data.store.columns import LABEL_COLUMNS, PAIR_COLUMNS, from_row, labelled_from_row
+from rlguide.data.store.dataset_info import dataset_kind, is_ours, read_registry
+from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered, local_files
 from rlguide.workspace import Workspace
 
 Kept = TypeVar("Kept", Pair, Labelled)
@@ -76,7 +69,7 @@ def labelled_of(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Calla
 
 def _good_rows(dataset: RegisteredDataset, convert: Callable[[Any], Kept], columns: Collection[str]) -> Iterator[Kept]:
     for file in local_files(dataset):
-        for row in open_source(file).rows(columns):
+        for row in open_rows(file).rows(columns):
             try:
                 kept = convert(row.value)
             except BadRow:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rlguide.errors import DataError
-from rlguide.preferences.progress import Ticker
-from rlguide.preferences.readers import open_source
-from rlguide.preferences.registry import (
-    FIRST_ROWS,
-    READ_SUFFIXES,
-    RegisteredDataset,
-    check_dataset,
+from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.readers.files import count_rows
+from rlguide.data.store.dataset_info import (
+    DEFAULT_COLUMNS,
+    REMOTE_KEYS,
+    Entry,
     data_files,
+    data_path,
     entry_kind,
     find_entry,
     read_registry,
-    written_file,
 )
-from rlguide.workspace import Workspace
-
-# lambda_D n_D / (lambda_U n_U) should lie between these (arXiv 2402.01306, on the choice of the lambdas; the
-# KTOTrainer of trl 0.24 warns outside of the same bounds).
-LEAST_RATIO, MOST_RATIO = 1.0, 4 / 3
+from rlguide.data.store.manifest import DataFile, read_manifest
+from rlguide.errors import DataError, did_you_mean
+from rlguide.progress import Ticker
+from rlguide.workspace import Workspace, user_cache
 
 
 def check_labelled(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
@@ -79,7 +76,7 @@ def _check_labels(dataset: RegisteredDataset) -> None:
     if file.suffix.lower() not in READ_SUFFIXES:
         return
     column = dataset.columns["kto_tag"]
-    for row in islice(open_source(file).rows(), FIRST_ROWS):
+    for row in islice(open_rows(file).rows(), FIRST_ROWS):
         if isinstance(row.value, dict) and engine_label(row.value.get(column), file) is None:
             raise DataError(
                 f"dataset {dataset.name} has the label {row.value.get(column)!r} at line {row.position}, and"
@@ -123,7 +120,7 @@ def _count(dataset: RegisteredDataset, path: Path) -> tuple[int, int]:
     counts = [0, 0]
     with Ticker(f"counting the labels of {dataset.name}", "rows", dataset.rows) as ticker:
         for file in data_files(path):
-            for row in open_source(file).rows():
+            for row in open_rows(file).rows():
                 label = engine_label(row.value.get(column), file) if isinstance(row.value, dict) else None
                 if label is not None:
                     counts[label] += 1
@@ -131,25 +128,175 @@ def _count(dataset: RegisteredDataset, path: Path) -> tuple[int, int]:
     return counts[True], counts[False]
 
 
-def kto_weights(desirable: int, undesirable: int) -> tuple[float, float]:
-    """The weights of desirable and undesirable answers (kto_chosen_weight, kto_rejected_weight) for these counts.
+READ_SUFFIXES = (".json", ".jsonl", ".parquet", ".csv")
+FIRST_ROWS = 50  # a column that only some rows have, such as system, is in one of them
+LARGE_LIST = 8 << 20  # bytes: from here on the length of a JSON list is remembered
 
-    (1, 1) where weight times count of the desirable ones is 1 to 4/3 of that of the others, as the KTO paper
-    recommends; else the weight of the rarer label is raised as far as needed (rounded up to four decimals).
+
+@dataclass(frozen=True)
+class RegisteredDataset:
+    """A preference dataset that is ready to train on.
+
+    `path` is its file or folder and `rows` its pairs; both are None for a dataset that the engine itself fetches
+    from a hub, and `rows` also for kinds of file that rlguide does not read. `columns` maps the engine's words
+    (prompt, messages, chosen, ...) to columns. `heldout` is the name of its held-out dataset. `ranking` is True for
+    pairs and False for labelled answers, whose `rows` are the answers.
+    """
+
+    name: str
+    path: Path | None
+    rows: int | None
+    formatting: str
+    ranking: bool
+    columns: dict[str, str]
+    heldout: str | None
+
+
+def check_registered(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
+    """The registered preference datasets of these names, each checked as far as its first row.
 
     Raises:
-        DataError: one of the labels has no answers.
+        UsageError: a name is not in the registry.
+        DataError: the entry is no preference dataset, its file is missing or empty, or a column is not there.
     """
-    if desirable < 1 or undesirable < 1:
-        missing = "desirable" if desirable < 1 else "undesirable"
-        raise DataError(f"the data has no {missing} answers, and KTO needs both kinds", "add rows with the other label")
-    ratio = desirable / undesirable
-    if ratio < LEAST_RATIO:
-        return _round_up(LEAST_RATIO / ratio), 1.0
-    if ratio > MOST_RATIO:
-        return 1.0, _round_up(ratio / MOST_RATIO)
-    return 1.0, 1.0
+    entries = read_registry(workspace)
+    return [_check(workspace, entries, name) for name in names]
 
 
-def _round_up(weight: float) -> float:
-    return math.ceil(weight * 1e4) / 1e4
+def _check(workspace: Workspace, entries: dict[str, Entry], name: str) -> RegisteredDataset:
+    entry = find_entry(workspace, entries, name)
+    kind = entry_kind(entry)
+    if kind == "labels":
+        raise DataError(
+            f"dataset {name} holds labelled single answers, not pairs",
+            f"these are for KTO: rlguide train --method kto --dataset {name}",
+        )
+    if kind == "other":
+        raise DataError(
+            f'dataset {name} is not a preference dataset (no "ranking": true in dataset_info.json)',
+            "choose one with pairs, or register the file with `rlguide register FILE`",
+        )
+    return check_dataset(workspace, entries, name, ("chosen", "rejected"))
+
+
+def check_dataset(
+    workspace: Workspace, entries: dict[str, Entry], name: str, answers: tuple[str, ...]
+) -> RegisteredDataset:
+    """One dataset, checked as far as its first rows; `answers` are the engine's words for the columns it must have.
+
+    Raises:
+        DataError: like `check_registered`.
+    """
+    entry = entries[name]
+    formatting, columns = _shape(name, entry, answers)
+    kind = entry_kind(entry)
+    heldout = f"{name}_test" if entry_kind(entries.get(f"{name}_test", {})) == kind else None
+    path: Path | None = None
+    rows: int | None = None
+    if not any(key in entry for key in REMOTE_KEYS):
+        path = data_path(workspace, name, entry)
+        first = _first_file(name, path)
+        if first.suffix.lower() in READ_SUFFIXES:
+            _check_columns(name, first, columns)
+            rows = _rows(workspace, name, path)
+    return RegisteredDataset(name, path, rows, formatting, kind == "pairs", columns, heldout)
+
+
+def _shape(name: str, entry: Entry, answers: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+    """Formatting and columns of an entry, as the engine understands them."""
+    formatting = entry.get("formatting", "alpaca")
+    if formatting not in DEFAULT_COLUMNS:
+        raise DataError(f"dataset {name} has the unknown formatting {formatting!r}", "use alpaca, sharegpt or openai")
+    given = entry.get("columns")
+    columns = dict(DEFAULT_COLUMNS[formatting] if given is None else given)
+    if any(key in entry for key in REMOTE_KEYS):
+        return formatting, columns
+    question = ("prompt", "query") if formatting == "alpaca" else ("messages",)
+    if formatting == "alpaca" and "kto_tag" in answers:
+        answers = (*answers, "response")  # the answer is a column of its own; elsewhere it is the last message
+    lacking = [key for key in answers if not columns.get(key)]
+    if not any(columns.get(key) for key in question):
+        lacking.append(question[0])
+    if lacking:
+        raise DataError(
+            f"dataset {name} names no column for {' and '.join(lacking)} in dataset_info.json",
+            f'add "columns": {{"{lacking[0]}": "..."}} to its entry, or use `rlguide register FILE`',
+        )
+    return formatting, {key: column for key, column in columns.items() if column}
+
+
+def _first_file(name: str, path: Path) -> Path:
+    files = data_files(path)
+    if not files:
+        raise DataError(f"the folder of dataset {name} is empty: {path}", "put its files back or register it again")
+    if files[0].stat().st_size == 0:
+        raise DataError(f"the file of dataset {name} is empty: {files[0]}", "download or register the dataset again")
+    return files[0]
+
+
+def local_files(dataset: RegisteredDataset) -> list[Path]:
+    """The files of a registered dataset. Raises DataError for one that the engine itself fetches."""
+    if dataset.path is None:
+        raise DataError(
+            f"dataset {dataset.name} is fetched by the engine; rlguide has no file of it",
+            "use `rlguide download` or `register`",
+        )
+    return data_files(dataset.path)
+
+
+def _check_columns(name: str, file: Path, columns: dict[str, str]) -> None:
+    rows = list(islice(open_rows(file).rows(), FIRST_ROWS))
+    if not rows:
+        raise DataError(f"dataset {name} has no rows: {file}", "download or register the dataset again")
+    if not isinstance(rows[0].value, dict):
+        raise DataError(
+            f"the first row of dataset {name} is not an object: {rows[0].broken or file}", "register it again"
+        )
+    there = {key: None for row in rows if isinstance(row.value, dict) for key in row.value}
+    for key, column in columns.items():
+        if column not in there:
+            raise DataError(
+                f"dataset {name} has no column {column} (its {key}){did_you_mean(column, list(there))}",
+                'correct "columns" in dataset_info.json, or register the file again with `rlguide register FILE`',
+            )
+
+
+def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
+    """Rows from the manifest if the file is as it was written, else counted."""
+    written = written_file(workspace, name, path)
+    if written is not None:
+        return written.rows
+    counts = [_remembered_count(file) for file in data_files(path)]
+    return sum(count for count in counts if count is not None) if None not in counts else None
+
+
+def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None:
+    """The manifest's record of a dataset's file, if rlguide wrote it and it is as it was."""
+    for manifest in filter(
+        None, (read_manifest(workspace, name), read_manifest(workspace, name.removesuffix("_test")))
+    ):
+        for file in manifest.files:
+            if file.dataset == name and workspace.data / file.file == path and file.unchanged(workspace.data):
+                return file
+    return None
+
+
+def _remembered_count(path: Path) -> int | None:
+    """`count_rows`, remembered for large JSON lists: those must be parsed to be counted (2 s for 100 MB)."""
+    status = path.stat()
+    if path.suffix.lower() != ".json" or status.st_size < LARGE_LIST:
+        return count_rows(path)
+    import hashlib
+
+    key = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+    memory = user_cache() / "rows" / hashlib.sha256(key.encode()).hexdigest()
+    try:
+        return int(memory.read_text())
+    except (OSError, ValueError):
+        count = count_rows(path)
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(str(count))
+    except OSError:
+        pass  # a read-only home: it is counted again next time
+    return count

@@ -16,23 +16,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rlguide import console
-from rlguide.preferences.columns import Example, messages, schema, to_batch
-from rlguide.preferences.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
-from rlguide.preferences.heldout import Split, choose
-from rlguide.preferences.order import BLOCK, spread
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.progress import Ticker
-from rlguide.preferences.question import asked
-from rlguide.preferences.repeats import Repeats
-from rlguide.preferences.report import Tally
-from rlguide.preferences.writing import ParquetOutput, Written, cannot_write
+from rlguide.data.curate.duplicates import Repeats
+from rlguide.data.curate.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
+from rlguide.data.curate.holdout import Split, choose
+from rlguide.data.curate.kto_order import BLOCK, spread
+from rlguide.data.example import Example, Pair, Turn, asked
+from rlguide.data.store.columns import messages, schema, to_batch
+from rlguide.data.store.parquet_writer import ParquetOutput, Written, cannot_write
+from rlguide.data.store.tally import Tally
+from rlguide.progress import Ticker
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
     Flags = np.ndarray[Any, np.dtype[np.bool_]]
+
     Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
 
 BATCH_ROWS, BATCH_CHARACTERS = 1024, 4_000_000
 LARGE = 20_000  # rows: from here on most need not wait

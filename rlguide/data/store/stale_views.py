@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from rlguide.preferences.entries import Entry, is_view
-from rlguide.preferences.manifest import DataManifest, manifest_path, read_manifest
+from rlguide.data.store.dataset_info import Entry, is_view
+from rlguide.data.store.manifest import DataManifest, manifest_path, read_manifest
 from rlguide.workspace import Workspace
 
 

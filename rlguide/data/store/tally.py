@@ -145,3 +145,6 @@ class Tally:
 def short(label: str) -> str:
     """The bare name of a file that may be known as `folder/file of org/dataset`."""
     return label.partition(" of ")[0].rpartition("/")[2]
+
+
+NO_PAIR = "none of its answers is better than another"

@@ -7,14 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conversations import PIECES, pairs, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlguide.data.checks.examples import check_labelled_row, check_pair, check_structure
+from rlguide.data.checks.text import CONTROL, ESCAPES, LONGEST_TEXT, MISREAD, TOKENS, fault
+from rlguide.data.example import BadRow, Pair, Turn, from_pair
 from rlguide.engine.find import find_engine
-from rlguide.preferences.checks import CONTROL, ESCAPES, LONGEST_TEXT, MISREAD, TOKENS, fault
-from rlguide.preferences.labelled import check_labelled_row, from_pair
-from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair, check_structure
+from tests.data.conversations import PIECES, pairs, texts
 
 CONTROLS = [chr(code) for code in (*range(9), *range(14, 32), *range(0x7F, 0xA0)) if code != 0x85]
 # Good writing in many languages, whose UTF-8 is read as Windows-1252 below.

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.heldout import NO_SPLIT
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.repeats import Repeats
-from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import Staging
-from tests.preferences.test_duplicates import prose
-from tests.preferences.test_staging import read
+from rlguide.data.curate.duplicates import Repeats
+from rlguide.data.curate.filters import Filters
+from rlguide.data.curate.holdout import NO_SPLIT
+from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.store.staging import Staging
+from rlguide.data.store.tally import Tally
+from tests.data.curate.test_minhash import prose
+from tests.data.store.test_staging import read
 
 
 def changed(words: list[str], seed: int) -> str:

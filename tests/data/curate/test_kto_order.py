@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.order import BLOCK, spread
+from rlguide.data.curate.kto_order import BLOCK, spread
 
 many = st.lists(st.integers(0, 40), max_size=200)
 few = st.lists(st.integers(0, 3), max_size=40)

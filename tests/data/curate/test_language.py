@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.preferences.language import OTHER, language
+from rlguide.data.curate.language import OTHER, language
 
 TEXTS = {
     "en": "Write a short poem about the sea and explain what it means.",
@@ -71,7 +71,7 @@ def test_any_text_has_an_answer_that_its_tail_does_not_change(text: str) -> None
 
 def test_english_and_chinese_need_no_library() -> None:
     code = (
-        "import sys; from rlguide.preferences.language import language;"
+        "import sys; from rlguide.data.curate.language import language;"
         f"assert language({TEXTS['en']!r}) == 'en' and language({TEXTS['zh']!r}) == 'zh';"
         "assert not {'numpy', 'py3langid'} & set(sys.modules)"
     )

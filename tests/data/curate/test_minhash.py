@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.duplicates import Fingerprints, normalise
+from rlguide.data.curate.minhash import Fingerprints, normalise
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
+from rlguide.data.curate.filters import Filters
+from rlguide.data.example import BadRow
+from rlguide.data.formats.column_names import ANSWER_PAIRS
+from rlguide.data.formats.comparisons import two_answers
+from rlguide.data.formats.detect import detect_format
+from rlguide.data.formats.table import FORMATS
+from rlguide.data.ingest.convert import take_in
+from rlguide.data.readers.source import Row
+from rlguide.data.store.tally import Tally
 from rlguide.errors import DataError
-from rlguide.preferences.comparisons import ANSWER_PAIRS, two_answers
-from rlguide.preferences.detection import detect_format
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.formats import FORMATS
-from rlguide.preferences.pair import BadRow
-from rlguide.preferences.readers import Row
-from rlguide.preferences.report import Tally
-from rlguide.preferences.store import take_in
 
 FORM = FORMATS["comparison"]
 NUMBERS = {"prompt": "q", "response_0": "zero", "response_1": "one"}

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from rlguide.data.example import BadRow, Pair
+from rlguide.data.formats.base import Format
+from rlguide.data.formats.detect import choose_format, explain
+from rlguide.data.formats.dropped_columns import find_loss, used
+from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
 from rlguide.errors import DataError
-from rlguide.preferences.column_use import find_loss, used
-from rlguide.preferences.detection import choose_format, explain
-from rlguide.preferences.formats import FORMATS, Format
-from rlguide.preferences.label_formats import LABEL_FORMATS
-from rlguide.preferences.pair import BadRow, Pair
 
 PAIR = {"chosen": "Yes.", "rejected": "No."}
 LABEL = {"completion": "Yes.", "label": True}

@@ -8,7 +8,21 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conversations import (
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlguide.data.checks.examples import check_labelled_row, check_pair
+from rlguide.data.curate.filters import Filters
+from rlguide.data.example import BadRow, Labelled, Pair, Turn
+from rlguide.data.formats.base import Format, LabelFormat
+from rlguide.data.formats.column_names import MEDIA
+from rlguide.data.formats.detect import check_fits, choose_format, detect_format, explain
+from rlguide.data.formats.scored_lists import Pairing, ScoredList, with_pairing
+from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
+from rlguide.data.ingest.convert import take_in
+from rlguide.data.store.tally import Tally
+from rlguide.errors import DataError, UsageError
+from tests.data.conversations import (
     LABEL_WRITERS,
     WRITERS,
     Writer,
@@ -20,20 +34,6 @@ from conversations import (
     labels,
     pairs,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from rlguide.errors import DataError, UsageError
-from rlguide.preferences.detection import check_fits, choose_format, detect_format, explain
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.formats import FORMATS, Format
-from rlguide.preferences.label_formats import LABEL_FORMATS, LabelFormat
-from rlguide.preferences.labelled import Labelled, check_labelled_row
-from rlguide.preferences.pair import BadRow, Pair, Turn, check_pair
-from rlguide.preferences.report import Tally
-from rlguide.preferences.row_parts import MEDIA
-from rlguide.preferences.scored_lists import Pairing, ScoredList, with_pairing
-from rlguide.preferences.store import take_in
 
 
 @pytest.mark.parametrize(("name", "writer", "turns"), WRITERS, ids=lambda value: getattr(value, "__name__", None))
@@ -110,7 +110,7 @@ GOOD = Pair((Turn("human", "q"),), "a", "b")
     ],
 )
 def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
-    from rlguide.preferences.readers import Row
+    from rlguide.data.readers.source import Row
 
     tally = Tally()
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
@@ -188,7 +188,7 @@ def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
     ],
 )
 def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
-    from rlguide.preferences.readers import Row
+    from rlguide.data.readers.source import Row
 
     tally = Tally()
     good = {"prompt": "q", "completion": "a", "label": False}

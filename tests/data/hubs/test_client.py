@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from rlguide.data.hubs import modelscope
+from rlguide.data.hubs.base import Snapshot
+from rlguide.data.hubs.client import match_files
 from rlguide.errors import HubError
-from rlguide.preferences import modelscope
-from rlguide.preferences.hub import Snapshot, match_files
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
 # Path of the revision -> status and the code by which the hub tells the cases apart.

@@ -13,9 +13,9 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.preferences import retry
-from rlguide.preferences.hub_session import fault_name, range_start
-from rlguide.preferences.retry import GaveUp, Patience, requested_wait
+from rlguide.data.hubs import retry
+from rlguide.data.hubs.retry import GaveUp, Patience, requested_wait
+from rlguide.data.hubs.session import fault_name, range_start
 
 
 @pytest.fixture(autouse=True, scope="module")

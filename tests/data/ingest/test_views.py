@@ -14,21 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kill_at_random import die_at
 
+from rlguide.data.curate.filters import Filters
+from rlguide.data.curate.single_answers import answers
+from rlguide.data.example import Pair, Turn
+from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.ingest.views import kto_view, outdated, view, view_names
+from rlguide.data.store import journal
+from rlguide.data.store.dataset_info import change_registry, read_registry
+from rlguide.data.store.journal import settle
+from rlguide.data.store.manifest import read_manifest
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences import journal
-from rlguide.preferences.answers import answers
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.intake import How
-from rlguide.preferences.journal import settle
-from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.register import RegisterOptions, register_path
-from rlguide.preferences.registry import change_registry, read_registry
-from rlguide.preferences.scored_lists import Pairing
-from rlguide.preferences.views import kto_view, outdated, view, view_names
-from rlguide.workspace import Workspace, locked
+from rlguide.locks import locked
+from rlguide.workspace import Workspace
+from tests.data.kill_at_random import die_at
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def test_an_answer_that_is_chosen_and_rejected_is_not_in_the_view(
         {"prompt": f"问 {n}?", "responses": [f"{word} {n}" for word in "甲乙丙丁"], "scores": [1, 2, 3, 4]}
         for n in range(40)
     ]
-    take_in(workspace, rows, pairing=Pairing("all"), test_size=0.25)
+    take_in(workspace, rows, pairing="all", test_size=0.25)
     capsys.readouterr()
     kto_view(workspace, "a")
     for end in ("", "_test"):

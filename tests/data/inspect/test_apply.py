@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.inspect import apply
-from rlguide.preferences.inspect.verdicts import Verdict
-from rlguide.preferences.intake import How
-from rlguide.preferences.manifest import DataManifest
-from rlguide.preferences.scored_lists import Pairing
+from rlguide.data.curate.filters import Filters
+from rlguide.data.ingest.pipeline import How
+from rlguide.data.inspect import apply
+from rlguide.data.inspect.verdicts import Verdict
+from rlguide.data.store.manifest import DataManifest
 
 DEDUPE = Verdict("x", ("--dedupe",))
 LANG = Verdict("x", ("--lang", "en"))
@@ -44,7 +43,7 @@ def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "我的 pairs.json"
     file.touch()
-    how = How("alpaca", Pairing("all"), Filters(max_length=900, lang="zh", seed=7), 0.1, True)
+    how = How("alpaca", "all", Filters(max_length=900, lang="zh", seed=7), 0.1, True)
     about = manifest("mine", {"file": str(file)}, how.recorded())
     line = how_to_apply([NOTHING, DEDUPE, LANG, DEDUPE], about, "mine", "")
     assert line.startswith("to apply: rlguide register ")
@@ -94,7 +93,7 @@ NUMBERS = st.none() | st.integers(0, 3).map(float) | st.floats(0, 1e6, allow_sub
 @given(
     st.builds(
         How,
-        pairing=st.sampled_from(["all", "best-worst"]).map(lambda mode: Pairing(mode)),
+        pairing=st.sampled_from(["all", "best-worst"]),
         filters=st.builds(Filters, min_margin=NUMBERS, max_samples=st.none() | st.integers(2), seed=st.integers(0, 50)),
         test_size=st.none() | st.just(0.0) | st.floats(0, 0.99),
         keep_good=st.booleans(),
@@ -116,7 +115,7 @@ def test_whatever_was_asked_for_is_asked_again(how: How) -> None:
         "test_size": how.test_size,
         "keep_good": how.keep_good,
     }
-    assert given_options["pairing"] == how.pairing.mode
+    assert given_options["pairing"] == how.pairing
 
 
 def _app(command: Any) -> Any:

@@ -7,9 +7,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.preferences.inspect.collect import END, Collector, collect, ends
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import Pair, Turn
+from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.inspect.collect import END, Collector, collect, ends
 
 TEXT = st.text(min_size=1, max_size=20)
 PAIRS = st.builds(

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.filters import Filters, balanced
-from rlguide.preferences.inspect.collect import Collector, collect
-from rlguide.preferences.inspect.figures import BadRows, Figures, Tokens, length_bias, margins, quantiles, share
-from rlguide.preferences.inspect.verdicts import percent, verdicts
-from rlguide.preferences.pair import Pair, Turn
+from rlguide.data.curate.filters import Filters, balanced
+from rlguide.data.example import Pair, Turn
+from rlguide.data.inspect.collect import Collector, collect
+from rlguide.data.inspect.figures import BadRows, Figures, Tokens, length_bias, margins, quantiles
+from rlguide.data.inspect.verdicts import percent, verdicts
+from rlguide.statistics import share
 
 LENGTHS = st.lists(st.integers(0, 10_000), min_size=1, max_size=200)
 

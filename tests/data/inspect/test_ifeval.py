@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rlguide.data.inspect.ifeval import Ifeval, load_ifeval
 from rlguide.errors import DataError
-from rlguide.preferences.inspect.ifeval import Ifeval, load_ifeval
 
 LONG = "Write a letter to a friend about the new garden behind your house. Do not use any commas, and end with a poem."
 SHORT = "Name three rivers in capital letters."

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.inspect.collect import Collector, collect
-from rlguide.preferences.inspect.page import marked_differences, page
-from rlguide.preferences.inspect.plots import draw
-from rlguide.preferences.pair import Pair, Turn
+from rlguide.data.example import Pair, Turn
+from rlguide.data.inspect.collect import Collector, collect
+from rlguide.data.inspect.page import marked_differences, page
+from rlguide.data.inspect.plots import draw
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

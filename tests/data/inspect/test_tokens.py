@@ -12,14 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.inspect.tokens import Tokenizer, count_tokens, kept_lengths, summarise
+from rlguide.data.store.columns import to_batch
+from rlguide.data.store.dataset_info import our_entry
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
-from rlguide.preferences.columns import to_batch
-from rlguide.preferences.entries import our_entry
-from rlguide.preferences.inspect.tokens import Tokenizer, count_tokens, kept_lengths, summarise
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import Pair, Turn
 
 ROWS = [
     Pair((Turn("human", "What is two plus two?"),), "Four, of course.", "Five"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.preferences.json_stream import StreamError, iterate_array
+from rlguide.data.readers.json_stream import StreamError, iterate_array
 
 texts = st.text(st.characters(codec="utf-8"))
 values = st.recursive(

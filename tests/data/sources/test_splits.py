@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlguide.data.hubs.file_names import check_paths, printable
+from rlguide.data.sources.card import matching
+from rlguide.data.sources.splits import Selection, Wanted, files_of_folder, select_files
 from rlguide.errors import DataError, HubError, UsageError
-from rlguide.preferences.card import matching
-from rlguide.preferences.hub_names import check_paths, printable
-from rlguide.preferences.splits import Selection, Wanted, files_of_folder, select_files
 
 
 def select(*paths: str, card: str = "", **wanted: object) -> Selection:
@@ -266,7 +266,7 @@ def test_a_pattern_means_what_its_signs_mean(pattern: list[str], path: list[str]
 )
 def test_no_pattern_takes_for_ever(pattern: str, path: str) -> None:
     """Tried one way after the other these take longer than the world is old."""
-    code = "import sys; from rlguide.preferences.card import matching; print(matching(*sys.argv[1:2], sys.argv[2:]))"
+    code = "import sys; from rlguide.data.sources.card import matching; print(matching(*sys.argv[1:2], sys.argv[2:]))"
     done = subprocess.run([sys.executable, "-c", code, pattern, path], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
 

@@ -15,18 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlguide.data.example import Pair, Turn
+from rlguide.data.formats.table import FORMATS
+from rlguide.data.names import safe_name
+from rlguide.data.store.columns import to_batch
+from rlguide.data.store.dataset_info import change_registry, our_entry, read_registry
+from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.registered import check_registered
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences.columns import to_batch
-from rlguide.preferences.entries import our_entry
-from rlguide.preferences.formats import FORMATS
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.registry import (
-    change_registry,
-    check_registered,
-    read_registry,
-    safe_name,
-)
 from rlguide.workspace import Workspace
 
 FOREIGN = {
@@ -114,8 +110,8 @@ def test_a_linked_registry_stays_linked(workspace: Workspace, tmp_path: Path) ->
 REGISTER = """
 import sys
 from pathlib import Path
-from rlguide.preferences.entries import our_entry
-from rlguide.preferences.registry import change_registry
+from rlguide.data.store.dataset_info import our_entry
+from rlguide.data.store.dataset_info import change_registry
 from rlguide.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]))
 number = 0

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from rlguide.data.example import Pair, Turn
+from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.ingest.views import kto_view, view
+from rlguide.data.store.reading import read_pairs
 from rlguide.engine.find import find_engine
-from rlguide.preferences.intake import How
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.register import RegisterOptions, register_path
-from rlguide.preferences.views import kto_view, view
 from rlguide.workspace import Workspace
 
 pytestmark = pytest.mark.engine

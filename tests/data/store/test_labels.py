@@ -16,21 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.ingest.views import kto_view, view, view_names, viewed
+from rlguide.data.inspect.listing import list_datasets
+from rlguide.data.store.dataset_info import change_registry, dataset_kind, read_registry
+from rlguide.data.store.journal import settle
+from rlguide.data.store.manifest import read_manifest
+from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.registered import check_labelled, check_prompts, check_registered, label_counts
 from rlguide.errors import DataError, UsageError
-from rlguide.preferences.intake import How
-from rlguide.preferences.journal import settle
-from rlguide.preferences.labels import check_labelled, check_prompts, kto_weights, label_counts
-from rlguide.preferences.listing import list_datasets
-from rlguide.preferences.manifest import read_manifest
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.register import RegisterOptions, register_path
-from rlguide.preferences.registry import (
-    change_registry,
-    check_registered,
-    dataset_kind,
-    read_registry,
-)
-from rlguide.preferences.views import kto_view, view, view_names, viewed
+from rlguide.recipes.inputs import kto_weights
 from rlguide.workspace import Workspace
 
 
@@ -301,7 +297,7 @@ def test_sft_on_the_pairs_of_others(workspace: Workspace) -> None:
 VIEW = """
 import sys
 from pathlib import Path
-from rlguide.preferences.views import kto_view
+from rlguide.data.ingest.views import kto_view
 from rlguide.workspace import Workspace
 print(kto_view(Workspace(Path(sys.argv[1])), "a"))
 """

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kill_at_random import FOREIGN, check, die_at, replace, source
 
+from rlguide.data.store import journal
+from rlguide.data.store.dataset_info import read_registry
+from rlguide.data.store.journal import settle
+from rlguide.data.store.reading import read_pairs
 from rlguide.errors import RlguideError
-from rlguide.preferences import journal
-from rlguide.preferences.journal import settle
-from rlguide.preferences.reading import read_pairs
-from rlguide.preferences.registry import read_registry
 from rlguide.workspace import Workspace
+from tests.data.kill_at_random import FOREIGN, check, die_at, replace, source
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
 
@@ -33,7 +33,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_a_process_killed_at_random_moments(workspace: Workspace) -> None:
-    driver = Path(__file__).with_name("kill_at_random.py")
+    driver = Path(__file__).parents[1] / "kill_at_random.py"
     done = subprocess.run(
         [sys.executable, str(driver), str(workspace.root), "60", "3"], capture_output=True, text=True, timeout=300
     )
@@ -169,7 +169,7 @@ def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     # The check before the start would refuse this disk: what is tested is a disk that fills up later.
     program = (
-        "import sys; from rlguide.preferences import register; from rlguide.cli import main;"
+        "import sys; from rlguide.data.ingest import register; from rlguide.cli import main;"
         "register.check_space = lambda *_: None; sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
@@ -201,7 +201,7 @@ def test_two_at_once_make_one_whole_dataset(workspace: Workspace) -> None:
 
 
 def test_what_another_is_working_on_is_left_alone(workspace: Workspace) -> None:
-    from rlguide.workspace import locked
+    from rlguide.locks import locked
 
     half = workspace.data / ".b~train.tmp"
     half.write_text("half")

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlguide.data.curate.filters import Filters
+from rlguide.data.curate.holdout import NO_SPLIT, Split
+from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.store import staging as module
+from rlguide.data.store.columns import from_row
+from rlguide.data.store.staging import Staging
+from rlguide.data.store.tally import Tally
 from rlguide.errors import RlguideError
-from rlguide.preferences import staging as module
-from rlguide.preferences.columns import from_row
-from rlguide.preferences.filters import Filters
-from rlguide.preferences.heldout import NO_SPLIT, Split
-from rlguide.preferences.labelled import Labelled
-from rlguide.preferences.pair import Pair, Turn
-from rlguide.preferences.report import Tally
-from rlguide.preferences.staging import Staging
 
 fresh = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

@@ -1,0 +1,1 @@
+"""Which good examples are wanted: filters, duplicates, language, the held-out split."""

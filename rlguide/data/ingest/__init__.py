@@ -1,0 +1,1 @@
+"""Files or a hub to a published dataset, and the views of one."""

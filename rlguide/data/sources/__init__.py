@@ -1,0 +1,1 @@
+"""Which dataset and which of its files are meant."""

@@ -1,0 +1,1 @@
+"""Datasets on disk: Parquet, dataset_info.json, manifest, journal."""

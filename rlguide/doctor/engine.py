@@ -1,0 +1,84 @@
+"""Findings about the engine: versions, what it can train, whether it imports."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+
+from rlguide.console import say
+from rlguide.doctor.finding import Finding
+from rlguide.engine.capabilities import abilities, summary
+from rlguide.engine.find import Engine
+from rlguide.engine.hardware import Gpu
+from rlguide.engine.installed import trouble
+from rlguide.engine.pins import mismatches, read_pins
+from rlguide.engine.schema import schema_cache
+from rlguide.engine.worker import engine_environment, engines_home, worker_command
+from rlguide.workspace import Workspace
+
+
+def check_engine(engine: Engine) -> Iterator[Finding]:
+    yield Finding("ok", "engine", f"LLaMA-Factory {engine.version} at {engine.python}")
+    differing = mismatches(engine.versions, read_pins())
+    for item in differing:
+        what = f"{item.name} {item.installed or 'is missing'}, tested with {item.pinned}"
+        mend = f"{shlex.quote(str(engine.python))} -m pip install {item.name}=={item.pinned}"
+        yield Finding(
+            "problem" if item.is_fatal else "warning",
+            "versions",
+            f"{what}: {item.breaks}" if item.breaks else what,
+            mend,
+        )
+    if not differing:
+        versions = ", ".join(f"{name} {engine.versions[name]}" for name in ("torch", "transformers", "trl", "peft"))
+        yield Finding("ok", "versions", f"as tested ({versions})")
+    yield from _methods(engine)
+    if not engine.cli.is_file():
+        yield Finding("problem", "engine", f"{engine.cli} is missing", "install llamafactory again in that environment")
+    cached = schema_cache(engine).is_file()
+    yield Finding("ok", "keys", "the engine's argument table is cached" if cached else "will be read once (about 10 s)")
+
+
+def _methods(engine: Engine) -> Iterator[Finding]:
+    """What can be trained, in which engine; a loss that would silently be another one is a warning."""
+    for item in abilities(engine.versions):
+        if item.lack is not None and item.lack.is_silent:
+            yield Finding("warning", "methods", f"rlguide refuses loss {item.loss}: {item.lack.what}", item.lack.todo)
+    text = summary(engine.versions)
+    beside = {item.lack.engine: item.method for item in abilities(engine.versions) if item.lack and item.lack.engine}
+    for name, method in beside.items():
+        problem = trouble(name)
+        where = f"which {problem}: `rlguide engine install {name}`" if problem else f"at {engines_home() / name}"
+        text += f"; {method} in an engine of its own, {where}"
+    yield Finding("ok", "methods", text)
+
+
+def check_launcher(ws: Workspace, engine: Engine, gpus: list[Gpu]) -> Iterator[Finding]:
+    """With two or more cards LLaMA-Factory starts torchrun with `" ".join(argv).split()`: a blank breaks it."""
+    several = len(gpus) > 1 or os.environ.get("FORCE_TORCHRUN", "0").lower() in ("1", "y", "true")
+    if several and " " in str(engine.python.parent.parent):
+        where = f"the engine's path has a blank ({engine.python.parent.parent})"
+        mend = "move that environment to a path without blanks, or use one card: CUDA_VISIBLE_DEVICES=0"
+        yield Finding("problem", "launcher", f"{where}: with several cards LLaMA-Factory cannot start torchrun", mend)
+
+
+def check_imports(engine: Engine, gpus: list[Gpu]) -> Finding:
+    import json
+
+    say("importing LLaMA-Factory in the engine (about 10 s)")
+    try:
+        command = worker_command(engine, "check_imports")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=engine_environment(engine))
+        values = json.loads(done.stdout.strip().rpartition("\n")[2])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("problem", "imports", f"the engine does not start: {error}", "see the lines above")
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        return Finding("problem", "imports", f"LLaMA-Factory does not import: {last[:200]}", "see `versions` above")
+    text = f"LLaMA-Factory imports in {values['seconds']} s"
+    if gpus and not values["cuda"]:
+        mend = "check that the driver fits torch's CUDA; a torch build for the CPU cannot use cards"
+        return Finding("problem", "imports", f"{text}, but torch {values['build'] or '(CPU build)'} sees no card", mend)
+    return Finding("ok", "imports", f"{text}; torch sees {values['count']} card(s)")

@@ -1,0 +1,90 @@
+"""Findings about the host: memory and GPUs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlguide.doctor.finding import GIB, Finding
+from rlguide.engine.find import Engine
+from rlguide.engine.hardware import Gpu
+from rlguide.engine.pins import numbers, read_pins
+from rlguide.workspace import Workspace, free_bytes
+
+# CUDA 13 runs from driver 580 on (NVIDIA, CUDA compatibility guide); torch 2.11 on the index is built for CUDA 13.
+_DRIVER_OF_CUDA_13 = 580
+
+
+def check_host(ws: Workspace) -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = _memory()
+    text = f"{cores} cores" + (f", {memory[1] / GIB:.0f} of {memory[0] / GIB:.0f} GiB of memory free" if memory else "")
+    if memory and memory[1] < 4 * GIB:
+        yield Finding("warning", "host", text, "close other programs: loading a model needs its size in main memory")
+    else:
+        yield Finding("ok", "host", text)
+    free = free_bytes(ws.root)
+    text = f"{free / GIB:.0f} GiB free at {ws.root}"
+    if free < 5 * GIB:
+        yield Finding("warning", "disk", text, "free some space: a 4B model takes 8 GiB, the datasets up to 2 GiB")
+    else:
+        yield Finding("ok", "disk", text)
+
+
+def _memory() -> tuple[int, int] | None:
+    """(total, available) bytes of main memory, None where /proc does not say."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    values = {match[1]: int(match[2]) << 10 for match in re.finditer(r"(\w+):\s+(\d+) kB", text)}
+    if "MemTotal" not in values or "MemAvailable" not in values:
+        return None
+    return values["MemTotal"], values["MemAvailable"]
+
+
+def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not gpus:
+        hidden = f" (CUDA_VISIBLE_DEVICES is {visible!r})" if visible is not None else ""
+        yield Finding(
+            "warning",
+            "gpu",
+            f"none seen{hidden}",
+            "the demo and tiny models run on the CPU; a 4B model needs an NVIDIA card with 24 GB or more",
+        )
+        return
+    for gpu in gpus:
+        text = f"{gpu.index}: {gpu.name}, {gpu.free_bytes / GIB:.0f} of {gpu.memory_bytes / GIB:.0f} GiB free"
+        if not gpu.has_bf16:
+            mend = "train with --set bf16=false --set fp16=true"
+            yield Finding("warning", "gpu", f"{text}; it has no bfloat16", mend)
+        elif gpu.free_bytes < gpu.memory_bytes // 2:
+            yield Finding("warning", "gpu", text, "`nvidia-smi` shows who uses it; CUDA_VISIBLE_DEVICES chooses others")
+        else:
+            yield Finding("ok", "gpu", text)
+    driver = _driver()
+    if driver is None:
+        return
+    torch = engine.versions.get("torch", "") if engine else ""
+    if torch == read_pins().get("torch") and numbers(driver)[:1] < (_DRIVER_OF_CUDA_13,):
+        mend = f"update the driver to {_DRIVER_OF_CUDA_13} or newer, or install a torch {torch} built for an older CUDA"
+        yield Finding("problem", "driver", f"{driver} is too old for torch {torch} (CUDA 13)", mend)
+    else:
+        yield Finding("ok", "driver", driver)
+
+
+def _driver() -> str | None:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    try:
+        command = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None

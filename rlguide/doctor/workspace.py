@@ -1,0 +1,74 @@
+"""Findings about the workspace: datasets, leftovers of killed commands."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator
+
+from rlguide.data.store.dataset_info import REMOTE_KEYS, read_registry
+from rlguide.doctor.finding import Finding
+from rlguide.errors import RlguideError
+from rlguide.policy.checkpoint import find_checkpoints
+from rlguide.runs.record import find_runs
+from rlguide.workspace import Workspace
+
+_OLD_ENOUGH = 3600.0  # seconds after which a temporary file belongs to nobody
+
+
+def check_workspace(ws: Workspace) -> Iterator[Finding]:
+    yield from _datasets(ws)
+    yield from _leftovers(ws)
+    checkpoints = find_checkpoints(ws.saves)
+    broken = [item for item in checkpoints if item.problem]
+    text = f"{len(checkpoints)} under {ws.saves}"
+    if broken:
+        yield Finding(
+            "warning", "checkpoints", f"{text}, {len(broken)} of them unusable", "`rlguide checkpoints` says why"
+        )
+    else:
+        yield Finding("ok", "checkpoints", text)
+    for run in find_runs(ws):
+        if run.status == "interrupted":
+            name = ws.relative(run.path)
+            yield Finding("warning", "runs", f"{name} was interrupted", f"rlguide train --resume {shlex.quote(name)}")
+
+
+def _datasets(ws: Workspace) -> Iterator[Finding]:
+    try:
+        entries = read_registry(ws)
+    except RlguideError as error:
+        yield Finding("problem", "datasets", error.what, error.todo)
+        return
+    missing = [
+        name
+        for name, entry in entries.items()
+        if not any(key in entry for key in REMOTE_KEYS)
+        and isinstance(entry.get("file_name"), str)
+        and not (ws.data / entry["file_name"]).exists()
+    ]
+    text = f"{len(entries)} registered in {ws.dataset_info}" if entries else "none registered yet"
+    if missing:
+        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        yield Finding(
+            "warning", "datasets", f"{text}; the files of {names} are missing", "download or register them again"
+        )
+    else:
+        yield Finding("ok", "datasets", text)
+
+
+def _leftovers(ws: Workspace) -> Iterator[Finding]:
+    """Temporary files of writes that were killed: each is hidden, ends in .tmp and lies beside its target."""
+    now = time.time()
+    old = [
+        path
+        for folder in (ws.data, ws.configs, ws.saves)
+        for path in folder.glob(".*.tmp")
+        if path.is_file() and now - path.stat().st_mtime > _OLD_ENOUGH
+    ]
+    if old:
+        size = sum(path.stat().st_size for path in old)
+        mend = "rm " + " ".join(shlex.quote(str(path)) for path in old[:5])
+        yield Finding(
+            "warning", "leftovers", f"{len(old)} temporary files ({size / 1e6:.1f} MB) of killed commands", mend
+        )

@@ -1,0 +1,240 @@
+"""Merge a stack into one model with the engine: atomic, and reused while nothing below it changes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from rlguide import __version__
+from rlguide.console import say, warn
+from rlguide.engine.config_file import format_value
+from rlguide.engine.failures import explain_failure
+from rlguide.engine.find import Engine
+from rlguide.engine.interrupts import interrupts_held
+from rlguide.engine.process import EngineProcess, is_alive
+from rlguide.engine.worker import engine_environment
+from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageError
+from rlguide.locks import locked
+from rlguide.policy.base import model_name
+from rlguide.policy.checkpoint import check_full_model, locate
+from rlguide.policy.merge_config import DTYPES, FLOATS, config
+from rlguide.policy.merge_fingerprint import MANIFEST, digest_of, fingerprint, is_merge_of, weight_files
+from rlguide.policy.merge_view import MergeView
+from rlguide.policy.policy import Policy, check_policy
+from rlguide.policy.safetensors import read_header
+from rlguide.progress import format_bytes
+from rlguide.workspace import Workspace, atomic_write, free_bytes, user_cache, write_json
+
+# LLaMA Board's record of a training; the one file by which a folder says its template (policy.checkpoint reads it).
+TEMPLATE_FILE = "training_args.yaml"
+_ROOM = 1.05  # weights written for each byte of the base: tokenizer, config, and a little to spare
+_LOG_TAIL = 200_000
+OnLine = Callable[[str | None], None]
+
+
+def merge(
+    ws: Workspace,
+    engine: Engine,
+    policy: Policy,
+    target: Path,
+    on_line: OnLine | None = None,
+    keys: Mapping[str, Any] | None = None,
+) -> Path:
+    """Merge a policy's whole stack into the folder `target`, which must not exist or be empty.
+
+    Args:
+        on_line: called with each line of the engine's output, None while it is quiet (about 5 times a second);
+            without it the progress is shown on the screen.
+        keys: further LLaMA-Factory keys that loading needs (trust_remote_code, resize_vocab, ...).
+
+    Returns:
+        `target`, read back and whole.
+
+    Raises:
+        UsageError: nothing to merge, or the target holds something.
+        CheckpointError: a part of the stack is missing or damaged.
+        RlguideError: the disk is too small.
+        EngineError: the engine failed.
+    """
+    check_adapters(policy)
+    _check_target(ws, policy, target)
+    for note in check_policy(ws, policy):
+        warn(note)
+    found = fingerprint(ws, policy)
+    if found["dtype"] is None:
+        warn(f"the weight type of {policy.base} is not known here: LLaMA-Factory chooses the type of the merged model")
+    needed = int(found["base_bytes"] * _ROOM)
+    if free_bytes(target) < needed:
+        raise RlguideError(
+            f"the merged model needs {format_bytes(needed)}, and {format_bytes(free_bytes(target))} are free",
+            "free some space, or choose a folder on another disk with --output",
+        )
+    try:
+        with locked(target):
+            _check_target(ws, policy, target)  # another rlguide may have made it meanwhile
+            _remove_abandoned(target)
+            with _partial(target) as partial:
+                _run_engine(ws, engine, config(policy, partial, found, keys or {}), partial, needed, on_line)
+                _finish(partial, policy, found)
+                partial.replace(target)
+    except OSError as error:
+        raise RlguideError(
+            f"cannot write {target}: {error.strerror or error}", "choose a folder you may write to with --output"
+        ) from error
+    return target
+
+
+def merged_base(
+    ws: Workspace,
+    engine: Engine,
+    policy: Policy,
+    on_line: OnLine | None = None,
+    keys: Mapping[str, Any] | None = None,
+) -> str:
+    """One model folder that is exactly this stack, for `model_name_or_path` where adapters cannot be stacked.
+
+    A folder that was merged from the same base, adapters (by their content) and template is used again; else it is
+    made under `saves/<model>/merged/`. A policy without adapters is its own base.
+
+    Returns:
+        The folder as a config names it (from the workspace).
+
+    Raises:
+        as `merge`.
+    """
+    if not policy.adapters:
+        return policy.base
+    target = default_folder(ws, policy)
+    found = fingerprint(ws, policy)
+    # The stack below was trained again since: its older merge is kept, and this one gets a name of its own.
+    other = target.with_name(f"{target.name}-{digest_of(found)}")
+    for folder in (target, other):
+        if is_merge_of(folder, found):
+            say(f"merged already: {ws.relative(folder)}")
+            return ws.relative(folder)
+    free = target if not _holds_something(target) else other
+    try:
+        merge(ws, engine, policy, free, on_line, keys)
+    except UsageError:
+        if not is_merge_of(free, found):  # else another rlguide made it while this one waited
+            raise
+    return ws.relative(free)
+
+
+def default_folder(ws: Workspace, policy: Policy) -> Path:
+    """`saves/<model>/merged/<name>`: named after the topmost adapter, beside the method folders of its model."""
+    top = locate(ws, policy.adapters[-1])
+    step = re.fullmatch(r"checkpoint-(\d+)", top.name)
+    run = top.parent if step else top
+    name = f"{run.name}-{step[1]}" if step else run.name
+    try:
+        parts = run.resolve().relative_to(ws.saves.resolve()).parts
+    except ValueError:
+        parts = ()
+    model = parts[0] if len(parts) > 1 else model_name(policy.base)
+    return ws.saves / model / "merged" / name
+
+
+def check_adapters(policy: Policy) -> None:
+    if not policy.adapters:
+        raise UsageError(
+            f"{policy.base} is one model already: there is no adapter to merge", f"use it as it is: {policy.base}"
+        )
+
+
+def _check_target(ws: Workspace, policy: Policy, target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file", "name a new folder with --output")
+    if _holds_something(target):
+        try:
+            again = is_merge_of(target, fingerprint(ws, policy))
+        except CheckpointError:
+            again = False
+        what = "holds the merge of exactly this stack already" if again else "holds something already"
+        raise UsageError(
+            f"{ws.relative(target)} {what}",
+            "use it as it is, or name another folder with --output" if again else "name a new folder with --output",
+        )
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[Path]:
+    """A hidden folder beside the target, gone at the end unless it was renamed. Checkpoint lists skip hidden ones."""
+    partial = target.parent / f".{target.name}.{os.getpid()}.merging"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove what a killed rlguide left behind. Called under the target's lock."""
+    for folder in target.parent.glob(".*.merging"):
+        match = re.fullmatch(r"\.(.+)\.(\d+)\.merging", folder.name)
+        if match and match[1] == target.name and not is_alive(int(match[2])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_engine(
+    ws: Workspace, engine: Engine, values: dict[str, Any], partial: Path, size: int, on_line: OnLine | None
+) -> None:
+    """Run `llamafactory-cli export`; its config and log stay only where an error names them."""
+    logs = user_cache() / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="export-", dir=logs))
+    log, file = folder / "engine.log", folder / "export.yaml"
+    with atomic_write(file) as out:
+        out.writelines(f"{key}: {format_value(value)}\n" for key, value in values.items())
+    is_kept = False
+    try:
+        command = [str(engine.cli), "export", str(file)]
+        with ExitStack() as stack:
+            with interrupts_held():
+                process = stack.enter_context(EngineProcess(command, ws.root, engine_environment(engine), log))
+            view = stack.enter_context(MergeView(partial, size, quiet=on_line is not None))
+            for line in process.lines():
+                (on_line or view.read)(line)
+            code = process.process.wait()
+        if code != 0:
+            is_kept = True
+            failure = explain_failure(log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:], code)
+            todo = failure.todo.replace("`rlguide train --resume`", "merge again")
+            raise EngineError(f"the stack could not be merged: {failure.what}", f"{todo}; log: {log}")
+    finally:
+        if not is_kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finish(partial: Path, policy: Policy, found: Mapping[str, Any]) -> None:
+    """Read the merged model back and write beside it what it is. Raises EngineError if it is not what was asked."""
+    try:
+        check_full_model(partial)
+    except CheckpointError as error:
+        raise EngineError(f"the merged model is not whole: {error.what}", "look at `rlguide doctor`") from error
+    files = weight_files(partial)
+    wanted = found["dtype"]
+    for path in files:
+        types = {tensor.dtype for tensor in read_header(path).values()} & FLOATS
+        if wanted in DTYPES.values() and types - {key for key, value in DTYPES.items() if value == wanted}:
+            raise EngineError(
+                f"{path.name} was saved as {', '.join(sorted(types))}, and the base model is {wanted}",
+                "its answers would differ from those of the stack; look at `rlguide doctor`",
+            )
+    if policy.template:
+        with atomic_write(partial / TEMPLATE_FILE) as file:
+            file.write("# The chat template that this model was trained with; written by rlguide export.\n")
+            file.write(f"template: {format_value(policy.template)}\n")
+    sizes = {path.name: path.stat().st_size for path in files}
+    write_json(partial / MANIFEST, {"rlguide": __version__, **found, "files": sizes})

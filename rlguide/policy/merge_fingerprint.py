@@ -1,0 +1,104 @@
+"""Which stack a merged model was made of, by checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlguide.errors import CheckpointError, DataError
+from rlguide.policy.base import find_base
+from rlguide.policy.checkpoint import check_full_model, locate
+from rlguide.policy.merge_config import DTYPES, FLOATS
+from rlguide.policy.policy import Policy
+from rlguide.policy.safetensors import read_header
+from rlguide.workspace import Workspace, read_json
+
+MANIFEST = "rlguide.json"  # what was merged, beside the merged model
+
+
+def fingerprint(ws: Workspace, policy: Policy) -> dict[str, Any]:
+    """What decides the merged weights: base (by name and files), adapters (by SHA-256), template, type.
+
+    Raises:
+        CheckpointError: a part is missing.
+    """
+    base = find_base(ws, policy.base)
+    folder = base.folder or _snapshot(policy.base)
+    weights = weight_files(folder) if folder else []
+    # A local base can be trained again in place; a snapshot of the hub cannot, and its folder is named by commit.
+    stamps = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in weights} if base.folder else {}
+    return {
+        "base": policy.base,
+        "base_commit": folder.name if folder and not base.folder else None,
+        "base_files": stamps,
+        "base_bytes": sum(path.stat().st_size for path in weights),
+        "dtype": _dtype(base.config or {}, weights),
+        "template": policy.template,
+        "adapters": [{"path": item, "sha256": _sha256(locate(ws, item))} for item in policy.adapters],
+    }
+
+
+def is_merge_of(folder: Path, found: Mapping[str, Any]) -> bool:
+    """Whether `folder` holds, whole and unchanged, the merge of what the fingerprint says (paths may differ)."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        check_full_model(folder)
+        sizes = {path.name: path.stat().st_size for path in weight_files(folder)}
+        return bool(manifest["files"] == sizes and _identity(manifest) == _identity(found))
+    except (DataError, CheckpointError, KeyError, TypeError, OSError):
+        return False
+
+
+def _identity(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    adapters = [item["sha256"] for item in values["adapters"]]
+    keys = ("base", "base_commit", "base_files", "dtype", "template")
+    return (*(values[key] for key in keys), adapters)
+
+
+def digest_of(found: Mapping[str, Any]) -> str:
+    return hashlib.sha256(repr(_identity(found)).encode()).hexdigest()[:8]
+
+
+def _sha256(adapter: Path) -> str:
+    """Of the adapter's weights and of its config, which holds the scale (lora_alpha)."""
+    digest = hashlib.sha256()
+    weights = [path for path in (adapter / "adapter_model.safetensors", adapter / "adapter_model.bin") if path.exists()]
+    if not weights:
+        raise CheckpointError(f"{adapter} has no adapter weights", "copy the folder again, or choose another one")
+    for path in (weights[0], adapter / "adapter_config.json"):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _snapshot(name: str) -> Path | None:
+    """The folder of a hub model in the cache, None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        files = sorted(folder.glob(pattern))
+        if files:
+            return files
+    return []
+
+
+def _dtype(config: Mapping[str, Any], weights: list[Path]) -> str | None:
+    """The type in which the engine loads the base: what its config says, else what its first weights are."""
+    text = config.get("text_config")
+    for place in (config, text if isinstance(text, dict) else {}):
+        for key in ("dtype", "torch_dtype"):
+            if isinstance(place.get(key), str):
+                return str(place[key])
+    for path in weights[:1]:
+        if path.suffix == ".safetensors":
+            for tensor in read_header(path).values():
+                if tensor.dtype in FLOATS:
+                    return DTYPES.get(tensor.dtype)
+    return None

@@ -1,0 +1,1 @@
+"""Use the result: chat, export, server."""
