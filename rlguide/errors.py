@@ -13,10 +13,10 @@ class RlguideError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, todo: str) -> None:
+    def __init__(self, what: str, fix: str) -> None:
         super().__init__(what)
         self.what = what
-        self.todo = todo
+        self.fix = fix
 
 
 class UsageError(RlguideError):

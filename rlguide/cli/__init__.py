@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         err = console(stderr=True)
         err.print(f"error: {error.what}", style="bold red", markup=False)
-        err.print(f"  fix: {error.todo}", markup=False)
+        err.print(f"  fix: {error.fix}", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -50,10 +50,10 @@ def chat(
     echo "Name three fruits." | rlguide chat
     """
     from rlguide.engine.find import find_engine
-    from rlguide.runs.choose import Wanted
+    from rlguide.runs.choose import ModelRequest
     from rlguide.serving.chat import chat as talk
 
-    wanted = Wanted(run, base, template, sft, trust_base)
+    wanted = ModelRequest(run, base, template, sft, trust_base)
     talk(open_workspace(workspace), find_engine(engine), wanted, system, temperature, max_new_tokens, as_json)
 
 

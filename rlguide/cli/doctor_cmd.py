@@ -41,8 +41,8 @@ def doctor(
         out = console()
         out.print(f"{item.status:<8}", style=STYLES[item.status], end="")
         out.print(f"{item.name:<12} {item.what}", markup=False)
-        if item.mend:
-            out.print(f"{'':<8}{'':<12} fix: {item.mend}", markup=False)
+        if item.fix:
+            out.print(f"{'':<8}{'':<12} fix: {item.fix}", markup=False)
     if as_json:
         show_json([asdict(item) for item in findings])
     if any(item.status == "problem" for item in findings):

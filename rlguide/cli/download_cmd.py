@@ -85,12 +85,12 @@ def download(
     """
     from rlguide.data.curate.filters import Filters
     from rlguide.data.ingest.download import DownloadOptions, download_all
-    from rlguide.data.ingest.pipeline import How
-    from rlguide.data.sources.splits import Wanted
+    from rlguide.data.ingest.pipeline import IngestOptions
+    from rlguide.data.sources.splits import FileSelection
 
     filters = Filters(dedupe, min_margin, max_length, None, balance_length, max_samples, seed)
-    how = How(form, pairing, filters, test_size, keep_good)
-    wanted = Wanted(split, heldout_split, subset, tuple(file or ()))
+    how = IngestOptions(form, pairing, filters, test_size, keep_good)
+    wanted = FileSelection(split, heldout_split, subset, tuple(file or ()))
     options = DownloadOptions(lang, how, revision, force, hub, name, wanted)
     failures = download_all(open_workspace(workspace), names, options)
     if failures:

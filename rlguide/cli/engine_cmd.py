@@ -46,16 +46,16 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
                     "python": row.engine and row.engine.python,
                     "versions": row.engine.versions if row.engine else {},
                     "trouble": row.trouble,
-                    "fix": row.todo,
+                    "fix": row.fix,
                     "abilities": [
                         {
                             "method": item.method,
                             "loss": item.loss,
-                            "can": item.lack is None,
-                            "lack": item.lack and item.lack.what,
-                            "silent": item.lack is not None and item.lack.is_silent,
-                            "fix": item.lack and item.lack.todo,
-                            "source": item.lack and item.lack.source,
+                            "can": item.limitation is None,
+                            "lack": item.limitation and item.limitation.what,
+                            "silent": item.limitation is not None and item.limitation.is_silent,
+                            "fix": item.limitation and item.limitation.fix,
+                            "source": item.limitation and item.limitation.source,
                         }
                         for item in (abilities(row.engine.versions) if row.engine else [])
                     ],
@@ -66,15 +66,15 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
         return
     for row in rows:
         if row.engine is None:
-            show(f"{row.name:<6}{row.trouble}\n{'':<6}fix: {row.todo}")
+            show(f"{row.name:<6}{row.trouble}\n{'':<6}fix: {row.fix}")
             continue
         names = ("llamafactory", "trl", "transformers", "peft", "torch")
         versions = ", ".join(f"{name} {row.engine.versions.get(name, '(missing)')}" for name in names)
         show(f"{row.name:<6}{versions}\n{'':<6}at {row.engine.python}")
         show(f"{'':<6}trains {summary(row.engine.versions)}")
         for item in abilities(row.engine.versions):
-            if item.lack is not None and (item.lack.is_silent or item.lack.engine):
-                show(f"{'':<6}not {item.method}{f' {item.loss}' if item.loss else ''}: {item.lack.what}")
+            if item.limitation is not None and (item.limitation.is_silent or item.limitation.engine):
+                show(f"{'':<6}not {item.method}{f' {item.loss}' if item.loss else ''}: {item.limitation.what}")
     if rows[0].engine is not None and rows[-1].engine is not None:
         say("`rlguide train` picks the engine that can do the method")
 

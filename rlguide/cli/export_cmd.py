@@ -40,13 +40,13 @@ def export(
     """
     from rlguide.console import say, show, show_json
     from rlguide.engine.find import find_engine
-    from rlguide.runs.choose import Wanted
+    from rlguide.runs.choose import ModelRequest
     from rlguide.serving.export import export as merge_stack
     from rlguide.serving.export import next_steps, wanted_step
 
     ws = open_workspace(workspace)
     name = wanted_step(ws, run, checkpoint) if checkpoint else run
-    done = merge_stack(ws, find_engine(engine), Wanted(name, base, template, False, trust_base), output)
+    done = merge_stack(ws, find_engine(engine), ModelRequest(name, base, template, False, trust_base), output)
     if as_json:
         show_json(done.values(ws))
         return

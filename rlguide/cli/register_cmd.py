@@ -100,11 +100,11 @@ def register_files(
     looks like a piece of the prompt and is not read stops the command; --format leaves it out.
     """
     from rlguide.data.curate.filters import Filters
-    from rlguide.data.ingest.pipeline import How
+    from rlguide.data.ingest.pipeline import IngestOptions
     from rlguide.data.ingest.register import RegisterOptions, register_all
-    from rlguide.data.sources.splits import Wanted
+    from rlguide.data.sources.splits import FileSelection
 
     filters = Filters(dedupe, min_margin, max_length, lang, balance_length, max_samples, seed)
-    how = How(form, pairing, filters, test_size, keep_good)
-    options = RegisterOptions(name, how, force, Wanted(split, heldout_split, subset, tuple(file or ())))
+    how = IngestOptions(form, pairing, filters, test_size, keep_good)
+    options = RegisterOptions(name, how, force, FileSelection(split, heldout_split, subset, tuple(file or ())))
     register_all(open_workspace(workspace), files, options)

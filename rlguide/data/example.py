@@ -139,7 +139,7 @@ _BLANKS = b" \t\n\v\f\r"
 _LOWER = bytes(range(256)).lower()
 
 
-def asked(messages: Iterable[Turn]) -> bytes:
+def prompt_key(messages: Iterable[Turn]) -> bytes:
     """What a conversation asks, equal for equal questions.
 
     Neither case nor blanks nor the width of characters (NFKC: "Ａ" and "A", "？" and "?", a no-break space and a blank)

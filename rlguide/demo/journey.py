@@ -182,7 +182,7 @@ class _Journey:
 
     def _write_inputs(self) -> None:
         """Copy the bundled files, and register the SFT answers and the pairs."""
-        from rlguide.data.ingest.pipeline import How, describe
+        from rlguide.data.ingest.pipeline import IngestOptions, describe
         from rlguide.data.ingest.register import RegisterOptions, register_path
         from rlguide.data.store.dataset_info import change_registry
 
@@ -196,7 +196,7 @@ class _Journey:
         self._command(f"cd {self.shown}")
         for source, name in (("pairs.jsonl", DATASET), ("heldout.jsonl", f"{DATASET}_test")):
             self._command(f"rlguide register input/{source} --name {name} --test-size 0")
-            done = register_path(self.ws, inputs / source, RegisterOptions(name, How(test_size=0.0)))
+            done = register_path(self.ws, inputs / source, RegisterOptions(name, IngestOptions(test_size=0.0)))
             for line in describe(done):
                 say(line)
         columns = {"prompt": "instruction", "response": "output"}
@@ -248,7 +248,7 @@ class _Journey:
                         view.metrics(values)
         if process.returncode != 0:
             failure = explain_failure(read_tail(log), process.returncode or 1)
-            raise EngineError(f"{title}: {failure.what}", f"{failure.todo}; log: {log}")
+            raise EngineError(f"{title}: {failure.what}", f"{failure.fix}; log: {log}")
 
     def _dpo(self) -> Run:
         from rlguide.recipes.options import Request

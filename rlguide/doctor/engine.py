@@ -24,12 +24,12 @@ def check_engine(engine: Engine) -> Iterator[Finding]:
     differing = mismatches(engine.versions, read_pins())
     for item in differing:
         what = f"{item.name} {item.installed or 'is missing'}, tested with {item.pinned}"
-        mend = f"{shlex.quote(str(engine.python))} -m pip install {item.name}=={item.pinned}"
+        fix = f"{shlex.quote(str(engine.python))} -m pip install {item.name}=={item.pinned}"
         yield Finding(
             "problem" if item.is_fatal else "warning",
             "versions",
             f"{what}: {item.breaks}" if item.breaks else what,
-            mend,
+            fix,
         )
     if not differing:
         versions = ", ".join(f"{name} {engine.versions[name]}" for name in ("torch", "transformers", "trl", "peft"))
@@ -44,10 +44,16 @@ def check_engine(engine: Engine) -> Iterator[Finding]:
 def _methods(engine: Engine) -> Iterator[Finding]:
     """What can be trained, in which engine; a loss that would silently be another one is a warning."""
     for item in abilities(engine.versions):
-        if item.lack is not None and item.lack.is_silent:
-            yield Finding("warning", "methods", f"rlguide refuses loss {item.loss}: {item.lack.what}", item.lack.todo)
+        if item.limitation is not None and item.limitation.is_silent:
+            yield Finding(
+                "warning", "methods", f"rlguide refuses loss {item.loss}: {item.limitation.what}", item.limitation.fix
+            )
     text = summary(engine.versions)
-    beside = {item.lack.engine: item.method for item in abilities(engine.versions) if item.lack and item.lack.engine}
+    beside = {
+        item.limitation.engine: item.method
+        for item in abilities(engine.versions)
+        if item.limitation and item.limitation.engine
+    }
     for name, method in beside.items():
         problem = trouble(name)
         where = f"which {problem}: `rlguide engine install {name}`" if problem else f"at {engines_home() / name}"
@@ -60,8 +66,8 @@ def check_launcher(ws: Workspace, engine: Engine, gpus: list[Gpu]) -> Iterator[F
     several = len(gpus) > 1 or os.environ.get("FORCE_TORCHRUN", "0").lower() in ("1", "y", "true")
     if several and " " in str(engine.python.parent.parent):
         where = f"the engine's path has a blank ({engine.python.parent.parent})"
-        mend = "move that environment to a path without blanks, or use one card: CUDA_VISIBLE_DEVICES=0"
-        yield Finding("problem", "launcher", f"{where}: with several cards LLaMA-Factory cannot start torchrun", mend)
+        fix = "move that environment to a path without blanks, or use one card: CUDA_VISIBLE_DEVICES=0"
+        yield Finding("problem", "launcher", f"{where}: with several cards LLaMA-Factory cannot start torchrun", fix)
 
 
 def check_imports(engine: Engine, gpus: list[Gpu]) -> Finding:
@@ -79,6 +85,6 @@ def check_imports(engine: Engine, gpus: list[Gpu]) -> Finding:
         return Finding("problem", "imports", f"LLaMA-Factory does not import: {last[:200]}", "see `versions` above")
     text = f"LLaMA-Factory imports in {values['seconds']} s"
     if gpus and not values["cuda"]:
-        mend = "check that the driver fits torch's CUDA; a torch build for the CPU cannot use cards"
-        return Finding("problem", "imports", f"{text}, but torch {values['build'] or '(CPU build)'} sees no card", mend)
+        fix = "check that the driver fits torch's CUDA; a torch build for the CPU cannot use cards"
+        return Finding("problem", "imports", f"{text}, but torch {values['build'] or '(CPU build)'} sees no card", fix)
     return Finding("ok", "imports", f"{text}; torch sees {values['count']} card(s)")

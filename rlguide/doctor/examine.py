@@ -32,7 +32,7 @@ def examine(ws: Workspace, engine: str | None = None, deep: bool = False) -> Ite
     try:
         found = find_engine(engine)
     except EngineError as error:
-        yield Finding("problem", "engine", error.what, error.todo)
+        yield Finding("problem", "engine", error.what, error.fix)
     if found is not None:
         yield from check_engine(found)
     yield from check_host(ws)

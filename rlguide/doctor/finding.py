@@ -15,12 +15,12 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `mend` says what to type or change, '' where nothing needs mending."""
+    """One line of the report. `fix` says what to type or change, '' where nothing needs mending."""
 
     status: Status
     name: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 class Later(Generic[Value]):

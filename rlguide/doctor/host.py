@@ -61,8 +61,8 @@ def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
     for gpu in gpus:
         text = f"{gpu.index}: {gpu.name}, {gpu.free_bytes / GIB:.0f} of {gpu.memory_bytes / GIB:.0f} GiB free"
         if not gpu.has_bf16:
-            mend = "train with --set bf16=false --set fp16=true"
-            yield Finding("warning", "gpu", f"{text}; it has no bfloat16", mend)
+            fix = "train with --set bf16=false --set fp16=true"
+            yield Finding("warning", "gpu", f"{text}; it has no bfloat16", fix)
         elif gpu.free_bytes < gpu.memory_bytes // 2:
             yield Finding("warning", "gpu", text, "`nvidia-smi` shows who uses it; CUDA_VISIBLE_DEVICES chooses others")
         else:
@@ -72,8 +72,8 @@ def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
         return
     torch = engine.versions.get("torch", "") if engine else ""
     if torch == read_pins().get("torch") and numbers(driver)[:1] < (_DRIVER_OF_CUDA_13,):
-        mend = f"update the driver to {_DRIVER_OF_CUDA_13} or newer, or install a torch {torch} built for an older CUDA"
-        yield Finding("problem", "driver", f"{driver} is too old for torch {torch} (CUDA 13)", mend)
+        fix = f"update the driver to {_DRIVER_OF_CUDA_13} or newer, or install a torch {torch} built for an older CUDA"
+        yield Finding("problem", "driver", f"{driver} is too old for torch {torch} (CUDA 13)", fix)
     else:
         yield Finding("ok", "driver", driver)
 

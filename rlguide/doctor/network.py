@@ -28,8 +28,8 @@ def check_hub_settings() -> Iterator[Finding]:
 
 def check_hub(answer: Later[str | None]) -> Finding:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        mend = "unset HF_HUB_OFFLINE to download models or datasets"
-        return Finding("warning", "network", "HF_HUB_OFFLINE is set: nothing is downloaded", mend)
+        fix = "unset HF_HUB_OFFLINE to download models or datasets"
+        return Finding("warning", "network", "HF_HUB_OFFLINE is set: nothing is downloaded", fix)
     problem = answer.wait(_HUB_PATIENCE)
     name = _public(_endpoint())
     if problem == "":

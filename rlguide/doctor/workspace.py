@@ -38,7 +38,7 @@ def _datasets(ws: Workspace) -> Iterator[Finding]:
     try:
         entries = read_registry(ws)
     except RlguideError as error:
-        yield Finding("problem", "datasets", error.what, error.todo)
+        yield Finding("problem", "datasets", error.what, error.fix)
         return
     missing = [
         name
@@ -68,7 +68,7 @@ def _leftovers(ws: Workspace) -> Iterator[Finding]:
     ]
     if old:
         size = sum(path.stat().st_size for path in old)
-        mend = "rm " + " ".join(shlex.quote(str(path)) for path in old[:5])
+        fix = "rm " + " ".join(shlex.quote(str(path)) for path in old[:5])
         yield Finding(
-            "warning", "leftovers", f"{len(old)} temporary files ({size / 1e6:.1f} MB) of killed commands", mend
+            "warning", "leftovers", f"{len(old)} temporary files ({size / 1e6:.1f} MB) of killed commands", fix
         )

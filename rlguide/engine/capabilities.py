@@ -22,7 +22,7 @@ Versions = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Lack:
+class Limitation:
     """Why an engine cannot train a method.
 
     Attributes:
@@ -34,7 +34,7 @@ class Lack:
     """
 
     what: str
-    todo: str
+    fix: str
     source: str
     is_silent: bool = False
     engine: str = ""
@@ -48,7 +48,7 @@ class _Row:
     losses: tuple[str, ...]
     applies: Callable[[Versions], bool]
     what: str  # may hold {loss} and {<distribution>} for its version
-    todo: str
+    fix: str
     source: str
     is_silent: bool = False
     engine: str = ""
@@ -122,7 +122,7 @@ _TABLE = (
 _PPO_STAND_INS = {"qwen3_nothink": "qwen3"}
 
 
-def can(engine_versions: Versions, method: str, loss: str | None = None) -> Lack | None:
+def can(engine_versions: Versions, method: str, loss: str | None = None) -> Limitation | None:
     """None if an engine with these versions trains `method` (with `loss`) as asked, else why not.
 
     Args:
@@ -140,7 +140,7 @@ def can(engine_versions: Versions, method: str, loss: str | None = None) -> Lack
         if row.applies(engine_versions):
             names = {name: engine_versions.get(name, "(missing)") for name in ("llamafactory", "trl")}
             what = row.what.format(loss=loss, **names)
-            return Lack(what, row.todo, row.source, row.is_silent, row.engine)
+            return Limitation(what, row.fix, row.source, row.is_silent, row.engine)
     return None
 
 
@@ -150,7 +150,7 @@ class Ability:
 
     method: str
     loss: str | None
-    lack: Lack | None
+    limitation: Limitation | None
 
 
 def abilities(engine_versions: Versions) -> list[Ability]:

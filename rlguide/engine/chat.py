@@ -232,7 +232,7 @@ class ChatSession:
                 f"the model could not be run: {cause.what}",
                 "close other programs: the model needs its own size in main memory, twice that in float32",
             )
-        return EngineError(f"the model could not be run: {cause.what}", f"{cause.todo}: {self._log}")
+        return EngineError(f"the model could not be run: {cause.what}", f"{cause.fix}: {self._log}")
 
 
 def generate(

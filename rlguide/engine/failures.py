@@ -11,7 +11,7 @@ class Failure:
     """Why the engine failed, for the person: what happened and what to do."""
 
     what: str
-    todo: str
+    fix: str
 
 
 # (pattern in the log, what, what to do). The first match wins: specific before general.
@@ -73,9 +73,9 @@ def explain_failure(log: str, returncode: int) -> Failure:
         log: the engine's output (its tail is enough).
         returncode: negative for a signal; -9 is most often the kernel's out-of-memory killer.
     """
-    for pattern, what, todo in _KNOWN:
+    for pattern, what, fix in _KNOWN:
         if re.search(pattern, log):
-            return Failure(what, todo)
+            return Failure(what, fix)
     if returncode in (-9, 137):
         return Failure(
             "the system killed the engine (signal 9): most likely it ran out of main memory",

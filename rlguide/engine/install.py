@@ -71,7 +71,7 @@ class Requirement:
 
 
 @dataclass(frozen=True)
-class Plan:
+class InstallPlan:
     """What an installation will do.
 
     Attributes:
@@ -117,7 +117,7 @@ def read_requirements(name: str) -> list[Requirement]:
     return [Requirement(item[0], item[1], float(item[2]), float(item[3])) for item in found]
 
 
-def plan_install(main: Engine, name: str) -> Plan:
+def plan_install(main: Engine, name: str) -> InstallPlan:
     """What installing the engine `name` beside `main` means. Nothing is written.
 
     Raises:
@@ -138,7 +138,7 @@ def plan_install(main: Engine, name: str) -> Plan:
         raise EngineError(f"{main.python} has no torch to share", f"{main.python} -m pip install torch")
     own = tuple(item for item in requirements if versions.get(item.name) != item.version)
     shared = {key: value for key, value in versions.items() if key not in {item.name for item in own}}
-    return Plan(
+    return InstallPlan(
         name,
         folder,
         Path(answer["base"]),
@@ -150,7 +150,7 @@ def plan_install(main: Engine, name: str) -> Plan:
     )
 
 
-def install(plan: Plan) -> Engine:
+def install(plan: InstallPlan) -> Engine:
     """Carry out a plan; at once if it has been carried out before. Says each step with its seconds on stderr.
 
     What was done before a Ctrl-C, a lost connection or a full disk is not done again. The log is
@@ -187,18 +187,18 @@ def install(plan: Plan) -> Engine:
         return engine_at(plan.folder)
 
 
-def _write_state(plan: Plan, state: dict[str, Any]) -> None:
+def _write_state(plan: InstallPlan, state: dict[str, Any]) -> None:
     write_json(plan.folder / STATE, {**state, "complete": False})
 
 
-def _note(plan: Plan, state: dict[str, Any], step: str, seconds: float) -> None:
+def _note(plan: InstallPlan, state: dict[str, Any], step: str, seconds: float) -> None:
     """Keep that a step is done, then say so: what has been said is never done again."""
     state["done"].append(step)
     _write_state(plan, state)
     say(f"  {step}: {seconds:.0f} s")
 
 
-def _begin(plan: Plan) -> dict[str, Any]:
+def _begin(plan: InstallPlan) -> dict[str, Any]:
     """The state to go on from. What is left of another recipe, or cannot be told, is removed."""
     state = read_state(plan.folder)
     if state.get("recipe") == plan.recipe and isinstance(state.get("done"), list):
@@ -214,7 +214,7 @@ def _begin(plan: Plan) -> dict[str, Any]:
     return state
 
 
-def _check_room(plan: Plan) -> None:
+def _check_room(plan: InstallPlan) -> None:
     free = free_bytes(plan.folder)
     needed = int(plan.disk_mb * 1e6) + _RESERVE_BYTES
     if free < needed:
@@ -230,7 +230,7 @@ def _pip(folder: Path, item: Requirement) -> list[str]:
     return [str(python_of(folder)), "-m", "pip", "install", *options, item.pin]
 
 
-def _share(plan: Plan) -> None:
+def _share(plan: InstallPlan) -> None:
     """Put the main engine's package folders at the end of the environment's path, and make a torchrun of its own.
 
     With several cards LLaMA-Factory starts `torchrun` by name. The shared torch brings no script into this
@@ -266,7 +266,7 @@ def _run(label: str, command: list[str], log: Path) -> float:
     return time.monotonic() - started
 
 
-def estimate_seconds(plan: Plan) -> float:
+def estimate_seconds(plan: InstallPlan) -> float:
     """About how long it takes: measured for disk and imports on two cores, with the fetching at 5 MB/s."""
     return 5 + 2.0 * len(plan.own) + plan.fetch_mb / 5 + _IMPORT_SECONDS
 

@@ -67,17 +67,17 @@ def engine_for(main: Engine, method: str, loss: str | None = None) -> Engine:
     """The engine that trains `method` (with `loss`): `main` if it can, else the installed one that can.
 
     Raises:
-        EngineError: neither can; `todo` says which command or version mends it.
+        EngineError: neither can; `fix` says which command or version mends it.
     """
-    lack = can(main.versions, method, loss)
-    if lack is None:
+    limitation = can(main.versions, method, loss)
+    if limitation is None:
         return main
-    if not lack.engine:
-        raise EngineError(lack.what, lack.todo)
-    problem = trouble(lack.engine)
+    if not limitation.engine:
+        raise EngineError(limitation.what, limitation.fix)
+    problem = trouble(limitation.engine)
     if problem:
-        raise EngineError(f"{lack.what}; the engine {lack.engine!r} {problem}", lack.todo)
-    return engine_at(engine_folder(lack.engine))
+        raise EngineError(f"{limitation.what}; the engine {limitation.engine!r} {problem}", limitation.fix)
+    return engine_at(engine_folder(limitation.engine))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class KnownEngine:
     name: str
     engine: Engine | None
     trouble: str
-    todo: str
+    fix: str
 
 
 def known_engines(explicit: str | None = None) -> list[KnownEngine]:
@@ -99,7 +99,7 @@ def known_engines(explicit: str | None = None) -> list[KnownEngine]:
     try:
         found = [KnownEngine("main", find_engine(explicit), "", "")]
     except EngineError as error:
-        found = [KnownEngine("main", None, error.what, error.todo)]
+        found = [KnownEngine("main", None, error.what, error.fix)]
     for name in KNOWN:
         problem = trouble(name)
         engine = None if problem else engine_at(engine_folder(name))

@@ -209,7 +209,7 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
                     bar.update(task, description="scoring pairs", completed=event.done, total=event.total)
     if process.returncode != 0:
         failure = explain_failure(read_tail(log), process.returncode or 1)
-        raise EngineError(failure.what, f"{failure.todo}; log: {ws.relative(log)}")
+        raise EngineError(failure.what, f"{failure.fix}; log: {ws.relative(log)}")
     partial.replace(scores)
     return scores
 

@@ -218,7 +218,7 @@ def _inspect(path: Path) -> Checkpoint:
         last_loss=_last_loss(history),
         template=manifest.get("template") or _board_template(path),
         problem=error.what if error else None,
-        remedy=error.todo if error else None,
+        remedy=error.fix if error else None,
         **values,
     )
 
@@ -282,12 +282,12 @@ def _existing(path: Path, name: str, wanted: str) -> None:
     file = path / name
     if not file.exists():
         states = any(path.glob("global_step*")) or any(path.glob("pytorch_model_fsdp*"))
-        todo = (
+        fix = (
             "the weights are still in pieces: run zero_to_fp32.py in that folder (DeepSpeed), or merge them"
             if states
             else "wait if training is still writing it; else copy the folder again or choose another one"
         )
-        raise CheckpointError(f"{path} has no weights ({wanted} is missing)", todo)
+        raise CheckpointError(f"{path} has no weights ({wanted} is missing)", fix)
     if file.stat().st_size == 0:
         raise CheckpointError(f"{file} is empty (0 bytes)", "copy it again, or choose another checkpoint")
 

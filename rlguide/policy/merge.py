@@ -210,8 +210,8 @@ def _run_engine(
         if code != 0:
             is_kept = True
             failure = explain_failure(log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:], code)
-            todo = failure.todo.replace("`rlguide train --resume`", "merge again")
-            raise EngineError(f"the stack could not be merged: {failure.what}", f"{todo}; log: {log}")
+            fix = failure.fix.replace("`rlguide train --resume`", "merge again")
+            raise EngineError(f"the stack could not be merged: {failure.what}", f"{fix}; log: {log}")
     finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)

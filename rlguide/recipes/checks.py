@@ -111,9 +111,9 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
                 f"{source}: {key} needs {package}, which the engine does not have",
                 f"install {package} in the engine's environment, or take {key} out",
             )
-    lack = can(versions, method.name, loss if method.losses else None)
-    if lack is not None:
-        raise EngineError(lack.what, lack.todo)
+    limitation = can(versions, method.name, loss if method.losses else None)
+    if limitation is not None:
+        raise EngineError(limitation.what, limitation.fix)
     return method
 
 

@@ -45,7 +45,7 @@ class Partner:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModelRequest:
     """What a person asked to chat with. `name`: a run or a checkpoint; None with no `base` either: the newest run."""
 
     name: str | None = None
@@ -55,7 +55,7 @@ class Wanted:
     trust_base: bool = False
 
 
-def choose_partner(ws: Workspace, wanted: Wanted, find_templates: Callable[[], dict[str, str]]) -> Partner:
+def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable[[], dict[str, str]]) -> Partner:
     """Find the whole policy that is meant and check that all of it is there.
 
     Args:
@@ -92,7 +92,7 @@ def choose_partner(ws: Workspace, wanted: Wanted, find_templates: Callable[[], d
     return Partner(policy, {**extra, **policy.model_config()}, title)
 
 
-def _run(ws: Workspace, wanted: Wanted) -> Run | None:
+def _run(ws: Workspace, wanted: ModelRequest) -> Run | None:
     """The run that is meant, or None if a plain checkpoint or a base is."""
     if wanted.name is None:
         if wanted.base is None:
@@ -110,7 +110,7 @@ def _run(ws: Workspace, wanted: Wanted) -> Run | None:
     return open_run(ws, wanted.name)
 
 
-def _of_run(ws: Workspace, run: Run, wanted: Wanted) -> tuple[Policy, list[str]]:
+def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list[str]]:
     """The policy that a run trained, or the one it started from; an unfinished run stands with its last checkpoint."""
     if wanted.sft:
         return run.reference, _stages(ws, run.reference)
@@ -141,7 +141,7 @@ def _word(checkpoint: Checkpoint) -> str:
     return str(method) if isinstance(method, str) else checkpoint.stage
 
 
-def run_meant(ws: Workspace, wanted: Wanted) -> Run | None:
+def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
     """The run that is meant, None if a plain checkpoint is."""
     if wanted.name is None:
         return open_run(ws, finished=True) if wanted.base is None else None

@@ -156,7 +156,7 @@ def _fail(ws: Workspace, run: Run, code: int) -> None:
     failure = explain_failure(tail, code)
     run.update(status="failed", pid=None, failure={"what": failure.what, "exit_code": code})
     settle_metrics(run.path)
-    error = EngineError(failure.what, f"{failure.todo}; log: {ws.relative(run.path / LOG)}")
+    error = EngineError(failure.what, f"{failure.fix}; log: {ws.relative(run.path / LOG)}")
     error.exit_code = code if 0 < code < 126 else 1
     raise error
 

@@ -12,7 +12,7 @@ from rlguide.console import console, printable, say
 from rlguide.engine.chat import ChatSession, Message
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
-from rlguide.runs.choose import Wanted, choose_partner
+from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 
 HELP = "/clear forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer"
@@ -21,7 +21,7 @@ HELP = "/clear forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops 
 def chat(
     ws: Workspace,
     engine: Engine,
-    wanted: Wanted,
+    wanted: ModelRequest,
     system: str | None = None,
     temperature: float | None = None,
     max_new_tokens: int = 512,

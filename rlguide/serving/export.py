@@ -26,7 +26,7 @@ from rlguide.policy.merge import check_adapters, default_folder, merge
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
-from rlguide.runs.choose import Wanted, choose_partner, run_meant
+from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.runs.record import Run, open_run
 from rlguide.workspace import Workspace, read_json
 
@@ -52,7 +52,7 @@ class Exported:
         }
 
 
-def export(ws: Workspace, engine: Engine, wanted: Wanted, output: str | None = None) -> Exported:
+def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | None = None) -> Exported:
     """Merge the run or checkpoint that is meant (as for chat; the newest finished run by default).
 
     Args:

@@ -12,7 +12,7 @@ import pytest
 from rlguide.console import printable
 from rlguide.engine.find import Engine
 from rlguide.errors import RlguideError
-from rlguide.runs.choose import Partner, Wanted, choose_partner
+from rlguide.runs.choose import ModelRequest, Partner, choose_partner
 from rlguide.workspace import Workspace
 from tests.cli.command import run
 from tests.policy.checkpoint_files import write_lora, write_model
@@ -49,7 +49,7 @@ def no_templates() -> dict[str, str]:
 
 
 def choose(ws: Workspace, *args: object, **kwargs: object) -> Partner:
-    return choose_partner(ws, Wanted(*args, **kwargs), no_templates)  # type: ignore[arg-type]
+    return choose_partner(ws, ModelRequest(*args, **kwargs), no_templates)  # type: ignore[arg-type]
 
 
 def test_the_newest_run_brings_its_stack_and_template(ws: Workspace) -> None:
@@ -74,7 +74,7 @@ def test_sft_is_what_the_run_started_from(ws: Workspace) -> None:
 def test_a_plain_checkpoint_and_a_base(ws: Workspace) -> None:
     partner = choose(ws, "saves/sft", template="qwen3_nothink")
     assert partner.policy.adapters == ("saves/sft",)
-    guessed = choose_partner(ws, Wanted(base="models/tiny-base"), lambda: {"Tiny": "x"})
+    guessed = choose_partner(ws, ModelRequest(base="models/tiny-base"), lambda: {"Tiny": "x"})
     assert guessed.policy.adapters == ()
     assert guessed.args["template"] == "qwen3_nothink"  # told from config.json
 

@@ -69,7 +69,7 @@ def test_a_harmless_difference_is_a_warning(engine: Engine, tmp_path: Path) -> N
     engine.versions["datasets"] = "3.6.0"
     [found] = findings(tmp_path, "versions")
     assert found.status == "warning"
-    assert found.mend == f"{engine.python} -m pip install datasets==4.0.0"
+    assert found.fix == f"{engine.python} -m pip install datasets==4.0.0"
 
 
 def test_builds_for_one_cuda_count_as_the_pinned_version() -> None:
@@ -91,7 +91,7 @@ def test_a_newer_trl_is_a_warning_that_names_the_losses(engine: Engine, tmp_path
     assert "rlguide engine install ppo" in good.what
     engine.versions["trl"] = "0.24.0"
     [found] = findings(tmp_path, "versions")
-    assert found.status == "warning" and "pip install trl==0.19.1" in found.mend
+    assert found.status == "warning" and "pip install trl==0.19.1" in found.fix
     *wrong, rest = findings(tmp_path, "methods")
     assert [item.status for item in wrong] == ["warning", "warning"]
     assert all("silently" in item.what for item in wrong)
@@ -127,7 +127,7 @@ def test_the_workspace_is_looked_through(engine: Engine, tmp_path: Path) -> None
     assert findings(tmp_path, "leftovers") == []  # somebody may be writing it right now
     os.utime(leftover, (1, 1))
     [found] = findings(tmp_path, "leftovers")
-    assert str(leftover) in found.mend
+    assert str(leftover) in found.fix
     (tmp_path / "saves" / "checkpoint-5").mkdir(parents=True)
     [found] = findings(tmp_path, "checkpoints")
     assert found.status == "warning"
@@ -152,7 +152,7 @@ def test_cards(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(host, "_driver", lambda: "550.54.14")
     assert [item.status for item in findings(tmp_path, "gpu")] == ["ok", "warning", "warning"]
     [driver] = findings(tmp_path, "driver")
-    assert driver.status == "problem" and "580" in driver.mend
+    assert driver.status == "problem" and "580" in driver.fix
     monkeypatch.setattr(host, "_driver", lambda: "580.65.06")
     assert findings(tmp_path, "driver")[0].status == "ok"
     engine.versions["torch"] = "2.11.0+cu126"
@@ -207,7 +207,7 @@ def test_the_hub_answers_or_not(
     started = time.monotonic()
     [found] = findings(tmp_path, "network")
     assert time.monotonic() - started < 4
-    assert found.status == "warning" and "HF_ENDPOINT" in found.mend
+    assert found.status == "warning" and "HF_ENDPOINT" in found.fix
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     [found] = findings(tmp_path, "network")
     assert "refused" in found.what

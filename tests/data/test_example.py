@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import Split
-from rlguide.data.example import Pair, Turn, asked
+from rlguide.data.example import Pair, Turn, prompt_key
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.data.store.tally import Tally
 from tests.data.store.test_staging import read
 
 
@@ -31,20 +31,20 @@ SAME = [
 
 @pytest.mark.parametrize("other", SAME[1:])
 def test_case_blanks_and_width_do_not_make_another_question(other: str) -> None:
-    assert asked(turns(other)) == asked(turns(SAME[0]))
-    assert asked(turns("好", "嗯", other)) == asked(turns("好", "嗯", SAME[0]))
+    assert prompt_key(turns(other)) == prompt_key(turns(SAME[0]))
+    assert prompt_key(turns("好", "嗯", other)) == prompt_key(turns("好", "嗯", SAME[0]))
 
 
 def test_words_order_and_what_was_said_before_do() -> None:
     different = [("2 + 2?",), ("2 + 3?",), ("2 - 2?",), ("a", "b", "2 + 2?"), ("a\nb\n2 + 2?",), ("2 + 2？！",)]
-    assert len({asked(turns(*texts)) for texts in different}) == len(different)
+    assert len({prompt_key(turns(*texts)) for texts in different}) == len(different)
 
 
 @given(st.text(min_size=1), st.sampled_from([" ", "\n", "\t", "\u00a0", "\u3000", "\r\n"]))
 def test_it_is_the_text_without_blanks_case_and_width(text: str, blank: str) -> None:
     plain = re.sub(r"[ \t\n\v\f\r]", "", unicodedata.normalize("NFKC", text).lower())
-    assert asked(turns(text)) == plain.encode("utf-8", "surrogatepass")
-    assert asked(turns(blank + text + blank)) == asked(turns(text))
+    assert prompt_key(turns(text)) == plain.encode("utf-8", "surrogatepass")
+    assert prompt_key(turns(blank + text + blank)) == prompt_key(turns(text))
 
 
 def test_no_way_of_writing_a_held_out_question_is_trained_on(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_no_way_of_writing_a_held_out_question_is_trained_on(tmp_path: Path) -> 
     with Staging(tmp_path, "x", Filters(), Split(0.2, len(pairs))) as staging:
         for pair in pairs:
             staging.add(pair)
-        train, heldout = (read(file.path) for file in staging.finish(Tally()))
+        train, heldout = (read(file.path) for file in staging.finish(RowCounts()))
     number = re.compile(r"\d+")
     sides = [{number.findall(one.chosen)[0] for one in side} for side in (train, heldout)]
     assert not sides[0] & sides[1]

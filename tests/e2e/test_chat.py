@@ -141,7 +141,7 @@ def test_a_stopped_answer_does_not_disturb_the_next(engine: Engine, root: Path) 
 def test_a_policy_that_cannot_be_loaded_is_explained(engine: Engine, root: Path) -> None:
     with pytest.raises(EngineError, match="Template nope does not exist") as caught:
         ChatSession(engine, {**args(), "template": "nope"}, root).__enter__()
-    assert Path(caught.value.todo.rpartition(": ")[2]).is_file()
+    assert Path(caught.value.fix.rpartition(": ")[2]).is_file()
     assert_nothing_left(root)
 
 
@@ -150,7 +150,7 @@ def test_a_killed_worker_is_explained_in_two_lines(engine: Engine, root: Path) -
         assert session.pid is not None
         os.kill(session.pid, signal.SIGKILL)
         list(session.ask(QUESTIONS[0]))
-    assert "\n" not in caught.value.what + caught.value.todo
+    assert "\n" not in caught.value.what + caught.value.fix
     assert_nothing_left(root)
 
 

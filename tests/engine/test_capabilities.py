@@ -17,14 +17,14 @@ VERSIONS = st.fixed_dictionaries(
 
 
 def test_the_pinned_engine_trains_all_but_ppo() -> None:
-    assert [item.method for item in abilities(MAIN) if item.lack] == ["ppo"]
-    lack = can(MAIN, "ppo")
-    assert lack is not None and lack.engine == "ppo" and lack.todo == "rlguide engine install ppo"
-    assert not lack.is_silent
+    assert [item.method for item in abilities(MAIN) if item.limitation] == ["ppo"]
+    limitation = can(MAIN, "ppo")
+    assert limitation is not None and limitation.engine == "ppo" and limitation.fix == "rlguide engine install ppo"
+    assert not limitation.is_silent
 
 
 def test_the_engine_for_ppo_trains_all() -> None:
-    assert [item for item in abilities(PPO) if item.lack] == []
+    assert [item for item in abilities(PPO) if item.limitation] == []
     assert summary(PPO) == "dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, ppo"
 
 
@@ -32,8 +32,8 @@ def test_the_engine_for_ppo_trains_all() -> None:
 def test_a_newer_trl_trains_another_loss_silently(trl: str) -> None:
     versions = {**MAIN, "trl": trl}
     for loss in ("hinge", "ipo", "kto_pair"):
-        lack = can(versions, "dpo", loss)
-        assert lack is not None and lack.is_silent and loss in lack.what and trl in lack.what
+        limitation = can(versions, "dpo", loss)
+        assert limitation is not None and limitation.is_silent and loss in limitation.what and trl in limitation.what
     for method, loss in (("dpo", None), ("dpo", "sigmoid"), ("kto", None), ("orpo", None), ("rm", None)):
         assert can(versions, method, loss) is None
 
@@ -44,25 +44,25 @@ def test_a_newer_trl_trains_another_loss_silently(trl: str) -> None:
 def test_halves_that_do_not_fit_train_nothing(llamafactory: str, trl: str, words: str) -> None:
     versions = {"llamafactory": llamafactory, "trl": trl}
     assert summary(versions) == "nothing"
-    lack = can(versions, "kto")
-    assert lack is not None and words in lack.what
+    limitation = can(versions, "kto")
+    assert limitation is not None and words in limitation.what
 
 
 def test_kto_pair_is_gone_everywhere() -> None:
     for versions in (MAIN, PPO):
-        lack = can(versions, "dpo", "kto_pair")
-        assert lack is not None and not lack.is_silent and "--method kto" in lack.todo
+        limitation = can(versions, "dpo", "kto_pair")
+        assert limitation is not None and not limitation.is_silent and "--method kto" in limitation.fix
 
 
 @given(VERSIONS, st.sampled_from(sorted(METHODS)), st.sampled_from([None, "sigmoid", "hinge", "ipo", "kto_pair"]))
 def test_every_lack_says_what_to_do_and_where_it_is_from(
     versions: dict[str, str], method: str, loss: str | None
 ) -> None:
-    lack = can(versions, method, loss)
-    if lack is not None:
-        assert lack.what and lack.todo and lack.source
-        assert "{" not in lack.what and "(missing)" not in lack.what
-        assert not (lack.is_silent and loss in (None, "sigmoid"))
+    limitation = can(versions, method, loss)
+    if limitation is not None:
+        assert limitation.what and limitation.fix and limitation.source
+        assert "{" not in limitation.what and "(missing)" not in limitation.what
+        assert not (limitation.is_silent and loss in (None, "sigmoid"))
 
 
 @given(VERSIONS)

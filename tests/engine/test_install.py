@@ -95,7 +95,7 @@ def test_each_method_gets_its_engine(whole: tuple[Engine, Engine, Snapshot, Snap
         assert engine_for(main, method) is main
     with pytest.raises(EngineError) as error:
         engine_for(Engine(main.python, {**main.versions, "trl": "0.24.0"}), "dpo", "hinge")
-    assert "0.19.1" in error.value.todo
+    assert "0.19.1" in error.value.fix
     assert [row.engine and row.engine.version for row in known_engines(str(main.python))] == ["0.9.5", "0.9.3"]
     with pytest.raises(EngineError):
         plan_install(other, "ppo")  # laid over itself
@@ -123,7 +123,7 @@ def test_a_changed_torch_is_noticed_and_mended(
     assert trouble("ppo") == "was built with torch 2.11.0, and now finds 2.12.0"
     with pytest.raises(EngineError) as error:
         engine_for(find_engine(str(main.python)), "ppo")
-    assert error.value.todo == "rlguide engine install ppo"
+    assert error.value.fix == "rlguide engine install ppo"
     capsys.readouterr()
     assert install(plan_install(main, "ppo")).versions["torch"] == "2.12.0"
     said = capsys.readouterr().err
@@ -174,7 +174,7 @@ def test_a_failed_step_names_the_log_and_nothing_is_used(
     with pytest.raises(EngineError, match=r"peft==0\.15\.2") as error:
         install(plan_install(main, "ppo"))
     log = engine_folder("ppo").with_suffix(".log")
-    assert str(log) in error.value.todo and "peft" in log.read_text()
+    assert str(log) in error.value.fix and "peft" in log.read_text()
     assert installed("ppo") is None
     pip_reads(monkeypatch, tmp_path / "wheels")
     assert install(plan_install(main, "ppo")).version == "0.9.3"

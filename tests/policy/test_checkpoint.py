@@ -71,7 +71,7 @@ def test_broken_lora_is_refused_when_read_and_listed_when_found(ws: Workspace, n
     breaking(path)  # type: ignore[operator]
     with pytest.raises(CheckpointError, match=words) as caught:
         read_checkpoint(path)
-    assert caught.value.todo
+    assert caught.value.fix
     assert "\n" not in caught.value.what
     [listed] = find_checkpoints(ws.saves)
     assert listed.problem == caught.value.what

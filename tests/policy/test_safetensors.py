@@ -38,7 +38,7 @@ def test_random_bytes_raise_nothing_but_checkpoint_error(folder: Path, data: byt
         read_header(path)
     except CheckpointError as error:
         assert str(path) in error.what
-        assert error.todo
+        assert error.fix
 
 
 JSON = st.recursive(

@@ -67,8 +67,8 @@ def test_what_sft_recorded_wins() -> None:
 def test_an_unknown_model_asks() -> None:
     with pytest.raises(UsageError, match="no chat template") as caught:
         template_for("me/Qwen3-4B-Instrct", TABLE, {"model_type": "llama", "vocab_size": 7})
-    assert "--template" in caught.value.todo
-    assert "Qwen3-4B-Instruct-2507" in caught.value.todo
+    assert "--template" in caught.value.fix
+    assert "Qwen3-4B-Instruct-2507" in caught.value.fix
 
 
 @pytest.mark.engine

@@ -22,7 +22,7 @@ from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.merge import default_folder, merge, merged_base
 from rlguide.policy.merge_fingerprint import fingerprint, is_merge_of
 from rlguide.policy.policy import Policy
-from rlguide.runs.choose import Wanted
+from rlguide.runs.choose import ModelRequest
 from rlguide.serving.export import export, wanted_step
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model
@@ -108,7 +108,7 @@ def visible(folder: Path) -> list[str]:
 def test_the_engine_gets_the_whole_stack_and_the_base_s_own_type(
     ws: Workspace, script: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    done = export(ws, script(), Wanted())
+    done = export(ws, script(), ModelRequest())
     assert done.path == ws.root / "saves/tiny/merged/dpo"
     (config,) = calls(tmp_path)
     assert config["adapter_name_or_path"] == ",".join(STACK.adapters)
@@ -135,10 +135,10 @@ def test_nothing_half_made_is_left(ws: Workspace, script: Callable[..., Engine],
     with pytest.raises(EngineError) as caught:
         merge(ws, script(mode), STACK, ws.root / "out/put")
     assert visible(ws.root / "out") == []
-    assert "\n" not in caught.value.what + caught.value.todo
+    assert "\n" not in caught.value.what + caught.value.fix
     if mode == "fails":
         assert "something inside" in caught.value.what
-        log = Path(caught.value.todo.rpartition("log: ")[2])
+        log = Path(caught.value.fix.rpartition("log: ")[2])
         assert "something inside" in log.read_text()
         assert log.with_name("export.yaml").is_file()
 
@@ -189,7 +189,7 @@ def test_a_full_disk_is_known_before_the_start(
 def test_a_model_without_adapters_is_refused(ws: Workspace, script: Callable[..., Engine]) -> None:
     write_model(ws.root / "saves/full")
     with pytest.raises(UsageError, match="no adapter to merge"):
-        export(ws, script(), Wanted("saves/full", template="qwen3_nothink"))
+        export(ws, script(), ModelRequest("saves/full", template="qwen3_nothink"))
     assert merged_base(ws, script("is not needed"), Policy(STACK.base)) == STACK.base
 
 
@@ -198,7 +198,7 @@ def test_a_reward_model_is_refused(ws: Workspace, script: Callable[..., Engine])
     file.write_text(json.dumps({**json.loads(file.read_text()), "method": "rm"}))
     for name in (None, "saves/tiny/lora/dpo"):
         with pytest.raises(UsageError, match="reward model"):
-            export(ws, script(f"is not needed for {name is None}"), Wanted(name))
+            export(ws, script(f"is not needed for {name is None}"), ModelRequest(name))
 
 
 def test_a_missing_part_is_named(ws: Workspace, script: Callable[..., Engine]) -> None:
@@ -211,8 +211,8 @@ def test_a_checkpoint_of_a_run_is_named_by_its_step(ws: Workspace, script: Calla
     write_lora(ws.root / "saves/tiny/lora/dpo/checkpoint-20")
     with pytest.raises(UsageError, match="step 3") as caught:
         wanted_step(ws, None, 3)
-    assert "20" in caught.value.todo
-    done = export(ws, script(), Wanted(wanted_step(ws, None, 20)))
+    assert "20" in caught.value.fix
+    done = export(ws, script(), ModelRequest(wanted_step(ws, None, 20)))
     assert done.path == ws.root / "saves/tiny/merged/dpo-20"
     assert done.policy.adapters == ("saves/tiny/lora/sft", "saves/tiny/lora/dpo/checkpoint-20")
 

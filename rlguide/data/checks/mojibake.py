@@ -56,7 +56,7 @@ _ABOUT = re.compile(
 )
 
 
-def is_misread(text: str, data: bytes) -> bool:
+def is_mojibake(text: str, data: bytes) -> bool:
     """Whether a part of `text` is UTF-8 that was read as Windows-1252 or GBK, or what is left of lost characters.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from rlguide.data.checks.mojibake import is_misread
+from rlguide.data.checks.mojibake import is_mojibake
 
 # Characters in one text, about 50,000 tokens: more than any cutoff_len that fits on a card, and nearly always a
 # file or a log that was pasted in by mistake.
@@ -52,7 +52,7 @@ _TOKEN = re.compile(
 
 NO_UNICODE = "a text is not valid Unicode"
 CONTROL = "a text holds control characters (encoding damage)"
-MISREAD = "a text is UTF-8 that was read as another encoding (encoding damage)"
+MOJIBAKE = "a text is UTF-8 that was read as another encoding (encoding damage)"
 ESCAPES = "a text holds terminal escape codes (colours and the like)"
 # Every token has one of these in it. The character in front is looked for first: `in` is 20 times as fast for one.
 _HINTS = {
@@ -102,8 +102,8 @@ def _damage(text: str) -> str:
         return _control(text)
     if b"\xc2" in data and _C1.search(text):
         return CONTROL
-    if is_misread(text, data):
-        return MISREAD
+    if is_mojibake(text, data):
+        return MOJIBAKE
     return ""
 
 

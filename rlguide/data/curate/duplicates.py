@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
-class Repeats:
+class DuplicateFinder:
     """Takes rows in order and tells which repeat an earlier one.
 
     Args:

@@ -21,7 +21,7 @@ from rlguide.data.formats.column_names import (
     SYSTEM,
     WINNERS,
 )
-from rlguide.data.formats.extract import answer, asked, assemble, is_conversation, number, part
+from rlguide.data.formats.extract import answer, assemble, is_conversation, number, part, prompt_turns
 from rlguide.data.formats.transcripts import any_prompt
 
 _NAMED = re.compile(r"(?:model|response|answer|assistant|completion|output|conversation)?[ _-]*([ab012])")
@@ -79,7 +79,7 @@ def _prompt(row: Record) -> tuple[Turn, ...]:
         return any_prompt(row)
     for column in ("context", "input"):
         if row.get(column) is not None:
-            return asked(row, column)
+            return prompt_turns(row, column)
     if isinstance(row.get("history"), str):
         return (Turn(HUMAN, row["history"]),)
     raise BadRow("prompt is missing")

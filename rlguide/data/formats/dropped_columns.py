@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rlguide.data.example import GPT, HUMAN, ROLES, BadRow, Turn, asked
+from rlguide.data.example import GPT, HUMAN, ROLES, BadRow, Turn, prompt_key
 from rlguide.data.formats.base import Format, LabelFormat, Record
 from rlguide.data.formats.column_names import PIECES
 
@@ -105,4 +105,4 @@ def _all_texts(value: Any) -> Iterator[str]:
 
 def _plain(text: str) -> bytes:
     """The text as questions are compared."""
-    return asked([Turn(HUMAN, html.unescape(text))])
+    return prompt_key([Turn(HUMAN, html.unescape(text))])

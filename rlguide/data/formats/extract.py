@@ -88,12 +88,12 @@ def question(row: Record) -> Turn:
     return Turn(HUMAN, joined(text(row, "instruction"), text(row, "input", optional=True)))
 
 
-def joined(asked: str, more: str) -> str:
+def joined(prompt_turns: str, more: str) -> str:
     """A question and the text that goes with it, which stands below it."""
-    return "\n".join(filter(None, (asked, more)))
+    return "\n".join(filter(None, (prompt_turns, more)))
 
 
-def asked(row: Record, column: str) -> tuple[Turn, ...]:
+def prompt_turns(row: Record, column: str) -> tuple[Turn, ...]:
     """What is asked: the history, then the prompt in this column (text or messages), then the input below a text.
 
     An input that the prompt already has, as a filled-in template has it, is not added again.
@@ -205,7 +205,7 @@ def is_conversation(value: Any) -> bool:
 def repeats(prompt: Any, pair: Pair) -> bool:
     """Whether a prompt given apart is what the conversations ask: all of it, or its first or last question."""
     if isinstance(prompt, str):
-        asked = (pair.messages[0].value, pair.messages[-1].value) if pair.messages else ()
-        return prompt in asked or prompt.strip() in [value.strip() for value in asked]
+        prompt_turns = (pair.messages[0].value, pair.messages[-1].value) if pair.messages else ()
+        return prompt in prompt_turns or prompt.strip() in [value.strip() for value in prompt_turns]
     given = turns(prompt)
     return given == pair.messages or given == (Turn("system", pair.system), *pair.messages)

@@ -10,9 +10,9 @@ from rlguide.data.formats.base import LabelFormat, Record
 from rlguide.data.formats.column_names import COMPLETIONS, CONVERSATIONS, LABELS, MEDIA, SYSTEM
 from rlguide.data.formats.extract import (
     answer,
-    asked,
     earlier_turns,
     need,
+    prompt_turns,
     question,
     refuse_media,
     split_system,
@@ -48,7 +48,7 @@ class KtoPrompt(LabelFormat):
         return has_label(row) and isinstance(row.get("prompt"), (str, list)) and completion(row) is not None
 
     def to_labelled(self, row: Record) -> Labelled:
-        return labelled(row, asked(row, "prompt"), answer(row, completion(row) or COMPLETIONS[0]))
+        return labelled(row, prompt_turns(row, "prompt"), answer(row, completion(row) or COMPLETIONS[0]))
 
 
 class KtoAlpaca(LabelFormat):

@@ -11,13 +11,13 @@ from rlguide.data.formats.column_names import ANSWERS, MEDIA, SCORES, SYSTEM
 from rlguide.data.formats.extract import (
     OTHER_PROMPT,
     answer,
-    asked,
     assemble,
     earlier_turns,
     has_answers,
     is_conversation,
     need,
     part,
+    prompt_turns,
     question,
     refuse_media,
     repeats,
@@ -79,7 +79,7 @@ class TrlPrompt(Format):
         return isinstance(row.get("prompt"), (str, list)) and has_answers(row, (str, list, dict))
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        return [assemble(asked(row, "prompt"), answer(row, "chosen"), answer(row, "rejected"), row)]
+        return [assemble(prompt_turns(row, "prompt"), answer(row, "chosen"), answer(row, "rejected"), row)]
 
 
 class TrlImplicitPrompt(Format):
@@ -153,5 +153,5 @@ class Orca(Format):
         return ("question" in row or alone) and has_answers(row, (str,))
 
     def to_pairs(self, row: Record) -> list[Pair]:
-        messages = asked(row, "input" if row.get("question") is None and "input" in row else "question")
+        messages = prompt_turns(row, "input" if row.get("question") is None and "input" in row else "question")
         return [assemble(messages, answer(row, "chosen"), answer(row, "rejected"), row)]

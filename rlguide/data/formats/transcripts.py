@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn
 from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import ANSWERS, MEDIA, PROMPT_COLUMNS, PROMPTS, SCORES, SYSTEM
-from rlguide.data.formats.extract import OTHER_PROMPT, asked, assemble, has_answers, part, repeats, text
+from rlguide.data.formats.extract import OTHER_PROMPT, assemble, has_answers, part, prompt_turns, repeats, text
 
 MARKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")  # of Anthropic's HH-RLHF
 LINE_MARKER = re.compile(r"(?:\A\s*|[\r\n]+)(Human|Assistant):")  # of those who write no blank lines
@@ -52,7 +52,7 @@ def any_prompt(row: Record) -> tuple[Turn, ...]:
     column = next((column for column in PROMPTS if row.get(column) is not None), None)
     if column is None:
         raise BadRow("prompt is missing")
-    return dialogue_prompt(row[column]) if is_dialogue(row[column]) else asked(row, column)
+    return dialogue_prompt(row[column]) if is_dialogue(row[column]) else prompt_turns(row, column)
 
 
 class Dialogue(Format):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rlguide import console
 from rlguide.data.hubs.base import HubFile, Snapshot, digests, is_offline, watched
-from rlguide.data.hubs.retry import GaveUp, Patience
+from rlguide.data.hubs.retry import Backoff, GaveUp
 from rlguide.errors import HubError
 from rlguide.progress import format_bytes
 
@@ -101,7 +101,7 @@ def _fetch(snapshot: Snapshot, file: HubFile, force: bool) -> Path:
 
     from rlguide.data.hubs.session import BrokenTransfer
 
-    patience = Patience()
+    patience = Backoff()
     with _errors(snapshot.hub_id), _progress(snapshot.hub_id, file):
         while True:
             try:
@@ -212,11 +212,11 @@ def _errors(hub_id: str) -> Iterator[None]:
     import requests
     from huggingface_hub import configure_http_backend, constants
 
-    from rlguide.data.hubs.session import HubName, PatientSession
+    from rlguide.data.hubs.session import HubName, RetryingSession
 
     if not is_offline():  # offline the client's own session refuses to connect
         name = HubName(_endpoint(), "set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com")
-        configure_http_backend(lambda: PatientSession(name, _timeout()))
+        configure_http_backend(lambda: RetryingSession(name, _timeout()))
     # It would fetch beside the session, which then could handle no fault; and it is another package.
     constants.HF_HUB_ENABLE_HF_TRANSFER = False
     try:

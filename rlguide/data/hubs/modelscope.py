@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from rlguide import console
 from rlguide.data.hubs.base import HubFile, Snapshot, digests, is_offline, watched
-from rlguide.data.hubs.retry import GaveUp, Patience
+from rlguide.data.hubs.retry import Backoff, GaveUp
 from rlguide.errors import HubError
 from rlguide.locks import Locked, in_turn, locked
 from rlguide.workspace import user_cache
@@ -28,7 +28,7 @@ from rlguide.workspace import user_cache
 if TYPE_CHECKING:
     import requests
 
-    from rlguide.data.hubs.session import PatientSession
+    from rlguide.data.hubs.session import RetryingSession
 
 
 ADDRESS = "https://modelscope.cn"
@@ -73,7 +73,7 @@ def find_snapshot(hub_id: str, revision: str) -> Snapshot:
     return Snapshot(hub_id, revision, commit, tuple(file.path for file in files), "modelscope", tuple(files))
 
 
-def _page(session: PatientSession, hub_id: str, revision: str, number: int) -> list[dict[str, Any]]:
+def _page(session: RetryingSession, hub_id: str, revision: str, number: int) -> list[dict[str, Any]]:
     import requests
 
     query = {"Revision": revision, "Recursive": "True", "PageNumber": str(number), "PageSize": str(PAGE)}
@@ -163,7 +163,7 @@ def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
     """Fetch the bytes that `part` lacks."""
     from rlguide.data.hubs.session import BrokenTransfer
 
-    patience = Patience()
+    patience = Backoff()
     with _session() as session, watched(f"fetching {file.path}", file.bytes, lambda: _size(part)):
         while True:
             if file.bytes is not None and _size(part) > file.bytes:
@@ -184,7 +184,7 @@ def _transfer(snapshot: Snapshot, file: HubFile, part: Path) -> None:
                 ) from None
 
 
-def _append(session: PatientSession, snapshot: Snapshot, file: HubFile, part: Path) -> None:
+def _append(session: RetryingSession, snapshot: Snapshot, file: HubFile, part: Path) -> None:
     """Ask for what `part` lacks, and add what comes; without a checksum ask for all: it may be another file by now."""
     from rlguide.data.hubs.session import BrokenTransfer
 
@@ -240,15 +240,15 @@ def _unknown(hub_id: str, revision: str) -> HubError:
 
 
 @contextmanager
-def _session() -> Iterator[PatientSession]:
+def _session() -> Iterator[RetryingSession]:
     """A session that carries the token: as a header, and as the cookie that older parts of the API read."""
     import requests
 
-    from rlguide.data.hubs.session import HubName, PatientSession
+    from rlguide.data.hubs.session import HubName, RetryingSession
 
     token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
     cookie = f"m_session_id={token}" if token else ""
-    session = PatientSession(HubName(_name(), "name another hub with --hub hf"), _timeout(), cookie, endpoint())
+    session = RetryingSession(HubName(_name(), "name another hub with --hub hf"), _timeout(), cookie, endpoint())
     session.headers["User-Agent"] = "rlguide"
     if token:
         session.headers["Authorization"] = f"Bearer {token}"

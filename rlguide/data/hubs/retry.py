@@ -36,7 +36,7 @@ class GaveUp(Exception):
         self.requested = requested
 
 
-class Patience:
+class Backoff:
     """Counts the failures of one request or one file and waits after each.
 
     Args:

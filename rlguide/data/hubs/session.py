@@ -22,7 +22,7 @@ import requests
 import urllib3
 
 from rlguide import console
-from rlguide.data.hubs.retry import GaveUp, Patience, requested_wait
+from rlguide.data.hubs.retry import Backoff, GaveUp, requested_wait
 from rlguide.errors import HubError
 from rlguide.progress import FIRST_LINE
 
@@ -55,7 +55,7 @@ class HubName:
 Timeout = float | tuple[float, float]  # seconds of silence that are borne; or those of the connection, and those
 
 
-class PatientSession(requests.Session):
+class RetryingSession(requests.Session):
     """A `requests.Session` that waits and tries again, and whose streamed bodies continue where they broke off.
 
     Args:
@@ -88,7 +88,7 @@ class PatientSession(requests.Session):
             kwargs["headers"] = {**(kwargs.get("headers") or {}), "Accept-Encoding": "identity"}
         if kwargs.get("timeout") is None:  # get_paths_info of `huggingface_hub`, among others
             kwargs["timeout"] = self._timeout
-        patience = Patience()
+        patience = Backoff()
         ask = super().request
 
         def send(**changed: Any) -> requests.Response:
@@ -103,7 +103,7 @@ class PatientSession(requests.Session):
             _Body(response, send, patience, kwargs["headers"], self._give_up).attach()
         return response
 
-    def _send(self, ask: Callable[[], requests.Response], patience: Patience) -> requests.Response:
+    def _send(self, ask: Callable[[], requests.Response], patience: Backoff) -> requests.Response:
         """One answer that is not "later"."""
         started = time.monotonic()
         failures = 0
@@ -156,7 +156,7 @@ class _Body:
         self,
         response: requests.Response,
         send: Callable[..., requests.Response],
-        patience: Patience,
+        patience: Backoff,
         headers: dict[str, str],
         give_up: Callable[[str, GaveUp], HubError],
     ) -> None:

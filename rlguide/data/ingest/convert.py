@@ -10,15 +10,17 @@ from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import Format, LabelFormat
 from rlguide.data.readers.source import Row
-from rlguide.data.store.tally import NO_PAIR, Tally
+from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 
 
-def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filters: Filters) -> Iterator[Example]:
-    """Yield what is good and wanted of the rows; all else is counted in `tally`."""
+def import_rows(
+    rows: Iterable[Row], form: Format | LabelFormat, counts: RowCounts, filters: Filters
+) -> Iterator[Example]:
+    """Yield what is good and wanted of the rows; all else is counted in `counts`."""
     picky = filters.look_at_rows
     convert = _checked(form)
     for row in rows:
-        tally.read += 1
+        counts.read += 1
         try:
             if row.broken:
                 raise BadRow(row.broken)
@@ -26,16 +28,16 @@ def take_in(rows: Iterable[Row], form: Format | LabelFormat, tally: Tally, filte
                 raise BadRow("not an object")
             examples = convert(row.value)
         except BadRow as reason:
-            tally.refuse(str(reason), row.position)
+            counts.refuse(str(reason), row.position)
             continue
         if not examples:
-            tally.leave_out(NO_PAIR)
+            counts.leave_out(NO_PAIR)
         for example in examples:
             objection = filters.objection(example) if picky else None
             if objection is None:
                 yield example
             else:
-                tally.leave_out(objection)
+                counts.leave_out(objection)
 
 
 def _checked(form: Format | LabelFormat) -> Callable[[dict[str, Any]], Sequence[Example]]:

@@ -12,11 +12,11 @@ from rlguide.catalog.datasets import CatalogDataset
 from rlguide.data.curate.language import languages
 from rlguide.data.hubs import client as hub
 from rlguide.data.hubs.base import HubFile, Snapshot, is_offline
-from rlguide.data.ingest.pipeline import MOST_REFUSED, How, Intake, Piece, TakenIn, next_steps, run
+from rlguide.data.ingest.pipeline import MOST_REFUSED, ImportJob, ImportResult, IngestOptions, Piece, next_steps, run
 from rlguide.data.ingest.pipeline import describe as describe_intake
-from rlguide.data.sources.fetch_plan import Plan, find_plans
+from rlguide.data.sources.fetch_plan import FetchPlan, find_fetch_plans
 from rlguide.data.sources.resolve import find_requested
-from rlguide.data.sources.splits import ANYTHING, Wanted
+from rlguide.data.sources.splits import ANYTHING, FileSelection
 from rlguide.data.store.dataset_info import is_intact
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.data.store.publish import check_free, check_space, writing
@@ -37,12 +37,12 @@ class DownloadOptions:
     """
 
     lang: str = "both"
-    how: How = field(default_factory=How)
+    how: IngestOptions = field(default_factory=IngestOptions)
     revision: str | None = None
     force: bool = False
     hub: str = "hf"
     name: str | None = None
-    wanted: Wanted = ANYTHING
+    wanted: FileSelection = ANYTHING
 
     @property
     def branch(self) -> str:
@@ -62,10 +62,10 @@ class DownloadOptions:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A dataset that is there now. `taken_in` is None if it already was."""
+    """A dataset that is there now. `result` is None if it already was."""
 
     manifest: DataManifest
-    taken_in: TakenIn | None = None
+    result: ImportResult | None = None
 
 
 def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDataset]:
@@ -85,7 +85,7 @@ def check_options(names: list[str], options: DownloadOptions) -> list[CatalogDat
     return datasets
 
 
-def _how(dataset: CatalogDataset, options: DownloadOptions) -> How:
+def _how(dataset: CatalogDataset, options: DownloadOptions) -> IngestOptions:
     """A language is a part of some datasets; of others it is a filter of rows."""
     if options.lang == "both" or (dataset.has_languages and dataset.parts):
         return options.how
@@ -126,9 +126,9 @@ def _already_there(workspace: Workspace, dataset: CatalogDataset, options: Downl
     return manifest if is_intact(workspace, manifest) else None
 
 
-def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: Snapshot) -> TakenIn:
+def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: Snapshot) -> ImportResult:
     how = _how(dataset, options)
-    plans = find_plans(snapshot, dataset, options.languages, options.wanted)
+    plans = find_fetch_plans(snapshot, dataset, options.languages, options.wanted)
     _check_space(workspace, plans, how)
     held_out = [file for plan in plans for file in plan.heldout]
     fetched: list[dict[str, Any]] = []
@@ -137,7 +137,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
         return Piece(f"{file.path} of {snapshot.hub_id}", _fetch(snapshot, file, options.force, fetched))
 
     whole = options.lang == "both" and bool(dataset.parts)
-    intake = Intake(
+    job = ImportJob(
         dataset.name,
         [[piece(file) for file in plan.train] for plan in plans],
         [piece(file) for file in held_out],
@@ -155,7 +155,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
         where = {"hub": snapshot.hub, "hub_id": snapshot.hub_id}
         return {**where, "revision": snapshot.revision, "commit": snapshot.commit, "files": fetched}
 
-    return run(workspace, intake, how, origin)
+    return run(workspace, job, how, origin)
 
 
 def _fetch(snapshot: Snapshot, file: HubFile, force: bool, fetched: list[dict[str, Any]]) -> Callable[[], Path]:
@@ -169,7 +169,7 @@ def _fetch(snapshot: Snapshot, file: HubFile, force: bool, fetched: list[dict[st
     return fetch
 
 
-def _check_space(workspace: Workspace, plans: list[Plan], how: How) -> None:
+def _check_space(workspace: Workspace, plans: list[FetchPlan], how: IngestOptions) -> None:
     files = [file for plan in plans for file in (*plan.heldout, *plan.train)]
     if how.filters.max_samples is not None:
         files = files[:1]  # how many files are needed shows only as they are read
@@ -180,12 +180,12 @@ def describe(done: Downloaded) -> list[str]:
     """The lines that tell a person what is there now."""
     manifest = done.manifest
     commit = str(manifest.source["commit"])[:12]
-    if done.taken_in is None:
+    if done.result is None:
         train, heldout = manifest.files[0], manifest.heldout
         held_out = f", {heldout.rows:,} held out as {heldout.dataset}" if heldout is not None else ""
         rows = f"{train.rows:,} rows in data/{train.file} ({format_bytes(train.bytes)}){held_out}"
         return [f"{manifest.name}: already there at commit {commit}: {rows}"]
-    return [*describe_intake(done.taken_in), f"  from {manifest.source['hub_id']} at commit {commit}"]
+    return [*describe_intake(done.result), f"  from {manifest.source['hub_id']} at commit {commit}"]
 
 
 def download_all(workspace: Workspace, names: list[str], options: DownloadOptions) -> list[tuple[str, RlguideError]]:
@@ -206,7 +206,7 @@ def download_all(workspace: Workspace, names: list[str], options: DownloadOption
             if len(names) == 1:
                 raise
             failures.append((dataset.name, error))
-            console.say(f"error: {error.what}\n  fix: {error.todo}")
+            console.say(f"error: {error.what}\n  fix: {error.fix}")
     for line in next_steps(there):
         console.say(line)
     return failures

@@ -17,13 +17,13 @@ from rlguide.data.formats.base import Format, LabelFormat
 from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.detect import check_fits, choose_format, explain
 from rlguide.data.formats.scored_lists import Pairing, with_pairing
-from rlguide.data.ingest.convert import take_in
+from rlguide.data.ingest.convert import import_rows
 from rlguide.data.readers.files import expected_rows
 from rlguide.data.readers.source import Row, Source
 from rlguide.data.store.manifest import DataFile, DataManifest
 from rlguide.data.store.publish import Publication, check_test_size, nothing_left, publish, refuse
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.data.store.tally import Tally
 from rlguide.errors import DataError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
@@ -34,7 +34,7 @@ HELDOUT_REASON = "the same question is in the held-out set"
 
 
 @dataclass(frozen=True)
-class How:
+class IngestOptions:
     """How rows are taken in.
 
     form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto". pairing: how a list of scored answers becomes pairs.
@@ -74,7 +74,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Intake:
+class ImportJob:
     """What is to become one dataset.
 
     train: groups of files. heldout: the dataset's own held-out files. expected: how many rows there are, if that is
@@ -104,16 +104,16 @@ class Opened(NamedTuple):
 
 
 @dataclass(frozen=True)
-class TakenIn:
+class ImportResult:
     """A dataset that is there now. nothing_held_out: why not, if something was to be held out."""
 
     manifest: DataManifest
-    tally: Tally
+    counts: RowCounts
     labelled: bool
     nothing_held_out: str = ""
 
 
-def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dict[str, Any]]) -> TakenIn:
+def run(workspace: Workspace, job: ImportJob, how: IngestOptions, origin: Callable[[], dict[str, Any]]) -> ImportResult:
     """Check every row of the files, write the good ones to `data/` and register them. The caller holds the lock.
 
     Args:
@@ -123,38 +123,38 @@ def run(workspace: Workspace, intake: Intake, how: How, origin: Callable[[], dic
         DataError: a file cannot be read, has no known format, or there are too many bad rows; UsageError: a filter
         does not go with the data. Nothing is taken in then. RlguideError: the disk is full.
     """
-    first = _open((*intake.heldout, *intake.train[0])[0], how)
+    first = _open((*job.heldout, *job.train[0])[0], how)
     labelled = isinstance(first.form, LabelFormat)
     how.filters.check(labelled)
-    if intake.heldout and how.test_size is not None:
-        console.warn(f"--test-size is not used: {intake.name} has a held-out split of its own")
+    if job.heldout and how.test_size is not None:
+        console.warn(f"--test-size is not used: {job.name} has a held-out split of its own")
     rows_alone = replace(how.filters, balance_length=False, max_samples=None)
-    alone = sum(map(len, intake.train)) == 1
-    expected = intake.expected or (first.expected if alone else None)
+    alone = sum(map(len, job.train)) == 1
+    expected = job.expected or (first.expected if alone else None)
     if how.filters.look_at_rows:
         expected = None  # nobody knows how many will be left
-    split = NO_SPLIT if intake.heldout else Split(how.test_size, expected)
-    folder, tally = workspace.data, Tally()
+    split = NO_SPLIT if job.heldout else Split(how.test_size, expected)
+    folder, counts = workspace.data, RowCounts()
     with ExitStack() as stack, _without_collector():
         heldout, kept_out = None, set[int]()
         openings = _Openings(first, how)
-        if intake.heldout:
-            heldout = stack.enter_context(Staging(folder, intake.name, rows_alone, NO_SPLIT, labelled, part="test"))
-            for piece in intake.heldout:
-                _stage(piece, openings, intake, how, heldout, tally, set())
+        if job.heldout:
+            heldout = stack.enter_context(Staging(folder, job.name, rows_alone, NO_SPLIT, labelled, part="test"))
+            for piece in job.heldout:
+                _stage(piece, openings, job, how, heldout, counts, set())
             if not len(heldout):
-                _check_amount(workspace, intake, Publication(intake.name, {}, {}, tally, labelled), 0, how.keep_good)
+                _check_amount(workspace, job, Publication(job.name, {}, {}, counts, labelled), 0, how.keep_good)
             kept_out = heldout.hashes()
-        train = stack.enter_context(Staging(folder, intake.name, how.filters, split, labelled, heldout=heldout))
-        for group in intake.train:
+        train = stack.enter_context(Staging(folder, job.name, how.filters, split, labelled, heldout=heldout))
+        for group in job.train:
             before = len(train)
             for piece in group:
-                _stage(piece, openings, intake, how, train, tally, kept_out)
-                if intake.enough and how.filters.satisfied(len(train) - before):
+                _stage(piece, openings, job, how, train, counts, kept_out)
+                if job.enough and how.filters.satisfied(len(train) - before):
                     break
-        about = Publication(intake.name, origin(), intake.recorded, tally, labelled)
-        _check_amount(workspace, intake, about, len(train), how.keep_good)
-        return TakenIn(publish(workspace, about, train, heldout), tally, labelled, train.nothing_held_out)
+        about = Publication(job.name, origin(), job.recorded, counts, labelled)
+        _check_amount(workspace, job, about, len(train), how.keep_good)
+        return ImportResult(publish(workspace, about, train, heldout), counts, labelled, train.nothing_held_out)
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _without_collector() -> Iterator[None]:
 class _Openings:
     """Opens pieces; the one that was looked at first is not fetched twice."""
 
-    def __init__(self, first: Opened, how: How) -> None:
+    def __init__(self, first: Opened, how: IngestOptions) -> None:
         self._first: Opened | None = first
         self._labelled = isinstance(first.form, LabelFormat)
         self._how = how
@@ -192,7 +192,7 @@ class _Openings:
         return found
 
 
-def _open(piece: Piece, how: How) -> Opened:
+def _open(piece: Piece, how: IngestOptions) -> Opened:
     path = piece.fetch()
     with _named(piece, path):
         source = open_rows(path)
@@ -209,24 +209,30 @@ def _named(piece: Piece, path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(str(error.what).replace(str(path), piece.label), error.todo) from error
+        raise DataError(str(error.what).replace(str(path), piece.label), error.fix) from error
 
 
 def _stage(
-    piece: Piece, openings: _Openings, intake: Intake, how: How, staging: Staging, tally: Tally, kept_out: set[int]
+    piece: Piece,
+    openings: _Openings,
+    job: ImportJob,
+    how: IngestOptions,
+    staging: Staging,
+    counts: RowCounts,
+    kept_out: set[int],
 ) -> None:
     """Take in the rows of one file, but not those whose question is in `kept_out`."""
     source, form, expected = openings.open(piece)
-    tally.open(piece.label, source.unit, heldout=piece in intake.heldout)
-    started = tally.read
+    counts.open(piece.label, source.unit, heldout=piece in job.heldout)
+    started = counts.read
     with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
         rows: Iterable[Row] = source.rows(form.columns)
-        for example in take_in(_unbroken(source, rows) if intake.published else rows, form, tally, how.filters):
+        for example in import_rows(_unbroken(source, rows) if job.published else rows, form, counts, how.filters):
             if kept_out and staging.hash(example) in kept_out:
-                tally.leave_out(HELDOUT_REASON)
+                counts.leave_out(HELDOUT_REASON)
             else:
                 staging.add(example)
-            ticker.update(tally.read - started)
+            ticker.update(counts.read - started)
 
 
 def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
@@ -238,42 +244,42 @@ def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def _check_amount(workspace: Workspace, intake: Intake, about: Publication, kept: int, keep_good: bool) -> None:
+def _check_amount(workspace: Workspace, job: ImportJob, about: Publication, kept: int, keep_good: bool) -> None:
     """Refuse data with no good row, or with too many bad ones unless those are knowingly dropped."""
-    wanted, tally = "labelled answers" if about.labelled else "preference pairs", about.tally
-    if not kept and tally.left_out:
-        for line in tally.lines():
+    wanted, counts = "labelled answers" if about.labelled else "preference pairs", about.counts
+    if not kept and counts.left_out:
+        for line in counts.lines():
             console.say(f"  {line}")
         raise nothing_left(about)
-    too_bad, limit = tally.too_bad(intake.most_refused if kept else 0)
+    too_bad, limit = counts.too_bad(job.most_refused if kept else 0)
     if too_bad and not (kept and keep_good):
         report = refuse(workspace, about)
-        for line in tally.lines():
+        for line in counts.lines():
             console.say(f"  {line}")
         one = sum(share.bad for share in too_bad) == 1
         raise DataError(
-            f"{intake.name}: {' and '.join(map(str, too_bad))} {'is' if one else 'are'} no good"
+            f"{job.name}: {' and '.join(map(str, too_bad))} {'is' if one else 'are'} no good"
             f" {wanted.removesuffix('s') if one else wanted}, so nothing was taken in;"
             f" {report} names {'it' if one else 'each of them'}",
-            f"{intake.advice}, or keep the {'' if kept == 1 else f'{kept:,} '}good {'one' if kept == 1 else 'ones'}"
+            f"{job.advice}, or keep the {'' if kept == 1 else f'{kept:,} '}good {'one' if kept == 1 else 'ones'}"
             f" with --keep-good (without it {limit})"
             if kept
-            else intake.advice,
+            else job.advice,
         )
     if not kept:
-        raise DataError(f"{intake.name}: there are no rows", f"name a file that holds {wanted}")
+        raise DataError(f"{job.name}: there are no rows", f"name a file that holds {wanted}")
 
 
-def describe(done: TakenIn) -> list[str]:
+def describe(done: ImportResult) -> list[str]:
     """The lines that tell a person what is there now, and what was refused or left out on the way."""
-    manifest, tally = done.manifest, done.tally
+    manifest, counts = done.manifest, done.counts
     train, heldout = manifest.files[0], manifest.heldout
     lines = []
-    if tally.bad:
-        lines.append(f"  refused {tally.bad:,} of {tally.read:,} rows (each in data/{manifest.name}.report.json):")
-        lines += [f"    {line}" for line in tally.lines()]
-    if tally.left_out:
-        lines += ["  left out:", *(f"    {line}" for line in tally.left_out_lines())]
+    if counts.bad:
+        lines.append(f"  refused {counts.bad:,} of {counts.read:,} rows (each in data/{manifest.name}.report.json):")
+        lines += [f"    {line}" for line in counts.lines()]
+    if counts.left_out:
+        lines += ["  left out:", *(f"    {line}" for line in counts.left_out_lines())]
     lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
     if heldout is not None:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")

@@ -9,10 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
-from rlguide.data.ingest.pipeline import MOST_REFUSED, How, Intake, Piece, TakenIn, describe, next_steps, run
+from rlguide.data.ingest.pipeline import (
+    MOST_REFUSED,
+    ImportJob,
+    ImportResult,
+    IngestOptions,
+    Piece,
+    describe,
+    next_steps,
+    run,
+)
 from rlguide.data.names import check_name, safe_name
 from rlguide.data.readers.source import plain_stem
-from rlguide.data.sources.splits import ANYTHING, Wanted, files_of_folder
+from rlguide.data.sources.splits import ANYTHING, FileSelection, files_of_folder
 from rlguide.data.store.manifest import DataManifest
 from rlguide.data.store.publish import check_free, check_space, writing
 from rlguide.errors import DataError, RlguideError, UsageError
@@ -28,12 +37,12 @@ class RegisterOptions:
     """
 
     name: str | None = None
-    how: How = field(default_factory=How)
+    how: IngestOptions = field(default_factory=IngestOptions)
     force: bool = False
-    wanted: Wanted = ANYTHING
+    wanted: FileSelection = ANYTHING
 
 
-def register_path(workspace: Workspace, path: Path, options: RegisterOptions) -> TakenIn:
+def register_path(workspace: Workspace, path: Path, options: RegisterOptions) -> ImportResult:
     """Check every row of a file, or of the files in a folder, write the good ones to `data/` and register them.
 
     Raises:
@@ -48,7 +57,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
     _check_not_itself(workspace, name, [*train, *heldout])
     check_space(workspace, [(file.name, file.stat().st_size) for file in (*train, *heldout)])
     pieces = [[Piece(_label(file, path), partial(Path, file)) for file in files] for files in (train, heldout)]
-    intake = Intake(
+    job = ImportJob(
         name,
         pieces[:1],
         pieces[1],
@@ -62,7 +71,7 @@ def register_path(workspace: Workspace, path: Path, options: RegisterOptions) ->
     origin = _origin(path, [_described(file) for file in (*train, *heldout)])
     with writing(workspace, name):
         check_free(workspace, name, options.force)  # somebody else may have made it while this one waited
-        return run(workspace, intake, options.how, lambda: origin)
+        return run(workspace, job, options.how, lambda: origin)
 
 
 def dataset_name(path: Path, options: RegisterOptions) -> str:
@@ -72,7 +81,7 @@ def dataset_name(path: Path, options: RegisterOptions) -> str:
     return safe_name(path.resolve().name if path.is_dir() else plain_stem(path))
 
 
-def _files(path: Path, wanted: Wanted) -> tuple[list[Path], list[Path]]:
+def _files(path: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
     """Training and held-out files."""
     if path.is_dir():
         train, heldout = files_of_folder(path, wanted)
@@ -138,7 +147,7 @@ def register_all(workspace: Workspace, paths: list[Path], options: RegisterOptio
             if len(paths) == 1:
                 raise
             failed.append(path.name)
-            console.say(f"error: {error.what}\n  fix: {error.todo}")
+            console.say(f"error: {error.what}\n  fix: {error.fix}")
             continue
         there.append(done.manifest)
         for line in describe(done):

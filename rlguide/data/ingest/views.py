@@ -36,8 +36,8 @@ from rlguide.data.store.manifest import read_manifest
 from rlguide.data.store.publish import Publication, check_disk, publish, writing
 from rlguide.data.store.reading import read_pairs
 from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.data.store.tally import Tally
 from rlguide.errors import DataError, UsageError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
@@ -241,31 +241,31 @@ def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
     check_disk(workspace, round(EXPANSION * sum(file["bytes"] for file in origin["files"])))
     name = origin["derived_from"]
     console.say(f"{name}: making labelled answers of its pairs for KTO ({view})")
-    tally = Tally()
+    counts = RowCounts()
     with ExitStack() as stack:
         staged = []
         for source, part in zip(_sources(workspace, name), ("train", "test"), strict=False):
             staging = stack.enter_context(Staging(workspace.data, view, Filters(), NO_SPLIT, labelled=True, part=part))
-            _stage(workspace, source, staging, tally)
+            _stage(workspace, source, staging, counts)
             staged.append(staging)
-        for line in tally.left_out_lines():
+        for line in counts.left_out_lines():
             console.say(f"  left out: {line}")
         if not len(staged[0]):
-            reason = "only answers that are both chosen and rejected" if tally.read else "no pairs"
+            reason = "only answers that are both chosen and rejected" if counts.read else "no pairs"
             raise DataError(f"dataset {name} has {reason}", "register the file again to see what is in it")
-        about = Publication(view, origin, {}, tally, labelled=True, report=False)
+        about = Publication(view, origin, {}, counts, labelled=True, report=False)
         publish(workspace, about, *staged)
 
 
-def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, tally: Tally) -> None:
+def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, counts: RowCounts) -> None:
     """Take in the answers of a dataset's pairs, each once. The pairs are read twice: two million answers of pairs need
     100 MB to be compared by hash, and all the memory there is if they are kept.
     """
     found = answers(_read(workspace, source, "comparing the answers of"))
-    tally.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
-    tally.leave_out(REPEATED, found.repeated)
+    counts.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
+    counts.leave_out(REPEATED, found.repeated)
     for at, pair in enumerate(_read(workspace, source, "reading")):
-        tally.read += 1
+        counts.read += 1
         for row, wanted in zip(from_pair(pair), found.wanted[2 * at : 2 * at + 2], strict=False):
             if wanted:
                 staging.add(row)

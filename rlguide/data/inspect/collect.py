@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rlguide.data.curate.duplicates import Repeats as RowRepeats
+from rlguide.data.curate.duplicates import DuplicateFinder as RowRepeats
 from rlguide.data.curate.filters import text
 from rlguide.data.curate.language import language
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
-from rlguide.data.example import Example, Labelled, asked
-from rlguide.data.inspect.figures import Figures, Overlap, Quantiles, Repeats, length_bias, margins, quantiles
+from rlguide.data.example import Example, Labelled, prompt_key
+from rlguide.data.inspect.figures import DuplicateFigures, Figures, Overlap, Quantiles, length_bias, margins, quantiles
 from rlguide.data.inspect.ifeval import Ifeval
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Collector:
         self._keep(example)
         label = example.desirable if isinstance(example, Labelled) else None
         self._rows.append(hash((example.system, turns, answers, label)))
-        self._prompts.append(hash(asked(example.messages)))
+        self._prompts.append(hash(prompt_key(example.messages)))
         self.rows += 1
         if self._part >= 1 or self._choose.random() < self._part:
             self.languages[language(text(example))] += 1  # as --lang reads a row
@@ -89,7 +89,7 @@ class Collector:
         if not self.heldout_rows:
             self._prompts_before_heldout = len(self._near_prompts)
         self.heldout_rows += 1
-        self._prompts.append(hash(asked(example.messages)))
+        self._prompts.append(hash(prompt_key(example.messages)))
         self._near_prompts.add((ends(example.system), ends("\n".join(turn.value for turn in example.messages))))
 
     @property
@@ -160,7 +160,7 @@ class Collector:
         elif self._wanted and (place := self._draw.randrange(self.rows + 1)) < self._wanted:
             self._sample[place] = (self.rows + 1, example)
 
-    def _repeats(self) -> tuple[Repeats, Overlap]:
+    def _repeats(self) -> tuple[DuplicateFigures, Overlap]:
         import numpy as np
 
         rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
@@ -172,7 +172,7 @@ class Collector:
         alike = self._near_prompts.earlier()[split:]
         close = (alike >= 0) & (alike < split) & ~((prompts[self.rows :] >= 0) & (prompts[self.rows :] < self.rows))
         return (
-            Repeats(
+            DuplicateFigures(
                 self.rows,
                 int(rows.sum()),
                 len(near),

@@ -71,7 +71,7 @@ class Margins:
 
 
 @dataclass(frozen=True)
-class Repeats:
+class DuplicateFigures:
     """Rows that repeat an earlier one: `exact` of all `rows`, `near` (without the exact ones) of `near_rows`."""
 
     rows: int
@@ -147,7 +147,7 @@ class Figures:
     desirable: int | None
     length_bias: LengthBias | None
     margins: Margins | None
-    repeats: Repeats
+    repeats: DuplicateFigures
     overlap: Overlap | None
     tokens: Tokens | None = None
     ifeval: IfevalOverlap | None = None

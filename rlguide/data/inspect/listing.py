@@ -44,7 +44,7 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
     try:
         entries = read_registry(workspace)
     except DataError as error:
-        console.warn(f"{error.what}; {error.todo}")
+        console.warn(f"{error.what}; {error.fix}")
         entries = {}
     listed = []
     shown: set[str] = set()

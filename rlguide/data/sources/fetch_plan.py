@@ -9,19 +9,21 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part
 from rlguide.data.hubs import client as hub
 from rlguide.data.hubs.base import HubFile, Snapshot, is_offline
-from rlguide.data.sources.splits import Wanted, select_files
+from rlguide.data.sources.splits import FileSelection, select_files
 from rlguide.errors import DataError, HubError
 
 
 @dataclass(frozen=True)
-class Plan:
+class FetchPlan:
     """One portion of a download: which files become training rows and which are the held-out split."""
 
     train: list[HubFile]
     heldout: list[HubFile]
 
 
-def find_plans(snapshot: Snapshot, dataset: CatalogDataset, languages: Collection[str], wanted: Wanted) -> list[Plan]:
+def find_fetch_plans(
+    snapshot: Snapshot, dataset: CatalogDataset, languages: Collection[str], wanted: FileSelection
+) -> list[FetchPlan]:
     """The portions to fetch, with sizes and checksums as far as the hub tells them.
 
     Of a dataset whose parts are languages, only those of `languages`; all of them if it is empty.
@@ -45,11 +47,11 @@ def find_plans(snapshot: Snapshot, dataset: CatalogDataset, languages: Collectio
     return [_details(snapshot, list(found.train), list(found.heldout))]
 
 
-def _part(snapshot: Snapshot, part: Part) -> Plan:
+def _part(snapshot: Snapshot, part: Part) -> FetchPlan:
     train = hub.match_files(snapshot, part.train)
     return _details(snapshot, train, hub.match_files(snapshot, part.heldout) if part.heldout else [])
 
 
-def _details(snapshot: Snapshot, train: list[str], heldout: list[str]) -> Plan:
+def _details(snapshot: Snapshot, train: list[str], heldout: list[str]) -> FetchPlan:
     details = {file.path: file for file in hub.file_details(snapshot, train + heldout)}
-    return Plan([details[path] for path in train], [details[path] for path in heldout])
+    return FetchPlan([details[path] for path in train], [details[path] for path in heldout])

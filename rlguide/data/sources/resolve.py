@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rlguide.catalog.datasets import CatalogDataset, find_dataset
 from rlguide.data.names import check_name, safe_name
-from rlguide.data.sources.splits import ANYTHING, Wanted
+from rlguide.data.sources.splits import ANYTHING, FileSelection
 from rlguide.errors import UsageError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def find_requested(given: list[str], hub: str, wanted: Wanted, name: str | None) -> list[CatalogDataset]:
+def find_requested(given: list[str], hub: str, wanted: FileSelection, name: str | None) -> list[CatalogDataset]:
     """The datasets meant, each once. Parts are empty where the files have to be found by `splits`.
 
     Args:
@@ -37,7 +37,7 @@ def find_requested(given: list[str], hub: str, wanted: Wanted, name: str | None)
     return [replace(found[0], name=name)] if name is not None else found
 
 
-def _requested(given: str, hub: str, wanted: Wanted) -> CatalogDataset:
+def _requested(given: str, hub: str, wanted: FileSelection) -> CatalogDataset:
     if "/" in given or "\\" in given:
         return _any_dataset(given)
     dataset = find_dataset(given)

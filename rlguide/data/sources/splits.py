@@ -29,7 +29,7 @@ NONE = "none"  # as --heldout-split: do not use the one there is
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FileSelection:
     """What a person asked for; None and () mean: find out."""
 
     split: str | None = None
@@ -49,7 +49,7 @@ class Wanted:
         return {key: list(value) if key == "files" else value for key, value in asdict(self).items() if value}
 
 
-ANYTHING = Wanted()
+ANYTHING = FileSelection()
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Selection:
     reason: str
 
 
-def select_files(where: str, paths: Iterable[str], card: str, wanted: Wanted) -> Selection:
+def select_files(where: str, paths: Iterable[str], card: str, wanted: FileSelection) -> Selection:
     """Choose the files of a split and of the held-out split that goes with it.
 
     Args:
@@ -93,7 +93,7 @@ def select_files(where: str, paths: Iterable[str], card: str, wanted: Wanted) ->
     return Selection(_one_format(splits[split]), _one_format(splits[heldout]) if heldout else (), reason)
 
 
-def files_of_folder(folder: Path, wanted: Wanted) -> tuple[list[Path], list[Path]]:
+def files_of_folder(folder: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
     """The train and the held-out files of a folder on this machine, found like those of a repository.
 
     Raises:

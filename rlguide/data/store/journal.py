@@ -195,7 +195,7 @@ def _try_to_recover(workspace: Workspace, dataset: str) -> None:
         try:
             done = recover(workspace, dataset)
         except RlguideError as error:
-            console.warn(f"an interrupted run of {dataset} cannot be finished: {error.what}; {error.todo}")
+            console.warn(f"an interrupted run of {dataset} cannot be finished: {error.what}; {error.fix}")
             return
         except OSError:
             return  # this folder is read-only

@@ -12,7 +12,7 @@ from rlguide.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
     from rlguide.data.store.parquet_writer import Written
-    from rlguide.data.store.tally import Tally
+    from rlguide.data.store.row_counts import RowCounts
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def read_manifest(workspace: Workspace, name: str) -> DataManifest | None:
 
 
 def new_manifest(
-    name: str, source: dict[str, Any], options: dict[str, Any], tally: Tally, files: list[DataFile]
+    name: str, source: dict[str, Any], options: dict[str, Any], counts: RowCounts, files: list[DataFile]
 ) -> DataManifest:
     """A manifest with today's date and this version."""
     from rlguide import __version__
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    counts = (tally.read, dict(tally.refused), dict(tally.left_out))
-    return DataManifest(name, created, __version__, source, options, *counts, files)
+    amounts = (counts.read, dict(counts.refused), dict(counts.left_out))
+    return DataManifest(name, created, __version__, source, options, *amounts, files)
 
 
 def data_file(dataset: str, written: Written, labelled: bool = False) -> DataFile:

@@ -14,9 +14,9 @@ from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import our_entry, read_registry
 from rlguide.data.store.manifest import DataManifest, data_file, new_manifest, read_manifest
 from rlguide.data.store.parquet_writer import Written
+from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 from rlguide.data.store.staging import Staging, temporary
 from rlguide.data.store.stale_views import Outlived, outlived
-from rlguide.data.store.tally import NO_PAIR, Tally
 from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.locks import in_turn
 from rlguide.workspace import Workspace, atomic_write, free_bytes
@@ -131,16 +131,16 @@ class Publication:
     name: str
     source: dict[str, Any]
     options: dict[str, Any]
-    tally: Tally
+    counts: RowCounts
     labelled: bool = False
     report: bool = True
 
 
 def nothing_left(about: Publication) -> DataError:
     """The error for rows that are good, of which the filters want none or that make no pair."""
-    tally = about.tally
-    reasons = "; ".join([*tally.left_out_lines(), *([f"{tally.bad:,} bad rows"] if tally.bad else [])])
-    if set(tally.left_out) == {NO_PAIR}:
+    counts = about.counts
+    reasons = "; ".join([*counts.left_out_lines(), *([f"{counts.bad:,} bad rows"] if counts.bad else [])])
+    if set(counts.left_out) == {NO_PAIR}:
         return DataError(f"{about.name}: no row makes a pair ({reasons})", "name data in which one answer is better")
     return DataError(f"{about.name}: the filters leave nothing ({reasons})", "choose milder filters")
 
@@ -156,14 +156,14 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     """
     name = about.name
     read_registry(workspace)  # a broken one is found before anything is written
-    written = train.finish(about.tally)
+    written = train.finish(about.counts)
     if not written[0].rows:
         raise nothing_left(about)
     if heldout is not None and len(heldout):
-        written += heldout.finish(about.tally)
+        written += heldout.finish(about.counts)
     files = dict(zip((name, f"{name}_test"), written, strict=False))
     records = [data_file(dataset, file, about.labelled) for dataset, file in files.items()]
-    manifest = new_manifest(name, about.source, about.options, about.tally, records)
+    manifest = new_manifest(name, about.source, about.options, about.counts, records)
     with _no_view_in_the_making(workspace, name):
         change, outdated = _change(workspace, manifest, files, about.labelled)
         if about.report:
@@ -228,4 +228,4 @@ def _write_report(path: Path, about: Publication, result: str) -> None:
     from rlguide import __version__
 
     with atomic_write(path) as file:
-        about.tally.write(file, {"dataset": about.name, "rlguide": __version__, "result": result})
+        about.counts.write(file, {"dataset": about.name, "rlguide": __version__, "result": result})

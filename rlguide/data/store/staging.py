@@ -16,14 +16,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rlguide import console
-from rlguide.data.curate.duplicates import Repeats
+from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
 from rlguide.data.curate.holdout import Split, choose
 from rlguide.data.curate.kto_order import BLOCK, spread
-from rlguide.data.example import Example, Pair, Turn, asked
+from rlguide.data.example import Example, Pair, Turn, prompt_key
 from rlguide.data.store.columns import messages, schema, to_batch
 from rlguide.data.store.parquet_writer import ParquetOutput, Written, cannot_write
-from rlguide.data.store.tally import Tally
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.progress import Ticker
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Staging:
         wait = filters.need_all_rows or labelled or split.share != 0 or part == "test"
         self._below = EVERY_HASH if wait else 0  # rows with a lower hash wait
         self._stack = ExitStack()
-        self._repeats: Repeats = heldout._repeats if heldout is not None else Repeats()
+        self._repeats: DuplicateFinder = heldout._repeats if heldout is not None else DuplicateFinder()
         self._repeats_before = len(self._repeats)
         self.nothing_held_out = ""  # why not, if something was to be held out
 
@@ -124,7 +124,7 @@ class Staging:
         return int.from_bytes(self._digest(example.messages), "little")
 
     def _digest(self, conversation: tuple[Turn, ...]) -> bytes:
-        return hashlib.blake2b(asked(conversation), digest_size=8, key=self._key).digest()
+        return hashlib.blake2b(prompt_key(conversation), digest_size=8, key=self._key).digest()
 
     def add(self, example: Example) -> None:
         """Take in a row that has been checked."""
@@ -191,16 +191,16 @@ class Staging:
         self._flush()
         return {int(value) for part in self._hashes for value in part}
 
-    def finish(self, tally: Tally) -> list[Written]:
+    def finish(self, counts: RowCounts) -> list[Written]:
         """Write the rows that are wanted; return the training file and, if anything is held out, the held-out one.
 
-        The rows that a filter leaves out are counted in `tally`.
+        The rows that a filter leaves out are counted in `counts`.
         """
         import numpy as np
 
         self._flush()
         hashes = np.concatenate([np.empty(0, np.uint64), *self._hashes])
-        keep = self._wanted(tally)
+        keep = self._wanted(counts)
         held = np.isin(hashes, self._choose_heldout(hashes[keep])) & keep
         with ExitStack() as stack:
             outputs = [(self._train, keep & ~held)]
@@ -211,7 +211,7 @@ class Staging:
                     output.write(batch)
             return [output.finish() for output, _ in outputs]
 
-    def _wanted(self, tally: Tally) -> Flags:
+    def _wanted(self, counts: RowCounts) -> Flags:
         """Which of the rows that wait the filters keep."""
         import numpy as np
 
@@ -220,17 +220,17 @@ class Staging:
             if self._waiting > LONG:
                 console.say(f"  comparing {self._waiting:,} rows")
             keep &= self._repeats.earlier(self._repeats_before, self._waiting) < 0
-            tally.leave_out(REPEATED, self._waiting - int(keep.sum()))
+            counts.leave_out(REPEATED, self._waiting - int(keep.sum()))
         if self._filters.balance_length:
             there = np.flatnonzero(keep)
             lengths = np.concatenate([np.empty((0, 2), np.int64), *self._lengths])
             dropped = there[~balanced(lengths[there], self._filters.seed)]
             keep[dropped] = False
-            tally.leave_out(UNBALANCED, len(dropped))
+            counts.leave_out(UNBALANCED, len(dropped))
         if self._filters.max_samples is not None:
             before = int(keep.sum())
             keep = drawn(keep, self._filters.max_samples, self._filters.seed)
-            tally.leave_out(NOT_DRAWN, before - int(keep.sum()))
+            counts.leave_out(NOT_DRAWN, before - int(keep.sum()))
         return keep
 
     def _choose_heldout(self, hashes: Hashes) -> Hashes:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.data.checks.examples import check_labelled_row, check_pair, check_structure
-from rlguide.data.checks.text import CONTROL, ESCAPES, LONGEST_TEXT, MISREAD, TOKENS, fault
+from rlguide.data.checks.text import CONTROL, ESCAPES, LONGEST_TEXT, MOJIBAKE, TOKENS, fault
 from rlguide.data.example import BadRow, Pair, Turn, from_pair
 from rlguide.engine.find import find_engine
 from tests.data.conversations import PIECES, pairs, texts
@@ -57,7 +57,7 @@ print("MARKS" + json.dumps(sorted(marks)))
 """
 
 
-def misread(text: str) -> str:
+def mojibake(text: str) -> str:
     """UTF-8 as a reader of Windows-1252 shows it; the five bytes that it has no sign for as Latin-1."""
     return "".join(
         bytes([byte]).decode("cp1252", errors="ignore") or chr(byte) if byte > 0x7F else chr(byte)
@@ -101,7 +101,7 @@ DAMAGE = st.one_of(
     st.sampled_from(["<|some_new_token|>", "<｜new▁token｜>"]),
     st.sampled_from(CONTROLS),
     st.sampled_from("\ufffd\ud800\udfff"),
-    st.sampled_from(WRITTEN).map(misread),
+    st.sampled_from(WRITTEN).map(mojibake),
     st.sampled_from(WRITTEN_IN_CHINESE).map(misread_as_gbk),
     st.sampled_from(["锟斤拷", "烫烫烫烫", "屯屯屯", "\x1b[31m"]),
 )
@@ -130,14 +130,14 @@ def test_tokens_to_come_share_one_reason() -> None:
 
 @pytest.mark.parametrize("written", WRITTEN)
 def test_every_misread_text_is_refused_for_that(written: str) -> None:
-    assert "(encoding damage)" in fault([misread(written)])
-    assert "(encoding damage)" in fault([f"Well, {misread(written)} it is."])
+    assert "(encoding damage)" in fault([mojibake(written)])
+    assert "(encoding damage)" in fault([f"Well, {mojibake(written)} it is."])
 
 
 @pytest.mark.parametrize("written", [*WRITTEN_IN_CHINESE, "こんにちは、世界。"])
 @pytest.mark.parametrize("before", ["", "a", "ok: ", "你好，"])
 def test_chinese_that_was_read_as_gbk_is_refused(written: str, before: str) -> None:
-    assert fault([before + misread_as_gbk(written)]) == MISREAD
+    assert fault([before + misread_as_gbk(written)]) == MOJIBAKE
     assert not fault([before + written])
 
 
@@ -145,7 +145,7 @@ def test_chinese_that_was_read_as_gbk_is_refused(written: str, before: str) -> N
     "damaged", ["锟斤拷", "锟斤拷锟斤拷 hello", "烫烫烫", "屯屯屯屯", "don鈥檛", "鈥渉ello鈥?", "浣犲ソ锛屼笘鐣?"]
 )
 def test_the_classic_kinds_of_damage_are_refused(damaged: str) -> None:
-    assert fault([f"it is {damaged}, really"]) == fault([damaged]) == MISREAD
+    assert fault([f"it is {damaged}, really"]) == fault([damaged]) == MOJIBAKE
 
 
 def test_control_characters_and_colours_have_their_own_reasons() -> None:

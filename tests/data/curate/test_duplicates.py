@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.data.curate.duplicates import Repeats
+from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import NO_SPLIT
 from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.data.store.tally import Tally
 from tests.data.curate.test_minhash import prose
 from tests.data.store.test_staging import read
 
@@ -28,7 +28,7 @@ def pair(prompt: str, chosen: str, rejected: str) -> Pair:
 
 
 def found(rows: list[Pair] | list[Labelled]) -> list[int]:
-    repeats = Repeats()
+    repeats = DuplicateFinder()
     for row in rows:
         repeats.add(row)
     return repeats.earlier().tolist()
@@ -59,9 +59,9 @@ def test_a_contradiction_is_no_repeat() -> None:
     words, answer = prose(5, 100), " ".join(prose(6, 60))
     question, other = " ".join(words), " ".join(prose(7, 60))
     assert found([pair(question, answer, other), pair(question, other, answer)]) == [-1, -1]
-    asked = ((Turn("human", question),), (Turn("human", changed(words, 1)),))
-    assert found([Labelled(asked[0], answer, True), Labelled(asked[1], answer, False)]) == [-1, -1]
-    assert found([Labelled(asked[0], answer, True), Labelled(asked[1], answer, True)]) == [-1, 0]
+    prompt_key = ((Turn("human", question),), (Turn("human", changed(words, 1)),))
+    assert found([Labelled(prompt_key[0], answer, True), Labelled(prompt_key[1], answer, False)]) == [-1, -1]
+    assert found([Labelled(prompt_key[0], answer, True), Labelled(prompt_key[1], answer, True)]) == [-1, 0]
 
 
 def test_rows_that_repeat_held_out_ones_are_left_out_of_training(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_rows_that_repeat_held_out_ones_are_left_out_of_training(tmp_path: Path)
 
     held, own = rows(1, 30), rows(2, 50)
     leaked = [row._replace(messages=(Turn("human", changed(row.messages[0].value.split(), 1)),)) for row in held]
-    filters, tally = Filters(dedupe=True), Tally()
+    filters, counts = Filters(dedupe=True), RowCounts()
     with Staging(tmp_path, "x", filters, NO_SPLIT, part="test") as heldout:
         for row in [*held, held[3]]:
             heldout.add(row)
@@ -79,6 +79,6 @@ def test_rows_that_repeat_held_out_ones_are_left_out_of_training(tmp_path: Path)
         with Staging(tmp_path, "x", filters, NO_SPLIT, heldout=heldout) as train:
             for row in [*own, *leaked, own[7]]:
                 train.add(row)
-            assert read(train.finish(tally)[0].path) == own
-        assert read(heldout.finish(tally)[0].path) == held
-    assert tally.left_out.total() == 30 + 1 + 1
+            assert read(train.finish(counts)[0].path) == own
+        assert read(heldout.finish(counts)[0].path) == held
+    assert counts.left_out.total() == 30 + 1 + 1

@@ -12,9 +12,9 @@ from rlguide.data.formats.column_names import ANSWER_PAIRS
 from rlguide.data.formats.comparisons import two_answers
 from rlguide.data.formats.detect import detect_format
 from rlguide.data.formats.table import FORMATS
-from rlguide.data.ingest.convert import take_in
+from rlguide.data.ingest.convert import import_rows
 from rlguide.data.readers.source import Row
-from rlguide.data.store.tally import Tally
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError
 
 FORM = FORMATS["comparison"]
@@ -55,10 +55,10 @@ def test_the_winner_is_chosen(row: dict[str, Any], winner: dict[str, Any], chose
     [{"winner": "tie"}, {"winner": "Tie (bothbad)"}, {"winner": "both_bad"}, {"preference_strength": 0}],
 )
 def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
-    tally = Tally()
-    tally.open("a.jsonl", "line")
-    assert not list(take_in([Row(1, LETTERS | winner)], FORM, tally, Filters()))
-    assert (tally.bad, tally.left_out.total()) == (0, 1)
+    counts = RowCounts()
+    counts.open("a.jsonl", "line")
+    assert not list(import_rows([Row(1, LETTERS | winner)], FORM, counts, Filters()))
+    assert (counts.bad, counts.left_out.total()) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_a_winner_that_is_not_understood_is_refused_and_never_guessed(
         FORM.to_pairs(row | winner)
     with pytest.raises(DataError) as stopped:
         detect_format([row | winner], "file")
-    assert "look like two answers" in stopped.value.todo
-    assert "chosen" not in stopped.value.todo, "which answer is better differs by row"
+    assert "look like two answers" in stopped.value.fix
+    assert "chosen" not in stopped.value.fix, "which answer is better differs by row"
 
 
 def test_rows_without_two_answers_or_a_prompt_are_refused() -> None:

@@ -103,8 +103,8 @@ def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(
 ) -> None:
     with pytest.raises(DataError, match=f"data.jsonl: the column {column} looks like a piece") as stopped:
         choose_format([row | {column: ""}, row], "data.jsonl", "auto")
-    assert advice in stopped.value.todo
-    name = stopped.value.todo.rsplit("--format ", 1)[1]
+    assert advice in stopped.value.fix
+    name = stopped.value.fix.rsplit("--format ", 1)[1]
     assert choose_format([row], "data.jsonl", name).name == name, "a person may leave it out knowingly"
 
 

@@ -19,8 +19,8 @@ from rlguide.data.formats.column_names import MEDIA
 from rlguide.data.formats.detect import check_fits, choose_format, detect_format, explain
 from rlguide.data.formats.scored_lists import Pairing, ScoredList, with_pairing
 from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
-from rlguide.data.ingest.convert import take_in
-from rlguide.data.store.tally import Tally
+from rlguide.data.ingest.convert import import_rows
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError
 from tests.data.conversations import (
     LABEL_WRITERS,
@@ -112,14 +112,14 @@ GOOD = Pair((Turn("human", "q"),), "a", "b")
 def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
     from rlguide.data.readers.source import Row
 
-    tally = Tally()
+    counts = RowCounts()
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
-    tally.open("a.jsonl", "line")
-    kept = list(take_in([Row(1, good), Row(2, row), Row(3, good)], FORMATS["trl"], tally, Filters()))
+    counts.open("a.jsonl", "line")
+    kept = list(import_rows([Row(1, good), Row(2, row), Row(3, good)], FORMATS["trl"], counts, Filters()))
     assert kept == [GOOD, GOOD]
-    assert len(tally.refused) == 1
-    assert reason in next(iter(tally.refused))
-    assert tally.lines()[0].endswith("  line 2")
+    assert len(counts.refused) == 1
+    assert reason in next(iter(counts.refused))
+    assert counts.lines()[0].endswith("  line 2")
 
 
 def test_conversations_that_part_early_are_refused() -> None:
@@ -190,12 +190,12 @@ def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
 def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
     from rlguide.data.readers.source import Row
 
-    tally = Tally()
+    counts = RowCounts()
     good = {"prompt": "q", "completion": "a", "label": False}
-    tally.open("a.jsonl", "line")
-    kept = list(take_in([Row(1, good), Row(2, row)], LABEL_FORMATS["kto-trl"], tally, Filters()))
+    counts.open("a.jsonl", "line")
+    kept = list(import_rows([Row(1, good), Row(2, row)], LABEL_FORMATS["kto-trl"], counts, Filters()))
     assert kept == [Labelled((Turn("human", "q"),), "a", False)]
-    assert [reason in found for found in tally.refused] == [True]
+    assert [reason in found for found in counts.refused] == [True]
 
 
 def test_messages_without_an_answer_are_refused() -> None:
@@ -290,7 +290,7 @@ TALES = [{"chosen": f"Tale {n} of the sea and of ships", "rejected": f"Tale {n} 
 def test_a_common_beginning_is_a_prompt_only_with_good_evidence(rows: list[dict[str, str]], doubt: str) -> None:
     with pytest.raises(DataError, match=doubt) as stopped:
         detect_format(rows, "file")
-    assert "--format trl-implicit-text" in stopped.value.todo
+    assert "--format trl-implicit-text" in stopped.value.fix
     assert choose_format(rows, "file", "trl-implicit-text") is FORMATS["trl-implicit-text"]
 
 
@@ -334,8 +334,8 @@ def test_dialogues_without_blank_lines_are_dialogues() -> None:
     assert detect_format([row], "file") is FORMATS["hh"]
     turns = (Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s"))
     assert pairs_of("hh", row) == [Pair(turns, "a\n\nb", "c")]
-    asked = {"prompt": "Human: q\nAssistant:", "chosen": " a", "rejected": " b"}
-    assert pairs_of("hh", asked) == [GOOD]
+    prompt_turns = {"prompt": "Human: q\nAssistant:", "chosen": " a", "rejected": " b"}
+    assert pairs_of("hh", prompt_turns) == [GOOD]
 
 
 @pytest.mark.parametrize("chosen", ["a\nHuman: more?\nAssistant: yes", "a\nHuman: more?", "a\nAssistant: yes"])
@@ -357,7 +357,7 @@ def test_messages_beside_whole_conversations_are_left_to_these() -> None:
     check_fits(FORMATS["trl-implicit"], [row], "file")
     with pytest.raises(DataError) as stopped:
         check_fits(FORMATS["openai"], [row], "file")
-    assert stopped.value.todo.endswith("--format trl-implicit")
+    assert stopped.value.fix.endswith("--format trl-implicit")
     assert detect_format([row | {"prompt": None}], "file") is form, "an empty column says nothing"
 
 

@@ -53,7 +53,7 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("revision", "what", "todo"),
+    ("revision", "what", "fix"),
     [
         ("gated", "is gated", "HF_TOKEN"),
         ("secret", "knows no dataset Intel/orca_dpo_pairs", "HF_TOKEN"),
@@ -64,7 +64,7 @@ def endpoint() -> Iterator[str]:
     ],
 )
 def test_a_refusal_is_two_lines_without_secrets(
-    endpoint: str, tmp_path: Path, revision: str, what: str, todo: str
+    endpoint: str, tmp_path: Path, revision: str, what: str, fix: str
 ) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_topsecret"}
@@ -80,7 +80,7 @@ def test_a_refusal_is_two_lines_without_secrets(
     assert failed.returncode == 1
     error, fix = failed.stderr.splitlines()[-2:]
     assert error.startswith("error: ") and what in error
-    assert fix.startswith("  fix: ") and todo in fix
+    assert fix.startswith("  fix: ") and fix in fix
     assert "Traceback" not in failed.stderr
     assert "topsecret" not in failed.stderr and "password" not in failed.stderr
     assert not (tmp_path / "data" / "dataset_info.json").exists()

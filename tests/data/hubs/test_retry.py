@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.data.hubs import retry
-from rlguide.data.hubs.retry import GaveUp, Patience, requested_wait
+from rlguide.data.hubs.retry import Backoff, GaveUp, requested_wait
 from rlguide.data.hubs.session import fault_name, range_start
 
 
@@ -39,7 +39,7 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_waits_double_and_end(slept: list[float]) -> None:
-    patience = Patience()
+    patience = Backoff()
     for _ in range(4):
         patience.wait("x")
     with pytest.raises(GaveUp) as ended:
@@ -50,7 +50,7 @@ def test_waits_double_and_end(slept: list[float]) -> None:
 
 
 def test_progress_begins_the_count_again_but_not_the_time(slept: list[float]) -> None:
-    patience = Patience()
+    patience = Backoff()
     with pytest.raises(GaveUp):
         for _ in range(100_000):
             patience.wait("x", 100.0)
@@ -59,11 +59,11 @@ def test_progress_begins_the_count_again_but_not_the_time(slept: list[float]) ->
 
 
 def test_what_is_asked_for_is_waited_up_to_a_bound(slept: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    Patience().wait("the hub answers HTTP 429", 77.0)
+    Backoff().wait("the hub answers HTTP 429", 77.0)
     assert slept == [77.0]
     assert "the hub answers HTTP 429: trying again in 77 s, as the hub asks (try 2 of 5)" in capsys.readouterr().err
     with pytest.raises(GaveUp) as ended:
-        Patience().wait("x", retry.LONGEST_REQUESTED + 1)
+        Backoff().wait("x", retry.LONGEST_REQUESTED + 1)
     assert ended.value.requested == retry.LONGEST_REQUESTED + 1
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.single_answers import answers
 from rlguide.data.example import Pair, Turn
-from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.pipeline import IngestOptions
 from rlguide.data.ingest.register import RegisterOptions, register_path
 from rlguide.data.ingest.views import kto_view, outdated, view, view_names
 from rlguide.data.store import journal
@@ -38,10 +38,10 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(root)
 
 
-def take_in(workspace: Workspace, rows: list[dict[str, Any]], **options: Any) -> None:
+def import_rows(workspace: Workspace, rows: list[dict[str, Any]], **options: Any) -> None:
     source = workspace.root / "source.jsonl"
     source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("a", How(**options), force=True))
+    register_path(workspace, source, RegisterOptions("a", IngestOptions(**options), force=True))
 
 
 def pairs(count: int = 60) -> list[dict[str, Any]]:
@@ -61,14 +61,14 @@ def prompts(workspace: Workspace, name: str) -> set[str]:
 
 
 def other_split(workspace: Workspace) -> None:
-    take_in(workspace, pairs(), test_size=0.2, filters=Filters(seed=9))
+    import_rows(workspace, pairs(), test_size=0.2, filters=Filters(seed=9))
 
 
 VIEWS = {f"a_{use}{end}" for use in ("kto", "sft", "ppo") for end in ("", "_test")}
 
 
 def with_views(workspace: Workspace) -> None:
-    take_in(workspace, pairs(), test_size=0.2)
+    import_rows(workspace, pairs(), test_size=0.2)
     for use in ("kto", "sft", "ppo"):
         view(workspace, "a", use)  # type: ignore[arg-type]
     assert set(read_registry(workspace)) == {"a", "a_test", *VIEWS}
@@ -93,14 +93,14 @@ def test_no_view_shows_what_is_held_out_now(workspace: Workspace, capsys: pytest
 
 def test_views_of_what_is_held_out_no_more_go(workspace: Workspace) -> None:
     with_views(workspace)
-    take_in(workspace, pairs(), test_size=0)
+    import_rows(workspace, pairs(), test_size=0)
     assert set(read_registry(workspace)) == {"a", "a_sft", "a_ppo"}
     assert len(prompts(workspace, "a_sft")) == 60
 
 
 def test_views_of_pairs_go_when_labels_come(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     with_views(workspace)
-    take_in(workspace, labels(), test_size=0.2)
+    import_rows(workspace, labels(), test_size=0.2)
     assert set(read_registry(workspace)) == {"a", "a_test"}
     assert not list(workspace.data.glob("a_kto*"))
     said = capsys.readouterr().err
@@ -122,7 +122,7 @@ def test_views_of_an_entry_of_others_go_with_it(workspace: Workspace) -> None:
 
 
 def test_a_dataset_that_only_has_the_name_of_a_view_stays(workspace: Workspace) -> None:
-    take_in(workspace, pairs())
+    import_rows(workspace, pairs())
     own = {"a_kto": {"file_name": "own.json"}, "a_sft": {"file_name": "own.json"}}
     change_registry(workspace, own)
     other_split(workspace)
@@ -191,7 +191,7 @@ def test_an_answer_that_is_chosen_and_rejected_is_not_in_the_view(
         {"prompt": f"问 {n}?", "responses": [f"{word} {n}" for word in "甲乙丙丁"], "scores": [1, 2, 3, 4]}
         for n in range(40)
     ]
-    take_in(workspace, rows, pairing="all", test_size=0.25)
+    import_rows(workspace, rows, pairing="all", test_size=0.25)
     capsys.readouterr()
     kto_view(workspace, "a")
     for end in ("", "_test"):
@@ -210,7 +210,7 @@ def test_an_answer_that_is_chosen_and_rejected_is_not_in_the_view(
 
 def test_a_view_of_contradictions_alone_is_refused(workspace: Workspace) -> None:
     rows = [{"prompt": "问?", "chosen": "甲", "rejected": "乙"}, {"prompt": "问?", "chosen": "乙", "rejected": "甲"}]
-    take_in(workspace, rows)
+    import_rows(workspace, rows)
     with pytest.raises(DataError, match="only answers that are both chosen and rejected"):
         kto_view(workspace, "a")
     assert set(read_registry(workspace)) == {"a"}

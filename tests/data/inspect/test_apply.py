@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters
-from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.pipeline import IngestOptions
 from rlguide.data.inspect import apply
 from rlguide.data.inspect.verdicts import Verdict
 from rlguide.data.store.manifest import DataManifest
@@ -31,19 +31,19 @@ def how_to_apply(
 
 
 def manifest(name: str, source: dict[str, Any], options: dict[str, Any] | None = None) -> DataManifest:
-    return DataManifest(name, "", "", source, How().recorded() if options is None else options, 1, {})
+    return DataManifest(name, "", "", source, IngestOptions().recorded() if options is None else options, 1, {})
 
 
 def downloaded(hub_id: str, name: str, **more: Any) -> DataManifest:
     source = {"hub": "hf", "hub_id": hub_id, "revision": "main", "commit": "abc", **more}
-    return manifest(name, source, {**How().recorded(), "lang": "both"})
+    return manifest(name, source, {**IngestOptions().recorded(), "lang": "both"})
 
 
 def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "我的 pairs.json"
     file.touch()
-    how = How("alpaca", "all", Filters(max_length=900, lang="zh", seed=7), 0.1, True)
+    how = IngestOptions("alpaca", "all", Filters(max_length=900, lang="zh", seed=7), 0.1, True)
     about = manifest("mine", {"file": str(file)}, how.recorded())
     line = how_to_apply([NOTHING, DEDUPE, LANG, DEDUPE], about, "mine", "")
     assert line.startswith("to apply: rlguide register ")
@@ -92,14 +92,14 @@ NUMBERS = st.none() | st.integers(0, 3).map(float) | st.floats(0, 1e6, allow_sub
 
 @given(
     st.builds(
-        How,
+        IngestOptions,
         pairing=st.sampled_from(["all", "best-worst"]),
         filters=st.builds(Filters, min_margin=NUMBERS, max_samples=st.none() | st.integers(2), seed=st.integers(0, 50)),
         test_size=st.none() | st.just(0.0) | st.floats(0, 0.99),
         keep_good=st.booleans(),
     )
 )
-def test_whatever_was_asked_for_is_asked_again(how: How) -> None:
+def test_whatever_was_asked_for_is_asked_again(how: IngestOptions) -> None:
     """Read back by the real command line: 0 is a value, and numbers are exact."""
     from typer.main import get_command
 

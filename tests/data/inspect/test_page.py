@@ -83,11 +83,11 @@ def test_answers_with_nothing_in_common_are_not_marked() -> None:
 def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on PATH (apt-get install chromium)")
-    asked: list[str] = []
+    prompt_key: list[str] = []
 
     class Listener(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            prompt_key.append(self.path)
             self.send_response(204)
             self.end_headers()
 
@@ -106,7 +106,7 @@ def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path) -> No
         control.write_text(f"<img src={url}/control>")
         _chromium(tmp_path, "--dump-dom", control.as_uri())
         server.shutdown()
-    assert asked == ["/control"]
+    assert prompt_key == ["/control"]
     assert "<title>data</title>" in dom
     assert "&lt;script&gt;document.title='taken over'" in dom
     assert "<script" not in dom and "<iframe" not in dom

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from rlguide.data.hubs.file_names import check_paths, printable
 from rlguide.data.sources.card import matching
-from rlguide.data.sources.splits import Selection, Wanted, files_of_folder, select_files
+from rlguide.data.sources.splits import FileSelection, Selection, files_of_folder, select_files
 from rlguide.errors import DataError, HubError, UsageError
 
 
 def select(*paths: str, card: str = "", **wanted: object) -> Selection:
-    return select_files("a/b", paths, card, Wanted(**wanted))  # type: ignore[arg-type]
+    return select_files("a/b", paths, card, FileSelection(**wanted))  # type: ignore[arg-type]
 
 
 ULTRAFEEDBACK = [
@@ -64,7 +64,7 @@ def test_usual_layouts(paths: list[str], train: list[str] | int, heldout: list[s
 
 
 @pytest.mark.parametrize(
-    ("paths", "wanted", "what", "todo"),
+    ("paths", "wanted", "what", "fix"),
     [
         (["dpo_en.json", "dpo_zh.json"], {}, "which of its 2 splits", "--split: dpo_en, dpo_zh"),
         (["en/train.json", "zh/train.json"], {}, "several subsets", "--subset: en, zh"),
@@ -97,11 +97,11 @@ def test_usual_layouts(paths: list[str], train: list[str] | int, heldout: list[s
     ],
 )
 def test_what_is_ambiguous_or_missing_lists_what_there_is(
-    paths: list[str], wanted: dict[str, object], what: str, todo: str
+    paths: list[str], wanted: dict[str, object], what: str, fix: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
         select(*paths, **wanted)
-    assert what in refused.value.what and todo in refused.value.todo
+    assert what in refused.value.what and fix in refused.value.fix
 
 
 def test_no_data_file_at_all() -> None:
@@ -211,7 +211,7 @@ def test_the_pattern_that_is_offered_means_what_it_says() -> None:
     for others in (["test.jsonl"], ["deep/c.jsonl", "deep/d.jsonl"]):
         with pytest.raises(UsageError) as refused:
             select("a.jsonl", "b.jsonl", *others)
-        assert ("; or all of them with --file '**/*.jsonl'" in refused.value.todo) == (others != ["test.jsonl"])
+        assert ("; or all of them with --file '**/*.jsonl'" in refused.value.fix) == (others != ["test.jsonl"])
     assert select("a.jsonl", "deep/c.jsonl", files=("**/*.jsonl",)).train == ("a.jsonl", "deep/c.jsonl")
 
 
@@ -219,7 +219,7 @@ def test_the_pattern_that_is_offered_means_what_it_says() -> None:
 def test_files_in_folders_are_not_passed_over(paths: list[str]) -> None:
     with pytest.raises(UsageError, match="has data files both in folders and in none") as refused:
         select(*paths)
-    assert "'' for none" in refused.value.todo and "--file '**/" in refused.value.todo
+    assert "'' for none" in refused.value.fix and "--file '**/" in refused.value.fix
     assert select(*paths, subset="").train == (paths[0],)
 
 
@@ -282,7 +282,7 @@ def test_names_of_a_card_do_not_act_on_the_screen() -> None:
     card = '---\nconfigs:\n- config_name: "\\e[31mred"\n  data_files: {"\\e]0;x\\a": a.csv, two: b.csv}\n---\n'
     with pytest.raises(UsageError) as refused:
         select("a.csv", "b.csv", card=card)
-    assert "\\x1b]0;x\\x07" in refused.value.todo and refused.value.todo.isprintable()
+    assert "\\x1b]0;x\\x07" in refused.value.fix and refused.value.fix.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -323,8 +323,11 @@ def test_a_folder_is_read_like_a_repository(tmp_path: Path) -> None:
     for path in (*FILES, "README.md"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(CARD if path == "README.md" else "{}", encoding="utf-8")
-    assert files_of_folder(folder, Wanted()) == ([folder / "en/c.jsonl", folder / "more/x/y/d.jsonl"], [])
-    assert files_of_folder(folder, Wanted(subset="zh"))[1] == [folder / "held/zh.jsonl"]
-    assert files_of_folder(folder, Wanted(files=("zh/*",))) == ([folder / "zh/a.jsonl", folder / "zh/b.jsonl"], [])
+    assert files_of_folder(folder, FileSelection()) == ([folder / "en/c.jsonl", folder / "more/x/y/d.jsonl"], [])
+    assert files_of_folder(folder, FileSelection(subset="zh"))[1] == [folder / "held/zh.jsonl"]
+    assert files_of_folder(folder, FileSelection(files=("zh/*",))) == (
+        [folder / "zh/a.jsonl", folder / "zh/b.jsonl"],
+        [],
+    )
     with pytest.raises(UsageError, match="my data 数据 has no subset"):
-        files_of_folder(folder, Wanted(subset="fr"))
+        files_of_folder(folder, FileSelection(subset="fr"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rlguide.data.example import Pair, Turn
-from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.pipeline import IngestOptions
 from rlguide.data.ingest.register import RegisterOptions, register_path
 from rlguide.data.ingest.views import kto_view, view
 from rlguide.data.store.reading import read_pairs
@@ -93,14 +93,14 @@ def conversations(count: int, prompts: int) -> list[dict[str, Any]]:
     def text() -> str:
         return " ".join(pick.choices(ODD_TEXTS, k=3))
 
-    asked = []
+    prompt_key = []
     for number in range(prompts):
         messages = [{"role": "user", "content": f"{number} {text()}"}]
         for _ in range(number % 3):
             messages += [{"role": "assistant", "content": text()}, {"role": "user", "content": text()}]
-        asked.append(([{"role": "system", "content": text()}] if number % 2 else []) + messages)
+        prompt_key.append(([{"role": "system", "content": text()}] if number % 2 else []) + messages)
     return [
-        {"prompt": asked[n % prompts], "chosen": f"{n} {text()} good", "rejected": f"{n} {text()} bad"}
+        {"prompt": prompt_key[n % prompts], "chosen": f"{n} {text()} good", "rejected": f"{n} {text()} bad"}
         for n in range(count)
     ]
 
@@ -114,7 +114,7 @@ def test_several_turns_and_system_prompts_survive(tmp_path: Path) -> None:
     rows = conversations(60, prompts=60)
     source = tmp_path / "source.json"
     source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("多轮", How(test_size=0.2)))
+    register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0.2)))
     pairs = list(read_pairs(workspace, "多轮"))
     assert len(pairs) == 48
 
@@ -132,7 +132,7 @@ def test_sft_and_ppo_see_the_prompts_with_the_chosen_answers(tmp_path: Path, use
     workspace = Workspace(tmp_path / "my work 工作")
     source = tmp_path / "source.json"
     source.write_text(json.dumps(conversations(60, prompts=60), ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("多轮", How(test_size=0.2)))
+    register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0.2)))
     assert view(workspace, "多轮", use) == f"多轮_{use}"
     for name, shown in (("多轮", f"多轮_{use}"), ("多轮_test", f"多轮_{use}_test")):
         rows = in_engine(ALIGN, workspace, shown, tmp_path / "cache")
@@ -150,12 +150,12 @@ def labelled_as_seen(workspace: Workspace, name: str, cache: Path) -> list[Seen]
     answers: dict[tuple[tuple[Turn, ...], str], set[str]] = {}
     rows = in_engine(FEEDBACK, workspace, name, cache)
     for row in rows:
-        (*asked, answer), system = row["own"]
-        found.append((as_turns(asked), system, answer["content"], row["tag"]))
-        answers.setdefault((as_turns(asked), system), set()).add(answer["content"])
+        (*prompt_key, answer), system = row["own"]
+        found.append((as_turns(prompt_key), system, answer["content"], row["tag"]))
+        answers.setdefault((as_turns(prompt_key), system), set()).add(answer["content"])
     for row in rows:
-        (*asked, answer), system = row["kl"]
-        assert answer["content"] not in answers[as_turns(asked), system]
+        (*prompt_key, answer), system = row["kl"]
+        assert answer["content"] not in answers[as_turns(prompt_key), system]
     return found
 
 
@@ -163,7 +163,7 @@ def test_kto_sees_each_pair_as_two_labelled_answers(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "my work 工作")
     source = tmp_path / "source.json"
     source.write_text(json.dumps(conversations(700, prompts=300), ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("多轮", How(test_size=0)))
+    register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0)))
     seen = labelled_as_seen(workspace, kto_view(workspace, "多轮"), tmp_path / "cache")
     assert len(seen) == 1400, "more than a block of the engine's"
     pairs = [(pair.messages, pair.system, pair) for pair in read_pairs(workspace, "多轮")]
@@ -182,8 +182,8 @@ def test_kto_sees_labelled_files_as_they_are(tmp_path: Path) -> None:
     ]
     source = tmp_path / "source.json"
     source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("标签", How(test_size=0)))
+    register_path(workspace, source, RegisterOptions("标签", IngestOptions(test_size=0)))
     seen = labelled_as_seen(workspace, "标签", tmp_path / "cache")
     assert {answer: tag for _, _, answer, tag in seen} == {row["completion"]: row["label"] for row in rows}
-    asked = {row["completion"]: [turn for turn in row["prompt"] if turn["role"] != "system"] for row in rows}
-    assert all(messages == as_turns(asked[answer]) for messages, _, answer, _ in seen)
+    prompt_key = {row["completion"]: [turn for turn in row["prompt"] if turn["role"] != "system"] for row in rows}
+    assert all(messages == as_turns(prompt_key[answer]) for messages, _, answer, _ in seen)

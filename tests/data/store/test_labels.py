@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.data.ingest.pipeline import How
+from rlguide.data.ingest.pipeline import IngestOptions
 from rlguide.data.ingest.register import RegisterOptions, register_path
 from rlguide.data.ingest.views import kto_view, view, view_names, viewed
 from rlguide.data.inspect.listing import list_datasets
@@ -47,11 +47,11 @@ def lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def take_in(workspace: Workspace, name: str, rows: list[dict[str, Any]], **options: Any) -> None:
+def import_rows(workspace: Workspace, name: str, rows: list[dict[str, Any]], **options: Any) -> None:
     source = workspace.root / "source.jsonl"
     source.write_text(lines(rows), encoding="utf-8")
     force = options.pop("force", False)
-    register_path(workspace, source, RegisterOptions(name, How(**options), force))
+    register_path(workspace, source, RegisterOptions(name, IngestOptions(**options), force))
 
 
 def read(workspace: Workspace, name: str) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ def content(rows: list[dict[str, Any]]) -> Counter[tuple[str, str, bool]]:
 
 
 def test_labels_are_registered_counted_and_held_out_by_prompt(workspace: Workspace) -> None:
-    take_in(workspace, "拇指", label_rows(70, 30), test_size=0.2)
+    import_rows(workspace, "拇指", label_rows(70, 30), test_size=0.2)
     train, heldout = read(workspace, "拇指"), read(workspace, "拇指_test")
     assert {type(row["label"]) for row in train + heldout} == {bool}
     answers = {row["answer"]: row["label"] for row in train + heldout}
@@ -96,7 +96,7 @@ def test_labels_are_registered_counted_and_held_out_by_prompt(workspace: Workspa
 
 
 def test_an_edited_file_is_counted_again(workspace: Workspace) -> None:
-    take_in(workspace, "mine", label_rows(7, 3), test_size=0)
+    import_rows(workspace, "mine", label_rows(7, 3), test_size=0)
     path = workspace.data / "mine.parquet"
     pq.write_table(pq.read_table(path).slice(0, 4), path)
     good = sum(row["label"] for row in read(workspace, "mine"))
@@ -104,13 +104,13 @@ def test_an_edited_file_is_counted_again(workspace: Workspace) -> None:
 
 
 def test_the_wrong_kind_is_sent_to_the_right_method(workspace: Workspace) -> None:
-    take_in(workspace, "labels", label_rows(5, 5))
-    take_in(workspace, "pairs", pair_rows(10))
+    import_rows(workspace, "labels", label_rows(5, 5))
+    import_rows(workspace, "pairs", pair_rows(10))
     put(workspace, "sft", {"file_name": "sft.json"})
     with pytest.raises(DataError) as refused:
         check_registered(workspace, ["pairs", "labels"])
     assert "labelled single answers" in str(refused.value.what)
-    assert "rlguide train --method kto --dataset labels" in refused.value.todo
+    assert "rlguide train --method kto --dataset labels" in refused.value.fix
     with pytest.raises(DataError, match="holds pairs"):
         check_labelled(workspace, ["pairs"])
     with pytest.raises(DataError, match="has no labels"):
@@ -181,13 +181,13 @@ def expected(workspace: Workspace, name: str) -> Counter[tuple[str, str, bool]]:
     found: Counter[tuple[str, str, bool]] = Counter()
     for pair in read_pairs(workspace, name):
         turns = [turn.value for turn in pair.messages]
-        asked = json.dumps([pair.system, [turns[at : at + 2] for at in range(0, len(turns) - 1, 2)], turns[-1]])
-        found.update([(asked, pair.chosen, True), (asked, pair.rejected, False)])
+        prompt_key = json.dumps([pair.system, [turns[at : at + 2] for at in range(0, len(turns) - 1, 2)], turns[-1]])
+        found.update([(prompt_key, pair.chosen, True), (prompt_key, pair.rejected, False)])
     return found
 
 
 def test_a_view_holds_each_pair_twice_and_no_prompt_beside_itself(workspace: Workspace) -> None:
-    take_in(workspace, "问答", pair_rows(120, prompts=40), test_size=0.2)
+    import_rows(workspace, "问答", pair_rows(120, prompts=40), test_size=0.2)
     assert kto_view(workspace, "问答") == "问答_kto"
     for shown, name in (("问答_kto", "问答"), ("问答_kto_test", "问答_test")):
         rows = read(workspace, shown)
@@ -205,7 +205,7 @@ def test_a_view_holds_each_pair_twice_and_no_prompt_beside_itself(workspace: Wor
 
 
 def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace) -> None:
-    take_in(workspace, "a", pair_rows(30))
+    import_rows(workspace, "a", pair_rows(30))
     kto_view(workspace, "a")
     path = workspace.data / "a_kto.parquet"
     first, status = path.read_bytes(), path.stat()
@@ -215,7 +215,7 @@ def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace)
     kto_view(workspace, "a")
     assert path.stat().st_ino != status.st_ino
     assert path.read_bytes() == first, "the same pairs give the same file"
-    take_in(workspace, "a", pair_rows(44), force=True, test_size=0)
+    import_rows(workspace, "a", pair_rows(44), force=True, test_size=0)
     kto_view(workspace, "a")
     assert len(read(workspace, "a_kto")) == 88
     assert "a_kto_test" not in read_registry(workspace)
@@ -229,7 +229,7 @@ def test_a_view_is_made_again_only_when_its_source_changed(workspace: Workspace)
 
 
 def test_what_a_killed_making_of_a_view_left_is_cleared_away(workspace: Workspace) -> None:
-    take_in(workspace, "a", pair_rows(30))
+    import_rows(workspace, "a", pair_rows(30))
     for left in (".a_kto~train.tmp", ".a_kto~test-rows.tmp", ".a_kto.manifest.json.abcd1234.tmp", ".a.keep~x"):
         (workspace.data / left).write_text("half")
     settle(workspace)
@@ -239,7 +239,7 @@ def test_what_a_killed_making_of_a_view_left_is_cleared_away(workspace: Workspac
 
 
 def test_sft_and_ppo_read_the_stored_file(workspace: Workspace) -> None:
-    take_in(workspace, "a", pair_rows(30))
+    import_rows(workspace, "a", pair_rows(30))
     before = sorted(workspace.data.glob("*.parquet"))
     for use in ("sft", "ppo"):
         assert view(workspace, "a", use) == f"a_{use}"  # type: ignore[arg-type]
@@ -252,9 +252,9 @@ def test_sft_and_ppo_read_the_stored_file(workspace: Workspace) -> None:
         assert viewed(workspace, f"a_{use}_test") == "a_test"
     assert sorted(workspace.data.glob("*.parquet")) == before
     assert [line.name for line in list_datasets(workspace) if line.hub_id is None] == ["a"]
-    take_in(workspace, "a", pair_rows(30), force=True, test_size=0)
+    import_rows(workspace, "a", pair_rows(30), force=True, test_size=0)
     assert "a_sft" in read_registry(workspace) and "a_sft_test" not in read_registry(workspace)
-    take_in(workspace, "a", label_rows(10, 10), force=True, test_size=0)
+    import_rows(workspace, "a", label_rows(10, 10), force=True, test_size=0)
     assert set(read_registry(workspace)) == {"a"}, "labelled answers have no such views"
 
 
@@ -304,7 +304,7 @@ print(kto_view(Workspace(Path(sys.argv[1])), "a"))
 
 
 def test_two_trainings_that_want_a_view_at_once(workspace: Workspace) -> None:
-    take_in(workspace, "a", pair_rows(3000))
+    import_rows(workspace, "a", pair_rows(3000))
     command = [sys.executable, "-c", VIEW, str(workspace.root)]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     done = [process.communicate(timeout=60) for process in started]
@@ -331,8 +331,8 @@ def test_a_view_of_an_entry_that_others_wrote(workspace: Workspace) -> None:
 
 
 def test_a_view_replaces_nothing_that_is_not_one(workspace: Workspace) -> None:
-    take_in(workspace, "a", pair_rows(10))
-    take_in(workspace, "a_kto", label_rows(5, 5))
+    import_rows(workspace, "a", pair_rows(10))
+    import_rows(workspace, "a_kto", label_rows(5, 5))
     before = (workspace.data / "a_kto.parquet").read_bytes()
     with pytest.raises(UsageError, match="a_kto"):
         kto_view(workspace, "a")

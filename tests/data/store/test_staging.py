@@ -15,8 +15,8 @@ from rlguide.data.curate.holdout import NO_SPLIT, Split
 from rlguide.data.example import Labelled, Pair, Turn
 from rlguide.data.store import staging as module
 from rlguide.data.store.columns import from_row
+from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.data.store.tally import Tally
 from rlguide.errors import RlguideError
 
 fresh = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -32,19 +32,19 @@ def read(path: Path) -> list[Pair]:
 
 def split(
     folder: Path, pairs: list[Pair], share: float | None = None, filters: Filters | None = None, expected: int = 0
-) -> tuple[list[Pair], list[Pair], Tally]:
+) -> tuple[list[Pair], list[Pair], RowCounts]:
     """What is written to the training and the held-out file."""
-    tally = Tally()
+    counts = RowCounts()
     with Staging(folder, "数据", filters or Filters(), Split(share, expected or len(pairs))) as staging:
         for one in pairs:
             staging.add(one)
-        written = staging.finish(tally)
+        written = staging.finish(counts)
         found = [read(file.path) for file in written]
         for file, rows in zip(written, found, strict=True):
             assert (file.rows, file.bytes) == (len(rows), file.path.stat().st_size)
             file.path.unlink()
     assert not list(folder.iterdir())
-    return found[0], found[1] if len(found) > 1 else [], tally
+    return found[0], found[1] if len(found) > 1 else [], counts
 
 
 def prompts(pairs: list[Pair]) -> set[Any]:
@@ -102,7 +102,7 @@ def test_few_questions_with_many_rows(
     with Staging(tmp_path, "x", Filters(), Split(share, rows)) as staging:
         for number in range(rows):
             staging.add(pair(number % prompts, number))
-        written = staging.finish(Tally())
+        written = staging.finish(RowCounts())
         assert sum(file.rows for file in written[1:]) == heldout
         assert sum(file.rows for file in written) == rows
         assert staging.nothing_held_out.startswith(why) if not heldout else not staging.nothing_held_out
@@ -156,10 +156,10 @@ def test_case_blanks_and_system_prompt_do_not_make_another_prompt(tmp_path: Path
 @given(count=st.integers(2, 60), limit=st.integers(2, 30), seed=st.integers(0, 3))
 def test_a_sample_has_the_size_asked_for(tmp_path: Path, count: int, limit: int, seed: int) -> None:
     pairs = [pair(number, number) for number in range(count)]
-    kept, _, tally = split(tmp_path, pairs, 0, Filters(max_samples=limit, seed=seed))
+    kept, _, counts = split(tmp_path, pairs, 0, Filters(max_samples=limit, seed=seed))
     assert len(set(kept)) == min(count, limit)
     assert kept == [one for one in pairs if one in kept]
-    assert tally.left_out.total() == count - len(kept)
+    assert counts.left_out.total() == count - len(kept)
 
 
 def test_a_sample_is_fair(tmp_path: Path) -> None:
@@ -180,11 +180,11 @@ def test_balanced_lengths(tmp_path: Path, lengths: list[tuple[int, int]]) -> Non
         Pair((Turn("human", str(index)),), "a" * chosen, "b" * rejected)
         for index, (chosen, rejected) in enumerate(lengths)
     ]
-    kept, _, tally = split(tmp_path, pairs, 0, Filters(balance_length=True))
+    kept, _, counts = split(tmp_path, pairs, 0, Filters(balance_length=True))
     signs = Counter((len(one.chosen) > len(one.rejected)) - (len(one.chosen) < len(one.rejected)) for one in kept)
     assert signs[1] == signs[-1]
     assert signs[0] == sum(chosen == rejected for chosen, rejected in lengths), "equal lengths stay"
-    assert tally.left_out.total() == len(pairs) - len(kept)
+    assert counts.left_out.total() == len(pairs) - len(kept)
 
 
 def test_balancing_keeps_what_is_balanced(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_repeats_are_no_contradictions_and_no_other_questions(tmp_path: Path) ->
         ask("Why?", answer, "No idea."),
         ask("Why?", answer.replace("badgers", "hedgehogs", 1), "No idea."),  # nearly a repeat
     ]
-    kept, _, tally = split(tmp_path, pairs, 0, Filters(dedupe=True))
+    kept, _, counts = split(tmp_path, pairs, 0, Filters(dedupe=True))
     assert kept == [*pairs[:4], pairs[5]]
-    assert tally.left_out.total() == 2
+    assert counts.left_out.total() == 2
 
 
 def test_labels_that_contradict_are_no_repeats(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_labels_that_contradict_are_no_repeats(tmp_path: Path) -> None:
     with Staging(tmp_path, "x", Filters(dedupe=True), NO_SPLIT, labelled=True) as staging:
         for row in rows:
             staging.add(row)
-        (written,) = staging.finish(Tally())
+        (written,) = staging.finish(RowCounts())
         assert sorted(row["label"] for row in pq.read_table(written.path).to_pylist()) == [False, True]
 
 
@@ -230,7 +230,7 @@ def test_labelled_rows_of_one_prompt_are_no_neighbours(tmp_path: Path) -> None:
     with Staging(tmp_path, "x", Filters(), NO_SPLIT, labelled=True) as staging:
         for row in rows:
             staging.add(row)
-        (written,) = staging.finish(Tally())
+        (written,) = staging.finish(RowCounts())
         found = pq.read_table(written.path).to_pylist()
     assert (written.rows, written.desirable) == (45_000, 22_500)
     assert sorted(int(row["answer"]) for row in found) == list(range(45_000)), "several windows, nothing lost"

@@ -28,7 +28,7 @@ class Share(NamedTuple):
         return f"{self.bad:,} of {self.read:,} {self.what} ({self.bad / self.read:.1%})"
 
 
-class Tally:
+class RowCounts:
     """How many rows were read, why some were refused and where, and how many good ones the filters left out.
 
     A refused row takes 24 bytes: a file of a million bad rows can be reported.
