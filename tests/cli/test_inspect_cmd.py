@@ -36,7 +36,7 @@ def test_prints_figures_rows_and_verdicts(workspace: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run("inspect", "polite", "--pairs", "2") == 0
     out = capsys.readouterr().out
-    assert out.startswith("polite (all 54 rows, where nothing else is said)\n")
+    assert out.startswith("polite (all 54 rows unless noted)\n")
     assert out.count("54 rows") == 1
     assert "held out and in training  0" in out
     assert "not checked" in out
@@ -57,11 +57,11 @@ def test_json_is_one_document_and_the_seed_decides_the_rows(
     assert (documents[0]["rows"], documents[0]["heldout_rows"], len(documents[0]["examples"])) == (54, 6, 3)
     assert documents[0]["overlap"]["exact"] == 0
     bias = documents[0]["length_bias"]
-    assert bias["longer"]["rows"] + bias["equal"] == 54
+    assert bias["longer"]["n"] + bias["equal"] == 54
     assert documents[0]["ifeval"] is None and documents[0]["tokens"] is None
 
 
-def test_labelled_answers(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labelled_responses(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run("inspect", "thumbs", "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -150,9 +150,9 @@ def test_files_of_others_are_checked_like_ones_own(faulty: Path, capsys: pytest.
     assert run("inspect", "theirs") == 0
     out = capsys.readouterr().out
     assert "Bad rows, which rlguide register would refuse (of the 41 rows of the file)\nrows  reason" in out
-    assert "note: 3 of the 41 rows are bad and left out of these figures" in out
-    assert "38 of 38 held-out rows ask what a training row asks, and none may" in out
-    assert "note: 5 of the rows held out are bad, too: rlguide inspect theirs_test" in out
+    assert "note: 3 of the 41 rows are bad and not in these figures" in out
+    assert "38 of 38 held-out rows have the prompt of a training row" in out
+    assert "note: 5 of the held-out rows are bad, too: rlguide inspect theirs_test" in out
     assert "5 of 41 rows (12 %) are bad" in out
 
 
@@ -215,7 +215,7 @@ SCORED = [
 
 @pytest.fixture
 def scored(workspace: Path) -> Path:
-    """`scored pairs.json`: scores, 20 repeats, chosen longer always; one row is refused, some are too long."""
+    """`scored pairs.json`: scores, 20 duplicates, chosen always longer; one row is refused, some are too long."""
     rows = [*SCORED, *SCORED[:20], {**SCORED[0], "rejected": ""}]
     (workspace / "scored 分.json").write_text(json.dumps(rows))
     assert run("register", "scored 分.json", "--name", "scored", "--max-length", "150", "--test-size", "0.1") == 0
@@ -228,18 +228,18 @@ def test_scores_refused_rows_and_what_was_left_out(scored: Path, capsys: pytest.
     document = json.loads(capsys.readouterr().out)
     margins = document["margins"]
     assert margins["spread"]["rows"] == document["rows"]
-    assert (margins["spread"]["least"], margins["spread"]["most"], margins["least"]) == (-1, 2, 1)
+    assert (margins["spread"]["min"], margins["spread"]["max"], margins["smallest_positive"]) == (-1, 2, 1)
     assert document["refused"] == {"rejected is empty": 1}
     assert sum(document["left_out"].values()) == 421 - 1 - document["rows"] - document["heldout_rows"] > 0
     assert document["examples"][0]["scores"][1] == 4
     assert run("inspect", "scored") == 0
     out = capsys.readouterr().out
-    assert "Refused when it was registered (each row in data/scored.report.json)\nrows  reason\n1" in out
-    assert "Left out by the filters when it was registered" in out and "(--max-length)" in out
+    assert "Refused at registration (each row in data/scored.report.json)\nrows  reason\n1" in out
+    assert "Dropped by the filters at registration" in out and "(--max-length)" in out
     assert "score 4 ---" in out
 
 
-def test_the_command_that_is_advised_mends_what_was_found(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_that_is_advised_fixes_what_was_found(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run("inspect", "scored", "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -251,9 +251,9 @@ def test_the_command_that_is_advised_mends_what_was_found(scored: Path, capsys: 
     assert run(*words) == 0
     capsys.readouterr()
     assert run("inspect", "scored", "--json") == 0
-    mended = json.loads(capsys.readouterr().out)
-    assert (mended["repeats"]["exact"], mended["margins"]["ties"], mended["margins"]["negative"]) == (0, 0, 0)
-    assert len(document["verdicts"]) > len(mended["verdicts"]) == 1
+    fixed = json.loads(capsys.readouterr().out)
+    assert (fixed["duplicates"]["exact"], fixed["margins"]["ties"], fixed["margins"]["negative"]) == (0, 0, 0)
+    assert len(document["verdicts"]) > len(fixed["verdicts"]) == 1
 
 
 def test_a_held_out_set_is_not_said_to_be_for_training(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,7 +289,7 @@ def test_a_view_of_a_file_of_others_names_it(foreign: Path, capsys: pytest.Captu
     assert "is a view of theirs:" in capsys.readouterr().err
 
 
-def test_what_is_neither_is_said_to_be_no_preference_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_neither_is_said_not_to_be_preference_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     registry = workspace / "data/dataset_info.json"
     entries = json.loads(registry.read_text(encoding="utf-8"))
     registry.write_text(json.dumps({**entries, "chat_sft": {"file_name": "chat.json"}}))
@@ -321,7 +321,7 @@ def test_a_view_that_is_out_of_date_is_told(
     for name in ("polite_kto", "polite_kto_test"):
         assert run("inspect", name) == 0
         out = capsys.readouterr().out
-        assert "- made of an earlier polite, which has changed since or is gone" in out
+        assert "- made from an earlier polite, which has changed since or is gone" in out
         assert "to apply: rlguide view polite --use kto" in out
     assert run("list") == 0
     err = capsys.readouterr().err
@@ -335,7 +335,7 @@ def test_a_view_that_is_out_of_date_is_told(
     assert "earlier" not in capsys.readouterr().out
 
 
-def test_a_view_of_pairs_that_share_answers_has_nothing_to_mend(
+def test_a_view_of_pairs_that_share_answers_has_no_problems(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
@@ -348,9 +348,9 @@ def test_a_view_of_pairs_that_share_answers_has_nothing_to_mend(
     capsys.readouterr()
     assert run("inspect", "lists_kto") == 0
     out = capsys.readouterr().out
-    assert re.search(r"^exact repeats +0 ", out, re.MULTILINE) and "--dedupe" not in out
-    assert "note: made of lists: rlguide inspect lists tells what may be left out there" in out
-    assert re.search(r"^Left out when it was made of lists\nrows +reason\n360 +an answer chosen in", out, re.MULTILINE)
+    assert re.search(r"^exact duplicates +0 ", out, re.MULTILINE) and "--dedupe" not in out
+    assert "note: made from lists: see rlguide inspect lists for what can be filtered there" in out
+    assert re.search(r"^Dropped when it was made from lists\nrows +reason\n360 +an answer chosen in", out, re.MULTILINE)
     assert run("inspect", "lists_kto", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["rows"], document["desirable"], document["heldout_rows"]) == (108, 54, 12)
@@ -384,9 +384,9 @@ def test_strays_are_gone_when_the_advice_is_taken_from_another_folder(
     assert not list(elsewhere.iterdir()), "nothing is written where the command was given"
     capsys.readouterr()
     assert run("inspect", "mix", "-w", str(workspace), "--json") == 0
-    mended = json.loads(capsys.readouterr().out)
-    assert mended["rows"] == document["languages"]["en"] and mended["heldout_rows"] == 0
-    assert set(mended["languages"]) == {"en"} and not any("--lang" in verdict for verdict in mended["verdicts"])
+    fixed = json.loads(capsys.readouterr().out)
+    assert fixed["rows"] == document["languages"]["en"] and fixed["heldout_rows"] == 0
+    assert set(fixed["languages"]) == {"en"} and not any("--lang" in verdict for verdict in fixed["verdicts"])
     manifest = json.loads((workspace / "data/mix.manifest.json").read_text(encoding="utf-8"))
     assert [manifest["options"][key] for key in ("test_size", "seed", "min_margin")] == [0, 0, 0]
 
@@ -426,6 +426,26 @@ def test_writes_page_and_plots(workspace: Path, capsys: pytest.CaptureFixture[st
     assert "wrote data/polite.inspect.html" in capsys.readouterr().err
     assert run("inspect", "polite", "--html-file", "out/page.html") == 0
     assert (workspace / "out/page.html").exists()
+
+
+@pytest.mark.parametrize("options, files", [(("--html",), 1), (("--plots", "pictures"), 0)])
+def test_goes_on_without_matplotlib_and_says_how_to_get_it(
+    workspace: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    files: int,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    capsys.readouterr()
+    assert run("inspect", "polite", *options) == 0
+    out, err = capsys.readouterr()
+    assert out.count("pip install 'rlguide[plots]'") == 1
+    assert err.count("wrote ") == files
+    if files:
+        page = (workspace / "data/polite.inspect.html").read_text(encoding="utf-8")
+        assert page.count("<details") == 20 and "<img" not in page
+        assert "pip install &#39;rlguide[plots]&#39;" in page
 
 
 def test_ifeval_from_a_file(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

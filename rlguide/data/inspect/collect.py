@@ -1,6 +1,6 @@
-"""One stream over the rows: counts, lengths, scores, repeats and a sample, in memory that a million rows fit in.
+"""One stream over the rows: counts, lengths, scores, duplicates and a sample, in memory that a million rows fit in.
 
-Per row 12 bytes of lengths, 8 of scores, 16 of hashes; near repeats take 300 more for the rows they are looked for
+Per row 12 bytes of lengths, 8 of scores, 16 of hashes; near duplicates take 300 more for the rows they are looked for
 in.
 """
 
@@ -12,19 +12,20 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rlguide.data.curate.duplicates import DuplicateFinder as RowRepeats
+from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.filters import text
 from rlguide.data.curate.language import language
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
 from rlguide.data.example import Example, Labelled, prompt_key
-from rlguide.data.inspect.figures import DuplicateFigures, Figures, Overlap, Quantiles, length_bias, margins, quantiles
+from rlguide.data.inspect.examples import responses
+from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
 from rlguide.data.inspect.ifeval import Ifeval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# What takes longest (languages, near repeats, IFEval) is done on so many rows, drawn at random, if there are more:
+# What takes longest (languages, near duplicates, IFEval) is done on so many rows, drawn at random, if there are more:
 # about 20 s. The rest is done on all.
 THOROUGH = 250_000
 SYSTEMS = 10_000
@@ -48,16 +49,16 @@ class Collector:
         ifeval: Ifeval | None = None,
         thorough: int | None = THOROUGH,
     ) -> None:
-        self.rows = self.heldout_rows = self.system = self.desirable = self.labelled = 0
+        self.rows = self.heldout_rows = self.system = self.desirable = 0
+        self.labelled = False
         self.languages: Counter[str] = Counter()
         self.turns: Counter[int] = Counter()
         self._systems: set[int] = set()
         self._lengths = {key: array("i") for key in ("prompt", "chosen", "rejected")}
         self._margins = array("d")
-        self._rows, self._prompts = array("q"), array("q")  # hashes: of the texts as they stand; of what is asked
-        self._near_rows, self._near_prompts = RowRepeats(), Fingerprints()
+        self._rows, self._prompts = array("q"), array("q")  # hashes: of the texts as they stand; of the prompts
+        self._near_rows, self._near_prompts = DuplicateFinder(), Fingerprints()
         self._thorough_rows = array("q")  # the rows that are in `_near_rows`
-        self._prompts_before_heldout = 0
         self._ifeval = ifeval
         self._choose = random.Random(SEED_OF_CHOICE)
         self._part = min(1.0, thorough / expected) if thorough is not None and expected else 1.0
@@ -68,14 +69,24 @@ class Collector:
     def add(self, example: Example) -> None:
         """Add a row for training."""
         turns = tuple(turn.value for turn in example.messages)
-        prompt = "\n".join(turns)
-        answers = (example.answer,) if isinstance(example, Labelled) else (example.chosen, example.rejected)
-        self._count(example, prompt, answers)
+        prompt, answers = "\n".join(turns), responses(example)
+        self.rows += 1
+        self.turns[(len(turns) + 1) // 2] += 1
+        if example.system:
+            self.system += 1
+            if len(self._systems) < SYSTEMS:
+                self._systems.add(hash(example.system))
+        for lengths, part in zip(self._lengths.values(), (prompt, *answers), strict=False):
+            lengths.append(len(part))
+        label = None
+        if isinstance(example, Labelled):
+            self.labelled, label = True, example.desirable
+            self.desirable += label
+        elif example.scores is not None:
+            self._margins.append(example.scores[0] - example.scores[1])
         self._keep(example)
-        label = example.desirable if isinstance(example, Labelled) else None
         self._rows.append(hash((example.system, turns, answers, label)))
         self._prompts.append(hash(prompt_key(example.messages)))
-        self.rows += 1
         if self._part >= 1 or self._choose.random() < self._part:
             self.languages[language(text(example))] += 1  # as --lang reads a row
             self._thorough_rows.append(self.rows - 1)
@@ -86,8 +97,6 @@ class Collector:
 
     def add_heldout(self, example: Example) -> None:
         """Add a row that is held out; all rows for training must have come before."""
-        if not self.heldout_rows:
-            self._prompts_before_heldout = len(self._near_prompts)
         self.heldout_rows += 1
         self._prompts.append(hash(prompt_key(example.messages)))
         self._near_prompts.add((ends(example.system), ends("\n".join(turn.value for turn in example.messages))))
@@ -100,27 +109,24 @@ class Collector:
         return drawn
 
     def lengths(self, key: str) -> NDArray[Any]:
-        """Characters of prompt, chosen or rejected (a labelled answer counts as chosen), row by row."""
+        """Characters of prompt, chosen or rejected (a labelled response counts as chosen), row by row."""
         import numpy as np
 
-        return np.frombuffer(self._lengths[key], np.int32) if self._lengths[key] else np.empty(0, np.int32)
+        return np.array(self._lengths[key], np.int32)
 
     def score_margins(self) -> NDArray[Any]:
         """Score of chosen minus rejected, of the pairs that have scores."""
         import numpy as np
 
-        return np.frombuffer(self._margins, np.float64) if self._margins else np.empty(0)
+        return np.array(self._margins, np.float64)
 
     def figures(self, dataset: str, heldout: str | None) -> Figures:
         """What the rows come to."""
-        labelled = self.labelled > 0
-        names = {"prompt": "prompt", "chosen": "answer"} if labelled else {key: key for key in self._lengths}
-        spreads = {name: quantiles(self.lengths(key)) for key, name in names.items()}
-        lengths: dict[str, Quantiles] = {name: spread for name, spread in spreads.items() if spread is not None}
-        repeats, overlap = self._repeats()
+        names = {"prompt": "prompt", "response": "chosen"} if self.labelled else {key: key for key in self._lengths}
+        duplicates, overlap = self._duplicates()
         return Figures(
             dataset=dataset,
-            kind="labels" if labelled else "pairs",
+            kind="labels" if self.labelled else "pairs",
             rows=self.rows,
             heldout=heldout,
             heldout_rows=self.heldout_rows,
@@ -129,57 +135,36 @@ class Collector:
             turns=dict(sorted(self.turns.items())),
             system=self.system,
             systems=len(self._systems),
-            lengths=lengths,
-            desirable=self.desirable if labelled else None,
-            length_bias=None if labelled else length_bias(self.lengths("chosen"), self.lengths("rejected")),
+            lengths=spreads({name: self.lengths(key) for name, key in names.items()}),
+            desirable=self.desirable if self.labelled else None,
+            length_bias=None if self.labelled else length_bias(self.lengths("chosen"), self.lengths("rejected")),
             margins=margins(self.score_margins()),
-            repeats=repeats,
+            duplicates=duplicates,
             overlap=overlap if heldout else None,
             ifeval=self._ifeval.result() if self._ifeval is not None else None,
         )
 
-    def _count(self, example: Example, prompt: str, answers: tuple[str, ...]) -> None:
-        self.turns[(len(example.messages) + 1) // 2] += 1
-        if example.system:
-            self.system += 1
-            if len(self._systems) < SYSTEMS:
-                self._systems.add(hash(example.system))
-        for key, part in zip(self._lengths, (prompt, *answers), strict=False):
-            self._lengths[key].append(len(part))
-        if isinstance(example, Labelled):
-            self.labelled += 1
-            self.desirable += example.desirable
-            return
-        if example.scores is not None:
-            self._margins.append(example.scores[0] - example.scores[1])
-
     def _keep(self, example: Example) -> None:
         """Every row is as likely as any other to be in the sample (reservoir sampling)."""
         if len(self._sample) < self._wanted:
-            self._sample.append((self.rows + 1, example))
-        elif self._wanted and (place := self._draw.randrange(self.rows + 1)) < self._wanted:
-            self._sample[place] = (self.rows + 1, example)
+            self._sample.append((self.rows, example))
+        elif self._wanted and (place := self._draw.randrange(self.rows)) < self._wanted:
+            self._sample[place] = (self.rows, example)
 
-    def _repeats(self) -> tuple[DuplicateFigures, Overlap]:
+    def _duplicates(self) -> tuple[Duplicates, Overlap]:
         import numpy as np
 
         rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
-        prompts = earlier_equal(np.array(self._prompts, np.int64))
         near = self._near_rows.earlier() >= 0
-        exact_near = rows[np.array(self._thorough_rows, np.int64)] if len(near) else near
-        shared = int(np.count_nonzero((prompts[self.rows :] >= 0) & (prompts[self.rows :] < self.rows)))
-        split = self._prompts_before_heldout if self.heldout_rows else len(self._near_prompts)
+        near &= ~rows[np.array(self._thorough_rows, np.int64)]
+        prompts, earlier = np.split(earlier_equal(np.array(self._prompts, np.int64)), [self.rows])
+        shared = (earlier >= 0) & (earlier < self.rows)
+        split = len(self._thorough_rows)  # prompts of training rows come first
         alike = self._near_prompts.earlier()[split:]
-        close = (alike >= 0) & (alike < split) & ~((prompts[self.rows :] >= 0) & (prompts[self.rows :] < self.rows))
+        close = (alike >= 0) & (alike < split) & ~shared
         return (
-            DuplicateFigures(
-                self.rows,
-                int(rows.sum()),
-                len(near),
-                int(np.count_nonzero(near & ~exact_near)),
-                int(np.count_nonzero(prompts[: self.rows] >= 0)),
-            ),
-            Overlap(self.heldout_rows, shared, split, int(np.count_nonzero(close))),
+            Duplicates(self.rows, int(rows.sum()), len(near), int(near.sum()), int(np.count_nonzero(prompts >= 0))),
+            Overlap(self.heldout_rows, int(shared.sum()), split, int(close.sum())),
         )
 
 

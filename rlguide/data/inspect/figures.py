@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.filters import balanced
-from rlguide.statistics import Share, share
+from rlguide.statistics import Proportion, proportion
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
 @dataclass(frozen=True)
@@ -21,15 +18,15 @@ class Quantiles:
     """The spread of some numbers."""
 
     rows: int
-    mean: float
-    least: float
+    min: float
     p5: float
     p25: float
     median: float
     p75: float
     p95: float
     p99: float
-    most: float
+    max: float
+    mean: float
 
 
 def quantiles(values: NDArray[Any]) -> Quantiles | None:
@@ -38,21 +35,26 @@ def quantiles(values: NDArray[Any]) -> Quantiles | None:
 
     if not len(values):
         return None
-    p5, p25, median, p75, p95, p99 = (float(point) for point in np.quantile(values, SHARES))
-    mean, least, most = float(np.mean(values)), float(values.min()), float(values.max())
-    return Quantiles(len(values), mean, least, p5, p25, median, p75, p95, p99, most)
+    points = (*np.quantile(values, (0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1)), np.mean(values))
+    return Quantiles(len(values), *map(float, points))
+
+
+def spreads(columns: dict[str, NDArray[Any]]) -> dict[str, Quantiles]:
+    """The spread of each column that has rows."""
+    found = {name: quantiles(column) for name, column in columns.items()}
+    return {name: spread for name, spread in found.items() if spread is not None}
 
 
 @dataclass(frozen=True)
 class LengthBias:
-    """How often the chosen answer is the longer one, in characters.
+    """How often the chosen response is the longer one, in characters.
 
-    `longer` is a share of the pairs whose answers are not `equal` in length, None if there are none. `mean_ratio` is
-    the mean length of the chosen answers over that of the rejected ones, `median_ratio` the median of the ratio within
-    a pair. `balanced` is the number of pairs that --balance-length would leave.
+    `longer` is of the pairs whose responses are not `equal` in length, None if there are none. `mean_ratio` is the mean
+    length of the chosen responses over that of the rejected ones, `median_ratio` the median of the ratio within a pair.
+    `balanced` is the number of pairs that --balance-length would leave.
     """
 
-    longer: Share | None
+    longer: Proportion | None
     shorter: int
     equal: int
     mean_ratio: float
@@ -62,17 +64,17 @@ class LengthBias:
 
 @dataclass(frozen=True)
 class Margins:
-    """Score of chosen minus score of rejected, over the pairs that have both; `least`: the smallest one above 0."""
+    """Score of chosen minus score of rejected, over the pairs that have both."""
 
     spread: Quantiles
-    least: float | None
+    smallest_positive: float | None
     ties: int
     negative: int
 
 
 @dataclass(frozen=True)
-class DuplicateFigures:
-    """Rows that repeat an earlier one: `exact` of all `rows`, `near` (without the exact ones) of `near_rows`."""
+class Duplicates:
+    """Rows that duplicate an earlier one: `exact` of all `rows`, `near` (without the exact ones) of `near_rows`."""
 
     rows: int
     exact: int
@@ -83,7 +85,7 @@ class DuplicateFigures:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Rows held out whose prompt is in the training rows too: exactly, or nearly the same as one of `near_rows`."""
+    """Held-out rows whose prompt is in the training rows, too: exactly, or nearly the same as one of `near_rows`."""
 
     rows: int
     exact: int
@@ -100,8 +102,8 @@ class Tokens:
     rows: int
     lengths: dict[str, Quantiles]
     cutoff_len: int
-    cut: Share
-    answer_cut: int  # of the rows that are cut, those that lose a part of an answer
+    cut: Proportion
+    response_cut: int  # of the rows that are cut, those that lose a part of a response
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ class Figures:
     """All that is known about one dataset. What is None was not computed; `notes` say why.
 
     heldout: the dataset held out from this one; heldout_of: the dataset that this one is held out from. view_of: the
-    pairs that these rows for KTO were made of; outdated: those have changed since. refused: bad rows by reason when it
-    was taken in, left_out: good rows that were not wanted. bad: bad rows that are in it now, looked for where rlguide
+    pairs that these rows for KTO were made from; outdated: those have changed since. refused: bad rows by reason when
+    it was imported, left_out: good rows that were filtered. bad: bad rows that are in it now, looked for where rlguide
     did not write the file, among `rows_read`. apply: how to do what the verdicts advise, "" if there is nothing to do.
     """
 
@@ -147,7 +149,7 @@ class Figures:
     desirable: int | None
     length_bias: LengthBias | None
     margins: Margins | None
-    repeats: DuplicateFigures
+    duplicates: Duplicates
     overlap: Overlap | None
     tokens: Tokens | None = None
     ifeval: IfevalOverlap | None = None
@@ -172,13 +174,12 @@ def length_bias(chosen: NDArray[np.int64], rejected: NDArray[np.int64]) -> Lengt
         return None
     longer, equal = int(np.count_nonzero(chosen > rejected)), int(np.count_nonzero(chosen == rejected))
     unequal = len(chosen) - equal
-    ratios = chosen / np.maximum(rejected, 1)
     return LengthBias(
-        share(longer, unequal),
+        proportion(longer, unequal) if unequal else None,
         unequal - longer,
         equal,
         float(chosen.mean() / max(float(rejected.mean()), 1e-9)),
-        float(np.median(ratios)),
+        float(np.median(chosen / np.maximum(rejected, 1))),
         int(balanced(np.stack((chosen, rejected), axis=1), seed=0).sum()),
     )
 
@@ -190,6 +191,6 @@ def margins(values: NDArray[np.float64]) -> Margins | None:
     spread = quantiles(values)
     if spread is None:
         return None
-    above = values[values > 0]
-    least = float(above.min()) if len(above) else None
-    return Margins(spread, least, int(np.count_nonzero(values == 0)), int(np.count_nonzero(values < 0)))
+    positive = values[values > 0]
+    smallest = float(positive.min()) if len(positive) else None
+    return Margins(spread, smallest, int(np.count_nonzero(values == 0)), int(np.count_nonzero(values < 0)))

@@ -1,7 +1,7 @@
 """Whether prompts of the benchmark IFEval (Zhou et al. 2023, arXiv 2311.07911) are among the training prompts.
 
-The 541 prompts are not shipped. They come from a file, from the hub if that is asked for, or from the hub's cache if
-`google/IFEval` was ever loaded on this machine; else nothing is checked, and that is said.
+The 541 prompts are not shipped. They come from a file, from the hub on request, or from the hub's cache if
+`google/IFEval` was ever loaded on this machine; else nothing is checked, and the figures say so.
 """
 
 from __future__ import annotations
@@ -25,28 +25,24 @@ class Ifeval:
     """Compares prompts with those of IFEval: a run of 13 words, or the whole prompt where one is shorter."""
 
     def __init__(self, prompts: list[str]) -> None:
-        self._runs: dict[tuple[str, ...], int] = {}
-        self._whole: dict[str, int] = {}
+        self._numbers: dict[tuple[str, ...], int] = {}  # of IFEval's prompts, by whole prompt and by run
         self._rare: set[str] = set()
         self._rows = self._hits = 0
         self._found: set[int] = set()
         self._examples: list[str] = []
         for number, prompt in enumerate(prompts):
             words = _words(prompt)
-            self._whole[" ".join(words)] = number
-            for start in range(len(words) - RUN + 1):
-                run = tuple(words[start : start + RUN])
-                self._runs[run] = number
+            self._numbers[words] = number
+            for run in _runs(words):
+                self._numbers[run] = number
                 self._rare.add(max(run, key=len))  # long words are rare: most prompts have none of these
 
     def look_at(self, prompt: str) -> None:
         """Count a training prompt."""
         self._rows += 1
         words = _words(prompt)
-        found = self._whole.get(" ".join(words))
-        if found is None and not self._rare.isdisjoint(words):
-            runs = (tuple(words[start : start + RUN]) for start in range(len(words) - RUN + 1))
-            found = next((self._runs[run] for run in runs if run in self._runs), None)
+        texts = [words] if self._rare.isdisjoint(words) else [words, *_runs(words)]
+        found = next((self._numbers[text] for text in texts if text in self._numbers), None)
         if found is None:
             return
         self._hits += 1
@@ -59,8 +55,12 @@ class Ifeval:
         return IfevalOverlap(self._rows, self._hits, len(self._found), self._examples)
 
 
-def _words(text: str) -> list[str]:
-    return normalise(text).split()
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(normalise(text).split())
+
+
+def _runs(words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    return [words[start : start + RUN] for start in range(len(words) - RUN + 1)]
 
 
 def load_ifeval(file: Path | None) -> Ifeval | None:

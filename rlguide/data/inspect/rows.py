@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rlguide.data.checks.examples import check_texts
-from rlguide.data.example import BadRow, Example, Labelled
+from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.inspect.examples import responses
 from rlguide.data.inspect.figures import BadRows
 from rlguide.data.readers.source import Row
 from rlguide.data.store.reading import labelled_of, pairs_of, read_examples
@@ -21,9 +22,9 @@ PLACES = 5  # shown for each reason
 class Checked:
     """The rows of a dataset, once.
 
-    Rows that are of no use are left out; those that `rlguide register` would refuse for what is in their texts, such as
-    a chat-template token, are not, because they are trained on as they are. `bad` has both, when the rows are through.
-    It stays empty for a file that rlguide wrote and nobody changed: its rows were checked.
+    Rows that hold no example are left out; those that `rlguide register` would refuse for what is in their texts, such
+    as a chat-template token, are not, because they are trained on as they are. `bad` has both, when all are read. It
+    stays empty for a file that rlguide wrote and nobody changed: its rows were checked.
     """
 
     def __init__(self, workspace: Workspace, dataset: RegisteredDataset) -> None:
@@ -66,8 +67,7 @@ class Checked:
             if row.broken:
                 raise BadRow(row.broken)
             example = convert(row.value)
-            answers = [example.answer] if isinstance(example, Labelled) else [example.chosen, example.rejected]
-            check_texts(example.messages, example.system, *answers)
+            check_texts(example.messages, example.system, *responses(example))
         except BadRow as reason:
             self._reasons[str(reason)] += 1
             places = self._places.setdefault(str(reason), [])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
-from rlguide.data.inspect.figures import Figures, LengthBias, Quantiles, Tokens
+from rlguide.data.inspect.examples import shortened
+from rlguide.data.inspect.figures import Figures, LengthBias, Margins, Quantiles, Tokens
 from rlguide.data.inspect.verdicts import percent
+from rlguide.statistics import Proportion
 
 LANGUAGES = 6  # that are named
+NEAR = "up to one word in ten differs"
+
+Line = tuple[str, str, str]  # label, value, note
 
 
 @dataclass(frozen=True)
@@ -22,43 +27,40 @@ class Table:
 
 
 def tables(figures: Figures) -> list[Table]:
-    """All tables of these figures."""
-    found = [_overview(figures), _lengths("Length in characters", figures.lengths, whole)]
+    """All tables of these figures, fit to be shown: long texts shortened, control characters replaced."""
+    found = [_overview(figures), _spreads("Length in characters", figures.lengths, whole)]
     if figures.tokens is not None:
         found.append(_tokens(figures.tokens, figures.rows))
     if figures.margins is not None:
-        scored = figures.margins.spread.rows
-        note = "" if scored == figures.rows else f"of the {scored:,} pairs that have scores"
-        found.append(_lengths("Score margin", {"chosen - rejected": figures.margins.spread}, number, note))
+        spread = {"chosen - rejected": figures.margins.spread}
+        found.append(_spreads("Score margin", spread, number, _scored(figures.margins, figures.rows)))
     if figures.bad:
-        bad = [
-            (f"{bad.rows:,}", bad.reason, ", ".join(bad.places) + ", ..." * (bad.rows > len(bad.places)))
-            for bad in figures.bad
-        ]
+        places = [", ".join(bad.places) + ", ..." * (bad.rows > len(bad.places)) for bad in figures.bad]
+        bad = [(f"{bad.rows:,}", bad.reason, where) for bad, where in zip(figures.bad, places, strict=True)]
         note = f"of the {figures.rows_read:,} rows of the file"
         found.append(Table("Bad rows, which rlguide register would refuse", ("rows", "reason", "where"), bad, note))
-    made = f"made of {figures.view_of}" if figures.view_of else "registered"
-    by = "" if figures.view_of else "by the filters "
+    dropped = f"when it was made from {figures.view_of}" if figures.view_of else "by the filters at registration"
     for title, counts in (
-        (f"Refused when it was registered (each row in data/{figures.dataset}.report.json)", figures.refused),
-        (f"Left out {by}when it was {made}", figures.left_out),
+        (f"Refused at registration (each row in data/{figures.dataset}.report.json)", figures.refused),
+        (f"Dropped {dropped}", figures.left_out),
     ):
         if counts:
             ordered = sorted(counts.items(), key=lambda item: -item[1])
             found.append(Table(title, ("rows", "reason"), [(f"{count:,}", reason) for reason, count in ordered]))
-    return found
+    return [
+        replace(table, title=shortened(table.title), rows=[tuple(map(shortened, row)) for row in table.rows])
+        for table in found
+    ]
 
 
 def _overview(figures: Figures) -> Table:
-    unit = "pairs" if figures.kind == "pairs" else "labelled answers"
-    use = f"held out from {figures.heldout_of}" if figures.heldout_of else "for training"
-    rows = []
+    rows: list[Line] = []
     if figures.heldout:
         rows.append(("held out", f"{figures.heldout_rows:,}", figures.heldout))
     if figures.desirable is not None and figures.rows:
         rows.append(("desirable", _part(figures.desirable, figures.rows), ""))
     rows.append(("languages", _languages(figures), _of(figures.languages_rows, figures.rows)))
-    rows.append(("turns", _turns(figures), "questions in a conversation"))
+    rows.append(("turns", _turns(figures), "prompts in a conversation"))
     systems = f"{figures.systems:,} different" if figures.system else ""
     rows.append(("system prompt", _part(figures.system, figures.rows), systems))
     if figures.length_bias is not None:
@@ -66,68 +68,66 @@ def _overview(figures: Figures) -> Table:
     if figures.tokens is None:
         rows.append(("tokens", "not counted", "add --model to count them"))
     if figures.margins is not None:
-        scored = figures.margins.spread.rows
-        of = "" if scored == figures.rows else f"of {scored:,} pairs that have scores"
-        rows.append(("equal scores", _part(figures.margins.ties, scored), of))
-        rows.append(("rejected scored higher", _part(figures.margins.negative, scored), of))
-    rows += _repeats(figures)
-    head = (unit, f"{figures.rows:,}", use)
-    return Table(figures.dataset, head, rows, f"all {figures.rows:,} rows, where nothing else is said")
+        of = _scored(figures.margins, figures.rows)
+        rows.append(("equal scores", _part(figures.margins.ties, figures.margins.spread.rows), of))
+        rows.append(("rejected scored higher", _part(figures.margins.negative, figures.margins.spread.rows), of))
+    rows += [*_duplicates(figures), *_overlap(figures), _ifeval(figures)]
+    unit = "pairs" if figures.kind == "pairs" else "labelled responses"
+    use = f"held out from {figures.heldout_of}" if figures.heldout_of else "for training"
+    return Table(figures.dataset, (unit, f"{figures.rows:,}", use), rows, f"all {figures.rows:,} rows unless noted")
 
 
-def _bias(bias: LengthBias) -> list[tuple[str, str, str]]:
-    rows = []
+def _bias(bias: LengthBias) -> list[Line]:
+    rows: list[Line] = []
     if bias.longer is not None:
-        interval = f"95 % interval {100 * bias.longer.low:.1f} to {100 * bias.longer.high:.1f} %"
-        rows.append(("chosen is longer", _part(bias.longer.count, bias.longer.rows), interval))
+        rows.append(("chosen is longer", _part(bias.longer.hits, bias.longer.n), _interval(bias.longer)))
     if bias.equal:
-        every = bias.equal + (bias.longer.rows if bias.longer is not None else 0)
+        every = bias.equal + (bias.longer.n if bias.longer is not None else 0)
         rows.append(("equally long", _part(bias.equal, every), "not counted in the line above" * bool(rows)))
     ratio = f"means; median of the pairs {bias.median_ratio:.2f}"
-    rows.append(("chosen / rejected length", f"{bias.mean_ratio:.2f}", ratio))
-    return rows
+    return [*rows, ("chosen / rejected length", f"{bias.mean_ratio:.2f}", ratio)]
 
 
-def _repeats(figures: Figures) -> list[tuple[str, str, str]]:
-    repeats = figures.repeats
-    near = _joined("up to one word in ten differs", _of(repeats.near_rows, repeats.rows))
-    rows = [
-        ("exact repeats", _part(repeats.exact, repeats.rows), "prompt and answers the same"),
-        ("near repeats", _part(repeats.near, repeats.near_rows), near),
-        ("prompts seen before", _part(repeats.prompts, repeats.rows), "no fault if the answers differ"),
+def _duplicates(figures: Figures) -> list[Line]:
+    found = figures.duplicates
+    return [
+        ("exact duplicates", _part(found.exact, found.rows), "same prompt and responses"),
+        ("near duplicates", _part(found.near, found.near_rows), _joined(NEAR, _of(found.near_rows, found.rows))),
+        ("repeated prompts", _part(found.prompts, found.rows), "fine if the responses differ"),
     ]
-    overlap = figures.overlap
-    if overlap is not None:
-        rows.append(("held out and in training", _part(overlap.exact, overlap.rows), "prompts; must be 0"))
-        close = "" if overlap.near_rows >= figures.rows else f"of {_of(overlap.near_rows, figures.rows)}"
-        rows.append(("nearly so", _part(overlap.near, overlap.rows), _joined("up to one word in ten differs", close)))
-    ifeval = figures.ifeval
-    if ifeval is None:
-        rows.append(("IFEval prompts", "not checked", "add --ifeval hub (or FILE) to look"))
-    else:
-        checked = _joined("a run of 13 words in common", _of(repeats.near_rows, figures.rows))
-        rows.append(("IFEval prompts", _part(ifeval.hits, ifeval.rows), checked))
-    return rows
 
 
-def _lengths(title: str, lengths: dict[str, Quantiles], form: Callable[[float], str], note: str = "") -> Table:
-    columns = ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "most", "mean")
-    rows = []
-    for name, spread in lengths.items():
-        points = (spread.least, spread.p5, spread.p25, spread.median, spread.p75, spread.p95, spread.p99, spread.most)
-        rows.append((name, *map(form, (*points, spread.mean))))
-    return Table(title, columns, rows, note)
+def _overlap(figures: Figures) -> list[Line]:
+    found = figures.overlap
+    if found is None:
+        return []
+    compared = "" if found.near_rows >= figures.rows else f"of {_of(found.near_rows, figures.rows)}"
+    return [
+        ("held out and in training", _part(found.exact, found.rows), "prompts; must be 0"),
+        ("nearly the same", _part(found.near, found.rows), _joined(NEAR, compared)),
+    ]
+
+
+def _ifeval(figures: Figures) -> Line:
+    found = figures.ifeval
+    if found is None:
+        return "IFEval prompts", "not checked", "add --ifeval hub (or FILE) to check"
+    checked = _joined("a run of 13 words in common", _of(found.rows, figures.rows))
+    return "IFEval prompts", _part(found.hits, found.rows), checked
+
+
+def _spreads(title: str, found: dict[str, Quantiles], form: Callable[[float], str], note: str = "") -> Table:
+    columns = ("", "min", "5 %", "25 %", "median", "75 %", "95 %", "99 %", "max", "mean")
+    return Table(title, columns, [(name, *map(form, astuple(spread)[1:])) for name, spread in found.items()], note)
 
 
 def _tokens(tokens: Tokens, every: int) -> Table:
-    table = _lengths("Length in tokens", tokens.lengths, whole)
-    cut = f"cutoff_len {tokens.cutoff_len} cuts {percent(tokens.cut.share)} of them"
-    some = tokens.rows < every
-    interval = f" (95 % interval {100 * tokens.cut.low:.1f} to {100 * tokens.cut.high:.1f} %)" if some else ""
-    lost = f", {tokens.answer_cut:,} in an answer" if tokens.answer_cut else ""
     rows = _of(tokens.rows, every) or f"all {every:,} rows"
-    note = f"{rows}, {tokens.model}, template {tokens.template}; {cut}{interval}{lost}"
-    return Table(table.title, table.columns, table.rows, note)
+    interval = f" ({_interval(tokens.cut)})" if tokens.rows < every else ""
+    lost = f", {tokens.response_cut:,} in a response" if tokens.response_cut else ""
+    cut = f"cutoff_len {tokens.cutoff_len} cuts {percent(tokens.cut.value)} of them{interval}{lost}"
+    note = f"{rows}, {tokens.model}, template {tokens.template}; {cut}"
+    return _spreads("Length in tokens", tokens.lengths, whole, note)
 
 
 def whole(value: float) -> str:
@@ -142,6 +142,14 @@ def number(value: float) -> str:
 
 def _part(count: int, rows: int) -> str:
     return f"{count:,} ({percent(count / rows)})" if rows and count else f"{count:,}"
+
+
+def _interval(part: Proportion) -> str:
+    return f"95 % interval {100 * part.low:.1f} to {100 * part.high:.1f} %"
+
+
+def _scored(margins: Margins, rows: int) -> str:
+    return "" if margins.spread.rows == rows else f"of the {margins.spread.rows:,} pairs that have scores"
 
 
 def _of(rows: int, every: int) -> str:

@@ -11,14 +11,15 @@ from itertools import islice
 from typing import IO
 
 from rlguide import console
-from rlguide.data.example import Example, Labelled
-from rlguide.data.inspect.figures import Quantiles, Tokens, quantiles
+from rlguide.data.example import Example
+from rlguide.data.inspect.examples import responses
+from rlguide.data.inspect.figures import Tokens, spreads
 from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 from rlguide.progress import Ticker
-from rlguide.statistics import share
+from rlguide.statistics import proportion
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Tokenizer:
 
 
 def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int]]:
-    """Tokens of prompt and answers, row by row; about 10 s of imports, then some 1,000 rows a second.
+    """Tokens of prompt and responses, row by row; about 10 s of imports, then some 1,000 rows a second.
 
     Raises:
         EngineError: the engine does not start or cannot load the tokenizer; the message holds its last line.
@@ -45,7 +46,7 @@ def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int
         process = _start(tokenizer, given, errors)
         try:
             assert process.stdout is not None
-            counts += map(json.loads, islice(process.stdout, 1))  # the start is no part of the rate
+            counts += map(json.loads, islice(process.stdout, 1))  # the start does not count in the rate
             with Ticker("counting tokens", "rows", len(rows)) as ticker:
                 for line in process.stdout:
                     counts.append(json.loads(line))
@@ -77,24 +78,23 @@ def _start(tokenizer: Tokenizer, given: IO[bytes], errors: IO[bytes]) -> subproc
 
 
 def _line(row: Example) -> bytes:
-    answers = [row.answer] if isinstance(row, Labelled) else [row.chosen, row.rejected]
-    texts = {"system": row.system, "messages": [turn.value for turn in row.messages], "answers": answers}
-    return (json.dumps(texts) + "\n").encode()
+    messages = [turn.value for turn in row.messages]
+    return (json.dumps({"system": row.system, "messages": messages, "answers": responses(row)}) + "\n").encode()
 
 
-def kept_lengths(prompt: int, answer: int, cutoff: int) -> tuple[int, int]:
-    """What the engine keeps of a prompt and of an answer (of a pair: the longer one) at a `cutoff_len`.
+def kept_lengths(prompt: int, response: int, cutoff: int) -> tuple[int, int]:
+    """What the engine keeps of a prompt and of a response (of a pair: the longer one) at a `cutoff_len`.
 
     The rule is that of llamafactory/data/processor/processor_utils.py, infer_seqlen (0.9.5): the shorter side is
     kept whole if it is shorter than half of the cutoff, else both are cut in proportion.
     """
-    if answer * 2 < cutoff:
+    if response * 2 < cutoff:
         most = cutoff
     elif prompt * 2 < cutoff:
         most = cutoff - prompt
     else:
-        most = int(cutoff * (answer / (prompt + answer)))
-    kept = min(most, answer)
+        most = int(cutoff * (response / (prompt + response)))
+    kept = min(most, response)
     return min(max(cutoff - kept, 0), prompt), kept
 
 
@@ -102,18 +102,16 @@ def summarise(tokenizer: Tokenizer, counts: list[list[int]], cutoff_len: int) ->
     """The figures of these counts, None of no rows."""
     import numpy as np
 
-    table = np.array(counts, dtype=np.int64)
-    if not len(table):
+    if not counts:
         return None
-    longest = table[:, 1:].max(axis=1)
-    names = ("prompt", "chosen", "rejected") if table.shape[1] == 3 else ("prompt", "answer")
-    columns = dict(zip(names, table.T, strict=True))
-    columns["prompt + longer answer" if table.shape[1] == 3 else "prompt + answer"] = table[:, 0] + longest
-    spreads = {name: quantiles(column) for name, column in columns.items()}
-    lengths: dict[str, Quantiles] = {name: spread for name, spread in spreads.items() if spread is not None}
-    kept = [kept_lengths(int(row[0]), int(most), cutoff_len) for row, most in zip(table, longest, strict=True)]
-    cut = sum(parts != (row[0], most) for parts, row, most in zip(kept, table, longest, strict=True))
-    answers_cut = sum(parts[1] < most for parts, most in zip(kept, longest, strict=True))
-    of_rows = share(cut, len(table))
-    assert of_rows is not None
-    return Tokens(tokenizer.model, tokenizer.template, len(table), lengths, cutoff_len, of_rows, answers_cut)
+    table = np.array(counts, dtype=np.int64)
+    prompts, longest = table[:, 0], table[:, 1:].max(axis=1)
+    paired = table.shape[1] == 3
+    columns = dict(zip(("prompt", "chosen", "rejected") if paired else ("prompt", "response"), table.T, strict=True))
+    columns["prompt + longer response" if paired else "prompt + response"] = prompts + longest
+    rows = list(zip(prompts.tolist(), longest.tolist(), strict=True))
+    kept = [kept_lengths(prompt, response, cutoff_len) for prompt, response in rows]
+    cut = sum(parts != row for parts, row in zip(kept, rows, strict=True))
+    response_cut = sum(parts[1] < row[1] for parts, row in zip(kept, rows, strict=True))
+    part = proportion(cut, len(rows))
+    return Tokens(tokenizer.model, tokenizer.template, len(rows), spreads(columns), cutoff_len, part, response_cut)

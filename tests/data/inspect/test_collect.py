@@ -30,20 +30,20 @@ def test_counts_are_those_of_plain_python(rows: list[Pair]) -> None:
     assert figures.turns == dict(sorted(Counter((len(row.messages) + 1) // 2 for row in rows).items()))
     assert figures.system == sum(bool(row.system) for row in rows)
     assert figures.systems == len({row.system for row in rows} - {""})
-    assert figures.lengths["chosen"].most == max(len(row.chosen) for row in rows)
+    assert figures.lengths["chosen"].max == max(len(row.chosen) for row in rows)
     assert figures.length_bias is not None
     unequal = [row for row in rows if len(row.chosen) != len(row.rejected)]
     longer = figures.length_bias.longer
-    assert (longer.rows if longer is not None else 0) == len(unequal) == len(rows) - figures.length_bias.equal
+    assert (longer.n if longer is not None else 0) == len(unequal) == len(rows) - figures.length_bias.equal
     if longer is not None:
-        assert longer.count == sum(len(row.chosen) > len(row.rejected) for row in rows)
+        assert longer.hits == sum(len(row.chosen) > len(row.rejected) for row in rows)
     keys = [(row.system, row.messages, row.chosen, row.rejected) for row in rows]
-    assert figures.repeats.exact == len(keys) - len(set(keys))
+    assert figures.duplicates.exact == len(keys) - len(set(keys))
     assert figures.languages_rows == sum(figures.languages.values()) == len(rows)
 
 
 @given(st.lists(PAIRS, max_size=30), st.integers(0, 10), st.integers(0, 100))
-def test_the_sample_is_drawn_from_the_rows_without_repeats(rows: list[Pair], size: int, seed: int) -> None:
+def test_the_sample_is_drawn_from_the_rows_without_duplicates(rows: list[Pair], size: int, seed: int) -> None:
     drawn = collect(Collector(None, size, seed), rows).sample
     assert len(drawn) == min(size, len(rows))
     assert len({number for number, _ in drawn}) == len(drawn)
@@ -64,8 +64,8 @@ def test_every_row_is_as_likely_to_be_drawn() -> None:
 
 def test_large_data_is_looked_at_closely_in_part_and_says_so() -> None:
     figures = collect(Collector(2000, thorough=500), numbered(2000)).figures("x", None)
-    assert figures.rows == figures.repeats.rows == figures.lengths["prompt"].rows == 2000
-    assert 400 < figures.languages_rows == figures.repeats.near_rows < 600
+    assert figures.rows == figures.duplicates.rows == figures.lengths["prompt"].rows == 2000
+    assert 400 < figures.languages_rows == figures.duplicates.near_rows < 600
 
 
 def test_scores_are_used_where_they_are() -> None:
@@ -73,19 +73,19 @@ def test_scores_are_used_where_they_are() -> None:
     scored = [row._replace(scores=scores) for scores in ((8.0, 3.0), (5.0, 5.0), (1.0, 2.0), (4.5, 4.0), None)]
     margins = collect(Collector(None), scored).figures("x", None).margins
     assert margins is not None
-    assert (margins.spread.rows, margins.ties, margins.negative, margins.spread.most) == (4, 1, 1, 5.0)
-    assert margins.least == 0.5
+    assert (margins.spread.rows, margins.ties, margins.negative, margins.spread.max) == (4, 1, 1, 5.0)
+    assert margins.smallest_positive == 0.5
 
 
-def test_labelled_answers_have_no_pairs() -> None:
+def test_labelled_responses_have_no_pairs() -> None:
     rows = [Labelled((Turn("human", f"Is {n} even?"),), "Yes it is." * (n + 1), n % 3 == 0) for n in range(9)]
     figures = collect(Collector(None), rows).figures("x", None)
     assert (figures.kind, figures.desirable, figures.length_bias, figures.margins) == ("labels", 3, None, None)
-    assert set(figures.lengths) == {"prompt", "answer"}
-    assert figures.lengths["answer"].most == 90
+    assert set(figures.lengths) == {"prompt", "response"}
+    assert figures.lengths["response"].max == 90
 
 
-def test_shared_prompts_are_found_whatever_the_answers() -> None:
+def test_shared_prompts_are_found_whatever_the_responses() -> None:
     rows = numbered(50)
     heldout = [Pair(rows[7].messages, "Other.", "Another."), *numbered(53)[50:]]
     overlap = collect(Collector(None), rows, heldout).figures("x", "x_test").overlap

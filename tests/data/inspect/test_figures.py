@@ -14,7 +14,7 @@ from rlguide.data.example import Pair, Turn
 from rlguide.data.inspect.collect import Collector, collect
 from rlguide.data.inspect.figures import BadRows, Figures, Tokens, length_bias, margins, quantiles
 from rlguide.data.inspect.verdicts import percent, verdicts
-from rlguide.statistics import share
+from rlguide.statistics import proportion
 
 LENGTHS = st.lists(st.integers(0, 10_000), min_size=1, max_size=200)
 
@@ -23,26 +23,10 @@ LENGTHS = st.lists(st.integers(0, 10_000), min_size=1, max_size=200)
 def test_quantiles_are_ordered_and_lie_within(values: list[int]) -> None:
     spread = quantiles(np.array(values))
     assert spread is not None
-    points = [spread.least, spread.p5, spread.p25, spread.median, spread.p75, spread.p95, spread.p99, spread.most]
+    points = [spread.min, spread.p5, spread.p25, spread.median, spread.p75, spread.p95, spread.p99, spread.max]
     assert points == sorted(points)
-    assert (spread.least, spread.most, spread.rows) == (min(values), max(values), len(values))
+    assert (spread.min, spread.max, spread.rows) == (min(values), max(values), len(values))
     assert spread.mean == pytest.approx(sum(values) / len(values))
-
-
-@given(st.integers(1, 10_000).flatmap(lambda rows: st.tuples(st.integers(0, rows), st.just(rows))))
-def test_the_interval_holds_the_share(counts: tuple[int, int]) -> None:
-    part = share(*counts)
-    assert part is not None
-    assert 0 <= part.low <= part.share <= part.high <= 1
-    other = share(counts[1] - counts[0], counts[1])
-    assert other is not None
-    assert other.low == pytest.approx(1 - part.high)  # the same statement about the opposite
-
-
-def test_the_interval_is_that_of_the_textbook() -> None:
-    part = share(81, 263)  # Newcombe 1998, table I: Wilson 0.2553 to 0.3662
-    assert part is not None
-    assert (round(part.low, 4), round(part.high, 4)) == (0.2553, 0.3662)
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1))
@@ -53,10 +37,10 @@ def test_swapping_the_answers_swaps_the_bias(pairs: list[tuple[int, int]]) -> No
     if bias.longer is None or swapped.longer is None:
         assert bias.equal == swapped.equal == len(pairs)
         return
-    assert bias.longer.count + bias.shorter + bias.equal == len(pairs)
-    assert bias.longer.rows == len(pairs) - bias.equal
-    assert (bias.longer.count, bias.equal) == (swapped.shorter, swapped.equal)
-    assert bias.longer.share == pytest.approx(1 - swapped.longer.share)
+    assert bias.longer.hits + bias.shorter + bias.equal == len(pairs)
+    assert bias.longer.n == len(pairs) - bias.equal
+    assert (bias.longer.hits, bias.equal) == (swapped.shorter, swapped.equal)
+    assert bias.longer.value == pytest.approx(1 - swapped.longer.value)
     assert bias.mean_ratio == pytest.approx(1 / swapped.mean_ratio)
 
 
@@ -64,10 +48,10 @@ def test_margins_count_ties_and_negatives() -> None:
     found = margins(np.array([1.0, 0.0, -0.5, 2.0, 0.0]))
     assert found is not None
     assert (found.ties, found.negative, found.spread.median) == (2, 1, 0.0)
-    assert found.least == 1.0
+    assert found.smallest_positive == 1.0
     assert margins(np.empty(0)) is None
     without = margins(np.array([0.0, -1.0]))
-    assert without is not None and without.least is None
+    assert without is not None and without.smallest_positive is None
 
 
 def pair(question: str, chosen: str, rejected: str, system: str = "") -> Pair:
@@ -136,10 +120,10 @@ def test_answers_of_equal_length_are_no_bias() -> None:
 def test_the_bias_is_that_of_the_pairs_that_differ_in_length() -> None:
     differ = [pair(p.messages[0].value, max(p.chosen, p.rejected, key=len), "No.") for p in even(700)[300:]]
     (verdict,) = figures_of(equally_long(300) + differ).verdicts
-    assert "in 100 % of pairs whose answers differ in length" in verdict and "wordy" in verdict
+    assert "in 100 % of pairs whose responses differ in length" in verdict and "wordy" in verdict
     curt = [pair(p.messages[0].value, p.rejected, p.chosen) for p in differ]
     (verdict,) = figures_of(equally_long(300) + curt).verdicts
-    assert "in only 0 % of pairs whose answers differ in length" in verdict and "curt" in verdict
+    assert "in only 0 % of pairs whose responses differ in length" in verdict and "curt" in verdict
 
 
 def test_a_bias_of_few_pairs_among_many_equal_ones_is_not_worth_a_sentence() -> None:
@@ -168,40 +152,39 @@ def test_margins_below_0_are_named_and_pairs_without_scores() -> None:
 def test_the_length_that_is_named_is_about_what_fits() -> None:
     figures = figures_of(even())
     spread = {name: replace(spread, mean=spread.mean / 4) for name, spread in figures.lengths.items()}
-    cut = share(40, 400)
-    assert cut is not None
-    tokens = Tokens("model", "default", 400, {**spread, "prompt + longer answer": spread["prompt"]}, 100, cut, 3)
+    cut = proportion(40, 400)
+    tokens = Tokens("model", "default", 400, {**spread, "prompt + longer response": spread["prompt"]}, 100, cut, 3)
     (verdict,) = verdicts(replace(figures, tokens=tokens))
     assert verdict.options == ("--max-length", "400")  # four characters a token
     assert "10 % of pairs are cut at cutoff_len 100" in verdict.sentence
 
 
-def test_near_prompts_with_other_answers_are_not_said_to_be_mended_by_dedupe() -> None:
+def test_near_prompts_with_other_responses_are_not_said_to_be_fixed_by_dedupe() -> None:
     text = "Explain in a few words to a child of ten why the sky is blue at noon and red in the evening, {} a formula."
     heldout = [pair(text.format("with"), "It is the air.", "No idea at all.")]
     (verdict,) = verdicts(figures_of([*even(), pair(text.format("without"), "No.", "Yes, it is.")], heldout))
     assert "1 of 1" in verdict.sentence and "nearly" in verdict.sentence and verdict.options is None
-    assert verdict.sentence.endswith("flatters"), "all of them: that is not a little"
+    assert verdict.sentence.endswith("makes the evaluation optimistic"), "all of them: that is not slightly"
 
 
-def test_repeats_and_leaks_are_named() -> None:
+def test_duplicates_and_leaks_are_named() -> None:
     rows = even()
     figures = figures_of(rows + rows[:20], [rows[3], pair("Is the moon made of cheese?", "No, of rock.", "Yes!")])
-    assert figures.repeats.exact == 20 and figures.repeats.near == 0
+    assert figures.duplicates.exact == 20 and figures.duplicates.near == 0
     assert figures.overlap is not None
     assert (figures.overlap.exact, figures.overlap.near) == (1, 0)
     assert ["1 of 2 held-out" in figures.verdicts[0], "--dedupe" in figures.verdicts[1]] == [True, True]
 
 
-def test_near_repeats_are_counted_apart() -> None:
+def test_near_duplicates_are_counted_apart() -> None:
     long = "Tell me in a few plain sentences how a bird builds its house in a tree near the river, step by step"
     rows = [
         *even(),
         pair(long, "First it looks for a place.", "No."),
         pair(long + ".", "First it LOOKS for a place.", "No"),
     ]
-    repeats = figures_of(rows).repeats
-    assert (repeats.exact, repeats.near) == (0, 1)
+    duplicates = figures_of(rows).duplicates
+    assert (duplicates.exact, duplicates.near) == (0, 1)
 
 
 CHINESE, ENGLISH = "请解释一下第 {} 个问题的含义", "Please explain to me what the question of number {} means"
@@ -253,11 +236,11 @@ def test_the_advice_takes_out_what_was_counted() -> None:
     assert language_advice(kept) is None and set(figures_of(kept).languages) == {"en"}
 
 
-def test_an_overlap_is_told_plainly_and_how_to_mend_it() -> None:
+def test_an_overlap_is_told_plainly_and_how_to_fix_it() -> None:
     rows = even()
     (verdict,) = verdicts(figures_of(rows, [rows[3], pair("Is the moon made of cheese?", "No, of rock.", "Yes!")]))
-    assert verdict.sentence.startswith("1 of 2 held-out rows ask what a training row asks, and none may")
-    assert verdict.options == (), "it is enough to take the data in again"
+    assert verdict.sentence.startswith("1 of 2 held-out rows have the prompt of a training row")
+    assert verdict.options == (), "it is enough to import the data again"
 
 
 def test_which_rows_to_leave_out_is_not_said_of_a_view() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rlguide.data.example import Pair, Turn
 from rlguide.data.inspect.collect import Collector, collect
-from rlguide.data.inspect.page import marked_differences, page
+from rlguide.data.inspect.page import differences, page
 from rlguide.data.inspect.plots import draw
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,9 +38,10 @@ def hostile(url: str) -> list[Pair]:
     ]
 
 
-def page_of(rows: list[Pair], name: str = "data") -> str:
+def page_of(rows: list[Pair], name: str = "data", draws: bool = True) -> str:
     collector = collect(Collector(None, 20), rows)
-    return page(collector.figures(name, None), draw(collector, transparent=True), collector.sample)
+    pictures = draw(collector, transparent=True) if draws else {}
+    return page(collector.figures(name, None), pictures, collector.sample)
 
 
 class _Tags(HTMLParser):
@@ -61,13 +62,25 @@ def test_texts_make_no_tags_and_no_addresses() -> None:
     assert parser.addresses and all(address.startswith("data:image/png;base64,") for address in parser.addresses)
 
 
+def marked_differences(chosen: str, rejected: str) -> tuple[str, str]:
+    """Both texts as the page has them."""
+    found = re.search(
+        '<div class="responses">.*?<div class="text">(.*?)</div></div>.*?<div class="text">(.*?)</div></div>',
+        page_of([Pair((Turn("human", "q"),), chosen, rejected)], draws=False),
+        re.DOTALL,
+    )
+    assert found is not None
+    return found[1], found[2]
+
+
 @given(st.text("ab <>&\"' 中文\n", max_size=40), st.text("ab <>&\"' 中文\n", max_size=40))
 def test_marks_change_no_text(chosen: str, rejected: str) -> None:
-    for text, markup in zip((chosen, rejected), marked_differences(chosen, rejected), strict=True):
-        assert unescape(re.sub("</?(ins|del)>", "", markup)) == text
+    pieces = differences(chosen, rejected)
+    for text, part, markup in zip((chosen, rejected), pieces, marked_differences(chosen, rejected), strict=True):
+        assert "".join(piece for _, piece in part) == unescape(re.sub("</?(ins|del)>", "", markup)) == text
 
 
-def test_marks_stand_where_the_answers_differ() -> None:
+def test_marks_stand_where_the_responses_differ() -> None:
     left, right = marked_differences("The sky is blue today.", "The sky is green today.")
     assert left == "The sky is <ins>blue</ins> today."
     assert right == "The sky is <del>green</del> today."
@@ -75,7 +88,7 @@ def test_marks_stand_where_the_answers_differ() -> None:
     assert (left, right) == ("天空是<ins>蓝</ins>色的", "天空是<del>绿</del>色的")
 
 
-def test_answers_with_nothing_in_common_are_not_marked() -> None:
+def test_responses_with_nothing_in_common_are_not_marked() -> None:
     assert marked_differences("abc def", "完全不同的回答") == ("abc def", "完全不同的回答")
 
 
@@ -83,11 +96,11 @@ def test_answers_with_nothing_in_common_are_not_marked() -> None:
 def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium on PATH (apt-get install chromium)")
-    prompt_key: list[str] = []
+    fetched: list[str] = []
 
     class Listener(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            prompt_key.append(self.path)
+            fetched.append(self.path)
             self.send_response(204)
             self.end_headers()
 
@@ -106,7 +119,7 @@ def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path) -> No
         control.write_text(f"<img src={url}/control>")
         _chromium(tmp_path, "--dump-dom", control.as_uri())
         server.shutdown()
-    assert prompt_key == ["/control"]
+    assert fetched == ["/control"]
     assert "<title>data</title>" in dom
     assert "&lt;script&gt;document.title='taken over'" in dom
     assert "<script" not in dom and "<iframe" not in dom

@@ -116,7 +116,7 @@ def test_what_is_cut_is_what_a_training_cuts(engine: Engine, model: Path, tmp_pa
         cut += seen != row
     found = summarise(tokenizer, counted, 256)
     assert found is not None
-    assert (found.cut.count, found.rows) == (cut, len(ROWS))
+    assert (found.cut.hits, found.rows) == (cut, len(ROWS))
     assert 0 < cut < len(ROWS)
 
 

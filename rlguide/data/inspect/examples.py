@@ -1,0 +1,56 @@
+"""A row as text, the same for the screen, the page and `--json`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rlguide.data.example import Example, Labelled
+
+LONG = 1500  # characters of a response or of the last prompt that are shown
+EARLIER = 300  # the same of earlier turns and of the system prompt
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def responses(example: Example) -> tuple[str, ...]:
+    """Chosen and rejected, or the one labelled response."""
+    return (example.answer,) if isinstance(example, Labelled) else (example.chosen, example.rejected)
+
+
+def shown_turns(example: Example) -> list[tuple[str, str]]:
+    """What comes before the response: role and shortened text, turn by turn."""
+    last = len(example.messages) - 1
+    system = [("system", shortened(example.system, EARLIER))] if example.system else []
+    return system + [
+        ("assistant" if index % 2 else "user", shortened(turn.value, LONG if index == last else EARLIER))
+        for index, turn in enumerate(example.messages)
+    ]
+
+
+def shown_responses(example: Example) -> list[tuple[str, str]]:
+    """The responses: what each one is, and its shortened text."""
+    texts = responses(example)
+    if isinstance(example, Labelled):
+        return [("desirable" if example.desirable else "undesirable", shortened(texts[0]))]
+    scores = [f", score {score:g}" for score in example.scores] if example.scores is not None else ["", ""]
+    names = zip(("chosen", "rejected"), texts, scores, strict=True)
+    return [(f"{name}, {len(text):,} characters{score}", shortened(text)) for name, text, score in names]
+
+
+def plain(example: Example) -> dict[str, Any]:
+    """The whole row for `--json`."""
+    keys = ("system", "chosen", "rejected", "scores", "answer", "desirable")
+    values = {key: getattr(example, key) for key in keys if hasattr(example, key)}
+    values = {key: _writable(value) if isinstance(value, str) else value for key, value in values.items()}
+    return {"messages": [_writable(turn.value) for turn in example.messages], **values}
+
+
+def _writable(text: str) -> str:
+    """The text with what no file can hold (half a surrogate pair, from JSON that rlguide did not check) replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def shortened(text: str, limit: int = LONG) -> str:
+    """The text without control characters, which could move the cursor, and not too long."""
+    text = _CONTROL.sub("\ufffd", text.replace("\r\n", "\n").replace("\t", "    "))
+    return text if len(text) <= limit else f"{text[:limit]} [... {len(text) - limit:,} more characters]"
