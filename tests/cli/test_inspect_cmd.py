@@ -412,7 +412,7 @@ def test_labelled_conversations(workspace: Path, capsys: pytest.CaptureFixture[s
     document = json.loads(capsys.readouterr().out)
     assert (document["rows"], document["turns"], document["system"], document["desirable"]) == (30, {"2": 30}, 30, 15)
     row = document["examples"][0]
-    number = row["answer"].removeprefix("Then ").removesuffix(".")
+    number = row["response"].removeprefix("Then ").removesuffix(".")
     assert row["messages"] == [f"First {number}?", "Yes.", f"And then {number}?"]
     assert (row["system"], row["desirable"]) == ("简短", int(number) % 2 == 0)
 

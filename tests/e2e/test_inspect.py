@@ -19,7 +19,7 @@ def test_tokens_of_an_sft_checkpoint_are_those_of_its_base(bench: Bench) -> None
     lora, base = (document["tokens"] for document in documents)
     assert lora["template"] == "qwen3_nothink"
     assert lora["lengths"] == base["lengths"]
-    assert (lora["cutoff_len"], lora["cut"]["count"]) == (2048, 0)
-    longest = base["lengths"]["prompt + longer answer"]
-    assert base["cut"]["count"] == (base["rows"] if longest["least"] > 40 else base["cut"]["count"]) > 0
+    assert (lora["cutoff_len"], lora["cut"]["hits"]) == (2048, 0)
+    longest = base["lengths"]["prompt + longer response"]
+    assert base["cut"]["hits"] == (base["rows"] if longest["min"] > 40 else base["cut"]["hits"]) > 0
     assert any("cutoff_len 40" in verdict for verdict in documents[1]["verdicts"])

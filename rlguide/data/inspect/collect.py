@@ -69,14 +69,14 @@ class Collector:
     def add(self, example: Example) -> None:
         """Add a row for training."""
         turns = tuple(turn.value for turn in example.messages)
-        prompt, answers = "\n".join(turns), responses(example)
+        prompt, texts = "\n".join(turns), responses(example)
         self.rows += 1
         self.turns[(len(turns) + 1) // 2] += 1
         if example.system:
             self.system += 1
             if len(self._systems) < SYSTEMS:
                 self._systems.add(hash(example.system))
-        for lengths, part in zip(self._lengths.values(), (prompt, *answers), strict=False):
+        for lengths, part in zip(self._lengths.values(), (prompt, *texts), strict=False):
             lengths.append(len(part))
         label = None
         if isinstance(example, Labelled):
@@ -85,7 +85,7 @@ class Collector:
         elif example.scores is not None:
             self._margins.append(example.scores[0] - example.scores[1])
         self._keep(example)
-        self._rows.append(hash((example.system, turns, answers, label)))
+        self._rows.append(hash((example.system, turns, texts, label)))
         self._prompts.append(hash(prompt_key(example.messages)))
         if self._part >= 1 or self._choose.random() < self._part:
             self.languages[language(text(example))] += 1  # as --lang reads a row

@@ -39,10 +39,14 @@ def shown_responses(example: Example) -> list[tuple[str, str]]:
 
 def plain(example: Example) -> dict[str, Any]:
     """The whole row for `--json`."""
-    keys = ("system", "chosen", "rejected", "scores", "answer", "desirable")
-    values = {key: getattr(example, key) for key in keys if hasattr(example, key)}
-    values = {key: _writable(value) if isinstance(value, str) else value for key, value in values.items()}
-    return {"messages": [_writable(turn.value) for turn in example.messages], **values}
+    row: dict[str, Any] = {
+        "messages": [_writable(turn.value) for turn in example.messages],
+        "system": _writable(example.system),
+    }
+    texts = [_writable(text) for text in responses(example)]
+    if isinstance(example, Labelled):
+        return {**row, "response": texts[0], "desirable": example.desirable}
+    return {**row, "chosen": texts[0], "rejected": texts[1], "scores": example.scores}
 
 
 def _writable(text: str) -> str:

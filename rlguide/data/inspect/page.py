@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import NamedTuple
+from typing import Any
 
 from rlguide.data.example import Example
 from rlguide.data.inspect.examples import LONG, shortened, shown_responses, shown_turns
@@ -18,14 +18,6 @@ ALIKE = 0.5  # share of words in common; with less, nearly everything would be m
 OPENING = 110  # characters of the last prompt that a row is titled with
 
 Pieces = list[tuple[bool, str]]  # of a text, each with whether it differs from the other text
-
-
-class ShownRow(NamedTuple):
-    """A row as the template has it."""
-
-    title: str
-    turns: list[tuple[str, str]]
-    responses: list[tuple[str, Pieces]]
 
 
 def page(figures: Figures, pictures: dict[str, bytes], examples: Sequence[tuple[int, Example]]) -> str:
@@ -45,13 +37,14 @@ def page(figures: Figures, pictures: dict[str, bytes], examples: Sequence[tuple[
     )
 
 
-def _row(position: int, example: Example) -> ShownRow:
+def _row(position: int, example: Example) -> dict[str, Any]:
     turns, responses = shown_turns(example), shown_responses(example)
     prompt = " ".join(turns[-1][1].split())
     title = f"Row {position:,}: {prompt[:OPENING]}" + " …" * (len(prompt) > OPENING)
     texts = [text for _, text in responses]
     pieces = differences(texts[0], texts[1]) if len(texts) == 2 else ([(False, texts[0])],)
-    return ShownRow(title, turns, [(label, part) for (label, _), part in zip(responses, pieces, strict=True)])
+    marked = [(label, part) for (label, _), part in zip(responses, pieces, strict=True)]
+    return {"title": title, "turns": turns, "responses": marked}
 
 
 def differences(chosen: str, rejected: str) -> tuple[Pieces, Pieces]:

@@ -22,7 +22,7 @@ PLACES = 5  # shown for each reason
 class Checked:
     """The rows of a dataset, once.
 
-    Rows that hold no example are left out; those that `rlguide register` would refuse for what is in their texts, such
+    Rows that hold no example are skipped; those that `rlguide register` would refuse for what is in their texts, such
     as a chat-template token, are not, because they are trained on as they are. `bad` has both, when all are read. It
     stays empty for a file that rlguide wrote and nobody changed: its rows were checked.
     """

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 
 from rlguide import console
 from rlguide.data.example import Example
 from rlguide.data.inspect.examples import shortened, shown_responses, shown_turns
 from rlguide.data.inspect.figures import Figures
-from rlguide.data.inspect.tables import Table, tables
+from rlguide.data.inspect.tables import tables
 
 WIDE = 90  # columns of a terminal: from here on the responses stand side by side
 SHORT = 60  # characters that stand beside the name of the role
@@ -20,7 +21,8 @@ def show_figures(figures: Figures) -> None:
     for table in tables(figures):
         console.show(f"{table.title} ({table.note})" if table.note else table.title)
         if len(table.columns) > 5 and sys.stdout.isatty() and not _is_wide():
-            table = turned(table)
+            columns, *rows = zip(table.columns, *table.rows, strict=True)  # turned on its side
+            table = replace(table, columns=columns, rows=rows)
         console.show_table(table.columns, table.rows)
         console.show("")
     for note in figures.notes:
@@ -39,12 +41,6 @@ def show_command(figures: Figures) -> None:
         console.show("")
         # A command that is copied from the terminal must not hold line ends.
         console.console().print(shortened(figures.apply), markup=False, soft_wrap=True)
-
-
-def turned(table: Table) -> Table:
-    """The table with its columns as rows, for a narrow terminal."""
-    columns, *rows = zip(table.columns, *table.rows, strict=True)
-    return Table(table.title, columns, rows, table.note)
 
 
 def show_examples(examples: list[tuple[int, Example]]) -> None:

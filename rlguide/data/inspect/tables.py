@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 from rlguide.data.inspect.examples import shortened
-from rlguide.data.inspect.figures import Figures, LengthBias, Margins, Quantiles, Tokens
+from rlguide.data.inspect.figures import Figures, Margins, Quantiles, Tokens
 from rlguide.data.inspect.verdicts import percent
 from rlguide.statistics import Proportion
 
 LANGUAGES = 6  # that are named
 NEAR = "up to one word in ten differs"
+WHOLE = "{:,.0f}".format  # a length in characters or tokens
 
 Line = tuple[str, str, str]  # label, value, note
 
@@ -28,7 +30,7 @@ class Table:
 
 def tables(figures: Figures) -> list[Table]:
     """All tables of these figures, fit to be shown: long texts shortened, control characters replaced."""
-    found = [_overview(figures), _spreads("Length in characters", figures.lengths, whole)]
+    found = [_overview(figures), _spreads("Length in characters", figures.lengths, WHOLE)]
     if figures.tokens is not None:
         found.append(_tokens(figures.tokens, figures.rows))
     if figures.margins is not None:
@@ -45,75 +47,64 @@ def tables(figures: Figures) -> list[Table]:
         (f"Dropped {dropped}", figures.left_out),
     ):
         if counts:
-            ordered = sorted(counts.items(), key=lambda item: -item[1])
-            found.append(Table(title, ("rows", "reason"), [(f"{count:,}", reason) for reason, count in ordered]))
+            reasons = [(f"{count:,}", reason) for reason, count in Counter(counts).most_common()]
+            found.append(Table(title, ("rows", "reason"), reasons))
     return [
-        replace(table, title=shortened(table.title), rows=[tuple(map(shortened, row)) for row in table.rows])
-        for table in found
+        Table(shortened(t.title), t.columns, [tuple(map(shortened, row)) for row in t.rows], shortened(t.note))
+        for t in found
     ]
 
 
 def _overview(figures: Figures) -> Table:
-    rows: list[Line] = []
-    if figures.heldout:
-        rows.append(("held out", f"{figures.heldout_rows:,}", figures.heldout))
-    if figures.desirable is not None and figures.rows:
-        rows.append(("desirable", _part(figures.desirable, figures.rows), ""))
-    rows.append(("languages", _languages(figures), _of(figures.languages_rows, figures.rows)))
-    rows.append(("turns", _turns(figures), "prompts in a conversation"))
-    systems = f"{figures.systems:,} different" if figures.system else ""
-    rows.append(("system prompt", _part(figures.system, figures.rows), systems))
-    if figures.length_bias is not None:
-        rows += _bias(figures.length_bias)
-    if figures.tokens is None:
-        rows.append(("tokens", "not counted", "add --model to count them"))
-    if figures.margins is not None:
-        of = _scored(figures.margins, figures.rows)
-        rows.append(("equal scores", _part(figures.margins.ties, figures.margins.spread.rows), of))
-        rows.append(("rejected scored higher", _part(figures.margins.negative, figures.margins.spread.rows), of))
-    rows += [*_duplicates(figures), *_overlap(figures), _ifeval(figures)]
     unit = "pairs" if figures.kind == "pairs" else "labelled responses"
     use = f"held out from {figures.heldout_of}" if figures.heldout_of else "for training"
+    rows = [*_content(figures), *_repetition(figures)]
     return Table(figures.dataset, (unit, f"{figures.rows:,}", use), rows, f"all {figures.rows:,} rows unless noted")
 
 
-def _bias(bias: LengthBias) -> list[Line]:
-    rows: list[Line] = []
-    if bias.longer is not None:
-        rows.append(("chosen is longer", _part(bias.longer.hits, bias.longer.n), _interval(bias.longer)))
-    if bias.equal:
-        every = bias.equal + (bias.longer.n if bias.longer is not None else 0)
-        rows.append(("equally long", _part(bias.equal, every), "not counted in the line above" * bool(rows)))
-    ratio = f"means; median of the pairs {bias.median_ratio:.2f}"
-    return [*rows, ("chosen / rejected length", f"{bias.mean_ratio:.2f}", ratio)]
+def _content(figures: Figures) -> Iterator[Line]:
+    bias, margins = figures.length_bias, figures.margins
+    if figures.heldout:
+        yield "held out", f"{figures.heldout_rows:,}", figures.heldout
+    if figures.desirable is not None and figures.rows:
+        yield "desirable", _part(figures.desirable, figures.rows), ""
+    yield "languages", _languages(figures), _of(figures.languages_rows, figures.rows)
+    yield "turns", _turns(figures), "prompts in a conversation"
+    yield "system prompt", _part(figures.system, figures.rows), f"{figures.systems:,} different" * bool(figures.system)
+    if bias is not None:
+        longer = bias.longer
+        if longer is not None:
+            yield "chosen is longer", _part(longer.hits, longer.n), _interval(longer)
+        if bias.equal:
+            every, above = (bias.equal + longer.n, "not counted in the line above") if longer else (bias.equal, "")
+            yield "equally long", _part(bias.equal, every), above
+        yield (
+            "chosen / rejected length",
+            f"{bias.mean_ratio:.2f}",
+            f"means; median of the pairs {bias.median_ratio:.2f}",
+        )
+    if figures.tokens is None:
+        yield "tokens", "not counted", "add --model to count them"
+    if margins is not None:
+        scored, of = margins.spread.rows, _scored(margins, figures.rows)
+        yield "equal scores", _part(margins.ties, scored), of
+        yield "rejected scored higher", _part(margins.negative, scored), of
 
 
-def _duplicates(figures: Figures) -> list[Line]:
-    found = figures.duplicates
-    return [
-        ("exact duplicates", _part(found.exact, found.rows), "same prompt and responses"),
-        ("near duplicates", _part(found.near, found.near_rows), _joined(NEAR, _of(found.near_rows, found.rows))),
-        ("repeated prompts", _part(found.prompts, found.rows), "fine if the responses differ"),
-    ]
-
-
-def _overlap(figures: Figures) -> list[Line]:
-    found = figures.overlap
-    if found is None:
-        return []
-    compared = "" if found.near_rows >= figures.rows else f"of {_of(found.near_rows, figures.rows)}"
-    return [
-        ("held out and in training", _part(found.exact, found.rows), "prompts; must be 0"),
-        ("nearly the same", _part(found.near, found.rows), _joined(NEAR, compared)),
-    ]
-
-
-def _ifeval(figures: Figures) -> Line:
-    found = figures.ifeval
-    if found is None:
-        return "IFEval prompts", "not checked", "add --ifeval hub (or FILE) to check"
-    checked = _joined("a run of 13 words in common", _of(found.rows, figures.rows))
-    return "IFEval prompts", _part(found.hits, found.rows), checked
+def _repetition(figures: Figures) -> Iterator[Line]:
+    same, overlap, ifeval = figures.duplicates, figures.overlap, figures.ifeval
+    yield "exact duplicates", _part(same.exact, same.rows), "same prompt and responses"
+    yield "near duplicates", _part(same.near, same.near_rows), _joined(NEAR, _of(same.near_rows, same.rows))
+    yield "repeated prompts", _part(same.prompts, same.rows), "fine if the responses differ"
+    if overlap is not None:
+        compared = "" if overlap.near_rows >= figures.rows else f"of {_of(overlap.near_rows, figures.rows)}"
+        yield "held out and in training", _part(overlap.exact, overlap.rows), "prompts; must be 0"
+        yield "nearly the same", _part(overlap.near, overlap.rows), _joined(NEAR, compared)
+    if ifeval is None:
+        yield "IFEval prompts", "not checked", "add --ifeval hub (or FILE) to check"
+    else:
+        checked = _joined("a run of 13 words in common", _of(ifeval.rows, figures.rows))
+        yield "IFEval prompts", _part(ifeval.hits, ifeval.rows), checked
 
 
 def _spreads(title: str, found: dict[str, Quantiles], form: Callable[[float], str], note: str = "") -> Table:
@@ -127,12 +118,7 @@ def _tokens(tokens: Tokens, every: int) -> Table:
     lost = f", {tokens.response_cut:,} in a response" if tokens.response_cut else ""
     cut = f"cutoff_len {tokens.cutoff_len} cuts {percent(tokens.cut.value)} of them{interval}{lost}"
     note = f"{rows}, {tokens.model}, template {tokens.template}; {cut}"
-    return _spreads("Length in tokens", tokens.lengths, whole, note)
-
-
-def whole(value: float) -> str:
-    """A length in characters or tokens."""
-    return f"{value:,.0f}"
+    return _spreads("Length in tokens", tokens.lengths, WHOLE, note)
 
 
 def number(value: float) -> str:

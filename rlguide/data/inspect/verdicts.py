@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from decimal import ROUND_DOWN, Context
 from typing import NamedTuple
 
 from rlguide.data.curate.language import OTHER
 from rlguide.data.ingest.pipeline import MOST_REFUSED
-from rlguide.data.inspect.figures import Figures, LengthBias, Margins, Tokens
+from rlguide.data.inspect.figures import Figures, LengthBias, Tokens
 
 BIASED = 0.55  # proportion of longer chosen responses from which advice is given
 SURPLUS = 0.05  # part of all pairs that the longer ones must be ahead by: where most are equal it matters little
@@ -18,6 +18,7 @@ STRAY = 0.05  # part of the rows up to which those in other languages are strays
 USEFUL = 0.2  # part of the pairs that --balance-length must leave to be worth a thought
 MOST_CUT = 0.2  # part of the rows that a printed command may drop for their length
 EVEN = (0.75, 4 / 3)  # desirable to undesirable responses; outside, weights are needed (KTO, arXiv 2402.01306)
+TWO_DIGITS = Context(prec=2, rounding=ROUND_DOWN)
 
 
 class Verdict(NamedTuple):
@@ -152,7 +153,8 @@ def _scores(figures: Figures) -> Iterator[Verdict]:
         return
     scored = margins.spread.rows
     negative, ties = margins.negative / scored, margins.ties / scored
-    least = _least_margin(margins) if ties > SEEN else "0"
+    # Above 0, so that it drops ties and nothing else, as one would type it.
+    least = f"{_rounded_down(margins.smallest_positive or 0.01):.15g}" if ties > SEEN else "0"
     too = f", and the {figures.rows - scored:,} pairs without scores" if figures.rows > scored else ""
     drops = f"--min-margin {least} drops them{too}"
     options = ("--min-margin", least)
@@ -162,19 +164,9 @@ def _scores(figures: Figures) -> Iterator[Verdict]:
         yield Verdict(f"{percent(ties)} of pairs have equal scores, which teach little: {drops}", options)
 
 
-def _least_margin(margins: Margins) -> str:
-    """A margin above 0 that drops ties and nothing else, as one would type it."""
-    smallest = margins.smallest_positive
-    return f"{_rounded_down(smallest):.15g}" if smallest is not None else "0.01"
-
-
 def _rounded_down(value: float) -> float:
     """The largest number of two digits that is not above `value`, which is above 0."""
-    if value < 1e-9:
-        return value
-    digits = 1 - math.floor(math.log10(value))
-    rounded = math.floor(value * 10.0**digits) / 10.0**digits
-    return rounded if rounded <= value else value
+    return float(TWO_DIGITS.create_decimal(repr(value)))
 
 
 def _languages(figures: Figures) -> Iterator[Verdict]:
