@@ -27,10 +27,10 @@ def inspect(
     ] = None,
     template: Annotated[str | None, typer.Option(help="Chat template. [default: the model's]")] = None,
     cutoff_len: Annotated[
-        int | None, typer.Option(min=1, help="Tokens from which the engine cuts. [default: the recipe's]")
+        int | None, typer.Option(min=1, help="Tokens that the engine keeps of a row. [default: the recipe's]")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write a page: data/NAME.inspect.html.")] = False,
-    html_file: Annotated[Path | None, typer.Option(help="Write the page there.", metavar="FILE")] = None,
+    html_file: Annotated[Path | None, typer.Option(help="Write the page to this file.", metavar="FILE")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write the plots into this folder.", metavar="FOLDER")] = None,
     ifeval: Annotated[
         Path | None,
@@ -40,7 +40,7 @@ def inspect(
         ),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Compute the slow figures on all rows, not on 250,000 at random.")
+        bool, typer.Option("--all", help="Compute the slow figures on all rows, not on a random 250,000.")
     ] = False,
     engine: EngineOption = None,
     workspace: WorkspaceOption = Path(),
@@ -71,7 +71,7 @@ def inspect(
     elif cutoff_len is not None or template is not None:
         raise UsageError(
             "--cutoff-len and --template are about tokens, which are counted with a model's tokenizer",
-            "add --model, the SFT checkpoint or base model that will be trained",
+            "add --model, the SFT checkpoint or base model to be trained",
         )
     thorough = None if every else THOROUGH
     options = inspection.InspectOptions(pairs, seed, cutoff_len or 0, tokenizer, page, plots, ifeval, thorough)
@@ -79,8 +79,6 @@ def inspect(
     if json:
         console.show_json(inspection.as_json(inspected))
         return
-    screen.show_figures(inspected.figures)
-    screen.show_examples(inspected.examples)
-    screen.show_command(inspected.figures)
+    screen.show(inspected)
     for path in inspected.written:
         console.say(f"wrote {ws.relative(path)}")
