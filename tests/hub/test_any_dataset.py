@@ -125,7 +125,7 @@ def test_what_is_not_there_is_answered_by_what_is(rlguide: Rlguide, workspace: P
     for arguments, what, fix in (
         (["lab/configs", "--subset", "caht"], "no subset caht (did you mean chat?)", "chat, maths"),
         (["lab/none"], "no data file that rlguide reads: load.py", "never runs code"),
-        (["lab/nowhere"], "knows no dataset lab/nowhere", "check the id"),
+        (["lab/nowhere"], "has no dataset lab/nowhere", "check the id"),
     ):
         failed = rlguide("download", *arguments, *on)
         assert failed.returncode in (1, 2)

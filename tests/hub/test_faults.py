@@ -302,7 +302,7 @@ def test_a_file_too_large_for_plain_http_is_two_lines(
 
 @pytest.mark.parametrize("kind", ["hf"], indirect=True)
 def test_a_refusal_of_what_is_fetched_again_is_two_lines(gateway: Gateway, rlguide: Rlguide, workspace: Path) -> None:
-    line = gateway(Fault("", "HEAD", status=501, times=99))
+    line = gateway(Fault("", status=501, times=99))
     error, _ = assert_refused(rlguide("download", ID, "--force"), workspace)
     assert "HTTP 501" in error
     line.faults.clear()

@@ -1,25 +1,27 @@
-"""What both hubs share: files, snapshots, offline mode, progress, checksums."""
+"""What both hubs share: their files, their snapshots, and what is known of a hub itself."""
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from rlguide.errors import UsageError
-from rlguide.progress import Ticker
+from rlguide.errors import HubError
+from rlguide.hub_settings import without_password
 
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository. `bytes` and `sha256` are None where the hub does not tell them."""
+    """A file of a repository. `bytes` and the checksums are None where the hub does not tell them.
+
+    Attributes:
+        git_id: its id as a git blob, which Hugging Face tells of small files in place of their sha256.
+        is_xet: it is in Xet storage, which has a transport of its own.
+    """
 
     path: str
     bytes: int | None = None
     sha256: str | None = None
+    git_id: str | None = None
+    is_xet: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,46 +36,62 @@ class Snapshot:
     details: tuple[HubFile, ...] = ()
 
 
-def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids the network. Raises UsageError if a setting that the client reads is broken."""
-    try:
-        from huggingface_hub import constants
-    except ValueError as error:  # raised as it is imported
-        raise UsageError(
-            f"a setting of the hub's client is not a whole number ({error})",
-            "check HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT: seconds, for example 20",
-        ) from error
-    return bool(constants.HF_HUB_OFFLINE)
+@dataclass(frozen=True)
+class Hub:
+    """A hub that is asked.
 
+    Attributes:
+        url: its address, which may hold a password; messages show `address`.
+        timeout: seconds until it must answer, and without a byte.
+        token: sent to the origin of `url` only, as a header and as the cookie named `cookie` if that is not "".
+        token_variable, cache_variable: the environment variables that messages name.
+        alternative: how to use another hub or mirror.
+    """
 
-@contextmanager
-def watched(what: str, total: int | None, size: Callable[[], int]) -> Iterator[None]:
-    """Show how many bytes there are, now and then, while the block fetches them: also while none come."""
-    ended = threading.Event()
+    url: str
+    timeout: float
+    token: str
+    token_variable: str
+    cache_variable: str
+    alternative: str
+    cookie: str = ""
 
-    def watch() -> None:
-        with Ticker(what, "bytes", total) as ticker:
-            while not ended.wait(0.25):
-                ticker.update(size())
+    @property
+    def address(self) -> str:
+        """Its address for the screen."""
+        return without_password(self.url)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join(2.0)
+    def foreign(self, what: str) -> HubError:
+        """The error for an answer that cannot be understood."""
+        return HubError(
+            f"not a valid response from the hub at {self.address} ({what})",
+            f"check the network, or {self.alternative}",
+        )
 
+    def refusal(self, hub_id: str, status: int, code: str) -> HubError:
+        """The error for an HTTP status of 400 or more; `code` is what Hugging Face adds in X-Error-Code."""
+        if code == "GatedRepo":
+            return HubError(
+                f"{hub_id} is gated: its terms must be accepted first",
+                f"accept them at {self.address}/datasets/{hub_id}, then set {self.token_variable} to a token of "
+                "that account",
+            )
+        if code == "RevisionNotFound":
+            return HubError(f"{hub_id} has no such revision", "name a branch, tag or commit with --revision")
+        if code == "EntryNotFound":
+            return HubError(f"a file of {hub_id} is not on the hub any more", "name another --revision")
+        if code == "RepoNotFound" or status == 404:
+            return self.unknown(hub_id)
+        if status in (401, 403):
+            return HubError(
+                f"{self.address} refuses {hub_id} (HTTP {status})",
+                f"set {self.token_variable} to a valid token of an account that may read it",
+            )
+        return HubError(f"{self.address} failed on {hub_id} (HTTP {status})", f"try again later, or {self.alternative}")
 
-def digests(path: Path, git: bool = False) -> tuple[str, str | None]:
-    """The sha256 of a file and, if asked for, its id as a git blob (sha1 of a header and the content)."""
-    size = path.stat().st_size
-    digest = hashlib.sha256()
-    blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if git else None
-    with Ticker(f"checking {path.name}", "bytes", size) as ticker, path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-            if blob is not None:
-                blob.update(block)
-            ticker.update(file.tell())
-    return digest.hexdigest(), blob.hexdigest() if blob is not None else None
+    def unknown(self, hub_id: str) -> HubError:
+        """The error for a dataset or revision that is not there, or only for others."""
+        return HubError(
+            f"{self.address} has no dataset {hub_id} at that revision, or it is private",
+            f"check the id and --revision; set {self.token_variable} if it is private; or {self.alternative}",
+        )

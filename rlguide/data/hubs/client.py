@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from rlguide import console
-from rlguide.data.hubs.base import HubFile, Snapshot, is_offline
+from rlguide.data.hubs.base import HubFile, Snapshot
 from rlguide.data.hubs.file_names import check_paths
 from rlguide.errors import HubError, UsageError, did_you_mean
+from rlguide.hub_settings import is_offline
 from rlguide.progress import format_bytes
 
 HUBS = {"hf": "main", "modelscope": "master"}  # name -> branch that is meant where none is named

@@ -1,49 +1,54 @@
-"""Hugging Face and its mirrors, through the `huggingface_hub` client and its cache.
+"""Hugging Face and its mirrors: a small client of the part of its HTTP API that datasets need.
 
-HF_ENDPOINT, HF_TOKEN (or the token that `hf auth login` stored), HF_HOME and HF_HUB_OFFLINE are the client's own;
-nothing of them is copied here.
+Files lie in the cache of `huggingface_hub`, laid out as that client does it, so that others find them there. The client
+itself is asked for the token and for Xet only: of a transfer that broke off its newest versions keep nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from rlguide import console
-from rlguide.data.hubs.base import HubFile, Snapshot, digests, is_offline, watched
-from rlguide.data.hubs.retry import Backoff, GaveUp
+from rlguide import console, hub_settings
+from rlguide.data.hubs.base import Hub, HubFile, Snapshot
+from rlguide.data.hubs.transfer import Remote, checked, damaged, fetch, say_damaged, size_of, watched
 from rlguide.errors import HubError
 from rlguide.progress import format_bytes
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-TIMEOUT = 20.0  # seconds until a hub that does not answer is given up, unless HF_HUB_DOWNLOAD_TIMEOUT says otherwise
+
+
+def hub() -> Hub:
+    """The hub that the environment names, with the token of HF_TOKEN or `hf auth login`. Raises UsageError."""
+    url, timeout = hub_settings.endpoint(), hub_settings.timeout()
+    from huggingface_hub import get_token
+
+    alternative = "set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com"
+    return Hub(url, timeout, get_token() or "", "HF_TOKEN", "HF_HOME", alternative)
 
 
 def find_snapshot(hub_id: str, revision: str) -> Snapshot:
-    """As `hub.find_snapshot`."""
-    if is_offline():
+    """As `client.find_snapshot`."""
+    if hub_settings.is_offline():
         return _cached_snapshot(hub_id, revision)
-    from huggingface_hub import HfApi
+    from rlguide.data.hubs.session import open_session
 
-    with _errors(hub_id):
-        info = HfApi().repo_info(hub_id, repo_type="dataset", revision=revision)
-    if COMMIT.fullmatch(str(info.sha)) is None:
-        raise _foreign("no commit")
-    paths = tuple(sibling.rfilename for sibling in info.siblings or ())
-    return Snapshot(hub_id, revision, str(info.sha), paths)
+    with open_session(hub()) as session:
+        told = session.ask(hub_id, "GET", f"/api/datasets/{hub_id}/revision/{quote(revision, safe='')}")
+        if COMMIT.fullmatch(told["sha"]) is None:
+            raise session.hub.foreign("no commit")
+        paths = tuple(str(sibling["rfilename"]) for sibling in told.get("siblings") or ())
+    return Snapshot(hub_id, revision, told["sha"], paths)
 
 
 def _cached_snapshot(hub_id: str, revision: str) -> Snapshot:
     """The newest commit in the client's cache that `revision` may mean."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="dataset")
+    folder = _folder(hub_id)
     snapshots = sorted((folder / "snapshots").glob("*/"), key=lambda path: path.stat().st_mtime)
     if COMMIT.fullmatch(revision):
         snapshots = [path for path in snapshots if path.name == revision]
@@ -61,232 +66,122 @@ def _cached_snapshot(hub_id: str, revision: str) -> Snapshot:
 
 
 def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:
-    """As `hub.file_details`."""
-    if is_offline():
-        return [HubFile(path) for path in paths]
-    from huggingface_hub import HfApi
+    """As `client.file_details`. In the cache a file is named after its sha256 or git id."""
+    if hub_settings.is_offline():
+        names = ((path, _pointer(snapshot, path).resolve().name) for path in paths)
+        return [HubFile(path, sha256=_sha256(name), git_id=_commit(name)) for path, name in names]
+    from rlguide.data.hubs.session import open_session
 
-    with _errors(snapshot.hub_id):
-        found = HfApi().get_paths_info(snapshot.hub_id, paths, repo_type="dataset", revision=snapshot.commit)
-    details = {info.path: info for info in found}
-    result = []
-    for path in paths:
-        info = details.get(path)
-        large = getattr(info, "lfs", None)
-        result.append(HubFile(path, getattr(info, "size", None), large.sha256 if large else None))
-    return result
+    asked = {"paths": paths, "expand": False}
+    with open_session(hub()) as session:
+        where = f"/api/datasets/{snapshot.hub_id}/paths-info/{snapshot.commit}"
+        told = {entry["path"]: entry for entry in session.ask(snapshot.hub_id, "POST", where, data=asked)}
+        return [_file(path, told.get(path, {})) for path in paths]
+
+
+def _file(path: str, told: dict[str, Any]) -> HubFile:
+    size, large = told.get("size"), told.get("lfs")
+    sha256 = _sha256(large["oid"]) if large else None  # the git id of a large file is that of its pointer
+    git_id = None if large else _commit(told.get("oid"))
+    return HubFile(path, size if isinstance(size, int) else None, sha256, git_id, bool(told.get("xetHash")))
+
+
+def _sha256(text: object) -> str | None:
+    return text if isinstance(text, str) and SHA256.fullmatch(text) else None
+
+
+def _commit(text: object) -> str | None:
+    return text if isinstance(text, str) and COMMIT.fullmatch(text) else None
 
 
 def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, str]:
-    """As `hub.fetch_file`."""
-    path = _fetch(snapshot, file, force)
-    digest = _checked(path, file)
-    if digest is None and not is_offline():
-        console.say(f"  {file.path} is not what the hub says it is: fetching it once more")
-        path = _fetch(snapshot, file, True)
-        digest = _checked(path, file)
-    if digest is None:
-        _remove(path)
-        raise HubError(
-            f"{file.path} of {snapshot.hub_id} is not what the hub says it is (wrong size or checksum)",
-            "the damaged file is removed: try again later, or another mirror",
-        )
-    return path, digest
+    """As `client.fetch_file`."""
+    pointer = _pointer(snapshot, file.path)
+    offline = hub_settings.is_offline()
+    if pointer.exists() and not force:
+        if digest := checked(pointer, file):
+            return pointer, digest
+        _remove(pointer)
+        if offline:
+            raise damaged(snapshot.hub_id, file)
+        say_damaged(file)
+    # A commit is never changed: where the hub tells no checksum, commit and path name the content as well.
+    name = file.sha256 or file.git_id or hashlib.sha256(f"{snapshot.commit}\t{file.path}".encode()).hexdigest()
+    blob = _folder(snapshot.hub_id) / "blobs" / name
+    if file.is_xet and _by_xet(snapshot, file, blob, force):
+        if digest := checked(pointer, file):
+            return pointer, digest
+        _remove(pointer)
+        say_damaged(file)
+    _check_size(file)
+    path = f"/datasets/{snapshot.hub_id}/resolve/{snapshot.commit}/{quote(file.path)}"
+    part = blob.with_name(f"{name}.rlguide.incomplete")
+    digest = fetch(Remote(hub(), snapshot.hub_id, file, path, {}), blob, part, force)
+    _link(pointer, blob)
+    return pointer, digest
 
 
-def _fetch(snapshot: Snapshot, file: HubFile, force: bool) -> Path:
-    """The file in the cache. What breaks off in a way that the session cannot continue is asked for anew."""
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+def _by_xet(snapshot: Snapshot, file: HubFile, blob: Path, force: bool) -> bool:
+    """Fetch a file through hf_xet, the client's faster transport; False if it is not there or fails."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars, is_xet_available
 
-    from rlguide.data.hubs.session import BrokenTransfer
-
-    patience = Backoff()
-    with _errors(snapshot.hub_id), _progress(snapshot.hub_id, file):
-        while True:
-            try:
-                return Path(
-                    hf_hub_download(
-                        snapshot.hub_id,
-                        file.path,
-                        repo_type="dataset",
-                        revision=snapshot.commit,
-                        force_download=force,
-                    )
-                )
-            except BrokenTransfer as error:
-                fault = f"the transfer cannot be continued ({error})"
-            except HfHubHTTPError as error:
-                if error.response is None or error.response.status_code != 416:
-                    raise
-                fault, force = "what was fetched earlier does not fit", True
-            except ValueError:
-                if file.bytes is None or file.bytes <= constants.MAX_HTTP_DOWNLOAD_SIZE:
-                    raise
-                raise _too_large(file) from None
-            except (RuntimeError, ConnectionError):
-                if constants.HF_HUB_DISABLE_XET:
-                    raise
-                # Only hf_xet raises these: its own transport, beside the session. Plain HTTP serves the same file.
-                constants.HF_HUB_DISABLE_XET = True
-                fault = "the Xet transfer failed, so plain HTTP is used"
-            except OSError as error:
-                if type(error) is not OSError or error.errno is not None:
-                    raise
-                # The client's own: what came has another size than announced. A second time, begin anew.
-                fault, force = "the file came with a wrong size", force or patience.failed
-            try:
-                patience.wait(fault)
-            except GaveUp as gave_up:
-                raise HubError(
-                    f"{file.path} of {snapshot.hub_id} did not come whole in {gave_up.tries} tries ({fault})",
-                    "run the same command again later, or use another mirror with HF_ENDPOINT",
-                ) from None
-
-
-def _too_large(file: HubFile) -> HubError:
-    from huggingface_hub import constants
-
-    most = format_bytes(constants.MAX_HTTP_DOWNLOAD_SIZE)
-    return HubError(
-        f"{file.path} is larger than the {most} that the hub serves over plain HTTP",
-        "install hf_xet (pip install hf_xet) and unset HF_HUB_DISABLE_XET, or name other files with --file",
-    )
-
-
-def _checked(path: Path, file: HubFile) -> str | None:
-    """The sha256 of a fetched file, None if it is not what the hub says.
-
-    The cache names a file after its ETag, which is the sha256 of a large file and the git id of a small one.
-    """
-    name = path.resolve().name
-    digest, blob = digests(path, git=file.sha256 is None and COMMIT.fullmatch(name) is not None)
-    wanted = file.sha256 or (name if SHA256.fullmatch(name) else None)
-    if file.bytes is not None and path.stat().st_size != file.bytes:
-        return None
-    if (wanted is not None and digest != wanted) or (blob is not None and blob != name):
-        return None
-    return digest
-
-
-def _remove(path: Path) -> None:
-    """Take a damaged file out of the client's cache: the content and the name that points to it."""
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress(hub_id: str, file: HubFile) -> Iterator[None]:
-    """The client's own bar on a terminal; elsewhere a plain line now and then, from the growth of its part file."""
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-    from huggingface_hub.utils import disable_progress_bars
-
-    if sys.stderr.isatty():
-        yield
-        return
+    if not is_xet_available():
+        return False
     disable_progress_bars()
-    blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type="dataset") / "blobs"
-    with watched(f"fetching {file.path}", file.bytes, lambda: _largest_part(blobs)):
-        yield
 
+    def size() -> int:
+        return max((size_of(part) for part in blob.parent.glob(f"{blob.name}*.incomplete")), default=0)
 
-def _largest_part(blobs: Path) -> int:
-    newest, size = 0.0, 0
-    for part in blobs.glob("*.incomplete"):
-        try:
-            status = part.stat()
-        except OSError:
-            continue  # finished in between
-        if status.st_mtime >= newest:
-            newest, size = status.st_mtime, status.st_size
-    return size
-
-
-@contextmanager
-def _errors(hub_id: str) -> Iterator[None]:
-    """Let the client use the patient session, and turn what it raises into a sentence.
-
-    The cause is left out of the error: its text holds the address, which may hold a token or a signature.
-    """
-    import requests
-    from huggingface_hub import configure_http_backend, constants
-
-    from rlguide.data.hubs.session import HubName, RetryingSession
-
-    if not is_offline():  # offline the client's own session refuses to connect
-        name = HubName(_endpoint(), "set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com")
-        configure_http_backend(lambda: RetryingSession(name, _timeout()))
-    # It would fetch beside the session, which then could handle no fault; and it is another package.
-    constants.HF_HUB_ENABLE_HF_TRANSFER = False
     try:
-        yield
-    except (requests.RequestException, OSError) as error:
-        raise _sentence(hub_id, error) from None
-    except ValueError as error:
-        if isinstance(error.__cause__, OSError):  # the client's words for a refusal where it was told to fetch again
-            raise _sentence(hub_id, error.__cause__) from None
-        raise _foreign(type(error).__name__) from None
-    except (RuntimeError, LookupError, TypeError, AttributeError) as error:  # an answer that the client cannot read
-        raise _foreign(type(error).__name__) from None
-    finally:
-        configure_http_backend()
+        with watched(f"fetching {file.path}", file.bytes, size):
+            hf_hub_download(
+                snapshot.hub_id,
+                file.path,
+                repo_type="dataset",
+                revision=snapshot.commit,
+                force_download=force,
+                endpoint=hub_settings.endpoint(),
+                cache_dir=hub_settings.cache(),
+            )
+    except Exception:  # of hf_xet, or of one of the three HTTP libraries of the client's versions
+        console.say("  the Xet transfer failed: fetching over plain HTTP")
+        return False
+    return True
 
 
-def _timeout() -> float:
-    """Seconds of silence that are borne."""
+def _check_size(file: HubFile) -> None:
     from huggingface_hub import constants
 
-    return float(constants.HF_HUB_DOWNLOAD_TIMEOUT) if os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") else TIMEOUT
-
-
-def _sentence(hub_id: str, error: Exception) -> HubError:
-    import requests
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubError(
-            f"{hub_id} is not in the cache, and HF_HUB_OFFLINE forbids fetching it", "unset HF_HUB_OFFLINE once"
+    if file.bytes is not None and file.bytes > constants.MAX_HTTP_DOWNLOAD_SIZE:
+        raise HubError(
+            f"{file.path} is larger than the {format_bytes(constants.MAX_HTTP_DOWNLOAD_SIZE)} that the hub serves "
+            "over plain HTTP",
+            "install hf_xet (pip install hf_xet) and unset HF_HUB_DISABLE_XET, or name other files with --file",
         )
-    if isinstance(error, errors.GatedRepoError):
-        return HubError(
-            f"{hub_id} is gated: the hub wants to know who asks",
-            f"accept its terms at {_endpoint()}/datasets/{hub_id}, then set HF_TOKEN to a token of that account",
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return HubError(f"{hub_id} has no such revision", "name a branch, tag or commit with --revision")
-    if isinstance(error, errors.LocalEntryNotFoundError):  # the client's answer to any refusal of the file's header
-        return _sentence(hub_id, error.__cause__) if isinstance(error.__cause__, OSError) else _foreign()
-    if isinstance(error, errors.EntryNotFoundError):
-        return HubError(f"a file of {hub_id} is not on the hub any more", "name another --revision")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return HubError(
-            f"{_endpoint()} knows no dataset {hub_id} at that revision, or does not show it to you",
-            "check the id and --revision; set HF_TOKEN if it is private; unset HF_ENDPOINT if that mirror lacks it",
-        )
-    if isinstance(error, errors.HfHubHTTPError):
-        status = error.response.status_code if error.response is not None else 0
-        if status in (401, 403):
-            return HubError(f"{_endpoint()} refuses {hub_id} (HTTP {status})", "set HF_TOKEN to a valid token")
-        return HubError(f"{_endpoint()} failed on {hub_id} (HTTP {status})", "try again later, or another mirror")
-    network = isinstance(error, (requests.RequestException, ConnectionError, TimeoutError))
-    if isinstance(error, OSError) and error.errno is not None and not network:
-        return HubError(
-            f"cannot store {hub_id} in the cache of the hub's client: {error.strerror or type(error).__name__}",
-            "free some disk space, or set HF_HOME to a folder on another disk",
-        )
-    return _foreign(type(error).__name__)
 
 
-def _foreign(what: str = "no file") -> HubError:
-    return HubError(
-        f"{_endpoint()} does not answer as a hub does ({what})",
-        "check the network, or set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com",
-    )
+def _folder(hub_id: str) -> Path:
+    return hub_settings.cache() / f"datasets--{hub_id.replace('/', '--')}"
 
 
-def _endpoint() -> str:
-    """The hub's address without a password that somebody may have put into it."""
-    from huggingface_hub import constants
+def _pointer(snapshot: Snapshot, path: str) -> Path:
+    return _folder(snapshot.hub_id) / "snapshots" / snapshot.commit / path
 
-    return re.sub(r"//[^/@]*@", "//", str(constants.ENDPOINT))
+
+def _link(pointer: Path, blob: Path) -> None:
+    """Let the snapshot's name point to the content, or move it there where a file system has no links."""
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+    except FileExistsError:
+        pass  # another rlguide was faster
+    except OSError:
+        blob.replace(pointer)
+
+
+def _remove(pointer: Path) -> None:
+    """Remove a damaged file from the cache: the content and the name that points to it."""
+    pointer.resolve().unlink(missing_ok=True)
+    pointer.unlink(missing_ok=True)

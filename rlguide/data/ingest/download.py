@@ -11,7 +11,7 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset
 from rlguide.data.curate.language import languages
 from rlguide.data.hubs import client as hub
-from rlguide.data.hubs.base import HubFile, Snapshot, is_offline
+from rlguide.data.hubs.base import HubFile, Snapshot
 from rlguide.data.ingest.pipeline import MOST_REFUSED, ImportJob, ImportResult, IngestOptions, Piece, next_steps, run
 from rlguide.data.ingest.pipeline import describe as describe_intake
 from rlguide.data.sources.fetch_plan import FetchPlan, find_fetch_plans
@@ -21,6 +21,7 @@ from rlguide.data.store.dataset_info import is_intact
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.data.store.publish import check_free, check_space, writing
 from rlguide.errors import RlguideError, UsageError
+from rlguide.hub_settings import is_offline
 from rlguide.progress import format_bytes
 from rlguide.workspace import Workspace
 

@@ -17,6 +17,7 @@ import requests
 from rlguide.data.hubs import modelscope
 from rlguide.data.hubs.base import Snapshot
 from rlguide.data.hubs.client import match_files
+from rlguide.data.hubs.session import open_session
 from rlguide.errors import HubError
 
 COMMAND = str(Path(sys.executable).parent / "rlguide")
@@ -56,7 +57,7 @@ def endpoint() -> Iterator[str]:
     ("revision", "what", "fix"),
     [
         ("gated", "is gated", "HF_TOKEN"),
-        ("secret", "knows no dataset Intel/orca_dpo_pairs", "HF_TOKEN"),
+        ("secret", "has no dataset Intel/orca_dpo_pairs", "HF_TOKEN"),
         ("norevision", "no such revision", "--revision"),
         ("forbidden", "HTTP 403", "HF_TOKEN"),
         ("busy", "HTTP 429", "wait"),
@@ -140,7 +141,7 @@ def test_the_token_of_modelscope_goes_home_and_nowhere_else(
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "hf_topsecret")
     start = f"{home}/api/v1/datasets/a/b/repo"
     recorder = Recorder(f"{start}?again", other, start)
-    with modelscope._session() as session:
+    with open_session(modelscope.hub()) as session:
         session.mount("https://", recorder)
         session.mount("http://", recorder)
         session.get(start)

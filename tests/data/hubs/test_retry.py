@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rlguide.data.hubs import retry
 from rlguide.data.hubs.retry import Backoff, GaveUp, requested_wait
-from rlguide.data.hubs.session import fault_name, range_start
+from rlguide.data.hubs.session import fault_name
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -135,10 +135,3 @@ def test_the_base_is_taken_from_the_environment(seconds: float) -> None:
 @pytest.mark.parametrize("text", ["Connection refused", "Read timed out.", "NameResolutionError", "x"])
 def test_a_fault_is_named_without_its_address(kind: type[Exception], text: str) -> None:
     assert "secret" not in fault_name(kind(f"https://host/?signature=secret {text}"))
-
-
-@settings(deadline=None)
-@given(st.integers(0, 10**12))
-def test_the_start_of_a_range(start: int) -> None:
-    assert range_start({"range": f"bytes={start}-"}) == start
-    assert range_start({"Accept": "x"}) == 0
