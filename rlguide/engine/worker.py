@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rlguide import hub_settings
 from rlguide.engine.find import Engine
 from rlguide.workspace import user_data
 
@@ -29,6 +30,8 @@ def engine_environment(engine: Engine, **extra: str) -> dict[str, str]:
     environment.pop("PYTHONHOME", None)
     environment["PATH"] = f"{engine.python.parent}{os.pathsep}{environment.get('PATH', '')}"
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not environment.get("HF_ENDPOINT"):
+        environment.pop("HF_ENDPOINT", None)  # set to nothing, it would be an address for the engine's client
     environment.update(
         PYTHONUNBUFFERED="1",
         PYTHONIOENCODING="utf-8",
@@ -36,8 +39,7 @@ def engine_environment(engine: Engine, **extra: str) -> dict[str, str]:
         HF_HUB_DISABLE_TELEMETRY="1",
     )
     if engine.python.is_relative_to(engines_home()):
-        hub_home = environment.get("HF_HOME") or Path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-        usual = Path(environment.get("HF_DATASETS_CACHE") or Path(hub_home) / "datasets").expanduser()
+        usual = Path(environment.get("HF_DATASETS_CACHE") or hub_settings.home() / "datasets").expanduser()
         own = f"{usual.name}-{engine.versions.get('datasets', 'other')}"
         environment["HF_DATASETS_CACHE"] = str(usual.with_name(own))
     environment.update(extra)

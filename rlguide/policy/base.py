@@ -7,12 +7,12 @@ policy that nobody trained. So both the shapes and the names are compared.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide import hub_settings
 from rlguide.errors import CheckpointError
 from rlguide.policy.checkpoint import Checkpoint, check_full_model, locate, read_config
 from rlguide.workspace import Workspace
@@ -53,7 +53,7 @@ def find_base(ws: Workspace, name: str) -> BaseModel:
             "name its folder or hub id with --base, e.g. --base Qwen/Qwen3-4B-Base",
         )
     config_file, has_weights = _cached(name)
-    if not has_weights and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if not has_weights and hub_settings.is_offline():
         raise CheckpointError(
             f"the base model {name} is not in the hub cache and HF_HUB_OFFLINE is set",
             "unset HF_HUB_OFFLINE to download it, or name a local folder with --base",
@@ -180,7 +180,7 @@ def _cached(name: str) -> tuple[Path | None, bool]:
 
     def cached(file: str) -> Path | None:
         try:
-            found = try_to_load_from_cache(name, file)
+            found = try_to_load_from_cache(name, file, hub_settings.cache())
         except HFValidationError:
             return None
         return Path(found) if isinstance(found, str) else None

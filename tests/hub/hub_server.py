@@ -45,6 +45,19 @@ def olah_command() -> Path:
     return command
 
 
+NEWEST_CLIENT = "2.4.0"  # of huggingface_hub; the engine's own is the one in this environment
+
+
+def newest_client() -> Path:
+    """A folder with the newest `huggingface_hub`, to go first on PYTHONPATH; installed once in ~/.cache."""
+    folder = Path.home() / ".cache" / "rlguide-tests" / f"huggingface_hub-{NEWEST_CLIENT}"
+    if not (folder / "complete").exists():
+        pip = [sys.executable, "-m", "pip", "install", "-qq", "--upgrade", "--target", str(folder)]
+        subprocess.run([*pip, f"huggingface_hub=={NEWEST_CLIENT}"], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -285,6 +298,7 @@ class RangeGateway:
 
     token: who does not bring it gets 401. ranges: False for a server that knows none. signed: files come from another
     host, by an address with this signature; elsewhere: from this address. clock: seconds that the hub's clock is ahead.
+    xet: the files are said to be in Xet storage.
     """
 
     def __init__(
@@ -297,6 +311,7 @@ class RangeGateway:
         signed: str | None = None,
         elsewhere: str | None = None,
         clock: float = 0.0,
+        xet: bool = False,
     ) -> None:
         self.rate = rate
         self.carried = 0
@@ -351,6 +366,8 @@ class RangeGateway:
                     upstream = error
                 with upstream:
                     content, headers, status = upstream.read(), upstream.headers, upstream.status
+                if xet and "/paths-info/" in self.path:
+                    content = content.replace(b'"type":"file"', b'"type":"file","xetHash":"' + b"0" * 64 + b'"')
                 whole = len(content) if body else int(headers.get("Content-Length") or 0)
                 is_file = status == 200 and ("/resolve/" in self.path or "FilePath=" in self.path)
                 if signed is not None and is_file and not on_cdn:

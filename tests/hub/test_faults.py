@@ -285,6 +285,18 @@ def test_another_transport_of_the_client_is_not_used(gateway: Gateway, rlguide: 
 
 
 @pytest.mark.parametrize("kind", ["hf"], indirect=True)
+@pytest.mark.parametrize("fails", [False, True])
+def test_xet_or_plain_http(fails: bool, gateway: Gateway, rlguide: Rlguide, workspace: Path) -> None:
+    """A file in Xet storage is left to the client, which then asks for its header; if that fails, it is not."""
+    faults = [Fault("", "HEAD", status=501, times=99)] if fails else []
+    line = gateway(*faults, xet=True)
+    done = rlguide("download", ID, HF_HUB_DISABLE_XET="0")
+    assert_whole(done, workspace)
+    assert [asked.method for asked in line.asked if FILE in asked.path] == ["HEAD", "GET"]
+    assert ("the Xet transfer failed: fetching over plain HTTP" in done.stderr) is fails
+
+
+@pytest.mark.parametrize("kind", ["hf"], indirect=True)
 def test_a_file_too_large_for_plain_http_is_two_lines(
     gateway: Gateway, workspace: Path, environment: dict[str, str]
 ) -> None:

@@ -7,9 +7,9 @@ The 541 prompts are not shipped. They come from a file, from the hub on request,
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
+from rlguide import hub_settings
 from rlguide.data.curate.minhash import normalise
 from rlguide.data.inspect.figures import IfevalOverlap
 from rlguide.errors import DataError
@@ -80,7 +80,7 @@ def load_ifeval(file: Path | None) -> Ifeval | None:
                 'it must be JSON lines, each {"prompt": ...}, as google/IFEval has it',
             )
         return Ifeval(prompts)
-    for cached in sorted(_cache().glob("datasets--google--IFEval/snapshots/*/*.jsonl")):
+    for cached in sorted(hub_settings.cache().glob("datasets--google--IFEval/snapshots/*/*.jsonl")):
         if prompts := _prompts(cached):
             return Ifeval(prompts)
     return None
@@ -92,14 +92,6 @@ def _fetch() -> Path:
     snapshot = hub.find_snapshot(HUB_ID, "main")
     details = hub.file_details(snapshot, hub.match_files(snapshot, ("*.jsonl",)))
     return hub.fetch_file(snapshot, details[0])[0]
-
-
-def _cache() -> Path:
-    """The hub's cache, found as huggingface_hub finds it (which takes longer to import than this to read)."""
-    if given := os.environ.get("HF_HUB_CACHE"):
-        return Path(given).expanduser()
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 def _prompts(file: Path) -> list[str]:
