@@ -12,12 +12,17 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 HERE = Path(__file__).parent
+CACHE = Path.home() / ".cache" / "rlguide-tests"
+NEWEST_CLIENT = "2.4.0"  # of huggingface_hub; the engine's own is the one in this environment
 GIT_ENVIRONMENT = {
     "GIT_AUTHOR_NAME": "hub",
     "GIT_AUTHOR_EMAIL": "hub@example.org",
@@ -34,28 +39,36 @@ def olah_command() -> Path:
     given = os.environ.get("RLGUIDE_TEST_OLAH")
     if given:
         return Path(given)
-    environment = Path.home() / ".cache" / "rlguide-tests" / "olah-venv"
-    command = environment / "bin" / "olah-cli"
-    complete = environment / "complete"
-    if not complete.exists():
+    environment = CACHE / "olah-venv"
+
+    def install() -> None:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
         pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-qq"]
         subprocess.run([*pip, "-r", str(HERE / "olah-requirements.txt")], check=True)
-        complete.touch()
-    return command
 
-
-NEWEST_CLIENT = "2.4.0"  # of huggingface_hub; the engine's own is the one in this environment
+    installed_once(environment, install)
+    return environment / "bin" / "olah-cli"
 
 
 def newest_client() -> Path:
     """A folder with the newest `huggingface_hub`, to go first on PYTHONPATH; installed once in ~/.cache."""
-    folder = Path.home() / ".cache" / "rlguide-tests" / f"huggingface_hub-{NEWEST_CLIENT}"
-    if not (folder / "complete").exists():
+    folder = CACHE / f"huggingface_hub-{NEWEST_CLIENT}"
+
+    def install() -> None:
         pip = [sys.executable, "-m", "pip", "install", "-qq", "--upgrade", "--target", str(folder)]
         subprocess.run([*pip, f"huggingface_hub=={NEWEST_CLIENT}"], check=True)
-        (folder / "complete").touch()
+
+    installed_once(folder, install)
     return folder
+
+
+def installed_once(folder: Path, install: Callable[[], None]) -> None:
+    """Call `install`, which fills the folder, unless it was filled before; one process at a time."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(CACHE / f"{folder.name}.lock"):
+        if not (folder / "complete").exists():
+            install()
+            (folder / "complete").touch()
 
 
 def free_port() -> int:
@@ -91,7 +104,7 @@ class HubServer:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         git(folder, "add", "-A")
-        git(folder, "commit", "-q", "-m", "data")
+        git(folder, "commit", "-q", "--allow-empty", "-m", "data")
         self.commits[hub_id] = git(folder, "rev-parse", "HEAD").strip()
         return self.commits[hub_id]
 

@@ -173,7 +173,7 @@ GIVEN_UP = {
         "asks to wait 3,600 s (HTTP 429)",
     ),
     "cut for ever": (Fault("", cut=0, times=99), "failed 5 times (connection cut)"),
-    "too short for ever": (Fault("", short=70_000, times=99), "did not come whole in 5 tries"),
+    "too short for ever": (Fault("", short=70_000, times=99), "failed 5 times (the file came too short)"),
     "flipped for ever": (Fault("", flip=True, times=99), "is not what the hub says it is (wrong size or checksum)"),
     "501": (Fault("", status=501, times=99), "HTTP 501"),
 }

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from rlguide import console
+from rlguide.data.hubs import huggingface, modelscope
 from rlguide.data.hubs.base import HubFile, Snapshot
 from rlguide.data.hubs.file_names import check_paths
 from rlguide.errors import HubError, UsageError, did_you_mean
@@ -14,6 +15,7 @@ from rlguide.hub_settings import is_offline
 from rlguide.progress import format_bytes
 
 HUBS = {"hf": "main", "modelscope": "master"}  # name -> branch that is meant where none is named
+CLIENTS = {"hf": huggingface, "modelscope": modelscope}
 SHARD = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\.\w+)$")
 CARD = "README.md"
 
@@ -35,14 +37,7 @@ def find_snapshot(hub_id: str, revision: str, hub: str = "hf") -> Snapshot:
     Raises:
         HubError: not reachable, not found, not allowed, offline and not in the cache, or a file's name is not safe.
     """
-    if hub == "modelscope":
-        from rlguide.data.hubs import modelscope
-
-        found = modelscope.find_snapshot(hub_id, revision)
-    else:
-        from rlguide.data.hubs import huggingface
-
-        found = huggingface.find_snapshot(hub_id, revision)
+    found: Snapshot = CLIENTS[hub].find_snapshot(hub_id, revision)
     check_paths(hub_id, found.paths)
     return found
 
@@ -86,18 +81,14 @@ def check_shards(snapshot: Snapshot, paths: list[str]) -> None:
 
 def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:
     """Sizes and checksums of files, as far as the hub tells them. Raises HubError like `find_snapshot`."""
-    if snapshot.hub == "modelscope":
-        known = {file.path: file for file in snapshot.details}
-        return [known[path] for path in paths]
-    from rlguide.data.hubs import huggingface
-
-    return huggingface.file_details(snapshot, paths)
+    details: list[HubFile] = CLIENTS[snapshot.hub].file_details(snapshot, paths)
+    return details
 
 
 def fetch_file(snapshot: Snapshot, file: HubFile, force: bool = False) -> tuple[Path, str]:
     """Fetch one file into the cache, resuming a download that was cut off; return it and its sha256.
 
-    Faults of the hub and of the network are waited out; a file with a wrong checksum is fetched once more.
+    Retries with exponential backoff; a file with a wrong checksum is fetched once more.
 
     Args:
         force: fetch it again although the cache has it.
@@ -107,13 +98,8 @@ def fetch_file(snapshot: Snapshot, file: HubFile, force: bool = False) -> tuple[
     """
     size = f" ({format_bytes(file.bytes)})" if file.bytes is not None else ""
     console.say(f"  {file.path}{size}")
-    if snapshot.hub == "modelscope":
-        from rlguide.data.hubs import modelscope
-
-        return modelscope.fetch_file(snapshot, file, force)
-    from rlguide.data.hubs import huggingface
-
-    return huggingface.fetch_file(snapshot, file, force)
+    fetched: tuple[Path, str] = CLIENTS[snapshot.hub].fetch_file(snapshot, file, force)
+    return fetched
 
 
 def read_card(snapshot: Snapshot) -> str:

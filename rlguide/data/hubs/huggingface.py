@@ -123,10 +123,12 @@ def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, st
 
 def _by_xet(snapshot: Snapshot, file: HubFile, blob: Path, force: bool) -> bool:
     """Fetch a file through hf_xet, the client's faster transport; False if it is not there or fails."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars, is_xet_available
+    from importlib.util import find_spec
 
-    if not is_xet_available():
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    if constants.HF_HUB_DISABLE_XET or find_spec("hf_xet") is None:
         return False
     disable_progress_bars()
 

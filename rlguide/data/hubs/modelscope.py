@@ -72,6 +72,12 @@ def _file(entry: dict[str, Any]) -> HubFile:
     return HubFile(str(entry["Path"]), size if isinstance(size, int) else None, sha256)
 
 
+def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:
+    """As `client.file_details`: the listing has told them already."""
+    known = {file.path: file for file in snapshot.details}
+    return [known[path] for path in paths]
+
+
 def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, str]:
     """As `client.fetch_file`; the cache is a folder of rlguide's own."""
     # A folder for the file and in it one for its content, so a changed file never meets an older one.

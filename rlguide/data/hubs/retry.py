@@ -1,4 +1,4 @@
-"""How long a hub that fails is waited for: bounded tries, exponential back-off with jitter, Retry-After honoured."""
+"""Retries with exponential backoff and jitter: how often and how long, with Retry-After honoured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datetime import UTC
 from rlguide import console
 
 TRIES = 5  # in a row without one new byte
-LONGEST_BACK_OFF = 30.0  # seconds
+LONGEST_BACKOFF = 30.0  # seconds
 LONGEST_REQUESTED = 300.0  # seconds that a Retry-After may ask for: the window of the hub's rate limits is 5 minutes
 LONGEST_TOTAL = 900.0  # seconds waited for one request or file, all tries together
 SAY_EVERY = 5.0  # seconds between two lines of a long wait
@@ -39,19 +39,12 @@ class GaveUp(Exception):
 class Backoff:
     """Counts the failures of one request or one file and waits after each.
 
-    Args:
-        tries: failures in a row, without progress in between, until `GaveUp`.
+    `urllib3.Retry` is not used: it knows neither a count that new bytes begin again, nor the hub's clock, nor words.
     """
 
-    def __init__(self, tries: int = TRIES) -> None:
-        self._tries = tries
+    def __init__(self) -> None:
         self._failures = 0
         self._waited = 0.0
-
-    @property
-    def failed(self) -> bool:
-        """Whether there was a failure since the last progress."""
-        return self._failures > 0
 
     def progress(self) -> None:
         """New bytes came: the hub is alive, so the count begins again (the time waited does not)."""
@@ -68,19 +61,17 @@ class Backoff:
             GaveUp: too many failures, or a longer wait than this allows.
         """
         self._failures += 1
-        if self._failures >= self._tries:
+        if self._failures >= TRIES:
             raise GaveUp(self._failures)
-        # Jitter: many clients of a hub that comes back must not all knock at the same moment.
-        seconds = min(LONGEST_BACK_OFF, first_wait() * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)
+        # Jitter: many clients of a hub that comes back must not all return at the same moment.
+        seconds = min(LONGEST_BACKOFF, first_wait() * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)
         if requested is not None:
             seconds = max(seconds, requested)
         if (requested or 0.0) > LONGEST_REQUESTED or self._waited + seconds > LONGEST_TOTAL:
             raise GaveUp(self._failures, requested)
         self._waited += seconds
         asked = ", as the hub asks" if requested is not None and requested >= seconds else ""
-        console.say(
-            f"  {reason}: trying again in {_seconds(seconds)}{asked} (try {self._failures + 1} of {self._tries})"
-        )
+        console.say(f"  {reason}: trying again in {_seconds(seconds)}{asked} (try {self._failures + 1} of {TRIES})")
         _sleep(seconds)
 
 
@@ -99,7 +90,7 @@ def _seconds(value: float) -> str:
 def requested_wait(headers: Mapping[str, str]) -> float | None:
     """Seconds that a refusal asks to wait: Retry-After (seconds or a date, RFC 9110), else the `t` of RateLimit.
 
-    A date is compared with the answer's own Date, so that a local clock that is wrong changes nothing. Hugging Face
+    A date is compared with the response's own Date, so that a local clock that is wrong changes nothing. Hugging Face
     names the seconds until its window ends in `RateLimit: "api";r=0;t=55`.
     """
     value = headers.get("Retry-After", "").strip()
@@ -114,7 +105,7 @@ def requested_wait(headers: Mapping[str, str]) -> float | None:
 
 
 def _timestamp(date: str) -> float | None:
-    """Seconds since 1970 of a date of HTTP, None if it is none. Its form without a zone means UTC (RFC 9110, 5.6.7)."""
+    """Seconds since 1970 of an HTTP date, None if it is not one. Without a zone it means UTC (RFC 9110, 5.6.7)."""
     try:
         parsed = email.utils.parsedate_to_datetime(date)
         return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()

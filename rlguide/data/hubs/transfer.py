@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rlguide import console
 from rlguide.data.hubs.base import Hub, HubFile
-from rlguide.data.hubs.retry import Backoff, GaveUp
+from rlguide.data.hubs.retry import Backoff
 from rlguide.errors import HubError
 from rlguide.locks import in_turn
 from rlguide.progress import Ticker
@@ -140,25 +140,13 @@ def _transfer(remote: Remote, part: Path) -> None:
             try:
                 fault = _append(session, remote, part, backoff, tags)
             except FAULTS as error:
-                fault = f"the transfer broke off ({fault_name(error)})"
-                broken = fault_name(error)
-            else:
-                broken = ""
+                fault = fault_name(error)
+            if not fault:
+                return
             if size_of(part) > reached:
                 backoff.progress()
                 reached = size_of(part)
-            if not fault:
-                return
-            if broken:
-                session.wait(backoff, fault, broken)
-                continue
-            try:
-                backoff.wait(fault)
-            except GaveUp as gave_up:
-                raise HubError(
-                    f"{file.path} of {remote.hub_id} did not come whole in {gave_up.tries} tries ({fault})",
-                    f"run the same command again later, or {remote.hub.alternative}",
-                ) from None
+            session.wait(backoff, f"the transfer broke off ({fault})", fault)
 
 
 def _append(session: RetryingSession, remote: Remote, part: Path, backoff: Backoff, tags: set[str]) -> str:
@@ -180,7 +168,7 @@ def _append(session: RetryingSession, remote: Remote, part: Path, backoff: Backo
             session.check(response, remote.hub_id)
         if problem := _misfit(response, have, tags):
             part.unlink(missing_ok=True)
-            return f"the transfer cannot be resumed ({problem})"
+            return problem
         with part.open("ab" if response.status_code == 206 else "wb") as written:
             for block in response.iter_content(BLOCK):
                 written.write(block)

@@ -39,22 +39,22 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_waits_double_and_end(slept: list[float]) -> None:
-    patience = Backoff()
+    backoff = Backoff()
     for _ in range(4):
-        patience.wait("x")
+        backoff.wait("x")
     with pytest.raises(GaveUp) as ended:
-        patience.wait("x")
+        backoff.wait("x")
     assert ended.value.tries == 5 and ended.value.requested is None
     for wait, middle in zip(slept, (1, 2, 4, 8), strict=True):
         assert 0.75 * middle <= wait <= 1.25 * middle
 
 
 def test_progress_begins_the_count_again_but_not_the_time(slept: list[float]) -> None:
-    patience = Backoff()
+    backoff = Backoff()
     with pytest.raises(GaveUp):
         for _ in range(100_000):
-            patience.wait("x", 100.0)
-            patience.progress()
+            backoff.wait("x", 100.0)
+            backoff.progress()
     assert len(slept) > 5 and sum(slept) <= retry.LONGEST_TOTAL
 
 
