@@ -44,7 +44,7 @@ class Hub:
         url: its address, which may hold a password; messages show `address`.
         timeout: seconds until it must answer, and without a byte.
         token: sent to the origin of `url` only, as a header and as the cookie named `cookie` if that is not "".
-        token_variable, cache_variable: the environment variables that messages name.
+        token_variable: the environment variable that it comes from.
         alternative: how to use another hub or mirror.
     """
 
@@ -52,7 +52,6 @@ class Hub:
     timeout: float
     token: str
     token_variable: str
-    cache_variable: str
     alternative: str
     cookie: str = ""
 
@@ -62,7 +61,7 @@ class Hub:
         return without_password(self.url)
 
     def foreign(self, what: str) -> HubError:
-        """The error for an answer that cannot be understood."""
+        """The error for a response that cannot be understood."""
         return HubError(
             f"not a valid response from the hub at {self.address} ({what})",
             f"check the network, or {self.alternative}",

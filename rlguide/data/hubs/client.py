@@ -16,6 +16,7 @@ from rlguide.progress import format_bytes
 
 HUBS = {"hf": "main", "modelscope": "master"}  # name -> branch that is meant where none is named
 CLIENTS = {"hf": huggingface, "modelscope": modelscope}
+CACHES = {"hf": "HF_HOME", "modelscope": "XDG_CACHE_HOME"}  # the variable that says where
 SHARD = re.compile(r"(.*-)(\d{5})-of-(\d{5})(\.\w+)$")
 CARD = "README.md"
 
@@ -94,11 +95,17 @@ def fetch_file(snapshot: Snapshot, file: HubFile, force: bool = False) -> tuple[
         force: fetch it again although the cache has it.
 
     Raises:
-        HubError: it cannot be fetched, or is not what the hub says it is.
+        HubError: it cannot be fetched or stored, or is not what the hub says it is.
     """
     size = f" ({format_bytes(file.bytes)})" if file.bytes is not None else ""
     console.say(f"  {file.path}{size}")
-    fetched: tuple[Path, str] = CLIENTS[snapshot.hub].fetch_file(snapshot, file, force)
+    try:
+        fetched: tuple[Path, str] = CLIENTS[snapshot.hub].fetch_file(snapshot, file, force)
+    except OSError as error:
+        raise HubError(
+            f"cannot store {snapshot.hub_id} in {error.filename or 'the cache'}: {error.strerror or error}",
+            f"free some disk space, or set {CACHES[snapshot.hub]} to a folder on another disk",
+        ) from None
     return fetched
 
 

@@ -29,7 +29,7 @@ def hub() -> Hub:
     from huggingface_hub import get_token
 
     alternative = "set HF_ENDPOINT to a mirror, for example HF_ENDPOINT=https://hf-mirror.com"
-    return Hub(url, timeout, get_token() or "", "HF_TOKEN", "HF_HOME", alternative)
+    return Hub(url, timeout, get_token() or "", "HF_TOKEN", alternative)
 
 
 def find_snapshot(hub_id: str, revision: str) -> Snapshot:

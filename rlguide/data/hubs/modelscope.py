@@ -36,7 +36,7 @@ def hub() -> Hub:
     timeout = float(seconds) if seconds.isascii() and seconds.isdigit() and int(seconds) else TIMEOUT
     token = os.environ.get("MODELSCOPE_API_TOKEN", "").strip()
     alternative = "name another hub with --hub hf, or another address with MODELSCOPE_ENDPOINT"
-    return Hub(url, timeout, token, "MODELSCOPE_API_TOKEN", "XDG_CACHE_HOME", alternative, cookie="m_session_id")
+    return Hub(url, timeout, token, "MODELSCOPE_API_TOKEN", alternative, cookie="m_session_id")
 
 
 def find_snapshot(hub_id: str, revision: str) -> Snapshot:

@@ -173,7 +173,7 @@ def fault_name(error: Exception) -> str:
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return "nothing came for too long"
     if "NameResolution" in text or "getaddrinfo" in text or "Name or service" in text:
-        return "its name is not known"
+        return "its name cannot be resolved"
     if "refused" in text:
         return "connection refused"
     return "connection cut"

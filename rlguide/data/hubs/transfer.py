@@ -45,31 +45,25 @@ def fetch(remote: Remote, target: Path, part: Path, force: bool) -> str:
         force: use nothing of what is there.
 
     Raises:
-        HubError: it cannot be fetched or stored, or is not what the hub says it is.
+        HubError: it cannot be fetched, or is not what the hub says it is. OSError: it cannot be stored.
     """
     file = remote.file
-    try:
-        with in_turn(target, f"  another rlguide is fetching {file.path}: waiting for that to end"):
-            if force:
-                part.unlink(missing_ok=True)
-            elif target.exists():
-                if digest := checked(target, file):
-                    return digest
-                target.unlink()
+    with in_turn(target, f"  another rlguide is fetching {file.path}: waiting for that to end"):
+        if force:
+            part.unlink(missing_ok=True)
+        elif target.exists():
+            if digest := checked(target, file):
+                return digest
+            target.unlink()
+            say_damaged(file)
+        for again in (True, False):
+            _transfer(remote, part)
+            if digest := checked(part, file):
+                part.replace(target)  # another rlguide may be reading the one that was there
+                return digest
+            part.unlink()
+            if again:
                 say_damaged(file)
-            for again in (True, False):
-                _transfer(remote, part)
-                if digest := checked(part, file):
-                    part.replace(target)  # another rlguide may be reading the one that was there
-                    return digest
-                part.unlink()
-                if again:
-                    say_damaged(file)
-    except OSError as error:
-        raise HubError(
-            f"cannot store {remote.hub_id} in {target.parent}: {error.strerror or type(error).__name__}",
-            f"free some disk space, or set {remote.hub.cache_variable} to a folder on another disk",
-        ) from None
     raise damaged(remote.hub_id, file)
 
 

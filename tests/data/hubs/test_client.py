@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from rlguide.data.hubs import modelscope
-from rlguide.data.hubs.base import Snapshot
+from rlguide.data.hubs import client, modelscope
+from rlguide.data.hubs.base import HubFile, Snapshot
 from rlguide.data.hubs.client import match_files
 from rlguide.data.hubs.session import open_session
 from rlguide.errors import HubError
@@ -152,6 +153,17 @@ def test_the_token_of_modelscope_goes_home_and_nowhere_else(
         (other, None, None),
         (start, ours, None),  # `requests` does not give it back
     ]
+
+
+@pytest.mark.parametrize(("hub", "variable"), [("hf", "HF_HOME"), ("modelscope", "XDG_CACHE_HOME")])
+def test_a_disk_that_fails_is_two_lines(hub: str, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/x")
+
+    monkeypatch.setattr(client.CLIENTS[hub], "fetch_file", full)
+    with pytest.raises(HubError, match="cannot store a/b in /cache/x: No space left on device") as error:
+        client.fetch_file(Snapshot("a/b", "main", "0" * 40, ("x",), hub), HubFile("x"))
+    assert variable in error.value.fix
 
 
 def snapshot(*paths: str) -> Snapshot:
