@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from rlguide.data.example import HUMAN, BadRow, Pair, Turn, turns
+from rlguide.data.example import HUMAN, BadRow, Example, Turn, turns
 from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import (
-    ANSWER_COLUMNS,
-    ANSWER_PAIRS,
+    BETTER_AND_WORSE,
     FIRST_IS_ONE,
     MEDIA,
     NAMES,
     OTHER_PROMPTS,
     PROMPTS,
-    RESPONSES,
+    RESPONSE_COLUMNS,
+    RESPONSE_PAIRS,
     SCORES,
     STRENGTHS,
     SYSTEM,
     WINNERS,
 )
-from rlguide.data.formats.extract import answer, assemble, is_conversation, number, part, prompt_turns
+from rlguide.data.formats.extract import assemble, is_conversation, number, part, prompt_turns, response
 from rlguide.data.formats.transcripts import any_prompt
 
 _NAMED = re.compile(r"(?:model|response|answer|assistant|completion|output|conversation)?[ _-]*([ab012])")
@@ -32,7 +32,7 @@ _ENDS = ("ab", "AB", "01", "12")
 class Comparison(Format):
     name = "comparison"
     sentence = "prompt, two answers (response_a and response_b, ...) and which is the better one (winner, ...)"
-    columns = (*PROMPTS, *OTHER_PROMPTS, *ANSWER_COLUMNS, *WINNERS, *SYSTEM, *SCORES, *MEDIA)
+    columns = (*PROMPTS, *OTHER_PROMPTS, *RESPONSE_COLUMNS, *WINNERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         names = _answers(row)
@@ -41,7 +41,7 @@ class Comparison(Format):
         prompts = (row.get(column) for column in (*PROMPTS, *OTHER_PROMPTS))
         return is_conversation(row[names[0]]) or any(prompt is not None for prompt in prompts)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
+    def to_examples(self, row: Record) -> list[Example]:
         """The pair, better answer first; none where neither is better. Raises BadRow."""
         names = _answers(row)
         if names is None:
@@ -52,7 +52,7 @@ class Comparison(Format):
         chosen, rejected = names[better], names[1 - better]
         if is_conversation(row[chosen]):
             return [part(turns(row[chosen]), turns(row[rejected]), row)]
-        return [assemble(_prompt(row), answer(row, chosen), answer(row, rejected), row)]
+        return [assemble(_prompt(row), response(row, chosen), response(row, rejected), row)]
 
 
 def two_answers(rows: list[Record]) -> tuple[str, str] | None:
@@ -68,7 +68,7 @@ def two_answers(rows: list[Record]) -> tuple[str, str] | None:
 
 
 def _answers(row: Record) -> tuple[str, str] | None:
-    for names in ANSWER_PAIRS:
+    for names in RESPONSE_PAIRS:
         if row.get(names[0]) is not None and row.get(names[1]) is not None:
             return names
     return None
@@ -126,12 +126,12 @@ def _said(value: Any) -> str:
 class Responses(Format):
     name = "responses"
     sentence = "prompt, instruction or messages, chosen_response and rejected_response, system, scores"
-    columns = (*PROMPTS, "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
+    columns = (*PROMPTS, "input", "history", *BETTER_AND_WORSE, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        answers = any(isinstance(row.get(key), str | list | dict) for key in RESPONSES)
+        answers = any(isinstance(row.get(key), str | list | dict) for key in BETTER_AND_WORSE)
         return answers and any(row.get(column) is not None for column in PROMPTS)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
-        chosen, rejected = RESPONSES[2:] if row.get(RESPONSES[2]) is not None else RESPONSES[:2]
-        return [assemble(any_prompt(row), answer(row, chosen), answer(row, rejected), row)]
+    def to_examples(self, row: Record) -> list[Example]:
+        chosen, rejected = BETTER_AND_WORSE[2:] if row.get(BETTER_AND_WORSE[2]) is not None else BETTER_AND_WORSE[:2]
+        return [assemble(any_prompt(row), response(row, chosen), response(row, rejected), row)]

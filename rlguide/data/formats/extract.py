@@ -6,17 +6,17 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
+from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turn, turns
 from rlguide.data.formats.base import Record
-from rlguide.data.formats.column_names import ANSWERS, MEDIA, MEDIA_NAMES, SCORE_COLUMNS, SYSTEM
+from rlguide.data.formats.column_names import MEDIA, MEDIA_NAMES, RESPONSES, SCORE_COLUMNS, SYSTEM
 
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 OTHER_PROMPT = "the prompt is not the question that chosen and rejected repeat"
 
 
-def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
+def has_responses(row: Record, kinds: tuple[type, ...]) -> bool:
     """Whether at least one of chosen and rejected is there with one of the types."""
-    return any(isinstance(row.get(key), kinds) for key in ANSWERS)
+    return any(isinstance(row.get(key), kinds) for key in RESPONSES)
 
 
 def need(row: Record, column: str) -> Any:
@@ -51,7 +51,7 @@ def system(row: Record) -> str:
     return found
 
 
-def answer(row: Record, column: str) -> str:
+def response(row: Record, column: str) -> str:
     """The answer as text: given as text, as one message, or as a list of exactly one."""
     value = need(row, column)
     if isinstance(value, str):
@@ -83,7 +83,7 @@ def earlier_turns(row: Record) -> list[Turn]:
     return earlier
 
 
-def question(row: Record) -> Turn:
+def alpaca_prompt(row: Record) -> Turn:
     """Alpaca's instruction and input, joined as LLaMA-Factory's converter does."""
     return Turn(HUMAN, joined(text(row, "instruction"), text(row, "input", optional=True)))
 
@@ -127,14 +127,14 @@ def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ..
     return messages, given
 
 
-def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Pair:
+def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Example:
     """A pair from its parts; the system prompt and the scores are in the row. Raises BadRow for tools and media."""
     refuse_media(row)
     messages, given_system = split_system(messages, system(row))
     found = scores(row)
     if found is None and isinstance(row.get("rating"), list):
         found = rating(row["rating"], row.get("generations"), chosen, rejected)
-    return Pair(messages, chosen, rejected, given_system, found)
+    return Example.pair(messages, chosen, rejected, given_system, found)
 
 
 def rating(rated: list[Any], answers: Any, chosen: str, rejected: str) -> tuple[float, float] | None:
@@ -173,7 +173,7 @@ def number(value: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Pair:
+def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Example:
     """A pair from two whole conversations that are the same up to the last message."""
     if len(chosen) < 2 or len(rejected) < 2:
         raise BadRow("chosen or rejected is not a whole conversation")
@@ -202,7 +202,7 @@ def is_conversation(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 1 and not isinstance(value[0], str)
 
 
-def repeats(prompt: Any, pair: Pair) -> bool:
+def repeats(prompt: Any, pair: Example) -> bool:
     """Whether a prompt given apart is what the conversations ask: all of it, or its first or last question."""
     if isinstance(prompt, str):
         prompt_turns = (pair.messages[0].value, pair.messages[-1].value) if pair.messages else ()

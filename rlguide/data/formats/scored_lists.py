@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from rlguide.data.example import GPT, BadRow, Pair, turn
-from rlguide.data.formats.base import Format, Record, Shape
+from rlguide.data.example import GPT, BadRow, Example, turn
+from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import (
-    ANSWER_LISTS,
     MEDIA,
     PROMPTS,
     RANK_KEYS,
     RANK_LISTS,
+    RESPONSE_LISTS,
     SCORE_KEYS,
     SCORE_LISTS,
     SYSTEM,
@@ -55,19 +55,19 @@ class Scored(NamedTuple):
 class ScoredList(Format):
     name = "scored-list"
     sentence = "prompt, instruction or messages, a list of answers with scores or ranks (best against worst by default)"
-    columns = (*PROMPTS, "input", "history", *SYSTEM, *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
+    columns = (*PROMPTS, "input", "history", *SYSTEM, *RESPONSE_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
 
     def __init__(self, pairing: Pairing | None = None) -> None:
         self.pairing = pairing or Pairing()
 
     def matches(self, row: Record) -> bool:
-        answers = _first(row, ANSWER_LISTS)
+        answers = _first(row, RESPONSE_LISTS)
         if not isinstance(answers, list) or not any(row.get(key) is not None for key in PROMPTS):
             return False
         lists = any(isinstance(row.get(key), list) for key in (*SCORE_LISTS, *RANK_LISTS))
         return lists or any(_has_score(entry) for entry in answers)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
+    def to_examples(self, row: Record) -> list[Example]:
         """Pairs with their scores; none where all answers are as good as each other. Raises BadRow."""
         refuse_media(row)
         messages, given_system = split_system(any_prompt(row), system(row))
@@ -75,7 +75,7 @@ class ScoredList(Format):
         if len(ranked) < 2:
             raise BadRow("fewer than two answers have a score")
         return [
-            Pair(messages, better.answer, worse.answer, given_system, (better.score, worse.score))
+            Example.pair(messages, better.answer, worse.answer, given_system, (better.score, worse.score))
             for better, worse in self._couples(ranked)
         ]
 
@@ -87,10 +87,7 @@ class ScoredList(Format):
                 yield better, worse
 
 
-AnyShape = TypeVar("AnyShape", bound=Shape)
-
-
-def with_pairing(form: AnyShape, pairing: Pairing) -> AnyShape | ScoredList:
+def with_pairing(form: Format, pairing: Pairing) -> Format:
     """The format with this way of pairing. One that has pairs already stays; its margins are for a filter.
 
     Raises:
@@ -116,7 +113,7 @@ def _has_score(entry: Any) -> bool:
 
 def _scored(row: Record) -> list[Scored]:
     """The answers that have a score, in order. Raises BadRow when answers and scores do not belong together."""
-    answers = _first(row, ANSWER_LISTS)
+    answers = _first(row, RESPONSE_LISTS)
     if not isinstance(answers, list):
         raise BadRow("the list of answers is missing")
     scores, ranks = _first(row, SCORE_LISTS), _first(row, RANK_LISTS)

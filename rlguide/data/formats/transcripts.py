@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
-from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn
+from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn
 from rlguide.data.formats.base import Format, Record
-from rlguide.data.formats.column_names import ANSWERS, MEDIA, PROMPT_COLUMNS, PROMPTS, SCORES, SYSTEM
-from rlguide.data.formats.extract import OTHER_PROMPT, assemble, has_answers, part, prompt_turns, repeats, text
+from rlguide.data.formats.column_names import MEDIA, PROMPT_COLUMNS, PROMPTS, RESPONSES, SCORES, SYSTEM
+from rlguide.data.formats.extract import OTHER_PROMPT, assemble, has_responses, part, prompt_turns, repeats, text
 
 MARKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")  # of Anthropic's HH-RLHF
 LINE_MARKER = re.compile(r"(?:\A\s*|[\r\n]+)(Human|Assistant):")  # of those who write no blank lines
@@ -58,14 +58,14 @@ def any_prompt(row: Record) -> tuple[Turn, ...]:
 class Dialogue(Format):
     name = "hh"
     sentence = "chosen and rejected (dialogues as text: Human: and Assistant: begin a line), or prompt and answers"
-    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
+    columns = ("prompt", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        if any(is_dialogue(row.get(key)) for key in ANSWERS):
+        if any(is_dialogue(row.get(key)) for key in RESPONSES):
             return True
-        return is_dialogue(row.get("prompt")) and has_answers(row, (str,))
+        return is_dialogue(row.get("prompt")) and has_responses(row, (str,))
 
-    def to_pairs(self, row: Record) -> list[Pair]:
+    def to_examples(self, row: Record) -> list[Example]:
         chosen, rejected = text(row, "chosen"), text(row, "rejected")
         prompt = text(row, "prompt", optional=True)
         if prompt and not is_dialogue(chosen):
@@ -80,16 +80,16 @@ class Dialogue(Format):
 class TextPrefix(Format):
     name = "trl-implicit-text"
     sentence = "chosen and rejected (text that begins with the same prompt, up to the last shared blank), no prompt"
-    columns = (*ANSWERS, *SYSTEM, *SCORES, *MEDIA)
+    columns = (*RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        if not has_answers(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):
+        if not has_responses(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):
             return False
         others = (value for column, value in row.items() if column not in self.columns)
         # Not where another column may be the prompt: it would be lost without a word.
         return not any(isinstance(value, list | dict) or _is_sentence(value) for value in others)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
+    def to_examples(self, row: Record) -> list[Example]:
         prompt, chosen, rejected, _ = _cut(row)
         return [assemble((Turn(HUMAN, prompt),), chosen, rejected, row)]
 

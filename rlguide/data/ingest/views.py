@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from rlguide import console
 from rlguide.data.curate.filters import Filters
-from rlguide.data.curate.holdout import NO_SPLIT
-from rlguide.data.curate.single_answers import CHOSEN_AND_REJECTED, REPEATED, answers
-from rlguide.data.example import Pair, from_pair
+from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT
+from rlguide.data.curate.single_responses import CHOSEN_AND_REJECTED, DUPLICATE, single_responses
+from rlguide.data.example import Example
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     Entry,
@@ -34,7 +34,7 @@ from rlguide.data.store.dataset_info import (
 )
 from rlguide.data.store.manifest import read_manifest
 from rlguide.data.store.publish import Publication, check_disk, publish, writing
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
@@ -240,39 +240,39 @@ def _check_ours(workspace: Workspace, view: str, name: str) -> None:
 def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
     check_disk(workspace, round(EXPANSION * sum(file["bytes"] for file in origin["files"])))
     name = origin["derived_from"]
-    console.say(f"{name}: making labelled answers of its pairs for KTO ({view})")
+    console.say(f"{name}: making labelled responses of its pairs for KTO ({view})")
     counts = RowCounts()
     with ExitStack() as stack:
         staged = []
-        for source, part in zip(_sources(workspace, name), ("train", "test"), strict=False):
-            staging = stack.enter_context(Staging(workspace.data, view, Filters(), NO_SPLIT, labelled=True, part=part))
+        for source, split in zip(_sources(workspace, name), (NO_SPLIT, ALL_HELDOUT), strict=False):
+            staging = stack.enter_context(Staging(workspace.data / view, Filters(), split, "labels"))
             _stage(workspace, source, staging, counts)
             staged.append(staging)
         for line in counts.left_out_lines():
             console.say(f"  left out: {line}")
         if not len(staged[0]):
-            reason = "only answers that are both chosen and rejected" if counts.read else "no pairs"
+            reason = "only responses that are both chosen and rejected" if counts.read else "no pairs"
             raise DataError(f"dataset {name} has {reason}", "register the file again to see what is in it")
-        about = Publication(view, origin, {}, counts, labelled=True, report=False)
+        about = Publication(view, origin, {}, counts, "labels", report=False)
         publish(workspace, about, *staged)
 
 
 def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, counts: RowCounts) -> None:
-    """Take in the answers of a dataset's pairs, each once. The pairs are read twice: two million answers of pairs need
-    100 MB to be compared by hash, and all the memory there is if they are kept.
+    """Add the responses of a dataset's pairs, each once. The pairs are read twice: two million responses need 100 MB to
+    be compared by hash, and all the memory there is if they are kept.
     """
-    found = answers(_read(workspace, source, "comparing the answers of"))
+    found = single_responses(_read(workspace, source, "comparing the responses of"))
     counts.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
-    counts.leave_out(REPEATED, found.repeated)
+    counts.leave_out(DUPLICATE, found.duplicates)
     for at, pair in enumerate(_read(workspace, source, "reading")):
         counts.read += 1
-        for row, wanted in zip(from_pair(pair), found.wanted[2 * at : 2 * at + 2], strict=False):
+        for row, wanted in zip(pair.split(), found.wanted[2 * at : 2 * at + 2], strict=False):
             if wanted:
                 staging.add(row)
 
 
-def _read(workspace: Workspace, source: RegisteredDataset, doing: str) -> Iterator[Pair]:
+def _read(workspace: Workspace, source: RegisteredDataset, doing: str) -> Iterator[Example]:
     with Ticker(f"{doing} {source.name}", "rows", source.rows) as ticker:
-        for position, pair in enumerate(read_pairs(workspace, source.name), start=1):
+        for position, pair in enumerate(read_examples(workspace, source.name), start=1):
             ticker.update(position)
             yield pair
