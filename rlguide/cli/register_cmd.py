@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 class _WithFormats(TyperCommand):
     """Its help has the table of formats, which is made only when the help is shown."""
 
-    def get_help(self, ctx: Context) -> str:
+    def get_help(self, ctx: Context) -> str:  # type: ignore[override]
         """The help text."""
         from rlguide.data.ingest.format_help import format_help
 

@@ -203,7 +203,7 @@ def test_usage_errors_start_nothing(folder: Path) -> None:
         (["--test-size", "1"], "--test-size 1"),
         (["--seed", str(2**70)], "--seed"),
         (["--min-margin", "nan"], "--min-margin"),
-        (["--pairing", "all"], "--pairing all is for lists of scored answers"),
+        (["--pairing", "all"], "--pairing all is for lists of scored responses"),
         (["--split", "train"], "a.jsonl is a file"),
         (["copy/a.jsonl"], "two of these would be called a"),
         (["-w", "nowhere"], "nowhere"),

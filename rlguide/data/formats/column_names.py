@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The first of each that a row has is taken. Answers are texts or messages, or objects with a text and a score.
+# The first of each that a row has is taken. Responses are texts or messages, or objects with a text and a score.
 RESPONSE_LISTS = (
     "completions",
     "responses",
@@ -66,7 +66,7 @@ CONVERSATIONS = ("messages", "conversations")
 SYSTEM = ("system", "system_prompt", "system_message")
 MEDIA = ("tools", "images", "image", "videos", "audios")
 MEDIA_NAMES = frozenset(MEDIA)
-# The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
+# The names that datasets give to the scores of the two responses: UltraFeedback Binarized first.
 SCORE_COLUMNS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
@@ -78,7 +78,7 @@ SCORE_COLUMNS = (
     ("chosen_avg_rating", "rejected_avg_rating"),
 )
 
-RATED = ("rating", "generations")  # two scores in one list, in the order of the answers in the other, if it is there
+RATED = ("rating", "generations")  # two scores in one list, in the order of the responses in the other, if it is there
 SCORES = (*(column for columns in SCORE_COLUMNS for column in columns), *RATED)
 SCORE_KEYS = ("overall_score", "score", "rating", "reward")
 RANK_KEYS = ("rank",)

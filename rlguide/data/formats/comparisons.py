@@ -1,4 +1,4 @@
-"""Two answers to one prompt, and a column that says which is the better one: it may be either, row by row."""
+"""Two responses to one prompt, and a column that says which is the better one: it may be either, row by row."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _ENDS = ("ab", "AB", "01", "12")
 
 class Comparison(Format):
     name = "comparison"
-    sentence = "prompt, two answers (response_a and response_b, ...) and which is the better one (winner, ...)"
+    sentence = "prompt, two responses (response_a and response_b, ...) and which is the better one (winner, ...)"
     columns = (*PROMPTS, *OTHER_PROMPTS, *RESPONSE_COLUMNS, *WINNERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        names = _answers(row)
+        names = _responses(row)
         if names is None or not _understood(row, names):
             return False
         prompts = (row.get(column) for column in (*PROMPTS, *OTHER_PROMPTS))
         return is_conversation(row[names[0]]) or any(prompt is not None for prompt in prompts)
 
     def to_examples(self, row: Record) -> list[Example]:
-        """The pair, better answer first; none where neither is better. Raises BadRow."""
-        names = _answers(row)
+        """The pair, better response first; none where neither is better. Raises BadRow."""
+        names = _responses(row)
         if names is None:
-            raise BadRow("there are no two answers")
+            raise BadRow("there are no two responses")
         better = _better(row, names)
         if better is None:
             return []
@@ -55,8 +55,8 @@ class Comparison(Format):
         return [assemble(_prompt(row), response(row, chosen), response(row, rejected), row)]
 
 
-def two_answers(rows: list[Record]) -> tuple[str, str] | None:
-    """Two columns that look like two answers: named alike but for an a/b, 0/1 or 1/2 at the end."""
+def two_responses(rows: list[Record]) -> tuple[str, str] | None:
+    """Two columns that look like two responses: named alike but for an a/b, 0/1 or 1/2 at the end."""
     found = {
         (str(column), str(column)[:-1] + end[1]): len(str(row[column]))
         for row in rows
@@ -67,7 +67,7 @@ def two_answers(rows: list[Record]) -> tuple[str, str] | None:
     return max(found, key=lambda names: found[names]) if found else None
 
 
-def _answers(row: Record) -> tuple[str, str] | None:
+def _responses(row: Record) -> tuple[str, str] | None:
     for names in RESPONSE_PAIRS:
         if row.get(names[0]) is not None and row.get(names[1]) is not None:
             return names
@@ -94,10 +94,10 @@ def _understood(row: Record, names: tuple[str, str]) -> bool:
 
 
 def _better(row: Record, names: tuple[str, str]) -> int | None:
-    """The place of the better answer, 0 or 1; None if neither is. Raises BadRow where it is not said."""
+    """The place of the better response, 0 or 1; None if neither is. Raises BadRow where it is not said."""
     column = next((column for column in WINNERS if row.get(column) is not None), None)
     if column is None:
-        raise BadRow("which answer is better is not said")
+        raise BadRow("which response is better is not said")
     value = row[column]
     if column in (*STRENGTHS, *FIRST_IS_ONE):
         grade = number(value)
@@ -114,7 +114,7 @@ def _better(row: Record, names: tuple[str, str]) -> int | None:
         unclear = column in NAMES and said in ("0", "1") and "0" in ends
         if found and found[1] in ends and not unclear:
             return ends.index(found[1])
-    raise BadRow(f"the column {column} does not say which answer is better")
+    raise BadRow(f"the column {column} does not say which response is better")
 
 
 def _said(value: Any) -> str:
@@ -129,8 +129,8 @@ class Responses(Format):
     columns = (*PROMPTS, "input", "history", *BETTER_AND_WORSE, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        answers = any(isinstance(row.get(key), str | list | dict) for key in BETTER_AND_WORSE)
-        return answers and any(row.get(column) is not None for column in PROMPTS)
+        responses = any(isinstance(row.get(key), str | list | dict) for key in BETTER_AND_WORSE)
+        return responses and any(row.get(column) is not None for column in PROMPTS)
 
     def to_examples(self, row: Record) -> list[Example]:
         chosen, rejected = BETTER_AND_WORSE[2:] if row.get(BETTER_AND_WORSE[2]) is not None else BETTER_AND_WORSE[:2]

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import MEDIA
-from rlguide.data.formats.comparisons import two_answers
+from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.dropped_columns import find_loss, used
 from rlguide.data.formats.table import FORMATS
 from rlguide.data.formats.transcripts import TextPrefix, shorten
@@ -64,9 +64,9 @@ def _check_nothing_lost(form: Format, records: list[Record], path: object) -> No
 
 def _advice(records: list[Record]) -> str:
     help_text = "or see the formats in `rlguide register --help`"
-    if two := two_answers(records):
+    if two := two_responses(records):
         return (
-            f"{two[0]} and {two[1]} look like two answers: which is the better one differs by row, so say it in a"
+            f"{two[0]} and {two[1]} look like two responses: which is the better one differs by row, so say it in a"
             f' column winner (the letter or number at the end of its name, or "tie"), {help_text}'
         )
     return f"rename the columns to prompt, chosen, rejected (or, for KTO, prompt, completion, label), {help_text}"

@@ -1,7 +1,7 @@
 """Which columns a conversion really uses, and whether one that it leaves out holds a piece of the prompt.
 
 A piece of the prompt that is dropped without a word is the worst that can happen to preference data: every pair looks
-right, and the model learns to answer questions that nobody asked.
+right, and the model learns responses to prompts that nobody wrote.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _is_label(value: Any) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """What is asked or told in a value: all texts, but of messages and objects no roles, answers and descriptions."""
+    """What is asked or told in a value: all texts, but of messages and objects no roles, responses and descriptions."""
     if isinstance(value, str):
         if value.strip():
             yield value
@@ -103,5 +103,5 @@ def _all_texts(value: Any) -> Iterator[str]:
 
 
 def _plain(text: str) -> bytes:
-    """The text as questions are compared."""
+    """The text as prompts are compared."""
     return prompt_key([Turn(HUMAN, html.unescape(text))])

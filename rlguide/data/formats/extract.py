@@ -11,7 +11,7 @@ from rlguide.data.formats.base import Record
 from rlguide.data.formats.column_names import MEDIA, MEDIA_NAMES, RESPONSES, SCORE_COLUMNS, SYSTEM
 
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
-OTHER_PROMPT = "the prompt is not the question that chosen and rejected repeat"
+OTHER_PROMPT = "the prompt is not the one in chosen and rejected"
 
 
 def has_responses(row: Record, kinds: tuple[type, ...]) -> bool:
@@ -52,14 +52,14 @@ def system(row: Record) -> str:
 
 
 def response(row: Record, column: str) -> str:
-    """The answer as text: given as text, as one message, or as a list of exactly one."""
+    """The response as text: given as text, as one message, or as a list of exactly one."""
     value = need(row, column)
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         if len(value) != 1:
             texts = value and all(isinstance(entry, str) for entry in value)
-            raise BadRow(f"{column} is a list of texts, not one answer" if texts else f"{column} is not one message")
+            raise BadRow(f"{column} is a list of texts, not one response" if texts else f"{column} is not one message")
         value = value[0]
     if not isinstance(value, dict):
         raise BadRow(f"{column} is not text")
@@ -70,15 +70,15 @@ def response(row: Record, column: str) -> str:
 
 
 def earlier_turns(row: Record) -> list[Turn]:
-    """Alpaca's history of [question, answer] as turns."""
+    """Alpaca's history of [prompt, response] as turns."""
     history = row.get("history") or []
     if not isinstance(history, list):
-        raise BadRow("history is not a list of [question, answer]")
+        raise BadRow("history is not a list of [prompt, response]")
     earlier: list[Turn] = []
     for exchange in history:
         texts = isinstance(exchange, list | tuple) and [value for value in exchange if isinstance(value, str)]
         if not texts or len(texts) != 2 or len(exchange) != 2:
-            raise BadRow("history is not a list of [question, answer]")
+            raise BadRow("history is not a list of [prompt, response]")
         earlier += [Turn(HUMAN, texts[0]), Turn(GPT, texts[1])]
     return earlier
 
@@ -89,7 +89,7 @@ def alpaca_prompt(row: Record) -> Turn:
 
 
 def joined(prompt_turns: str, more: str) -> str:
-    """A question and the text that goes with it, which stands below it."""
+    """A prompt and the text that goes with it, which stands below it."""
     return "\n".join(filter(None, (prompt_turns, more)))
 
 
@@ -137,15 +137,15 @@ def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record
     return Example.pair(messages, chosen, rejected, given_system, found)
 
 
-def rating(rated: list[Any], answers: Any, chosen: str, rejected: str) -> tuple[float, float] | None:
-    """Two scores from a list: of the chosen and the rejected answer, or of the answers in another list.
+def rating(rated: list[Any], responses: Any, chosen: str, rejected: str) -> tuple[float, float] | None:
+    """Two scores from a list: of the chosen and the rejected response, or of the responses in another list.
 
     In argilla/distilabel-intel-orca-dpo-pairs the list `generations` is in random order.
     """
-    if isinstance(answers, list):
-        if sorted(map(str, answers)) != sorted((chosen, rejected)) or len(rated) != 2:
+    if isinstance(responses, list):
+        if sorted(map(str, responses)) != sorted((chosen, rejected)) or len(rated) != 2:
             return None
-        rated = rated if answers[0] == chosen else rated[::-1]
+        rated = rated if responses[0] == chosen else rated[::-1]
     found = [number(value) for value in rated]
     if len(found) != 2 or found[0] is None or found[1] is None:
         return None
@@ -153,7 +153,7 @@ def rating(rated: list[Any], answers: Any, chosen: str, rejected: str) -> tuple[
 
 
 def scores(row: Record) -> tuple[float, float] | None:
-    """The scores of the chosen and the rejected answer, if both are there as finite numbers."""
+    """The scores of the chosen and the rejected response, if both are there as finite numbers."""
     for chosen, rejected in SCORE_COLUMNS:
         if chosen in row and rejected in row:
             better, worse = number(row[chosen]), number(row[rejected])
@@ -198,12 +198,12 @@ def _is_empty(media: Any) -> bool:
 
 
 def is_conversation(value: Any) -> bool:
-    """Whether this is a list of more than one message: with the answer, there is a question in it."""
+    """Whether this is a list of more than one message: with the response, there is a prompt in it."""
     return isinstance(value, list) and len(value) > 1 and not isinstance(value[0], str)
 
 
-def repeats(prompt: Any, pair: Example) -> bool:
-    """Whether a prompt given apart is what the conversations ask: all of it, or its first or last question."""
+def has_prompt(prompt: Any, pair: Example) -> bool:
+    """Whether a prompt given apart is what the conversations ask: all of it, or its first or last message."""
     if isinstance(prompt, str):
         prompt_turns = (pair.messages[0].value, pair.messages[-1].value) if pair.messages else ()
         return prompt in prompt_turns or prompt.strip() in [value.strip() for value in prompt_turns]

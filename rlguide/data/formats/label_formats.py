@@ -38,8 +38,8 @@ class KtoPrompt(Format):
     name = "kto-trl"
     kind = "labels"
     sentence = (
-        "prompt (text or list of role/content), input (added below a text), history (earlier question/answer pairs), "
-        "completion (text or list with the answer), label, system"
+        "prompt (text or list of role/content), input (added below a text), history (earlier prompt/response pairs), "
+        "completion (text or list with the response), label, system"
     )
     columns = ("prompt", "input", "history", *COMPLETIONS, *LABELS, *SYSTEM, *MEDIA)
 
@@ -53,7 +53,7 @@ class KtoPrompt(Format):
 class KtoAlpaca(Format):
     name = "kto-alpaca"
     kind = "labels"
-    sentence = "instruction, input (added below it), history (earlier question/answer pairs), output, label, system"
+    sentence = "instruction, input (added below it), history (earlier prompt/response pairs), output, label, system"
     columns = ("instruction", "input", "history", "output", *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:

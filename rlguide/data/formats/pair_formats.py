@@ -13,13 +13,13 @@ from rlguide.data.formats.extract import (
     alpaca_prompt,
     assemble,
     earlier_turns,
+    has_prompt,
     has_responses,
     is_conversation,
     need,
     part,
     prompt_turns,
     refuse_media,
-    repeats,
     response,
 )
 
@@ -56,7 +56,7 @@ class OpenaiMessages(Format):
 
 class Ultrafeedback(Format):
     name = "ultrafeedback"
-    sentence = "prompt (the question), chosen and rejected (whole conversations that repeat it), scores"
+    sentence = "prompt (text or messages), chosen and rejected (whole conversations that repeat it), scores"
     columns = ("prompt", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
@@ -64,7 +64,7 @@ class Ultrafeedback(Format):
 
     def to_examples(self, row: Record) -> list[Example]:
         pair = part(turns(need(row, "chosen")), turns(need(row, "rejected")), row)
-        if not repeats(need(row, "prompt"), pair):
+        if not has_prompt(need(row, "prompt"), pair):
             raise BadRow(OTHER_PROMPT)
         return [pair]
 
@@ -72,8 +72,8 @@ class Ultrafeedback(Format):
 class TrlPrompt(Format):
     name = "trl"
     sentence = (
-        "prompt (text or list of role/content), input (added below a text), history (earlier question/answer pairs), "
-        "chosen and rejected (text or list with the answer), system"
+        "prompt (text or list of role/content), input (added below a text), history (earlier prompt/response pairs), "
+        "chosen and rejected (text or list with the response), system"
     )
     columns = ("prompt", "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
@@ -117,7 +117,7 @@ class OpenaiPreference(Format):
 
 class Alpaca(Format):
     name = "alpaca"
-    sentence = "instruction, input (added below it), history (earlier question/answer pairs), chosen, rejected, system"
+    sentence = "instruction, input (added below it), history (earlier prompt/response pairs), chosen, rejected, system"
     columns = ("instruction", "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
@@ -131,7 +131,7 @@ class Alpaca(Format):
 class AlpacaRanking(Format):
     name = "alpaca-ranking"
     sentence = "instruction, input (added below it), history, output (list of two texts, the better one first), system"
-    note = "the first text of output is taken for the better one"
+    note = "the first text of output is assumed to be the better one"
     columns = ("instruction", "input", "history", "output", *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
@@ -147,7 +147,7 @@ class AlpacaRanking(Format):
 
 class Orca(Format):
     name = "orca"
-    sentence = "system, question, input (added below it), history, chosen, rejected; input alone is the question"
+    sentence = "system, question, input (added below it), history, chosen, rejected; input alone is the prompt"
     columns = ("question", "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:

@@ -1,7 +1,7 @@
 """A dataset of pairs as other stages of LLaMA-Factory see it: one stored file serves them all.
 
-DPO, ORPO, SimPO and the reward model read the pairs as they are. For SFT on the chosen answers and for PPO's prompts
-an entry in dataset_info.json shows the same file with other columns. KTO needs a row for every answer: that file is
+DPO, ORPO, SimPO and the reward model read the pairs as they are. For SFT on the chosen responses and for PPO's prompts
+an entry in dataset_info.json shows the same file with other columns. KTO needs a row for every response: that file is
 made from the pairs, and made again when they have changed.
 """
 
@@ -53,7 +53,7 @@ def view(workspace: Workspace, name: str, use: ViewUse) -> str:
 
     Raises:
         UsageError: the dataset is not registered, or the name of the view is taken by something else.
-        DataError: it is no dataset of pairs, or one whose answers the engine cannot read that way.
+        DataError: it is not a dataset of pairs, or one whose responses the engine cannot read that way.
         RlguideError: the disk is full or the folder cannot be written.
     """
     return kto_view(workspace, name) if use == "kto" else _entry_view(workspace, name, use)
@@ -119,7 +119,7 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
     for source, target in ((name, f"{name}_{use}"), (dataset.heldout, f"{name}_{use}_test")):
         if source is None:
             continue
-        wanted[target] = _as_single_answers(source, entries[source], dataset.formatting)
+        wanted[target] = _as_single_responses(source, entries[source], dataset.formatting)
         if target in entries and entries[target] != wanted[target] and not is_view(entries[target]):
             raise UsageError(
                 f"the view of {source} for {use} would be {target}, and there is a dataset of that name",
@@ -130,11 +130,11 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
     return f"{name}_{use}"
 
 
-def _as_single_answers(name: str, entry: Entry, formatting: str) -> Entry:
-    """The entry of pairs as one of prompts with the chosen answer; the file stays the same."""
+def _as_single_responses(name: str, entry: Entry, formatting: str) -> Entry:
+    """The entry of pairs as one of prompts with the chosen response; the file stays the same."""
     if formatting != "alpaca":
         raise DataError(
-            f"dataset {name} has its answers as messages, which LLaMA-Factory reads only as pairs",
+            f"dataset {name} has its responses as messages, which LLaMA-Factory reads only as pairs",
             "take the file in with `rlguide register FILE --name ...`, then use that dataset",
         )
     columns = dict(entry.get("columns") or DEFAULT_COLUMNS["alpaca"])
@@ -146,13 +146,13 @@ def _as_single_answers(name: str, entry: Entry, formatting: str) -> Entry:
 def kto_view(workspace: Workspace, name: str) -> str:
     """Make the labelled view of a dataset of pairs, if it is not there or is out of date; return its name.
 
-    `NAME_kto` has each chosen answer as a desirable row and each rejected one as an undesirable row, each once, and
-    `NAME_kto_test` the same of the held-out set, if there is one. An answer that is chosen in one pair and rejected in
-    another is left out. Rows of one prompt are no neighbours (see `order`).
+    `NAME_kto` has each chosen response as a desirable row and each rejected one as an undesirable row, each once, and
+    `NAME_kto_test` the same of the held-out set, if there is one. A response that is chosen in one pair and rejected in
+    another is left out. Rows of one prompt are no neighbours (see `kto_order`).
 
     Raises:
         UsageError: the dataset is not registered, or the name of the view is taken by something else.
-        DataError: it is no dataset of pairs, has none, or is fetched by the engine itself.
+        DataError: it is not a dataset of pairs, has none, or is fetched by the engine itself.
         RlguideError: the disk is full or the folder cannot be written.
     """
     view = f"{name}_kto"

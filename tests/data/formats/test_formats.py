@@ -94,7 +94,7 @@ GOOD = Example.pair((Turn("human", "q"),), "a", "b")
         ({"prompt": 7, "chosen": "a", "rejected": "b"}, "prompt is neither text nor messages"),
         ({"prompt": "q", "chosen": 7, "rejected": "b"}, "chosen is not text"),
         ({"prompt": "q", "chosen": float("nan"), "rejected": "b"}, "chosen is not text"),
-        ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, "rejected is a list of texts, not one answer"),
+        ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, "rejected is a list of texts, not one response"),
         ({"prompt": "q", "input": 7, "chosen": "a", "rejected": "b"}, "input is not text"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "system": ["x"]}, "system is not text"),
         ({"prompt": "\ud800", "chosen": "a", "rejected": "b"}, "a text is not valid Unicode"),
@@ -247,7 +247,7 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
     for good in ("q", "s", " s\n", whole):
         assert len(pairs_of("ultrafeedback", row | {"prompt": good})) == 1
     for bad in ("r", "", "t", [{"role": "user", "content": "s"}]):
-        with pytest.raises(BadRow, match="not the question"):
+        with pytest.raises(BadRow, match="not the one in chosen"):
             pairs_of("ultrafeedback", row | {"prompt": bad})
 
 
@@ -259,7 +259,7 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
         ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a whole conversation"),
         (
             {"prompt": "x", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
-            "not the question",
+            "not the one in chosen",
         ),
     ],
 )
@@ -420,10 +420,10 @@ def test_the_first_rank_is_the_best() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (scored([("a", 1)]), "fewer than two answers have a score"),
-        (scored([("a", 1), ("b", None)]), "fewer than two answers have a score"),
-        (scored([("a", 1), ("b", 2)]) | {"scores": [1]}, "not as many scores as answers"),
-        ({"prompt": "q", "scores": [1, 2]}, "the list of answers is missing"),
+        (scored([("a", 1)]), "fewer than two responses have a score"),
+        (scored([("a", 1), ("b", None)]), "fewer than two responses have a score"),
+        (scored([("a", 1), ("b", 2)]) | {"scores": [1]}, "not as many scores as responses"),
+        ({"prompt": "q", "scores": [1, 2]}, "the list of responses is missing"),
         ({"responses": ["a", "b"], "scores": [1, 2]}, "prompt is missing"),
         ({"prompt": "q", "responses": [{}, {}], "scores": [1, 2]}, "has no text"),
         ({"prompt": "q", "completions": [{"role": "user", "content": "a"}], "scores": [1]}, "not a message of the"),
