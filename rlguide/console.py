@@ -108,9 +108,9 @@ def progress(unit: str = "rows") -> Progress:
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: str) -> str:
+def printable(text: str, instead: str = "") -> str:
     """The text without what could move the cursor or change a terminal's settings; line ends and tabs stay."""
-    return UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else "", text)
+    return UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else instead, text)
 
 
 def escaped(text: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from rlguide.console import printable
 from rlguide.data.example import Example
 
 LONG = 1500  # characters of a response or of the last prompt that are shown
 EARLIER = 300  # the same of earlier turns and of the system prompt
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def shown_turns(example: Example) -> list[tuple[str, str]]:
@@ -50,5 +49,5 @@ def _writable(text: str) -> str:
 
 def shortened(text: str, limit: int = LONG) -> str:
     """The text without control characters, which could move the cursor, and not too long."""
-    text = _CONTROL.sub("\ufffd", text.replace("\r\n", "\n").replace("\t", "    "))
+    text = printable(text.replace("\r\n", "\n").replace("\t", "    "), "\ufffd")
     return text if len(text) <= limit else f"{text[:limit]} [... {len(text) - limit:,} more characters]"
