@@ -6,8 +6,8 @@ On a terminal Rich draws; in a pipe the same words come as plain text without co
 from __future__ import annotations
 
 import json
+import re
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,16 @@ def progress(unit: str = "rows") -> Progress:
     )
 
 
-def printable(text: str) -> str:
-    """The text without control characters, which could move the cursor or change a terminal's settings."""
-    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) != "Cc")
+# What acts on a screen instead of standing on it: control characters, separators of lines, halves of surrogate pairs,
+# and what turns the direction of text, so that a name looks like another one (CVE-2021-42574).
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str, instead: str = "") -> str:
+    """The text without what could move the cursor or change a terminal's settings; line ends and tabs stay."""
+    return UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else instead, text)
+
+
+def escaped(text: str) -> str:
+    """The text with what could act on a screen escaped (\\x1b)."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)

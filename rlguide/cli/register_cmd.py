@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Context
+from typer.core import TyperCommand
 
 from rlguide.cli._options import (
     BalanceLengthOption,
@@ -28,7 +30,18 @@ from rlguide.cli._options import (
 
 def register(app: typer.Typer) -> None:
     """Add the command to the app."""
-    app.command("register")(register_files)
+    app.command("register", cls=_WithFormats)(register_files)
+
+
+class _WithFormats(TyperCommand):
+    """Its help has the table of formats, which is made only when the help is shown."""
+
+    def get_help(self, ctx: Context) -> str:  # type: ignore[override]
+        """The help text."""
+        from rlguide.data.ingest.format_help import format_help
+
+        self.help = (self.help or "").format(pairs=format_help("pairs"), labels=format_help("labels"))
+        return super().get_help(ctx)
 
 
 def register_files(
@@ -59,7 +72,7 @@ def register_files(
     force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Check your own preference pairs or labelled answers, row by row, and register them for training.
+    """Check your own preference pairs or labelled responses, row by row, and register them for training.
 
     \b
     rlguide register my_pairs.json
@@ -74,29 +87,14 @@ def register_files(
     for every method:
 
     \b
-    sharegpt           conversations, chosen, rejected, system
-    ultrafeedback      prompt; chosen and rejected as whole conversations
-    hh                 chosen and rejected as text: Human: ... Assistant: ...
-    trl                prompt, chosen, rejected, each as text or as messages; input, history
-    openai             messages up to the question; chosen, rejected
-    openai-preference  input, preferred_output, non_preferred_output
-    trl-implicit       chosen and rejected as whole conversations
-    trl-implicit-text  chosen and rejected as text with a common beginning
-    alpaca             instruction, input, history, chosen, rejected, system
-    alpaca-ranking     the same with output, a list of the better and the worse answer
-    orca               question (or input), input, history, chosen, rejected, system
-    responses          a prompt, chosen_response, rejected_response
-    comparison         a prompt, response_a and response_b (or alike), and winner (or alike)
-    scored-list        a prompt, and a list of answers with scores or ranks
+    {pairs}
 
-    Labelled single answers, for KTO; label (or kto_tag) is true/false or 1/0:
+    Labelled single responses, for KTO; label (or kto_tag) is true/false or 1/0:
 
     \b
-    kto-messages   messages that end with the answer; label, system
-    kto-trl        prompt, completion, each as text or as messages; input, history; label
-    kto-alpaca     instruction, input, history, output, system; label
+    {labels}
 
-    system may also be called system_prompt or system_message, and input is added below the question. A column that
+    system may also be called system_prompt or system_message, and input is added below the prompt. A column that
     looks like a piece of the prompt and is not read stops the command; --format leaves it out.
     """
     from rlguide.data.curate.filters import Filters

@@ -1,51 +1,85 @@
-"""One preference pair: a conversation that ends with a question, a better answer and a worse one."""
+"""The one record of preference data: a prompt, and two responses to it or one with a label."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-
-class Labelled(NamedTuple):
-    """A conversation (odd number of turns, human first and last), an answer and its label, a system prompt."""
-
-    messages: tuple[Turn, ...]
-    answer: str
-    desirable: bool
-    system: str = ""
-
-
-class Pair(NamedTuple):
-    """A conversation (odd number of turns, human first and last), an optional system prompt and two answers.
-
-    `scores` are those of the chosen and the rejected answer, where the source has both.
-    """
-
-    messages: tuple[Turn, ...]
-    chosen: str
-    rejected: str
-    system: str = ""
-    scores: tuple[float, float] | None = None
-
-
-Example = Pair | Labelled
+ExampleKind = Literal["pairs", "labels"]
+KIND_NAMES: dict[ExampleKind, str] = {"pairs": "pairs", "labels": "labelled responses"}
 HUMAN = "human"
 GPT = "gpt"
 
 
-class BadRow(ValueError):
-    """A row that cannot become a pair. `str(error)` is the reason, worded to be counted with others of its kind."""
-
-
 class Turn(NamedTuple):  # a million of them are made: a tuple takes a third of the time of a frozen dataclass
-    """One message: `role` is "human" or "gpt" ("system" only on the way in)."""
+    """One message: `role` is "human" or "gpt" ("system" only until the prompt is split)."""
 
     role: str
     value: str
 
 
-_make = tuple.__new__  # what `Turn(...)` calls, in half of its time
+class Example(NamedTuple):
+    """A prompt and the responses to it: two of a pair, the chosen one first, or a single one with a label.
+
+    messages: the prompt, an odd number of turns, human first and last. scores: one for each response, where the source
+    has them. label: whether a single response is desirable; None for a pair.
+    """
+
+    messages: tuple[Turn, ...]
+    responses: tuple[str, ...]
+    system: str = ""
+    scores: tuple[float, ...] | None = None
+    label: bool | None = None
+
+    @staticmethod
+    def pair(
+        messages: tuple[Turn, ...],
+        chosen: str,
+        rejected: str,
+        system: str = "",
+        scores: tuple[float, ...] | None = None,
+    ) -> Example:
+        """A prompt with a chosen and a rejected response."""
+        made: Example = _make(Example, (messages, (chosen, rejected), system, scores, None))
+        return made
+
+    @staticmethod
+    def labelled(messages: tuple[Turn, ...], response: str, label: bool, system: str = "") -> Example:
+        """A prompt with a single response and its label."""
+        return Example(messages, (response,), system, None, label)
+
+    def split(self) -> tuple[Example, Example]:
+        """The responses of a pair apart: the chosen one labelled desirable, the rejected one undesirable."""
+        messages, (chosen, rejected), system, *_ = self
+        return Example.labelled(messages, chosen, True, system), Example.labelled(messages, rejected, False, system)
+
+    @property
+    def kind(self) -> ExampleKind:
+        """Whether this is one of the "pairs" or of the "labels"."""
+        return "pairs" if self.label is None else "labels"
+
+    @property
+    def chosen(self) -> str:
+        """The chosen response of a pair, or the only one."""
+        return self.responses[0]
+
+    @property
+    def rejected(self) -> str:
+        """The rejected response of a pair."""
+        return self.responses[1]
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts: the system prompt, the responses, the messages."""
+        return [self.system, *self.responses, *[turn.value for turn in self.messages]]
+
+
+class BadRow(ValueError):
+    """A row that cannot become an example. `str(error)` is the reason, worded to be counted with others of its kind."""
+
+
+_make: Any = tuple.__new__  # what `Turn(...)` calls, in half of its time
 
 
 def turns(messages: Any) -> tuple[Turn, ...]:
@@ -61,8 +95,8 @@ def turns(messages: Any) -> tuple[Turn, ...]:
         # A message with nothing but a role and a text, which nearly all are, in a fifth of the time.
         if type(message) is dict and len(message) == 2:
             role, value = message.get("role"), message.get("content")
-            if type(role) is str and type(value) is str and role in ROLES:
-                found.append(_make(Turn, (ROLES[role], value)))
+            if type(role) is str and type(value) is str and (known := ROLES.get(role)):
+                found.append(_make(Turn, (known, value)))
                 continue
         found.append(turn(message))
     return tuple(found)
@@ -115,14 +149,6 @@ ROLES = {
 TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
 
 
-def from_pair(pair: Pair) -> tuple[Labelled, Labelled]:
-    """The chosen answer as a desirable row and the rejected one as an undesirable row."""
-    return (
-        Labelled(pair.messages, pair.chosen, True, pair.system),
-        Labelled(pair.messages, pair.rejected, False, pair.system),
-    )
-
-
 def parse_label(value: Any) -> bool:
     """A label as files give it: true/false, 1/0, or these as text in any case. Raises BadRow for all else."""
     if value is None:
@@ -135,17 +161,17 @@ def parse_label(value: Any) -> bool:
 
 
 LABEL_WORDS = {"true": True, "false": False, "1": True, "0": False}
-_BLANKS = b" \t\n\v\f\r"
+_SPACES = b" \t\n\v\f\r"
 _LOWER = bytes(range(256)).lower()
 
 
 def prompt_key(messages: Iterable[Turn]) -> bytes:
-    """What a conversation asks, equal for equal questions.
+    """What a conversation asks, equal for equal prompts.
 
-    Neither case nor blanks nor the width of characters (NFKC: "Ａ" and "A", "？" and "?", a no-break space and a blank)
-    make another question, nor does the system prompt. What was said before does.
+    Neither case nor white space nor the width of characters (NFKC: "Ａ" and "A", "？" and "?", a no-break space and a
+    space) make another prompt, nor does the system prompt. What was said before does.
     """
     text = "\0".join([turn.value for turn in messages])
     if text.isascii():
-        return text.encode().translate(_LOWER, _BLANKS)  # in one go, which is twice as fast
-    return unicodedata.normalize("NFKC", text).lower().encode("utf-8", "surrogatepass").translate(None, _BLANKS)
+        return text.encode().translate(_LOWER, _SPACES)  # in one go, which is twice as fast
+    return unicodedata.normalize("NFKC", text).lower().encode("utf-8", "surrogatepass").translate(None, _SPACES)

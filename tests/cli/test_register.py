@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import check_registered, label_counts
 from rlguide.workspace import Workspace
 
@@ -66,7 +66,7 @@ def test_a_file_becomes_two_datasets(folder: Path) -> None:
     workspace = Workspace(folder)
     names = ["客服_pairs_v2", "客服_pairs_v2_test"]
     assert [dataset.rows for dataset in check_registered(workspace, names)] == [95, 5]
-    found = {pair.messages[0].value: pair.chosen for name in names for pair in read_pairs(workspace, name)}
+    found = {pair.messages[0].value: pair.chosen for name in names for pair in read_examples(workspace, name)}
     assert found == {row["prompt"]: row["chosen"] for row in rows(100)}
     listed = json.loads(rlguide(folder, "list", "--json").stdout)
     assert (listed[-1]["name"], listed[-1]["local_rows"], listed[-1]["heldout_rows"]) == ("客服_pairs_v2", 95, 5)
@@ -203,7 +203,7 @@ def test_usage_errors_start_nothing(folder: Path) -> None:
         (["--test-size", "1"], "--test-size 1"),
         (["--seed", str(2**70)], "--seed"),
         (["--min-margin", "nan"], "--min-margin"),
-        (["--pairing", "all"], "--pairing all is for lists of scored answers"),
+        (["--pairing", "all"], "--pairing all is for lists of scored responses"),
         (["--split", "train"], "a.jsonl is a file"),
         (["copy/a.jsonl"], "two of these would be called a"),
         (["-w", "nowhere"], "nowhere"),
@@ -225,7 +225,7 @@ def test_a_file_in_the_data_folder_is_not_written_over(folder: Path) -> None:
         assert path.read_bytes() == before
     again = rlguide(folder, "register", "data/a.parquet", "--name", "checked", "--test-size", "0")
     assert again.returncode == 0, again.stderr
-    assert list(read_pairs(Workspace(folder), "checked")) == list(read_pairs(Workspace(folder), "a"))
+    assert list(read_examples(Workspace(folder), "checked")) == list(read_examples(Workspace(folder), "a"))
 
 
 def test_filters_are_told_and_recorded(folder: Path) -> None:
@@ -243,14 +243,14 @@ def test_filters_are_told_and_recorded(folder: Path) -> None:
     assert manifest["left_out"] == {
         "has no scores (--min-margin)": 10,
         "its margin is below 2 (--min-margin)": 12,
-        "repeats an earlier one (--dedupe)": 5,
+        "duplicate of an earlier one (--dedupe)": 5,
     }
     assert manifest["files"][0]["rows"] == 48
     assert (manifest["options"]["lang"], manifest["options"]["min_margin"], manifest["options"]["dedupe"]) == (
         "en", 2, True,
     )  # fmt: skip
-    assert "5 x repeats an earlier one (--dedupe)" in done.stderr
-    assert {pair.scores for pair in read_pairs(Workspace(folder), "a")} == {(5.0, float(n)) for n in range(4)}
+    assert "5 x duplicate of an earlier one (--dedupe)" in done.stderr
+    assert {pair.scores for pair in read_examples(Workspace(folder), "a")} == {(5.0, float(n)) for n in range(4)}
     for options, message in (
         (["--max-length", "10"], "the filters leave nothing"),
         (["--lang", "klingon"], "--lang klingon is not known"),
@@ -311,7 +311,7 @@ def test_a_register_that_fails_leaves_nothing_behind(folder: Path, content: byte
 def test_why_nothing_is_held_out_is_told(folder: Path) -> None:
     write(folder / "a.jsonl", [row | {"prompt": f"q {n % 3}"} for n, row in enumerate(rows(60))])
     done = rlguide(folder, "register", "a.jsonl")
-    assert "nothing is held out: there are 3 questions with 20 rows or more each, and 3 rows are wanted" in done.stderr
+    assert "nothing is held out: there are 3 prompts with 20 rows or more each, and 3 rows are wanted" in done.stderr
     assert "a_test.parquet" not in visible(folder)
     assert "20 pairs held out" in rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0.2").stderr
     assert "held out" not in rlguide(folder, "register", "a.jsonl", "--force", "--test-size", "0").stderr
@@ -321,7 +321,7 @@ def test_repeats_are_of_all_that_is_said(folder: Path) -> None:
     values = [row | {"system": system} for row in rows(30) for system in ("Be brief.", "Be kind.")]
     write(folder / "a.jsonl", values + values)
     assert rlguide(folder, "register", "a.jsonl", "--dedupe", "--test-size", "0").returncode == 0
-    assert len(list(read_pairs(Workspace(folder), "a"))) == 60
+    assert len(list(read_examples(Workspace(folder), "a"))) == 60
 
 
 def test_a_folder_with_splits(folder: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_folder_with_splits(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 x the same question is in the held-out set" in done.stderr
     workspace = Workspace(folder)
-    assert [len(list(read_pairs(workspace, name))) for name in ("下载_set", "下载_set_test")] == [37, 4]
+    assert [len(list(read_examples(workspace, name))) for name in ("下载_set", "下载_set_test")] == [37, 4]
     manifest = json.loads((folder / "data" / "下载_set.manifest.json").read_text(encoding="utf-8"))
     assert [Path(file["file"]).name for file in manifest["source"]["files"]] == [
         "train-00000-of-00002.jsonl.gz",
@@ -412,7 +412,7 @@ def test_repeats_in_a_held_out_file_are_counted(folder: Path) -> None:
     assert rlguide(folder, "register", "set", "--dedupe").returncode == 0
     manifest = json.loads((folder / "data" / "set.manifest.json").read_text(encoding="utf-8"))
     assert [file["rows"] for file in manifest["files"]] == [20, 1]
-    assert manifest["left_out"] == {"repeats an earlier one (--dedupe)": 2}
+    assert manifest["left_out"] == {"duplicate of an earlier one (--dedupe)": 2}
 
 
 def test_samples_are_drawn_from_all_local_files(folder: Path) -> None:
@@ -421,7 +421,7 @@ def test_samples_are_drawn_from_all_local_files(folder: Path) -> None:
     for number in range(3):
         write(source / f"train-0000{number}-of-00003.jsonl", rows(300)[number::3])
     assert rlguide(folder, "register", "set", "--max-samples", "60", "--test-size", "0").returncode == 0
-    numbers = [int(pair.chosen.split()[1]) for pair in read_pairs(Workspace(folder), "set")]
+    numbers = [int(pair.chosen.split()[1]) for pair in read_examples(Workspace(folder), "set")]
     assert len(numbers) == 60 and {number % 3 for number in numbers} == {0, 1, 2}
 
 

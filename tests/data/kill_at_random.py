@@ -27,7 +27,7 @@ from rlguide.data.store import journal, staging
 from rlguide.data.store.dataset_info import read_registry
 from rlguide.data.store.journal import settle
 from rlguide.data.store.manifest import read_manifest
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.workspace import Workspace
 
 ROWS = 400
@@ -67,7 +67,7 @@ def check(workspace: Workspace) -> None:
     assert {path.name for path in workspace.data.glob("*.parquet")} == {file.file for file in manifest.files}
     for file in manifest.files:
         assert hashlib.sha256((workspace.data / file.file).read_bytes()).hexdigest() == file.sha256
-    sides = [list(read_pairs(workspace, file.dataset)) for file in manifest.files]
+    sides = [list(read_examples(workspace, file.dataset)) for file in manifest.files]
     pairs = [pair for side in sides for pair in side]
     assert len({pair.chosen.split()[0] for pair in pairs}) == 1, "both files are of one version"
     assert len({pair.messages for pair in pairs}) == len(pairs) == ROWS - ROWS // 50

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import Split
-from rlguide.data.example import Pair, Turn, prompt_key
+from rlguide.data.example import Example, Turn, prompt_key
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
 from tests.data.store.test_staging import read
@@ -49,11 +49,11 @@ def test_it_is_the_text_without_blanks_case_and_width(text: str, blank: str) -> 
 
 def test_no_way_of_writing_a_held_out_question_is_trained_on(tmp_path: Path) -> None:
     pairs = [
-        Pair(turns(text.replace("2 +", f"{number} +")), f"good {number} {index}", "bad")
+        Example.pair(turns(text.replace("2 +", f"{number} +")), f"good {number} {index}", "bad")
         for number in range(60)
         for index, text in enumerate(SAME)
     ]
-    with Staging(tmp_path, "x", Filters(), Split(0.2, len(pairs))) as staging:
+    with Staging(tmp_path / "x", Filters(), Split(0.2, len(pairs))) as staging:
         for pair in pairs:
             staging.add(pair)
         train, heldout = (read(file.path) for file in staging.finish(RowCounts()))

@@ -62,11 +62,11 @@ def is_mojibake(text: str, data: bytes) -> bool:
     Args:
         data: the text in UTF-8.
     """
-    found = b"\xc3" in data and _HINT.search(data) is not None and _is_misread_as_western(text)
-    return (found or _is_misread_as_chinese(text)) and not _ABOUT.search(text)
+    found = b"\xc3" in data and _HINT.search(data) is not None and _was_read_as_western(text)
+    return (found or _was_read_as_chinese(text)) and not _ABOUT.search(text)
 
 
-def _is_misread_as_western(text: str) -> bool:
+def _was_read_as_western(text: str) -> bool:
     if _COMMON.search(text):
         return True
     for run in _RUN.finditer(text):
@@ -89,7 +89,7 @@ def _put_back(run: str) -> str | None:
 
 
 def _alone(character: str, before: str, after: str) -> bool:
-    """Whether one misread character between these two is enough to tell: of a writing that uses few of them."""
+    """Whether one damaged character between these two is enough to tell: of a writing that uses few of them."""
     letter, sign = character[0], character[-1]
     in_word, begins_word = "a" <= before <= "z", "a" <= after <= "z"
     if letter >= "à":
@@ -104,14 +104,14 @@ def _alone(character: str, before: str, after: str) -> bool:
     return character in ("Æ¡", "Æ°")  # Vietnamese
 
 
-def _is_misread_as_chinese(text: str) -> bool:
+def _was_read_as_chinese(text: str) -> bool:
     for hint in _GBK_HINTS:  # `in` for one character takes a tenth of what a set or an expression takes
-        if hint in text and _is_misread_as_gbk(text, hint):
+        if hint in text and _was_read_as_gbk(text, hint):
             return True
     return "锟斤拷" in text or "屯屯屯" in text or ("烫烫烫" in text and _FILLING.search(text) is not None)
 
 
-def _is_misread_as_gbk(text: str, hint: str) -> bool:
+def _was_read_as_gbk(text: str, hint: str) -> bool:
     """Whether there is damage near one of these characters in the text."""
     at = text.find(hint)
     while at >= 0:

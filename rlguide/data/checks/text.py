@@ -10,11 +10,11 @@ import re
 
 from rlguide.data.checks.mojibake import is_mojibake
 
-# Characters in one text, about 50,000 tokens: more than any cutoff_len that fits on a card, and nearly always a
+# Characters in one text, about 50,000 tokens: more than any cutoff_len that fits on a GPU, and nearly always a
 # file or a log that was pasted in by mistake.
 LONGEST_TEXT = 200_000
 # Tokens that the chat templates of LLaMA-Factory 0.9.5 put around turns (llamafactory/data/template.py). Tokenizers
-# read them as control tokens also in the middle of a text, so an answer that holds one teaches to end early or to
+# read them as control tokens also in the middle of a text, so a response that holds one teaches to end early or to
 # speak for the user. <think> is not among them: reasoning models write it. <s> neither: it is HTML, too.
 TOKEN_FAMILIES = {
     "chatml, kimi": "<|im_start|> <|im_end|> <|im_sep|> <|im_middle|> <|im_user|> <|im_assistant|> <|im_system|>",
@@ -45,7 +45,7 @@ _STEMS = (
 
 _TOKEN = re.compile(
     "|".join(re.escape(token) for token in sorted(TOKENS, key=len, reverse=True))
-    # Those of models to come; <|name|> between blanks only if it sounds like one: F# has operators like that.
+    # Those of models to come; <|name|> between spaces only if it sounds like one: F# has operators like that.
     + r"|(?<!\s)<\|[A-Za-z0-9_/]{2,40}\|>|<\|[A-Za-z0-9_/]{2,40}\|>(?!\s)|<｜[^\s<>｜]{2,40}｜>"
     + rf"|<\|(?=[A-Za-z0-9_/]*(?:{_STEMS}))[A-Za-z0-9_/]{{2,40}}\|>"
 )

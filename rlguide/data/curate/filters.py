@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.language import check_languages, languages
-from rlguide.data.example import Example, Pair
+from rlguide.data.example import Example, ExampleKind
 from rlguide.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-REPEATED = "repeats an earlier one (--dedupe)"
-UNBALANCED = "too many of its kind, longer or shorter chosen answer (--balance-length)"
+DUPLICATE = "duplicate of an earlier one (--dedupe)"
+UNBALANCED = "too many of its kind, longer or shorter chosen response (--balance-length)"
 NOT_DRAWN = "not drawn (--max-samples)"
 LENGTH_STEP = 1.25  # --balance-length compares pairs whose lengths differ by about the same factor
 
@@ -25,10 +25,10 @@ LENGTH_STEP = 1.25  # --balance-length compares pairs whose lengths differ by ab
 class Filters:
     """What is left out of good data. The defaults leave everything in.
 
-    dedupe: repeats of an earlier row, exact or nearly so. min_margin: pairs whose score of chosen is not at least
+    dedupe: duplicates of an earlier row, exact or nearly so. min_margin: pairs whose score of chosen is not at least
     this much above that of rejected, or that have no scores. max_length: characters of the whole conversation with
-    its longer answer. lang: ISO 639-1 code of the language that the text must be in, or several with commas.
-    balance_length: as many pairs whose chosen answer is the longer one as pairs where it is the shorter one.
+    its longest response. lang: ISO 639-1 code of the language that the text must be in, or several with commas.
+    balance_length: as many pairs whose chosen response is the longer one as pairs where it is the shorter one.
     max_samples: rows kept, drawn with `seed`.
     """
 
@@ -54,8 +54,8 @@ class Filters:
         """Whether that many rows are enough to draw `max_samples` from, whatever comes after them."""
         return self.max_samples is not None and rows >= self.max_samples and not self.dedupe and not self.balance_length
 
-    def check(self, labelled: bool) -> None:
-        """Raises UsageError for a value that cannot be meant, or a filter of pairs given for labelled answers."""
+    def check(self, kind: ExampleKind) -> None:
+        """Raises UsageError for a value that cannot be meant, or a filter of pairs given for labelled responses."""
         if not 0 <= self.seed < 1 << 63:
             raise UsageError(f"--seed {self.seed} is not a number from 0 up to 2^63", "give for example 42")
         if self.max_samples is not None and self.max_samples < 2:
@@ -68,15 +68,15 @@ class Filters:
             raise UsageError(f"--min-margin {self.min_margin} is not a number", "give for example 1")
         if self.lang is not None:
             check_languages(self.lang)
-        if labelled and (self.min_margin is not None or self.balance_length):
+        if kind == "labels" and (self.min_margin is not None or self.balance_length):
             option = "--balance-length" if self.balance_length else "--min-margin"
             raise UsageError(
-                f"{option} compares two answers, and these are labelled single ones", f"leave out {option}"
+                f"{option} compares two responses, and these are labelled single ones", f"leave out {option}"
             )
 
     def objection(self, example: Example) -> str | None:
         """Why one row is not wanted, None if it is."""
-        if self.min_margin is not None and isinstance(example, Pair):
+        if self.min_margin is not None:
             if example.scores is None:
                 return "has no scores (--min-margin)"
             if example.scores[0] - example.scores[1] < self.min_margin:
@@ -92,24 +92,23 @@ class Filters:
 
 
 def length(example: Example) -> int:
-    """Characters of the whole conversation with its longer answer."""
-    answer = max(len(example.chosen), len(example.rejected)) if isinstance(example, Pair) else len(example.answer)
-    characters = len(example.system) + answer
-    for turn in example.messages:  # in half the time of sum()
-        characters += len(turn.value)
+    """Characters of the whole conversation with its longest response."""
+    messages, responses, system, *_ = example
+    characters = len(system) + max(map(len, responses))
+    for _, value in messages:  # in half the time of sum()
+        characters += len(value)
     return characters
 
 
 def text(example: Example) -> str:
-    """What decides the language of a row: its last question and its (chosen) answer."""
-    answer = example.chosen if isinstance(example, Pair) else example.answer
-    return f"{example.messages[-1].value}\n{answer}"
+    """What decides the language of a row: its last message and its first response."""
+    return f"{example.messages[-1].value}\n{example.responses[0]}"
 
 
 def balanced(lengths: Any, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which pairs to keep so that the chosen answer is the longer one in half of them.
+    """Which pairs to keep so that the chosen response is the longer one in half of them.
 
-    Pairs are compared within classes of about the same ratio of lengths, so that the answers differ as much in length
+    Pairs are compared within classes of about the same ratio of lengths, so that the responses differ as much in length
     on one side as on the other; what is too many on one side is left out at random. Pairs of equal lengths stay.
 
     Args:

@@ -15,21 +15,24 @@ MOST_OVER, MOST_SHARE = 2, 0.2
 
 @dataclass(frozen=True)
 class Split:
-    """How much of the rows is held out: a share (None: 5 %, at most 2,000 rows), of about `expected` rows if known."""
+    """How much of the rows is held out: a share (None: 5 %, at most 2,000 rows), of about `expected` rows if known.
+
+    With a share of 1 all of them are a held-out set already.
+    """
 
     share: float | None = None
     expected: int | None = None
 
     def wanted(self, rows: int) -> int:
         """Rows to hold out of `rows`."""
-        if self.share == 0:
+        if self.share in (0, 1):
             return 0
         if self.share is None:
             return min(max(1, round(rows * DEFAULT_SHARE)), DEFAULT_LIMIT)
         return max(1, round(rows * self.share))
 
 
-NO_SPLIT = Split(share=0)
+NO_SPLIT, ALL_HELDOUT = Split(share=0), Split(share=1)
 
 
 def choose(counts: Sequence[int], wanted: int, rows: int) -> tuple[list[int], str]:
@@ -44,7 +47,7 @@ def choose(counts: Sequence[int], wanted: int, rows: int) -> tuple[list[int], st
     if wanted == 0:
         return [], ""
     if len(counts) + others < 2:
-        return [], "there is only one question"
+        return [], "there is only one prompt"
     chosen, taken = [], 0
     for at in range(len(counts) - (not others)):
         if taken + counts[at] <= wanted:
@@ -59,6 +62,6 @@ def choose(counts: Sequence[int], wanted: int, rows: int) -> tuple[list[int], st
         return [next(at for at, count in enumerate(counts) if count == fewest)], ""
     enough = math.ceil(100 * fewest / rows) / 100
     return [], (
-        f"there are {len(counts):,} questions with {fewest:,} rows or more each, and {wanted:,}"
+        f"there are {len(counts):,} prompts with {fewest:,} rows or more each, and {wanted:,}"
         f" {'row is' if wanted == 1 else 'rows are'} wanted (--test-size {enough:g} takes a whole one)"
     )

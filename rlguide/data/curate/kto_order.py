@@ -1,9 +1,9 @@
 """The order of KTO's rows: shuffled, and no two neighbours with the same prompt.
 
-LLaMA-Factory estimates KTO's KL term from answers that do not belong to their prompts, and makes those by moving the
-answers on by one row within each block of 1,000 (llamafactory/data/processor/feedback.py and
-preprocessing_batch_size, 0.9.5; the last answer of a block goes to its first row). Two neighbours with the same
-prompt would give that prompt an answer of its own, and the term would be measured on the wrong thing.
+LLaMA-Factory estimates KTO's KL term from responses that do not belong to their prompts, and makes those by moving the
+responses on by one row within each block of 1,000 (llamafactory/data/processor/feedback.py and
+preprocessing_batch_size, 0.9.5; the last response of a block goes to its first row). Two neighbours with the same
+prompt would give that prompt a response of its own, and the term would be measured on the wrong thing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def spread(keys: Sequence[int], seed: int) -> Sequence[int]:
     order = array("Q", range(len(keys)))
     chance = random.Random(seed)
     chance.shuffle(order)
-    if _mend(order, keys, chance):
+    if _separate(order, keys, chance):
         return order
     return _deal(order, keys)
 
@@ -44,7 +44,7 @@ def _clashes(order: Sequence[int], keys: Sequence[int], place: int) -> bool:
     return other != place and keys[order[other]] == key
 
 
-def _mend(order: array[int], keys: Sequence[int], chance: random.Random) -> bool:
+def _separate(order: array[int], keys: Sequence[int], chance: random.Random) -> bool:
     """Swap rows that clash with rows elsewhere; False as soon as one finds no place."""
     for place in range(len(order)):
         if not _clashes(order, keys, place):

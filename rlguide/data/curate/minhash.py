@@ -1,8 +1,8 @@
-"""Rows that say the same again: exactly (but for case, blanks and punctuation) or nearly, among millions.
+"""Duplicates among millions of rows: exact (but for case, white space and punctuation) or nearly so.
 
-Near repeats are found by one-permutation MinHash (Li, Owen, Zhang 2012; empty bins filled as in Shrivastava and Li
+Near duplicates are found by one-permutation MinHash (Li, Owen, Zhang 2012; empty bins filled as in Shrivastava and Li
 2014) over runs of five characters, which suits Chinese as it does English, and banding (Leskovec et al., Mining of
-Massive Datasets, chapter 3). Memory per row: 8 bytes exact, 140 bytes near; no text is kept.
+Massive Datasets, chapter 3). Memory per row: 150 bytes; no text is kept.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ BATCH = 1 << 18  # characters: the arrays of one batch stay within a processor's
 BETWEEN = "\x1f"  # stands between the texts of a row
 # What may differ between equal texts. Not signs that carry meaning in sums and code: + - * / = < > % # _ and so on.
 _PUNCTUATION = ".,;:!?\"'`()[]…·，。、；：？！「」『』“”‘’（）《》〈〉【】～"
-_BLANK = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
+_SPACES = str.maketrans(dict.fromkeys(_PUNCTUATION, " "))
 
 
 def normalise(text: str) -> str:
-    """The text as it is compared: NFKC, lower case, sentence marks as blanks, runs of blanks as one."""
+    """The text as it is compared: NFKC, lower case, punctuation as spaces, runs of white space as one space."""
     if text.isascii():
-        return " ".join(text.lower().translate(_BLANK).split())
+        return " ".join(text.lower().translate(_SPACES).split())
     text = unicodedata.normalize("NFKC", text).lower()
     for mark in _PUNCTUATION:  # three times as fast here as translate, which is quick on ASCII only
         if mark in text:
@@ -49,14 +49,9 @@ def normalise(text: str) -> str:
 
 
 class Fingerprints:
-    """Takes rows one by one and tells which repeat an earlier one.
+    """Takes rows one by one and tells which are duplicates of an earlier one."""
 
-    Args:
-        near: also remember what finds near repeats (about five times the work).
-    """
-
-    def __init__(self, near: bool = True) -> None:
-        self.near = near
+    def __init__(self) -> None:
         self._exact = array("q")
         self._waiting: list[str] = []
         self._waiting_characters = 0
@@ -70,8 +65,6 @@ class Fingerprints:
         """Add a row by its texts, in an order that is the same for all rows."""
         row = BETWEEN.join(map(normalise, texts))
         self._exact.append(hash(row))
-        if not self.near:
-            return
         self._waiting.append(row)
         self._waiting_characters += len(row)
         if self._waiting_characters >= BATCH or len(self._waiting) >= BATCH // 64:
@@ -80,22 +73,18 @@ class Fingerprints:
     def earlier(
         self, near: bool = True, same: Sequence[NDArray[np.int64]] = (), accept: Accept | None = None
     ) -> NDArray[np.int64]:
-        """For each row the index of an earlier row that it repeats, -1 if there is none; an exact one if there is.
+        """For each row the index of an earlier row that it is a duplicate of, -1 if none; an exact one if there is.
 
         Args:
-            same: hashes of parts of the rows; a near repeat must have at least one of these in common.
-            accept: has the last word on near repeats: given rows and as many earlier ones, which pairs count.
-
-        Raises:
-            ValueError: near repeats of fingerprints that were made without.
+            near: near duplicates count, too.
+            same: hashes of parts of the rows; a near duplicate must have at least one of these in common.
+            accept: has the last word on near duplicates: given rows and as many earlier ones, which pairs count.
         """
         import numpy as np
 
         found = earlier_equal(np.frombuffer(self._exact, dtype=np.int64) if len(self) else np.empty(0, np.int64))
         if not near or not len(self):
             return found
-        if not self.near:
-            raise ValueError("made with near=False")
         self._flush()
         bins = np.frombuffer(self._bins, np.uint8).reshape(-1, BINS)
         bands = np.frombuffer(self._bands, np.uint64).reshape(-1, BANDS)
@@ -208,7 +197,7 @@ def earlier_equal(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _add_near(found: NDArray[np.int64], prints: _Prints, part: NDArray[np.int64], accept: Accept | None = None) -> None:
-    """Enter near repeats among rows with equal `part` into `found` where nothing is found yet, band by band."""
+    """Enter near duplicates among rows with equal `part` into `found` where nothing is found yet, band by band."""
     import numpy as np
 
     part_keys = _mixed64(part.astype(np.uint64))
@@ -233,7 +222,7 @@ def _add_near(found: NDArray[np.int64], prints: _Prints, part: NDArray[np.int64]
 
 
 def _alike(prints: _Prints, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether rows agree in enough bins, and in all their digits: other numbers make another question."""
+    """Whether rows agree in enough bins, and in all their digits: other numbers make another prompt."""
     import numpy as np
 
     alike: NDArray[np.bool_] = prints.digits[left] == prints.digits[right]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# The first of each that a row has is taken. Answers are texts or messages, or objects with a text and a score.
-ANSWER_LISTS = (
+# The first of each that a row has is taken. Responses are texts or messages, or objects with a text and a score.
+RESPONSE_LISTS = (
     "completions",
     "responses",
     "answers",
@@ -15,10 +15,10 @@ ANSWER_LISTS = (
 
 RANK_LISTS = ("ranks", "rank")  # 1 is the best
 SCORE_LISTS = ("scores", "ratings", "rewards", "labels", "all_rm_scores")
-LISTS = ("conversations", "messages", "history", "rating", *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS)
-ANSWERS = ("chosen", "rejected")
+LISTS = ("conversations", "messages", "history", "rating", *RESPONSE_LISTS, *SCORE_LISTS, *RANK_LISTS)
+RESPONSES = ("chosen", "rejected")
 # The first two that a row has are taken. Their names end with the letter or number that the winner is called by.
-ANSWER_PAIRS = (
+RESPONSE_PAIRS = (
     ("response_0", "response_1"),  # PKU-SafeRLHF
     ("response_1", "response_2"),  # HelpSteer2
     ("response1", "response2"),  # HelpSteer3
@@ -32,13 +32,13 @@ ANSWER_PAIRS = (
     ("human_ref_A", "human_ref_B"),  # SHP
 )
 
-ANSWER_COLUMNS = tuple(dict.fromkeys(column for pair in ANSWER_PAIRS for column in pair))
+RESPONSE_COLUMNS = tuple(dict.fromkeys(column for pair in RESPONSE_PAIRS for column in pair))
 # Of argilla, and of others; here the names say which is the better one.
-RESPONSES = ("chosen_response", "rejected_response", "response_chosen", "response_rejected")
+BETTER_AND_WORSE = ("chosen_response", "rejected_response", "response_chosen", "response_rejected")
 
 TEXT_OR_MESSAGES = (
-    *("prompt", "input", "question", "context", *ANSWERS, "completion", "response", *ANSWER_COLUMNS),
-    *(*RESPONSES, "preferred_output", "non_preferred_output"),
+    *("prompt", "input", "question", "context", *RESPONSES, "completion", "response", *RESPONSE_COLUMNS),
+    *(*BETTER_AND_WORSE, "preferred_output", "non_preferred_output"),
 )
 
 # Names of columns that hold a piece of what is asked, in small letters and without signs.
@@ -66,7 +66,7 @@ CONVERSATIONS = ("messages", "conversations")
 SYSTEM = ("system", "system_prompt", "system_message")
 MEDIA = ("tools", "images", "image", "videos", "audios")
 MEDIA_NAMES = frozenset(MEDIA)
-# The names that datasets give to the scores of the two answers: UltraFeedback Binarized first.
+# The names that datasets give to the scores of the two responses: UltraFeedback Binarized first.
 SCORE_COLUMNS = (
     ("score_chosen", "score_rejected"),
     ("chosen_score", "rejected_score"),
@@ -78,7 +78,7 @@ SCORE_COLUMNS = (
     ("chosen_avg_rating", "rejected_avg_rating"),
 )
 
-RATED = ("rating", "generations")  # two scores in one list, in the order of the answers in the other, if it is there
+RATED = ("rating", "generations")  # two scores in one list, in the order of the responses in the other, if it is there
 SCORES = (*(column for columns in SCORE_COLUMNS for column in columns), *RATED)
 SCORE_KEYS = ("overall_score", "score", "rating", "reward")
 RANK_KEYS = ("rank",)

@@ -1,27 +1,27 @@
-"""Two answers to one prompt, and a column that says which is the better one: it may be either, row by row."""
+"""Two responses to one prompt, and a column that says which is the better one: it may be either, row by row."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from rlguide.data.example import HUMAN, BadRow, Pair, Turn, turns
+from rlguide.data.example import HUMAN, BadRow, Example, Turn, turns
 from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import (
-    ANSWER_COLUMNS,
-    ANSWER_PAIRS,
+    BETTER_AND_WORSE,
     FIRST_IS_ONE,
     MEDIA,
     NAMES,
     OTHER_PROMPTS,
     PROMPTS,
-    RESPONSES,
+    RESPONSE_COLUMNS,
+    RESPONSE_PAIRS,
     SCORES,
     STRENGTHS,
     SYSTEM,
     WINNERS,
 )
-from rlguide.data.formats.extract import answer, assemble, is_conversation, number, part, prompt_turns
+from rlguide.data.formats.extract import assemble, is_conversation, number, part, prompt_turns, response
 from rlguide.data.formats.transcripts import any_prompt
 
 _NAMED = re.compile(r"(?:model|response|answer|assistant|completion|output|conversation)?[ _-]*([ab012])")
@@ -31,32 +31,32 @@ _ENDS = ("ab", "AB", "01", "12")
 
 class Comparison(Format):
     name = "comparison"
-    sentence = "prompt, two answers (response_a and response_b, ...) and which is the better one (winner, ...)"
-    columns = (*PROMPTS, *OTHER_PROMPTS, *ANSWER_COLUMNS, *WINNERS, *SYSTEM, *SCORES, *MEDIA)
+    sentence = "prompt, two responses (response_a and response_b, ...) and which is the better one (winner, ...)"
+    columns = (*PROMPTS, *OTHER_PROMPTS, *RESPONSE_COLUMNS, *WINNERS, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        names = _answers(row)
+        names = _responses(row)
         if names is None or not _understood(row, names):
             return False
         prompts = (row.get(column) for column in (*PROMPTS, *OTHER_PROMPTS))
         return is_conversation(row[names[0]]) or any(prompt is not None for prompt in prompts)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
-        """The pair, better answer first; none where neither is better. Raises BadRow."""
-        names = _answers(row)
+    def to_examples(self, row: Record) -> list[Example]:
+        """The pair, better response first; none where neither is better. Raises BadRow."""
+        names = _responses(row)
         if names is None:
-            raise BadRow("there are no two answers")
+            raise BadRow("there are no two responses")
         better = _better(row, names)
         if better is None:
             return []
         chosen, rejected = names[better], names[1 - better]
         if is_conversation(row[chosen]):
             return [part(turns(row[chosen]), turns(row[rejected]), row)]
-        return [assemble(_prompt(row), answer(row, chosen), answer(row, rejected), row)]
+        return [assemble(_prompt(row), response(row, chosen), response(row, rejected), row)]
 
 
-def two_answers(rows: list[Record]) -> tuple[str, str] | None:
-    """Two columns that look like two answers: named alike but for an a/b, 0/1 or 1/2 at the end."""
+def two_responses(rows: list[Record]) -> tuple[str, str] | None:
+    """Two columns that look like two responses: named alike but for an a/b, 0/1 or 1/2 at the end."""
     found = {
         (str(column), str(column)[:-1] + end[1]): len(str(row[column]))
         for row in rows
@@ -67,8 +67,8 @@ def two_answers(rows: list[Record]) -> tuple[str, str] | None:
     return max(found, key=lambda names: found[names]) if found else None
 
 
-def _answers(row: Record) -> tuple[str, str] | None:
-    for names in ANSWER_PAIRS:
+def _responses(row: Record) -> tuple[str, str] | None:
+    for names in RESPONSE_PAIRS:
         if row.get(names[0]) is not None and row.get(names[1]) is not None:
             return names
     return None
@@ -94,10 +94,10 @@ def _understood(row: Record, names: tuple[str, str]) -> bool:
 
 
 def _better(row: Record, names: tuple[str, str]) -> int | None:
-    """The place of the better answer, 0 or 1; None if neither is. Raises BadRow where it is not said."""
+    """The place of the better response, 0 or 1; None if neither is. Raises BadRow where it is not said."""
     column = next((column for column in WINNERS if row.get(column) is not None), None)
     if column is None:
-        raise BadRow("which answer is better is not said")
+        raise BadRow("which response is better is not said")
     value = row[column]
     if column in (*STRENGTHS, *FIRST_IS_ONE):
         grade = number(value)
@@ -114,7 +114,7 @@ def _better(row: Record, names: tuple[str, str]) -> int | None:
         unclear = column in NAMES and said in ("0", "1") and "0" in ends
         if found and found[1] in ends and not unclear:
             return ends.index(found[1])
-    raise BadRow(f"the column {column} does not say which answer is better")
+    raise BadRow(f"the column {column} does not say which response is better")
 
 
 def _said(value: Any) -> str:
@@ -126,12 +126,12 @@ def _said(value: Any) -> str:
 class Responses(Format):
     name = "responses"
     sentence = "prompt, instruction or messages, chosen_response and rejected_response, system, scores"
-    columns = (*PROMPTS, "input", "history", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
+    columns = (*PROMPTS, "input", "history", *BETTER_AND_WORSE, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        answers = any(isinstance(row.get(key), str | list | dict) for key in RESPONSES)
-        return answers and any(row.get(column) is not None for column in PROMPTS)
+        responses = any(isinstance(row.get(key), str | list | dict) for key in BETTER_AND_WORSE)
+        return responses and any(row.get(column) is not None for column in PROMPTS)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
-        chosen, rejected = RESPONSES[2:] if row.get(RESPONSES[2]) is not None else RESPONSES[:2]
-        return [assemble(any_prompt(row), answer(row, chosen), answer(row, rejected), row)]
+    def to_examples(self, row: Record) -> list[Example]:
+        chosen, rejected = BETTER_AND_WORSE[2:] if row.get(BETTER_AND_WORSE[2]) is not None else BETTER_AND_WORSE[:2]
+        return [assemble(any_prompt(row), response(row, chosen), response(row, rejected), row)]

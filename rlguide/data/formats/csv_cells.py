@@ -51,7 +51,7 @@ def decode_cells(record: dict[str, Any]) -> str:
             value = _decoded(cell)
             if _are_messages(value):
                 record[column] = value
-    output = record.get("output")  # two texts in alpaca's old rankings, the answer beside a label
+    output = record.get("output")  # two texts in alpaca's old rankings, the response beside a label
     if output and output.lstrip().startswith("[") and not any(label in record for label in LABELS):
         value = _decoded(output)
         if isinstance(value, list) and list(map(type, value)) == [str, str]:

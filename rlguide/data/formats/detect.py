@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from rlguide.data.formats.base import Format, LabelFormat, Record
+from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import MEDIA
-from rlguide.data.formats.comparisons import two_answers
+from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.dropped_columns import find_loss, used
-from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
+from rlguide.data.formats.table import FORMATS
 from rlguide.data.formats.transcripts import TextPrefix, shorten
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 MOST_NAMES = 6  # columns that are listed as not used
 EMPTY: tuple[Any, ...] = (None, "", [], {})
-GUESSED = "trl-implicit-text"  # taken only if no other format has a single row
+GUESSED = "trl-implicit-text"  # used only if no other format fits a single row
 
 
-def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
+def detect_format(rows: list[Any], path: object) -> Format:
     """The format that most of `rows` (the first of a file) have; one of pairs goes before one of labels.
 
     Raises:
@@ -26,12 +26,12 @@ def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
     records = _records(rows)
     if not records:
         raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
-    for known in _kinds():
-        counts = {name: sum(form.matches(row) for row in records) for name, form in known.items()}
-        best = max(counts, key=lambda name: counts[name])  # the first of the highest
-        if counts[best]:
-            _check_nothing_lost(known[best], records, path)
-            return known[best]
+    for kind in ("pairs", "labels"):
+        known = [form for form in FORMATS.values() if form.kind == kind and form.name != GUESSED]
+        best = max(known, key=lambda form: sum(map(form.matches, records)))  # the first of those that fit most rows
+        if any(map(best.matches, records)):
+            _check_nothing_lost(best, records, path)
+            return best
     guess = FORMATS[GUESSED]
     assert isinstance(guess, TextPrefix)
     if any(map(guess.matches, records)):
@@ -45,12 +45,7 @@ def detect_format(rows: list[Any], path: object) -> Format | LabelFormat:
     raise DataError(f"{path} has none of the known formats; its columns are {columns}", _advice(records))
 
 
-def _kinds() -> list[dict[str, Format | LabelFormat]]:
-    """The formats that columns alone tell, in the order in which they are tried."""
-    return [{name: form for name, form in FORMATS.items() if name != GUESSED}, {**LABEL_FORMATS}]
-
-
-def _check_nothing_lost(form: Format | LabelFormat, records: list[Record], path: object) -> None:
+def _check_nothing_lost(form: Format, records: list[Record], path: object) -> None:
     loss = find_loss(form, records)
     if loss is None:
         return
@@ -69,15 +64,15 @@ def _check_nothing_lost(form: Format | LabelFormat, records: list[Record], path:
 
 def _advice(records: list[Record]) -> str:
     help_text = "or see the formats in `rlguide register --help`"
-    if two := two_answers(records):
+    if two := two_responses(records):
         return (
-            f"{two[0]} and {two[1]} look like two answers: which is the better one differs by row, so say it in a"
+            f"{two[0]} and {two[1]} look like two responses: which is the better one differs by row, so say it in a"
             f' column winner (the letter or number at the end of its name, or "tie"), {help_text}'
         )
     return f"rename the columns to prompt, chosen, rejected (or, for KTO, prompt, completion, label), {help_text}"
 
 
-def choose_format(first: list[Any], path: object, wanted: str) -> Format | LabelFormat:
+def choose_format(first: list[Any], path: object, wanted: str) -> Format:
     """The format of this name, or with "auto" the one that most of the first rows of a file have.
 
     Raises:
@@ -85,15 +80,13 @@ def choose_format(first: list[Any], path: object, wanted: str) -> Format | Label
     """
     if wanted == "auto":
         return detect_format(first, path)
-    known: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
-    if wanted not in known:
-        raise UsageError(
-            f"no format {wanted}{did_you_mean(wanted, list(known))}", f"choose from auto, {', '.join(known)}"
-        )
-    return known[wanted]
+    if wanted not in FORMATS:
+        near = did_you_mean(wanted, list(FORMATS))
+        raise UsageError(f"no format {wanted}{near}", f"choose from auto, {', '.join(FORMATS)}")
+    return FORMATS[wanted]
 
 
-def check_fits(form: Format | LabelFormat, rows: list[Any], path: object) -> None:
+def check_fits(form: Format, rows: list[Any], path: object) -> None:
     """Raises DataError if none of these first rows of a file has the format that a person named."""
     if rows and not any(form.matches(row) for row in _records(rows)):
         others = _also(form, rows)
@@ -103,14 +96,13 @@ def check_fits(form: Format | LabelFormat, rows: list[Any], path: object) -> Non
         )
 
 
-def _also(form: Format | LabelFormat, rows: list[Any]) -> list[str]:
+def _also(form: Format, rows: list[Any]) -> list[str]:
     """Other formats that some of the rows have."""
-    others: dict[str, Format | LabelFormat] = {**FORMATS, **LABEL_FORMATS}
     records = _records(rows)
-    return [name for name, other in others.items() if name != form.name and any(map(other.matches, records))]
+    return [name for name, other in FORMATS.items() if name != form.name and any(map(other.matches, records))]
 
 
-def explain(form: Format | LabelFormat, rows: list[Any]) -> str:
+def explain(form: Format, rows: list[Any]) -> str:
     """One sentence on why these first rows of a file are read as `form`, and what else they could be.
 
     For example: `format trl, by the columns prompt, chosen, rejected; 50 of the first 50 rows fit; not used: id`.

@@ -1,7 +1,7 @@
 """Which columns a conversion really uses, and whether one that it leaves out holds a piece of the prompt.
 
 A piece of the prompt that is dropped without a word is the worst that can happen to preference data: every pair looks
-right, and the model learns to answer questions that nobody asked.
+right, and the model learns responses to prompts that nobody wrote.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rlguide.data.example import GPT, HUMAN, ROLES, BadRow, Turn, prompt_key
-from rlguide.data.formats.base import Format, LabelFormat, Record
+from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import PIECES
 
-Form = Format | LabelFormat
 TEXT_KEYS = ("content", "value", "text")  # of a message or a document; its other keys describe it
 
 
@@ -25,7 +24,7 @@ class Loss(NamedTuple):
     text: str
 
 
-def used(form: Form, rows: list[Record]) -> set[str]:
+def used(form: Format, rows: list[Record]) -> set[str]:
     """The columns without which these rows would become something else; all there are, if no row is any good."""
     found: set[str] = set()
     good = [row for row in rows if not isinstance(_made(form, row), str)]
@@ -34,7 +33,7 @@ def used(form: Form, rows: list[Record]) -> set[str]:
     return found if good else {column for row in rows for column in row if column in form.columns}
 
 
-def find_loss(form: Form, rows: list[Record]) -> Loss | None:
+def find_loss(form: Format, rows: list[Record]) -> Loss | None:
     """The first column that is called like a piece of a prompt and whose text would be lost in one of these rows."""
     for row in rows:
         columns = [column for column in row if _is_piece(column) and not _is_label(row[column])]
@@ -51,15 +50,15 @@ def find_loss(form: Form, rows: list[Record]) -> Loss | None:
     return None
 
 
-def _made(form: Form, row: Record) -> Any:
+def _made(form: Format, row: Record) -> Any:
     """What comes of a row, or the reason why nothing does."""
     try:
-        return form.to_labelled(row) if isinstance(form, LabelFormat) else form.to_pairs(row)
+        return form.to_examples(row)
     except BadRow as reason:
         return str(reason)
 
 
-def _needed(form: Form, row: Record) -> set[str]:
+def _needed(form: Format, row: Record) -> set[str]:
     """A smallest set of columns that makes the same of the row; where two say the same, the one named first."""
     made = _made(form, row)
     left = {column: row[column] for column in form.columns if row.get(column) is not None}
@@ -80,7 +79,7 @@ def _is_label(value: Any) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """What is asked or told in a value: all texts, but of messages and objects no roles, answers and descriptions."""
+    """What is asked or told in a value: all texts, but of messages and objects no roles, responses and descriptions."""
     if isinstance(value, str):
         if value.strip():
             yield value
@@ -104,5 +103,5 @@ def _all_texts(value: Any) -> Iterator[str]:
 
 
 def _plain(text: str) -> bytes:
-    """The text as questions are compared."""
+    """The text as prompts are compared."""
     return prompt_key([Turn(HUMAN, html.unescape(text))])

@@ -6,17 +6,17 @@ import math
 from decimal import Decimal
 from typing import Any
 
-from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn, turn, turns
+from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turn, turns
 from rlguide.data.formats.base import Record
-from rlguide.data.formats.column_names import ANSWERS, MEDIA, MEDIA_NAMES, SCORE_COLUMNS, SYSTEM
+from rlguide.data.formats.column_names import MEDIA, MEDIA_NAMES, RESPONSES, SCORE_COLUMNS, SYSTEM
 
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
-OTHER_PROMPT = "the prompt is not the question that chosen and rejected repeat"
+OTHER_PROMPT = "the prompt is not the one in chosen and rejected"
 
 
-def has_answers(row: Record, kinds: tuple[type, ...]) -> bool:
+def has_responses(row: Record, kinds: tuple[type, ...]) -> bool:
     """Whether at least one of chosen and rejected is there with one of the types."""
-    return any(isinstance(row.get(key), kinds) for key in ANSWERS)
+    return any(isinstance(row.get(key), kinds) for key in RESPONSES)
 
 
 def need(row: Record, column: str) -> Any:
@@ -51,15 +51,15 @@ def system(row: Record) -> str:
     return found
 
 
-def answer(row: Record, column: str) -> str:
-    """The answer as text: given as text, as one message, or as a list of exactly one."""
+def response(row: Record, column: str) -> str:
+    """The response as text: given as text, as one message, or as a list of exactly one."""
     value = need(row, column)
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         if len(value) != 1:
             texts = value and all(isinstance(entry, str) for entry in value)
-            raise BadRow(f"{column} is a list of texts, not one answer" if texts else f"{column} is not one message")
+            raise BadRow(f"{column} is a list of texts, not one response" if texts else f"{column} is not one message")
         value = value[0]
     if not isinstance(value, dict):
         raise BadRow(f"{column} is not text")
@@ -70,26 +70,26 @@ def answer(row: Record, column: str) -> str:
 
 
 def earlier_turns(row: Record) -> list[Turn]:
-    """Alpaca's history of [question, answer] as turns."""
+    """Alpaca's history of [prompt, response] as turns."""
     history = row.get("history") or []
     if not isinstance(history, list):
-        raise BadRow("history is not a list of [question, answer]")
+        raise BadRow("history is not a list of [prompt, response]")
     earlier: list[Turn] = []
     for exchange in history:
         texts = isinstance(exchange, list | tuple) and [value for value in exchange if isinstance(value, str)]
         if not texts or len(texts) != 2 or len(exchange) != 2:
-            raise BadRow("history is not a list of [question, answer]")
+            raise BadRow("history is not a list of [prompt, response]")
         earlier += [Turn(HUMAN, texts[0]), Turn(GPT, texts[1])]
     return earlier
 
 
-def question(row: Record) -> Turn:
+def alpaca_prompt(row: Record) -> Turn:
     """Alpaca's instruction and input, joined as LLaMA-Factory's converter does."""
     return Turn(HUMAN, joined(text(row, "instruction"), text(row, "input", optional=True)))
 
 
 def joined(prompt_turns: str, more: str) -> str:
-    """A question and the text that goes with it, which stands below it."""
+    """A prompt and the text that goes with it, which stands below it."""
     return "\n".join(filter(None, (prompt_turns, more)))
 
 
@@ -127,25 +127,25 @@ def split_system(messages: tuple[Turn, ...], given: str) -> tuple[tuple[Turn, ..
     return messages, given
 
 
-def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Pair:
+def assemble(messages: tuple[Turn, ...], chosen: str, rejected: str, row: Record) -> Example:
     """A pair from its parts; the system prompt and the scores are in the row. Raises BadRow for tools and media."""
     refuse_media(row)
     messages, given_system = split_system(messages, system(row))
     found = scores(row)
     if found is None and isinstance(row.get("rating"), list):
         found = rating(row["rating"], row.get("generations"), chosen, rejected)
-    return Pair(messages, chosen, rejected, given_system, found)
+    return Example.pair(messages, chosen, rejected, given_system, found)
 
 
-def rating(rated: list[Any], answers: Any, chosen: str, rejected: str) -> tuple[float, float] | None:
-    """Two scores from a list: of the chosen and the rejected answer, or of the answers in another list.
+def rating(rated: list[Any], responses: Any, chosen: str, rejected: str) -> tuple[float, float] | None:
+    """Two scores from a list: of the chosen and the rejected response, or of the responses in another list.
 
     In argilla/distilabel-intel-orca-dpo-pairs the list `generations` is in random order.
     """
-    if isinstance(answers, list):
-        if sorted(map(str, answers)) != sorted((chosen, rejected)) or len(rated) != 2:
+    if isinstance(responses, list):
+        if sorted(map(str, responses)) != sorted((chosen, rejected)) or len(rated) != 2:
             return None
-        rated = rated if answers[0] == chosen else rated[::-1]
+        rated = rated if responses[0] == chosen else rated[::-1]
     found = [number(value) for value in rated]
     if len(found) != 2 or found[0] is None or found[1] is None:
         return None
@@ -153,7 +153,7 @@ def rating(rated: list[Any], answers: Any, chosen: str, rejected: str) -> tuple[
 
 
 def scores(row: Record) -> tuple[float, float] | None:
-    """The scores of the chosen and the rejected answer, if both are there as finite numbers."""
+    """The scores of the chosen and the rejected response, if both are there as finite numbers."""
     for chosen, rejected in SCORE_COLUMNS:
         if chosen in row and rejected in row:
             better, worse = number(row[chosen]), number(row[rejected])
@@ -173,7 +173,7 @@ def number(value: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Pair:
+def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Example:
     """A pair from two whole conversations that are the same up to the last message."""
     if len(chosen) < 2 or len(rejected) < 2:
         raise BadRow("chosen or rejected is not a whole conversation")
@@ -198,12 +198,12 @@ def _is_empty(media: Any) -> bool:
 
 
 def is_conversation(value: Any) -> bool:
-    """Whether this is a list of more than one message: with the answer, there is a question in it."""
+    """Whether this is a list of more than one message: with the response, there is a prompt in it."""
     return isinstance(value, list) and len(value) > 1 and not isinstance(value[0], str)
 
 
-def repeats(prompt: Any, pair: Pair) -> bool:
-    """Whether a prompt given apart is what the conversations ask: all of it, or its first or last question."""
+def has_prompt(prompt: Any, pair: Example) -> bool:
+    """Whether a prompt given apart is what the conversations ask: all of it, or its first or last message."""
     if isinstance(prompt, str):
         prompt_turns = (pair.messages[0].value, pair.messages[-1].value) if pair.messages else ()
         return prompt in prompt_turns or prompt.strip() in [value.strip() for value in prompt_turns]

@@ -1,66 +1,66 @@
-"""The shapes that labelled single answers come in (for KTO), beside those of pairs in `formats`.
-
-To add one: subclass `LabelFormat`, give it a name, a sentence and the two methods, and put it in `LABEL_FORMATS`.
-"""
+"""The shapes that labelled single responses come in (for KTO), beside those of pairs in `pair_formats`."""
 
 from __future__ import annotations
 
-from rlguide.data.example import GPT, BadRow, Labelled, Turn, parse_label, turns
-from rlguide.data.formats.base import LabelFormat, Record
+from rlguide.data.example import GPT, BadRow, Example, Turn, parse_label, turns
+from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import COMPLETIONS, CONVERSATIONS, LABELS, MEDIA, SYSTEM
 from rlguide.data.formats.extract import (
-    answer,
+    alpaca_prompt,
     earlier_turns,
     need,
     prompt_turns,
-    question,
     refuse_media,
+    response,
     split_system,
     system,
 )
 
 
-class KtoMessages(LabelFormat):
+class KtoMessages(Format):
     name = "kto-messages"
-    sentence = "messages or conversations (the last one is the answer), label (true or false), system"
+    kind = "labels"
+    sentence = "messages or conversations (the last one is the response), label (true or false), system"
     columns = (*CONVERSATIONS, *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and any(isinstance(row.get(key), list) for key in CONVERSATIONS)
 
-    def to_labelled(self, row: Record) -> Labelled:
+    def to_examples(self, row: Record) -> list[Example]:
         column = next((key for key in CONVERSATIONS if row.get(key) is not None), CONVERSATIONS[0])
         messages = turns(need(row, column))
         if not messages or messages[-1].role != GPT:
             raise BadRow("the messages do not end with the assistant")
-        return labelled(row, messages[:-1], messages[-1].value)
+        return [labelled(row, messages[:-1], messages[-1].value)]
 
 
-class KtoPrompt(LabelFormat):
+class KtoPrompt(Format):
     name = "kto-trl"
+    kind = "labels"
     sentence = (
-        "prompt (text or list of role/content), input (added below a text), history (earlier question/answer pairs), "
-        "completion (text or list with the answer), label, system"
+        "prompt (text or list of role/content), input (added below a text), history (earlier prompt/response pairs), "
+        "completion (text or list with the response), label, system"
     )
     columns = ("prompt", "input", "history", *COMPLETIONS, *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and isinstance(row.get("prompt"), (str, list)) and completion(row) is not None
 
-    def to_labelled(self, row: Record) -> Labelled:
-        return labelled(row, prompt_turns(row, "prompt"), answer(row, completion(row) or COMPLETIONS[0]))
+    def to_examples(self, row: Record) -> list[Example]:
+        return [labelled(row, prompt_turns(row, "prompt"), response(row, completion(row) or COMPLETIONS[0]))]
 
 
-class KtoAlpaca(LabelFormat):
+class KtoAlpaca(Format):
     name = "kto-alpaca"
-    sentence = "instruction, input (added below it), history (earlier question/answer pairs), output, label, system"
+    kind = "labels"
+    sentence = "instruction, input (added below it), history (earlier prompt/response pairs), output, label, system"
     columns = ("instruction", "input", "history", "output", *LABELS, *SYSTEM, *MEDIA)
 
     def matches(self, row: Record) -> bool:
         return has_label(row) and "instruction" in row and isinstance(row.get("output"), str)
 
-    def to_labelled(self, row: Record) -> Labelled:
-        return labelled(row, (*earlier_turns(row), question(row)), answer(row, "output"))
+    def to_examples(self, row: Record) -> list[Example]:
+        return [labelled(row, (*earlier_turns(row), alpaca_prompt(row)), response(row, "output"))]
 
 
 def has_label(row: Record) -> bool:
@@ -69,13 +69,13 @@ def has_label(row: Record) -> bool:
 
 
 def completion(row: Record) -> str | None:
-    """The column that holds the answer to a prompt."""
+    """The column that holds the response to a prompt."""
     return next((key for key in COMPLETIONS if isinstance(row.get(key), (str, list, dict))), None)
 
 
-def labelled(row: Record, messages: tuple[Turn, ...], given_answer: str) -> Labelled:
-    """A labelled answer from its parts. Raises BadRow for tools and media."""
+def labelled(row: Record, messages: tuple[Turn, ...], given: str) -> Example:
+    """A labelled response from its parts. Raises BadRow for tools and media."""
     refuse_media(row)
     rest, given_system = split_system(messages, system(row))
     label = next((row[key] for key in LABELS if row.get(key) is not None), None)
-    return Labelled(rest, given_answer, parse_label(label), given_system)
+    return Example.labelled(rest, given, parse_label(label), given_system)

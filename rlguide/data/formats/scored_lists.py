@@ -1,20 +1,20 @@
-"""Lists of answers to one prompt, each with a score: best against worst, or every pair far enough apart."""
+"""Lists of responses to one prompt, each with a score: best against worst, or every pair far enough apart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from rlguide.data.example import GPT, BadRow, Pair, turn
-from rlguide.data.formats.base import Format, Record, Shape
+from rlguide.data.example import GPT, BadRow, Example, turn
+from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import (
-    ANSWER_LISTS,
     MEDIA,
     PROMPTS,
     RANK_KEYS,
     RANK_LISTS,
+    RESPONSE_LISTS,
     SCORE_KEYS,
     SCORE_LISTS,
     SYSTEM,
@@ -29,7 +29,7 @@ MODES = ("best-worst", "all")
 
 @dataclass(frozen=True)
 class Pairing:
-    """How pairs are made of a list of scored answers.
+    """How pairs are made of a list of scored responses.
 
     mode: "best-worst" makes one pair of the best and the worst, "all" one of every two. Equal scores, or equal texts,
     never make a pair. How far apart the scores must be is for a filter.
@@ -46,36 +46,36 @@ class Pairing:
 
 
 class Scored(NamedTuple):
-    """An answer and its score; of ranks, the negative."""
+    """An response and its score; of ranks, the negative."""
 
-    answer: str
+    response: str
     score: float
 
 
 class ScoredList(Format):
     name = "scored-list"
-    sentence = "prompt, instruction or messages, a list of answers with scores or ranks (best against worst by default)"
-    columns = (*PROMPTS, "input", "history", *SYSTEM, *ANSWER_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
+    sentence = "prompt, instruction or messages, a list of responses with scores or ranks (by default best and worst)"
+    columns = (*PROMPTS, "input", "history", *SYSTEM, *RESPONSE_LISTS, *SCORE_LISTS, *RANK_LISTS, *MEDIA)
 
     def __init__(self, pairing: Pairing | None = None) -> None:
         self.pairing = pairing or Pairing()
 
     def matches(self, row: Record) -> bool:
-        answers = _first(row, ANSWER_LISTS)
-        if not isinstance(answers, list) or not any(row.get(key) is not None for key in PROMPTS):
+        responses = _first(row, RESPONSE_LISTS)
+        if not isinstance(responses, list) or not any(row.get(key) is not None for key in PROMPTS):
             return False
         lists = any(isinstance(row.get(key), list) for key in (*SCORE_LISTS, *RANK_LISTS))
-        return lists or any(_has_score(entry) for entry in answers)
+        return lists or any(_has_score(entry) for entry in responses)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
-        """Pairs with their scores; none where all answers are as good as each other. Raises BadRow."""
+    def to_examples(self, row: Record) -> list[Example]:
+        """Pairs with their scores; none where all responses are as good as each other. Raises BadRow."""
         refuse_media(row)
         messages, given_system = split_system(any_prompt(row), system(row))
         ranked = sorted(_scored(row), key=lambda entry: -entry.score)  # stable: the first of equals stays first
         if len(ranked) < 2:
-            raise BadRow("fewer than two answers have a score")
+            raise BadRow("fewer than two responses have a score")
         return [
-            Pair(messages, better.answer, worse.answer, given_system, (better.score, worse.score))
+            Example.pair(messages, better.response, worse.response, given_system, (better.score, worse.score))
             for better, worse in self._couples(ranked)
         ]
 
@@ -83,14 +83,11 @@ class ScoredList(Format):
         worst = next(entry for entry in ranked if entry.score == ranked[-1].score)
         couples = [(ranked[0], worst)] if self.pairing.mode == "best-worst" else combinations(ranked, 2)
         for better, worse in couples:
-            if better.score > worse.score and better.answer != worse.answer:
+            if better.score > worse.score and better.response != worse.response:
                 yield better, worse
 
 
-AnyShape = TypeVar("AnyShape", bound=Shape)
-
-
-def with_pairing(form: AnyShape, pairing: Pairing) -> AnyShape | ScoredList:
+def with_pairing(form: Format, pairing: Pairing) -> Format:
     """The format with this way of pairing. One that has pairs already stays; its margins are for a filter.
 
     Raises:
@@ -100,7 +97,7 @@ def with_pairing(form: AnyShape, pairing: Pairing) -> AnyShape | ScoredList:
         return ScoredList(pairing)
     if pairing.mode != "best-worst":
         raise UsageError(
-            f"--pairing {pairing.mode} is for lists of scored answers, and the format here is {form.name}",
+            f"--pairing {pairing.mode} is for lists of scored responses, and the format here is {form.name}",
             "leave --pairing out, or name the format with --format scored-list",
         )
     return form
@@ -115,44 +112,44 @@ def _has_score(entry: Any) -> bool:
 
 
 def _scored(row: Record) -> list[Scored]:
-    """The answers that have a score, in order. Raises BadRow when answers and scores do not belong together."""
-    answers = _first(row, ANSWER_LISTS)
-    if not isinstance(answers, list):
-        raise BadRow("the list of answers is missing")
+    """The responses that have a score, in order. Raises BadRow when responses and scores do not belong together."""
+    responses = _first(row, RESPONSE_LISTS)
+    if not isinstance(responses, list):
+        raise BadRow("the list of responses is missing")
     scores, ranks = _first(row, SCORE_LISTS), _first(row, RANK_LISTS)
     values = scores if isinstance(scores, list) else ranks
     if isinstance(values, list):
-        if len(values) != len(answers):
-            raise BadRow("there are not as many scores as answers")
+        if len(values) != len(responses):
+            raise BadRow("there are not as many scores as responses")
         sign = 1.0 if isinstance(scores, list) else -1.0
     else:
-        values = [_first(entry, SCORE_KEYS) if isinstance(entry, dict) else None for entry in answers]
+        values = [_first(entry, SCORE_KEYS) if isinstance(entry, dict) else None for entry in responses]
         sign = 1.0
         if all(value is None for value in values):
-            values = [_first(entry, RANK_KEYS) if isinstance(entry, dict) else None for entry in answers]
+            values = [_first(entry, RANK_KEYS) if isinstance(entry, dict) else None for entry in responses]
             sign = -1.0
     numbers = [number(value) for value in values]
     return [
-        Scored(_text(entry), sign * value) for entry, value in zip(answers, numbers, strict=True) if value is not None
+        Scored(_text(entry), sign * value) for entry, value in zip(responses, numbers, strict=True) if value is not None
     ]
 
 
 def _text(entry: Any) -> str:
-    """An answer: text, an object with a text, a message of the assistant, or a list of one such message."""
+    """An response: text, an object with a text, a message of the assistant, or a list of one such message."""
     if isinstance(entry, str):
         return entry
     if isinstance(entry, list) and len(entry) == 1:
         entry = entry[0]
     if not isinstance(entry, dict):
-        raise BadRow("an answer of the list has no text")
+        raise BadRow("an response of the list has no text")
     if "role" in entry or "from" in entry:
         message = turn(entry)
         if message.role != GPT:
-            raise BadRow("an answer of the list is not a message of the assistant")
+            raise BadRow("an response of the list is not a message of the assistant")
         return message.value
     found = _first(entry, TEXT_KEYS)
     if isinstance(found, list) and len(found) == 1:
         return _text(found)
     if not isinstance(found, str):
-        raise BadRow("an answer of the list has no text")
+        raise BadRow("an response of the list has no text")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlguide.data.formats.base import Format, LabelFormat
+from rlguide.data.formats.base import Format
 from rlguide.data.formats.comparisons import Comparison, Responses
 from rlguide.data.formats.label_formats import KtoAlpaca, KtoMessages, KtoPrompt
 from rlguide.data.formats.pair_formats import (
@@ -19,7 +19,7 @@ from rlguide.data.formats.pair_formats import (
 from rlguide.data.formats.scored_lists import ScoredList
 from rlguide.data.formats.transcripts import Dialogue, TextPrefix
 
-# The first that fits wins, so the more particular ones stand first.
+# The first that fits wins, so the more particular ones stand first; those of pairs go before those of labels.
 FORMATS: dict[str, Format] = {
     known.name: known
     for known in (
@@ -37,8 +37,8 @@ FORMATS: dict[str, Format] = {
         Responses(),
         ScoredList(),
         TextPrefix(),
+        KtoMessages(),
+        KtoPrompt(),
+        KtoAlpaca(),
     )
 }
-
-# The first that fits wins.
-LABEL_FORMATS: dict[str, LabelFormat] = {known.name: known for known in (KtoMessages(), KtoPrompt(), KtoAlpaca())}

@@ -6,20 +6,20 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
-from rlguide.data.example import GPT, HUMAN, BadRow, Pair, Turn
+from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn
 from rlguide.data.formats.base import Format, Record
-from rlguide.data.formats.column_names import ANSWERS, MEDIA, PROMPT_COLUMNS, PROMPTS, SCORES, SYSTEM
-from rlguide.data.formats.extract import OTHER_PROMPT, assemble, has_answers, part, prompt_turns, repeats, text
+from rlguide.data.formats.column_names import MEDIA, PROMPT_COLUMNS, PROMPTS, RESPONSES, SCORES, SYSTEM
+from rlguide.data.formats.extract import OTHER_PROMPT, assemble, has_prompt, has_responses, part, prompt_turns, text
 
 MARKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")  # of Anthropic's HH-RLHF
 LINE_MARKER = re.compile(r"(?:\A\s*|[\r\n]+)(Human|Assistant):")  # of those who write no blank lines
 SPEAKERS = {"Human": HUMAN, "Assistant": GPT}
-CLEAR = 0.8  # share of the rows in which a prompt must look like one; some answers begin with the same word
+CLEAR = 0.8  # share of the rows in which a prompt must look like one; some responses begin with the same word
 SENTENCE_ENDS = tuple(".?!:;…。？！：；؟۔।॥։።")
 CLOSING = "\"'”’»)]}」』）】"  # may follow the end of a sentence
 FEW, MOST_EQUAL = 8, 0.3  # rows with one and the same prompt that are nothing odd: so many, or this share
 SHOWN = 60  # characters of a text that is quoted
-OTHER_TEXTS = 2  # words: a further column with so many may be the question
+OTHER_TEXTS = 2  # words: a further column with so many may be the prompt
 
 
 def is_dialogue(value: Any) -> bool:
@@ -28,11 +28,11 @@ def is_dialogue(value: Any) -> bool:
 
 
 def dialogue_turns(value: str) -> tuple[Turn, ...]:
-    """The turns of a dialogue, each without the blank after its marker. Raises BadRow for a text before the first.
+    """The turns of a dialogue, each without the space after its marker. Raises BadRow for a text before the first.
 
-    Markers stand after a blank line; if no "Assistant:" does, at the beginning of a line. Then an answer with such a
+    Markers stand after a blank line; if no "Assistant:" does, at the beginning of a line. Then a response with such a
     line of its own has more turns than it should. Its pair is refused, because the turns of chosen and rejected differ
-    before the last one, or do not alternate, so no part of an answer becomes a question.
+    before the last one, or do not alternate, so no part of a response becomes a prompt.
     """
     before, *pieces = (MARKER if "\n\nAssistant:" in value else LINE_MARKER).split(value)
     if before.strip() or not pieces:
@@ -42,7 +42,7 @@ def dialogue_turns(value: str) -> tuple[Turn, ...]:
 
 
 def dialogue_prompt(value: str) -> tuple[Turn, ...]:
-    """A dialogue that ends with "Assistant:", the place of the answer, as the turns before it."""
+    """A dialogue that ends with "Assistant:", the place of the response, as the turns before it."""
     found = dialogue_turns(value)
     return found[:-1] if found[-1].role == GPT and not found[-1].value.strip() else found
 
@@ -57,47 +57,50 @@ def any_prompt(row: Record) -> tuple[Turn, ...]:
 
 class Dialogue(Format):
     name = "hh"
-    sentence = "chosen and rejected (dialogues as text: Human: and Assistant: begin a line), or prompt and answers"
-    columns = ("prompt", *ANSWERS, *SYSTEM, *SCORES, *MEDIA)
+    sentence = "chosen and rejected (dialogues as text: Human: and Assistant: begin a line), or prompt and responses"
+    columns = ("prompt", *RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        if any(is_dialogue(row.get(key)) for key in ANSWERS):
+        if any(is_dialogue(row.get(key)) for key in RESPONSES):
             return True
-        return is_dialogue(row.get("prompt")) and has_answers(row, (str,))
+        return is_dialogue(row.get("prompt")) and has_responses(row, (str,))
 
-    def to_pairs(self, row: Record) -> list[Pair]:
+    def to_examples(self, row: Record) -> list[Example]:
         chosen, rejected = text(row, "chosen"), text(row, "rejected")
         prompt = text(row, "prompt", optional=True)
         if prompt and not is_dialogue(chosen):
             better, worse = chosen.removeprefix(" "), rejected.removeprefix(" ")
             return [assemble(dialogue_prompt(prompt), better, worse, row)]
         pair = part(dialogue_turns(chosen), dialogue_turns(rejected), row)
-        if prompt and not (repeats(prompt, pair) or (is_dialogue(prompt) and dialogue_prompt(prompt) == pair.messages)):
+        same = (
+            not prompt or has_prompt(prompt, pair) or (is_dialogue(prompt) and dialogue_prompt(prompt) == pair.messages)
+        )
+        if not same:
             raise BadRow(OTHER_PROMPT)
         return [pair]
 
 
 class TextPrefix(Format):
     name = "trl-implicit-text"
-    sentence = "chosen and rejected (text that begins with the same prompt, up to the last shared blank), no prompt"
-    columns = (*ANSWERS, *SYSTEM, *SCORES, *MEDIA)
+    sentence = "chosen and rejected (text that begins with the same prompt, up to the last white space), no prompt"
+    columns = (*RESPONSES, *SYSTEM, *SCORES, *MEDIA)
 
     def matches(self, row: Record) -> bool:
-        if not has_answers(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):
+        if not has_responses(row, (str,)) or any(column in row for column in PROMPT_COLUMNS):
             return False
         others = (value for column, value in row.items() if column not in self.columns)
         # Not where another column may be the prompt: it would be lost without a word.
         return not any(isinstance(value, list | dict) or _is_sentence(value) for value in others)
 
-    def to_pairs(self, row: Record) -> list[Pair]:
+    def to_examples(self, row: Record) -> list[Example]:
         prompt, chosen, rejected, _ = _cut(row)
         return [assemble((Turn(HUMAN, prompt),), chosen, rejected, row)]
 
     def doubt(self, rows: list[Record]) -> str:
         """Why the common beginnings in these rows may be no prompts, or "" if they look like some.
 
-        Answers to one question often begin alike ("Sure, here is"). A prompt is there in nearly every row, differs
-        between questions, and ends where a line or a sentence does.
+        Responses to one prompt often begin alike ("Sure, here is"). A prompt is there in nearly every row, differs
+        between prompts, and ends where a line or a sentence does.
         """
         cuts = [cut for cut in map(_tried, rows) if cut is not None]
         if len(cuts) < CLEAR * len(rows):

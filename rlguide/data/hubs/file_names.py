@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 
+from rlguide.console import UNSAFE, escaped
 from rlguide.errors import HubError
 
 LONGEST_NAME = 255  # bytes of one name in a path: the limit of the usual file systems
 MOST_SHOWN = 60  # characters of a name in a message
-UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, separators of lines
-# What turns the direction of text, so that a name looks like another one (CVE-2021-42574).
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def check_paths(where: str, paths: Iterable[str]) -> None:
@@ -30,21 +27,12 @@ def _fault(path: str) -> str:
         return "outside its repository"
     if path.isascii() and path.isprintable() and len(path) <= LONGEST_NAME:
         return ""  # nearly all of them
-    if any(_is_unsafe(letter) for letter in path):
+    if UNSAFE.search(path):
         return "whose name holds control characters"
     longest = max(len(name.encode()) for name in path.split("/"))
     return f"with a name of {longest} bytes ({LONGEST_NAME} at most)" if longest > LONGEST_NAME else ""
 
 
-def _is_unsafe(letter: str) -> bool:
-    return unicodedata.category(letter) in UNSAFE or letter in TURNING
-
-
 def printable(text: str) -> str:
     """The text with what could act on a screen escaped (\\x1b), and not longer than a line."""
     return escaped(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...")
-
-
-def escaped(text: str) -> str:
-    """The whole text with what could act on a screen escaped."""
-    return "".join(letter.encode("unicode_escape").decode("ascii") if _is_unsafe(letter) else letter for letter in text)

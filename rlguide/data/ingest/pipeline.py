@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from rlguide import console
 from rlguide.data.curate.filters import Filters
-from rlguide.data.curate.holdout import NO_SPLIT, Split
-from rlguide.data.formats.base import Format, LabelFormat
+from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split
+from rlguide.data.example import KIND_NAMES, ExampleKind
+from rlguide.data.formats.base import Format
 from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.detect import check_fits, choose_format, explain
 from rlguide.data.formats.scored_lists import Pairing, with_pairing
@@ -37,7 +38,7 @@ HELDOUT_REASON = "the same question is in the held-out set"
 class IngestOptions:
     """How rows are taken in.
 
-    form: a name of `FORMATS` or `LABEL_FORMATS`, or "auto". pairing: how a list of scored answers becomes pairs.
+    form: a name of `FORMATS`, or "auto". pairing: how a list of scored answers becomes pairs.
     filters: which good rows are wanted. test_size: share to hold out (None: 5 %, at most 2,000 rows) where there are
     no held-out files. keep_good: drop bad rows however many they are.
     """
@@ -52,7 +53,7 @@ class IngestOptions:
         """Raises UsageError for an option that cannot be meant."""
         Pairing(self.pairing)
         check_test_size(self.test_size)
-        self.filters.check(labelled=False)
+        self.filters.check("pairs")
 
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest."""
@@ -99,7 +100,7 @@ class Opened(NamedTuple):
     """A file that is here, its format, and how many rows it has, where that is quick to tell."""
 
     source: Source
-    form: Format | LabelFormat
+    form: Format
     expected: int | None
 
 
@@ -109,7 +110,7 @@ class ImportResult:
 
     manifest: DataManifest
     counts: RowCounts
-    labelled: bool
+    kind: ExampleKind
     nothing_held_out: str = ""
 
 
@@ -124,8 +125,8 @@ def run(workspace: Workspace, job: ImportJob, how: IngestOptions, origin: Callab
         does not go with the data. Nothing is taken in then. RlguideError: the disk is full.
     """
     first = _open((*job.heldout, *job.train[0])[0], how)
-    labelled = isinstance(first.form, LabelFormat)
-    how.filters.check(labelled)
+    kind = first.form.kind
+    how.filters.check(kind)
     if job.heldout and how.test_size is not None:
         console.warn(f"--test-size is not used: {job.name} has a held-out split of its own")
     rows_alone = replace(how.filters, balance_length=False, max_samples=None)
@@ -139,22 +140,22 @@ def run(workspace: Workspace, job: ImportJob, how: IngestOptions, origin: Callab
         heldout, kept_out = None, set[int]()
         openings = _Openings(first, how)
         if job.heldout:
-            heldout = stack.enter_context(Staging(folder, job.name, rows_alone, NO_SPLIT, labelled, part="test"))
+            heldout = stack.enter_context(Staging(folder / job.name, rows_alone, ALL_HELDOUT, kind))
             for piece in job.heldout:
                 _stage(piece, openings, job, how, heldout, counts, set())
             if not len(heldout):
-                _check_amount(workspace, job, Publication(job.name, {}, {}, counts, labelled), 0, how.keep_good)
+                _check_amount(workspace, job, Publication(job.name, {}, {}, counts, kind), 0, how.keep_good)
             kept_out = heldout.hashes()
-        train = stack.enter_context(Staging(folder, job.name, how.filters, split, labelled, heldout=heldout))
+        train = stack.enter_context(Staging(folder / job.name, how.filters, split, kind, heldout))
         for group in job.train:
             before = len(train)
             for piece in group:
                 _stage(piece, openings, job, how, train, counts, kept_out)
                 if job.enough and how.filters.satisfied(len(train) - before):
                     break
-        about = Publication(job.name, origin(), job.recorded, counts, labelled)
+        about = Publication(job.name, origin(), job.recorded, counts, kind)
         _check_amount(workspace, job, about, len(train), how.keep_good)
-        return ImportResult(publish(workspace, about, train, heldout), counts, labelled, train.nothing_held_out)
+        return ImportResult(publish(workspace, about, train, heldout), counts, kind, train.nothing_held_out)
 
 
 @contextmanager
@@ -174,7 +175,7 @@ class _Openings:
 
     def __init__(self, first: Opened, how: IngestOptions) -> None:
         self._first: Opened | None = first
-        self._labelled = isinstance(first.form, LabelFormat)
+        self._kind = first.form.kind
         self._how = how
 
     def open(self, piece: Piece) -> Opened:
@@ -183,10 +184,9 @@ class _Openings:
             found, self._first = self._first, None
             return found
         found = _open(piece, self._how)
-        if isinstance(found.form, LabelFormat) != self._labelled:
+        if found.form.kind != self._kind:
             raise DataError(
-                f"{piece.label} holds {'pairs' if self._labelled else 'labelled answers'}, and the files before it"
-                f" {'labelled answers' if self._labelled else 'pairs'}",
+                f"{piece.label} holds {KIND_NAMES[found.form.kind]}, and the files before it {KIND_NAMES[self._kind]}",
                 "take them in as two datasets",
             )
         return found
@@ -246,7 +246,7 @@ def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
 
 def _check_amount(workspace: Workspace, job: ImportJob, about: Publication, kept: int, keep_good: bool) -> None:
     """Refuse data with no good row, or with too many bad ones unless those are knowingly dropped."""
-    wanted, counts = "labelled answers" if about.labelled else "preference pairs", about.counts
+    wanted, counts = "labelled answers" if about.kind == "labels" else "preference pairs", about.counts
     if not kept and counts.left_out:
         for line in counts.lines():
             console.say(f"  {line}")

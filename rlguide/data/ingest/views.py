@@ -1,7 +1,7 @@
 """A dataset of pairs as other stages of LLaMA-Factory see it: one stored file serves them all.
 
-DPO, ORPO, SimPO and the reward model read the pairs as they are. For SFT on the chosen answers and for PPO's prompts
-an entry in dataset_info.json shows the same file with other columns. KTO needs a row for every answer: that file is
+DPO, ORPO, SimPO and the reward model read the pairs as they are. For SFT on the chosen responses and for PPO's prompts
+an entry in dataset_info.json shows the same file with other columns. KTO needs a row for every response: that file is
 made from the pairs, and made again when they have changed.
 """
 
@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from rlguide import console
 from rlguide.data.curate.filters import Filters
-from rlguide.data.curate.holdout import NO_SPLIT
-from rlguide.data.curate.single_answers import CHOSEN_AND_REJECTED, REPEATED, answers
-from rlguide.data.example import Pair, from_pair
+from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT
+from rlguide.data.curate.single_responses import CHOSEN_AND_REJECTED, DUPLICATE, single_responses
+from rlguide.data.example import Example
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     Entry,
@@ -34,7 +34,7 @@ from rlguide.data.store.dataset_info import (
 )
 from rlguide.data.store.manifest import read_manifest
 from rlguide.data.store.publish import Publication, check_disk, publish, writing
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
@@ -53,7 +53,7 @@ def view(workspace: Workspace, name: str, use: ViewUse) -> str:
 
     Raises:
         UsageError: the dataset is not registered, or the name of the view is taken by something else.
-        DataError: it is no dataset of pairs, or one whose answers the engine cannot read that way.
+        DataError: it is not a dataset of pairs, or one whose responses the engine cannot read that way.
         RlguideError: the disk is full or the folder cannot be written.
     """
     return kto_view(workspace, name) if use == "kto" else _entry_view(workspace, name, use)
@@ -119,7 +119,7 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
     for source, target in ((name, f"{name}_{use}"), (dataset.heldout, f"{name}_{use}_test")):
         if source is None:
             continue
-        wanted[target] = _as_single_answers(source, entries[source], dataset.formatting)
+        wanted[target] = _as_single_responses(source, entries[source], dataset.formatting)
         if target in entries and entries[target] != wanted[target] and not is_view(entries[target]):
             raise UsageError(
                 f"the view of {source} for {use} would be {target}, and there is a dataset of that name",
@@ -130,11 +130,11 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
     return f"{name}_{use}"
 
 
-def _as_single_answers(name: str, entry: Entry, formatting: str) -> Entry:
-    """The entry of pairs as one of prompts with the chosen answer; the file stays the same."""
+def _as_single_responses(name: str, entry: Entry, formatting: str) -> Entry:
+    """The entry of pairs as one of prompts with the chosen response; the file stays the same."""
     if formatting != "alpaca":
         raise DataError(
-            f"dataset {name} has its answers as messages, which LLaMA-Factory reads only as pairs",
+            f"dataset {name} has its responses as messages, which LLaMA-Factory reads only as pairs",
             "take the file in with `rlguide register FILE --name ...`, then use that dataset",
         )
     columns = dict(entry.get("columns") or DEFAULT_COLUMNS["alpaca"])
@@ -146,13 +146,13 @@ def _as_single_answers(name: str, entry: Entry, formatting: str) -> Entry:
 def kto_view(workspace: Workspace, name: str) -> str:
     """Make the labelled view of a dataset of pairs, if it is not there or is out of date; return its name.
 
-    `NAME_kto` has each chosen answer as a desirable row and each rejected one as an undesirable row, each once, and
-    `NAME_kto_test` the same of the held-out set, if there is one. An answer that is chosen in one pair and rejected in
-    another is left out. Rows of one prompt are no neighbours (see `order`).
+    `NAME_kto` has each chosen response as a desirable row and each rejected one as an undesirable row, each once, and
+    `NAME_kto_test` the same of the held-out set, if there is one. A response that is chosen in one pair and rejected in
+    another is left out. Rows of one prompt are no neighbours (see `kto_order`).
 
     Raises:
         UsageError: the dataset is not registered, or the name of the view is taken by something else.
-        DataError: it is no dataset of pairs, has none, or is fetched by the engine itself.
+        DataError: it is not a dataset of pairs, has none, or is fetched by the engine itself.
         RlguideError: the disk is full or the folder cannot be written.
     """
     view = f"{name}_kto"
@@ -240,39 +240,39 @@ def _check_ours(workspace: Workspace, view: str, name: str) -> None:
 def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
     check_disk(workspace, round(EXPANSION * sum(file["bytes"] for file in origin["files"])))
     name = origin["derived_from"]
-    console.say(f"{name}: making labelled answers of its pairs for KTO ({view})")
+    console.say(f"{name}: making labelled responses of its pairs for KTO ({view})")
     counts = RowCounts()
     with ExitStack() as stack:
         staged = []
-        for source, part in zip(_sources(workspace, name), ("train", "test"), strict=False):
-            staging = stack.enter_context(Staging(workspace.data, view, Filters(), NO_SPLIT, labelled=True, part=part))
+        for source, split in zip(_sources(workspace, name), (NO_SPLIT, ALL_HELDOUT), strict=False):
+            staging = stack.enter_context(Staging(workspace.data / view, Filters(), split, "labels"))
             _stage(workspace, source, staging, counts)
             staged.append(staging)
         for line in counts.left_out_lines():
             console.say(f"  left out: {line}")
         if not len(staged[0]):
-            reason = "only answers that are both chosen and rejected" if counts.read else "no pairs"
+            reason = "only responses that are both chosen and rejected" if counts.read else "no pairs"
             raise DataError(f"dataset {name} has {reason}", "register the file again to see what is in it")
-        about = Publication(view, origin, {}, counts, labelled=True, report=False)
+        about = Publication(view, origin, {}, counts, "labels", report=False)
         publish(workspace, about, *staged)
 
 
 def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, counts: RowCounts) -> None:
-    """Take in the answers of a dataset's pairs, each once. The pairs are read twice: two million answers of pairs need
-    100 MB to be compared by hash, and all the memory there is if they are kept.
+    """Add the responses of a dataset's pairs, each once. The pairs are read twice: two million responses need 100 MB to
+    be compared by hash, and all the memory there is if they are kept.
     """
-    found = answers(_read(workspace, source, "comparing the answers of"))
+    found = single_responses(_read(workspace, source, "comparing the responses of"))
     counts.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
-    counts.leave_out(REPEATED, found.repeated)
+    counts.leave_out(DUPLICATE, found.duplicates)
     for at, pair in enumerate(_read(workspace, source, "reading")):
         counts.read += 1
-        for row, wanted in zip(from_pair(pair), found.wanted[2 * at : 2 * at + 2], strict=False):
+        for row, wanted in zip(pair.split(), found.wanted[2 * at : 2 * at + 2], strict=False):
             if wanted:
                 staging.add(row)
 
 
-def _read(workspace: Workspace, source: RegisteredDataset, doing: str) -> Iterator[Pair]:
+def _read(workspace: Workspace, source: RegisteredDataset, doing: str) -> Iterator[Example]:
     with Ticker(f"{doing} {source.name}", "rows", source.rows) as ticker:
-        for position, pair in enumerate(read_pairs(workspace, source.name), start=1):
+        for position, pair in enumerate(read_examples(workspace, source.name), start=1):
             ticker.update(position)
             yield pair

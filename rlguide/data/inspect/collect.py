@@ -16,8 +16,7 @@ from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.filters import text
 from rlguide.data.curate.language import language
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
-from rlguide.data.example import Example, Labelled, prompt_key
-from rlguide.data.inspect.examples import responses
+from rlguide.data.example import Example, prompt_key
 from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
 from rlguide.data.inspect.ifeval import Ifeval
 
@@ -69,23 +68,22 @@ class Collector:
     def add(self, example: Example) -> None:
         """Add a row for training."""
         turns = tuple(turn.value for turn in example.messages)
-        prompt, texts = "\n".join(turns), responses(example)
+        prompt = "\n".join(turns)
         self.rows += 1
         self.turns[(len(turns) + 1) // 2] += 1
         if example.system:
             self.system += 1
             if len(self._systems) < SYSTEMS:
                 self._systems.add(hash(example.system))
-        for lengths, part in zip(self._lengths.values(), (prompt, *texts), strict=False):
+        for lengths, part in zip(self._lengths.values(), (prompt, *example.responses), strict=False):
             lengths.append(len(part))
-        label = None
-        if isinstance(example, Labelled):
-            self.labelled, label = True, example.desirable
-            self.desirable += label
+        if example.label is not None:
+            self.labelled = True
+            self.desirable += example.label
         elif example.scores is not None:
             self._margins.append(example.scores[0] - example.scores[1])
         self._keep(example)
-        self._rows.append(hash((example.system, turns, texts, label)))
+        self._rows.append(hash((example.system, turns, example.responses, example.label)))
         self._prompts.append(hash(prompt_key(example.messages)))
         if self._part >= 1 or self._choose.random() < self._part:
             self.languages[language(text(example))] += 1  # as --lang reads a row

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from rlguide.data.example import Example, Labelled
+from rlguide.console import printable
+from rlguide.data.example import Example
 
 LONG = 1500  # characters of a response or of the last prompt that are shown
 EARLIER = 300  # the same of earlier turns and of the system prompt
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def responses(example: Example) -> tuple[str, ...]:
-    """Chosen and rejected, or the one labelled response."""
-    return (example.answer,) if isinstance(example, Labelled) else (example.chosen, example.rejected)
 
 
 def shown_turns(example: Example) -> list[tuple[str, str]]:
@@ -29,11 +23,10 @@ def shown_turns(example: Example) -> list[tuple[str, str]]:
 
 def shown_responses(example: Example) -> list[tuple[str, str]]:
     """The responses: what each one is, and its shortened text."""
-    texts = responses(example)
-    if isinstance(example, Labelled):
-        return [("desirable" if example.desirable else "undesirable", shortened(texts[0]))]
+    if example.label is not None:
+        return [("desirable" if example.label else "undesirable", shortened(example.chosen))]
     scores = [f", score {score:g}" for score in example.scores] if example.scores is not None else ["", ""]
-    names = zip(("chosen", "rejected"), texts, scores, strict=True)
+    names = zip(("chosen", "rejected"), example.responses, scores, strict=True)
     return [(f"{name}, {len(text):,} characters{score}", shortened(text)) for name, text, score in names]
 
 
@@ -43,9 +36,9 @@ def plain(example: Example) -> dict[str, Any]:
         "messages": [_writable(turn.value) for turn in example.messages],
         "system": _writable(example.system),
     }
-    texts = [_writable(text) for text in responses(example)]
-    if isinstance(example, Labelled):
-        return {**row, "response": texts[0], "desirable": example.desirable}
+    texts = [_writable(text) for text in example.responses]
+    if example.label is not None:
+        return {**row, "response": texts[0], "desirable": example.label}
     return {**row, "chosen": texts[0], "rejected": texts[1], "scores": example.scores}
 
 
@@ -56,5 +49,5 @@ def _writable(text: str) -> str:
 
 def shortened(text: str, limit: int = LONG) -> str:
     """The text without control characters, which could move the cursor, and not too long."""
-    text = _CONTROL.sub("\ufffd", text.replace("\r\n", "\n").replace("\t", "    "))
+    text = printable(text.replace("\r\n", "\n").replace("\t", "    "), "\ufffd")
     return text if len(text) <= limit else f"{text[:limit]} [... {len(text) - limit:,} more characters]"

@@ -9,10 +9,9 @@ from typing import Any
 from rlguide.data.checks.examples import check_texts
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.csv_cells import open_rows
-from rlguide.data.inspect.examples import responses
 from rlguide.data.inspect.figures import BadRows
 from rlguide.data.readers.source import Row
-from rlguide.data.store.reading import labelled_of, pairs_of, read_examples
+from rlguide.data.store.reading import converter, read_examples
 from rlguide.data.store.registered import RegisteredDataset, local_files, written_file
 from rlguide.workspace import Workspace
 
@@ -44,8 +43,7 @@ class Checked:
             yield from read_examples(self._workspace, dataset.name)
             return
         files = local_files(dataset)
-        convert: Callable[[Any], Example]
-        convert, columns = (pairs_of if dataset.ranking else labelled_of)(self._workspace, dataset)
+        convert, columns = converter(self._workspace, dataset)
         for file in files:
             source = open_rows(file)
             for row in source.rows(columns):
@@ -67,7 +65,7 @@ class Checked:
             if row.broken:
                 raise BadRow(row.broken)
             example = convert(row.value)
-            check_texts(example.messages, example.system, *responses(example))
+            check_texts(example)
         except BadRow as reason:
             self._reasons[str(reason)] += 1
             places = self._places.setdefault(str(reason), [])

@@ -12,7 +12,6 @@ from typing import IO
 
 from rlguide import console
 from rlguide.data.example import Example
-from rlguide.data.inspect.examples import responses
 from rlguide.data.inspect.figures import Tokens, spreads
 from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
@@ -79,7 +78,7 @@ def _start(tokenizer: Tokenizer, given: IO[bytes], errors: IO[bytes]) -> subproc
 
 def _line(row: Example) -> bytes:
     messages = [turn.value for turn in row.messages]
-    return (json.dumps({"system": row.system, "messages": messages, "answers": responses(row)}) + "\n").encode()
+    return (json.dumps({"system": row.system, "messages": messages, "answers": row.responses}) + "\n").encode()
 
 
 def kept_lengths(prompt: int, response: int, cutoff: int) -> tuple[int, int]:

@@ -38,9 +38,7 @@ def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
                 f"{path} is not UTF-8, in line {line} or soon after it", "save the file as UTF-8"
             ) from error
         except csv.Error as error:
-            raise DataError(
-                f"{path} is not CSV: {error}, in the record from line {line} on", "mend the file"
-            ) from error
+            raise DataError(f"{path} is not CSV: {error}, in the record from line {line} on", "fix the file") from error
 
 
 def _separator(path: Path, header: str) -> str:
@@ -49,7 +47,7 @@ def _separator(path: Path, header: str) -> str:
     found = [usual] if usual in header else [sign for sign in ",;\t" if sign in header]
     if len(found) > 1:
         raise DataError(
-            f"{path}: the header has semicolons and tabs, so nobody knows which separates the columns",
+            f"{path}: the header has semicolons and tabs, so it is unclear which separates the columns",
             "separate the columns by commas, or by tabs in a file whose name ends in .tsv",
         )
     return found[0] if found else usual

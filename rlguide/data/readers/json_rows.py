@@ -49,7 +49,7 @@ def has_row_lines(path: Path) -> bool:
 
 
 def refuse_single_object(path: Path) -> None:
-    """A pretty-printed object is no JSON lines: tell so at once instead of counting broken lines."""
+    """A pretty-printed object is not JSON lines: tell so at once instead of counting broken lines."""
     with open_text(path) as file:
         first = next(line for line in file if line.removeprefix(b"\xef\xbb\xbf").strip())
     if first.removeprefix(b"\xef\xbb\xbf").strip() == b"{":
@@ -110,7 +110,7 @@ def _whole_list(path: Path) -> Iterator[None]:
     except StreamError as error:
         raise DataError(
             f"{path} is not a whole JSON list: {error}",
-            "mend the file there, or fetch it again if it was cut short",
+            "fix the file there, or fetch it again if it was cut short",
         ) from error
 
 

@@ -77,7 +77,7 @@ def count_parquet(path: Path) -> int:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """What goes wrong in the block means that the file is no whole Parquet file."""
+    """What goes wrong in the block means that the file is not a whole Parquet file."""
     import pyarrow as pa
 
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from rlguide.data.hubs.file_names import escaped
+from rlguide.console import escaped
 from rlguide.errors import DataError
 
 MAGIC = re.compile(r"[*?[]")

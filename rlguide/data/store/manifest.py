@@ -87,9 +87,7 @@ def new_manifest(
     return DataManifest(name, created, __version__, source, options, *amounts, files)
 
 
-def data_file(dataset: str, written: Written, labelled: bool = False) -> DataFile:
+def data_file(dataset: str, written: Written) -> DataFile:
     """The record of a file that is about to be put in place as `<dataset>.parquet`."""
-    desirable = written.desirable if labelled else None
-    return DataFile(
-        dataset, f"{dataset}.parquet", written.rows, written.bytes, written.mtime_ns, written.sha256, desirable
-    )
+    facts = (written.rows, written.bytes, written.mtime_ns, written.sha256, written.desirable)
+    return DataFile(dataset, f"{dataset}.parquet", *facts)

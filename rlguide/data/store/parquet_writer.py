@@ -23,14 +23,14 @@ WAITING = 2  # row groups on their way to the disk: bounds memory
 
 @dataclass(frozen=True)
 class Written:
-    """A data file that was written to `path`: `bytes` long, with `rows` rows, of which `desirable` are labelled so."""
+    """A data file of `rows` rows and `bytes` bytes at `path`; `desirable` rows are labelled so (None: pairs)."""
 
     path: Path
     rows: int
     bytes: int
     mtime_ns: int
     sha256: str
-    desirable: int = 0
+    desirable: int | None = None
 
 
 class ParquetOutput:
@@ -42,7 +42,8 @@ class ParquetOutput:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
         self._schema = schema
-        self._rows = self._desirable = 0
+        self._rows = 0
+        self._desirable = 0 if "label" in schema.names else None
         self._finished = False
         self._digest = hashlib.sha256()
         self._waiting: deque[Future[None]] = deque()
@@ -78,7 +79,7 @@ class ParquetOutput:
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch; returns before it is on the disk."""
         self._rows += batch.num_rows
-        if "label" in batch.schema.names:
+        if self._desirable is not None:
             self._desirable += batch.column("label").true_count
         self._group.append(batch)
         self._group_rows += batch.num_rows

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import console
+from rlguide.data.example import ExampleKind
 from rlguide.data.readers.source import PACKED_SUFFIXES
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import our_entry, read_registry
@@ -123,7 +124,7 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from and how it was taken in, for its manifest; whether it holds labelled answers.
+    """Where a dataset came from and how it was taken in, for its manifest; what it holds.
 
     report: whether the refused rows are written down, each with its place.
     """
@@ -132,7 +133,7 @@ class Publication:
     source: dict[str, Any]
     options: dict[str, Any]
     counts: RowCounts
-    labelled: bool = False
+    kind: ExampleKind = "pairs"
     report: bool = True
 
 
@@ -162,17 +163,17 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     if heldout is not None and len(heldout):
         written += heldout.finish(about.counts)
     files = dict(zip((name, f"{name}_test"), written, strict=False))
-    records = [data_file(dataset, file, about.labelled) for dataset, file in files.items()]
+    records = [data_file(dataset, file) for dataset, file in files.items()]
     manifest = new_manifest(name, about.source, about.options, about.counts, records)
     with _no_view_in_the_making(workspace, name):
-        change, outdated = _change(workspace, manifest, files, about.labelled)
+        change, outdated = _change(workspace, manifest, files, about.kind)
         if about.report:
             report = temporary(workspace.data, name, "report")
             _write_report(report, about, "taken in")
             change.moves[report.name] = f"{name}.report.json"
         journal.commit(workspace, change)
     if outdated.entries:
-        again = "" if about.labelled else "; rlguide view and rlguide train make them again"
+        again = "" if about.kind == "labels" else "; rlguide view and rlguide train make them again"
         console.say(f"removed what showed the earlier {name}: {', '.join(outdated.entries)}{again}")
     return manifest
 
@@ -189,7 +190,7 @@ def _change(
     workspace: Workspace,
     manifest: DataManifest,
     written: dict[str, Written],
-    labelled: bool,
+    kind: ExampleKind,
 ) -> tuple[journal.Change, Outlived]:
     """What is to be moved, registered, and deleted of an earlier version of the dataset; what showed that elsewhere."""
     entries, earlier = read_registry(workspace), read_manifest(workspace, manifest.name)
@@ -199,14 +200,14 @@ def _change(
     test_name = f"{manifest.name}_test"
     if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
         console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
-    unseen = {*gone, *(files if labelled else ())}  # labelled answers have no view for sft and ppo
+    unseen = {*gone, *(files if kind == "labels" else ())}  # labelled answers have no view for sft and ppo
     dropped = {test_name, *(file.dataset for file in old)} - set(written)
-    outdated = outlived(workspace, manifest.name, entries, unseen, set() if labelled else files)
+    outdated = outlived(workspace, manifest.name, entries, unseen, set() if kind == "labels" else files)
     change = journal.Change(
         manifest.name,
         {written[file.dataset].path.name: file.file for file in manifest.files},
         asdict(manifest),
-        {file.dataset: our_entry(file.file, "labels" if labelled else "pairs") for file in manifest.files},
+        {file.dataset: our_entry(file.file, kind) for file in manifest.files},
         [*gone, f"{manifest.name}.refused.json", *outdated.files],
         [*sorted(dropped), *outdated.entries],
     )

@@ -1,137 +1,90 @@
-"""The rows of a registered dataset, pairs or labelled answers, whoever wrote its entry and whatever file holds them."""
+"""The examples of a registered dataset, whoever wrote its entry and whatever file holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from rlguide.data.checks.examples import check_labelled_row, check_structure, check_unicode
-from rlguide.data.example import BadRow, Example, Labelled, Pair, turn
+from rlguide.data.checks.examples import check_structure, check_unicode
+from rlguide.data.example import BadRow, Example, ExampleKind, turn
+from rlguide.data.formats.base import Format
 from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.label_formats import KtoAlpaca, KtoMessages
 from rlguide.data.formats.pair_formats import Alpaca, Sharegpt
-from rlguide.data.store.columns import LABEL_COLUMNS, PAIR_COLUMNS, from_row, labelled_from_row
+from rlguide.data.store.columns import COLUMNS, from_row
 from rlguide.data.store.dataset_info import dataset_kind, is_ours, read_registry
 from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered, local_files
 from rlguide.workspace import Workspace
 
-Kept = TypeVar("Kept", Pair, Labelled)
+# The engine's words for columns, and the names that our formats know.
+NAMES = {
+    "messages": "conversations",
+    "prompt": "instruction",
+    "query": "input",
+    "response": "output",
+    "kto_tag": "label",
+}
 
 
 def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
-    """The good rows of a dataset of either kind, in order.
+    """The examples of a registered dataset, in order; rows that are none are left out.
 
     Raises:
-        UsageError, DataError: like `read_pairs`; DataError for a dataset that is neither kind.
+        UsageError, DataError: like `check_registered` and, for labels, `check_labelled`; DataError also for a dataset
+            that is not a local file.
     """
-    if dataset_kind(workspace, name) == "labels":
-        yield from read_labelled(workspace, name)
-    else:
-        yield from read_pairs(workspace, name)
-
-
-def read_pairs(workspace: Workspace, name: str, limit: int | None = None) -> Iterator[Pair]:
-    """The pairs of a registered dataset, in order, at most `limit`; rows that are no pair are left out.
-
-    Raises:
-        UsageError, DataError: like `check_registered`; DataError also for a dataset that is not a local file.
-    """
-    dataset = check_registered(workspace, [name])[0]
-    yield from islice(_good_rows(dataset, *pairs_of(workspace, dataset)), limit)
-
-
-def read_labelled(workspace: Workspace, name: str) -> Iterator[Labelled]:
-    """The labelled answers of a registered dataset, in order; rows that are none are left out.
-
-    Raises:
-        UsageError, DataError: like `labels.check_labelled`; DataError for a dataset that is not a local file.
-    """
-    dataset = check_labelled(workspace, [name])[0]
-    yield from _good_rows(dataset, *labelled_of(workspace, dataset))
-
-
-def pairs_of(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callable[[Any], Pair], Collection[str]]:
-    """How a row of this dataset becomes a pair (or BadRow is raised), and the columns that takes."""
-    entry = read_registry(workspace)[dataset.name]
-    if is_ours(entry):
-        return _as_written(from_row), PAIR_COLUMNS
-    return _pair_of(dataset, entry.get("tags") or {}), dataset.columns.values()
-
-
-def labelled_of(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callable[[Any], Labelled], Collection[str]]:
-    """How a row of this dataset becomes a labelled answer (or BadRow is raised), and the columns that takes."""
-    entry = read_registry(workspace)[dataset.name]
-    if is_ours(entry, "labels"):
-        return _as_written(labelled_from_row), LABEL_COLUMNS
-    return _labelled_of(dataset, entry.get("tags") or {}), dataset.columns.values()
-
-
-def _good_rows(dataset: RegisteredDataset, convert: Callable[[Any], Kept], columns: Collection[str]) -> Iterator[Kept]:
+    check = check_labelled if dataset_kind(workspace, name) == "labels" else check_registered
+    (dataset,) = check(workspace, [name])
+    convert, columns = converter(workspace, dataset)
     for file in local_files(dataset):
         for row in open_rows(file).rows(columns):
             try:
-                kept = convert(row.value)
+                example = convert(row.value)
             except BadRow:
                 continue
-            yield kept
+            yield example
 
 
-def _as_written(convert: Callable[[dict[str, Any]], Kept]) -> Callable[[Any], Kept]:
-    """The conversion of a file that rlguide wrote, and that somebody may have changed since."""
-
-    def checked(row: Any) -> Kept:
-        try:
-            return convert(row)
-        except (KeyError, TypeError, ValueError):
-            raise BadRow("not a row that rlguide wrote") from None
-
-    return checked
+def converter(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callable[[Any], Example], Collection[str]]:
+    """How a row of this dataset becomes an example (or BadRow is raised), and the columns that takes."""
+    entry = read_registry(workspace)[dataset.name]
+    kind: ExampleKind = "pairs" if dataset.ranking else "labels"
+    if is_ours(entry, kind):
+        return _as_written, COLUMNS[kind]
+    return _by_entry(dataset, kind, entry.get("tags") or {}), dataset.columns.values()
 
 
-def _pair_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Pair]:
-    """A function from a row to its pair, by the entry's columns and tags."""
-    sharegpt = dataset.formatting != "alpaca"
-    names = {"messages": "conversations"} if sharegpt else {"prompt": "instruction", "query": "input"}
+def _as_written(row: Any) -> Example:
+    """The example in a row of a file that rlguide wrote, and that somebody may have changed since."""
+    try:
+        return from_row(row)
+    except (KeyError, TypeError, ValueError):
+        raise BadRow("not a row that rlguide wrote") from None
+
+
+def _by_entry(dataset: RegisteredDataset, kind: ExampleKind, tags: dict[str, Any]) -> Callable[[Any], Example]:
+    """A function from a row to its example, by the entry's columns and tags."""
+    alpaca, pairs = dataset.formatting == "alpaca", kind == "pairs"
+    forms: tuple[Format, Format] = (Alpaca(), KtoAlpaca()) if alpaca else (Sharegpt(), KtoMessages())
+    form = forms[0 if pairs else 1]
     rename = _renamer(tags)
 
-    def convert(value: Any) -> Pair:
-        row = _columns(dataset, names, value)
-        if sharegpt:
-            row["conversations"] = _each(rename, row.get("conversations"))
-            row["chosen"], row["rejected"] = turn(rename(row["chosen"])).value, turn(rename(row["rejected"])).value
-            pair = Sharegpt().to_pairs(row)[0]
-        else:
-            pair = Alpaca().to_pairs({"instruction": "", **row})[0]
-        check_structure(pair)
-        check_unicode(pair.messages, pair.system, pair.chosen, pair.rejected)
-        return pair
+    def convert(value: Any) -> Example:
+        if not isinstance(value, dict):
+            raise BadRow("not an object")
+        row = {NAMES.get(key, key): value.get(column) for key, column in dataset.columns.items()}
+        if alpaca:
+            row.setdefault("instruction", "")
+        elif isinstance(messages := row.get("conversations"), list):
+            row["conversations"] = list(map(rename, messages))
+        for side in ("chosen", "rejected") if pairs and not alpaca else ():
+            row[side] = turn(rename(row[side])).value
+        (example,) = form.to_examples(row)
+        check_structure(example)
+        check_unicode(example)
+        return example
 
     return convert
-
-
-def _labelled_of(dataset: RegisteredDataset, tags: dict[str, Any]) -> Callable[[Any], Labelled]:
-    """A function from a row to its labelled answer, by the entry's columns and tags."""
-    names = {"kto_tag": "label", "prompt": "instruction", "query": "input", "response": "output"}
-    rename = _renamer(tags)
-
-    def convert(value: Any) -> Labelled:
-        row = _columns(dataset, names, value)
-        if dataset.formatting == "alpaca":
-            labelled = KtoAlpaca().to_labelled({"instruction": "", **row})
-        else:
-            labelled = KtoMessages().to_labelled({**row, "messages": _each(rename, row.get("messages"))})
-        check_labelled_row(labelled)
-        return labelled
-
-    return convert
-
-
-def _columns(dataset: RegisteredDataset, names: dict[str, str], value: Any) -> dict[str, Any]:
-    """The columns of a row that the entry names, under the names that our formats know."""
-    if not isinstance(value, dict):
-        raise BadRow("not an object")
-    return {names.get(key, key): value.get(column) for key, column in dataset.columns.items()}
 
 
 def _renamer(tags: dict[str, Any]) -> Callable[[Any], Any]:
@@ -146,7 +99,3 @@ def _renamer(tags: dict[str, Any]) -> Callable[[Any], Any]:
         return message
 
     return rename
-
-
-def _each(rename: Callable[[Any], Any], messages: Any) -> Any:
-    return [rename(message) for message in messages] if isinstance(messages, list) else messages

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide import console
 from rlguide.data.curate.duplicates import DuplicateFinder
-from rlguide.data.curate.filters import NOT_DRAWN, REPEATED, UNBALANCED, Filters, balanced, drawn, length
-from rlguide.data.curate.holdout import Split, choose
+from rlguide.data.curate.filters import DUPLICATE, NOT_DRAWN, UNBALANCED, Filters, balanced, drawn, length
+from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split, choose
 from rlguide.data.curate.kto_order import BLOCK, spread
-from rlguide.data.example import Example, Pair, Turn, prompt_key
+from rlguide.data.example import Example, ExampleKind, Turn, prompt_key
 from rlguide.data.store.columns import messages, schema, to_batch
 from rlguide.data.store.parquet_writer import ParquetOutput, Written, cannot_write
 from rlguide.data.store.row_counts import RowCounts
@@ -56,40 +56,39 @@ class Staging:
     RlguideError when the disk is full.
 
     Args:
-        part: what the rows become: "train", or "test" for a held-out set of its own.
-        labelled: the rows are `Labelled`, not `Pair`; they are put in KTO's order (see `order`).
-        heldout: a held-out set that is whole and has the same filters; what repeats its rows is a repeat here, too.
+        target: the folder and, in it, the name of the dataset.
+        split: with ALL_HELDOUT the rows become a held-out set of their own.
+        kind: labels are put in KTO's order (see `kto_order`).
+        heldout: a held-out set that is whole and has the same filters; duplicates of its rows are duplicates here, too.
     """
 
     def __init__(
         self,
-        folder: Path,
-        name: str,
+        target: Path,
         filters: Filters,
         split: Split,
-        labelled: bool = False,
-        part: str = "train",
+        kind: ExampleKind = "pairs",
         heldout: Staging | None = None,
     ) -> None:
-        self._folder, self._name, self._part = folder, name, part
-        self._filters, self._split, self._labelled = filters, split, labelled
+        self._folder, self._name, self._part = target.parent, target.name, "test" if split == ALL_HELDOUT else "train"
+        self._filters, self._split, self._kind = filters, split, kind
         self._key = filters.seed.to_bytes(8, "big")
         self._new: list[Example] = []
         self._characters = 0
         self._hashes: list[Hashes] = []
         self._lengths: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         self._waiting = self._written = 0
-        wait = filters.need_all_rows or labelled or split.share != 0 or part == "test"
+        wait = filters.need_all_rows or kind == "labels" or split != NO_SPLIT
         self._below = EVERY_HASH if wait else 0  # rows with a lower hash wait
         self._stack = ExitStack()
-        self._repeats: DuplicateFinder = heldout._repeats if heldout is not None else DuplicateFinder()
-        self._repeats_before = len(self._repeats)
+        self._duplicates: DuplicateFinder = heldout._duplicates if heldout is not None else DuplicateFinder()
+        self._duplicates_before = len(self._duplicates)
         self.nothing_held_out = ""  # why not, if something was to be held out
 
     def __enter__(self) -> Staging:
         import pyarrow as pa
 
-        self._schema = schema(self._labelled)
+        self._schema = schema(self._kind)
         with ExitStack() as stack:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -116,18 +115,18 @@ class Staging:
         return ParquetOutput(temporary(self._folder, self._name, part), self._schema)
 
     def __len__(self) -> int:
-        """Rows taken in so far."""
+        """Rows added so far."""
         return self._written + self._waiting + len(self._new)
 
     def hash(self, example: Example) -> int:
-        """64 bits that depend on the seed and on what was asked (see `question`)."""
+        """64 bits that depend on the seed and on the prompt (see `prompt_key`)."""
         return int.from_bytes(self._digest(example.messages), "little")
 
     def _digest(self, conversation: tuple[Turn, ...]) -> bytes:
         return hashlib.blake2b(prompt_key(conversation), digest_size=8, key=self._key).digest()
 
     def add(self, example: Example) -> None:
-        """Take in a row that has been checked."""
+        """Add an example that has been checked."""
         self._new.append(example)
         self._characters += length(example)
         if len(self._new) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
@@ -140,14 +139,14 @@ class Staging:
             return
         examples, self._new, self._characters = self._new, [], 0
         if self._below == 0:
-            self._write(to_batch(examples, self._labelled))
+            self._write(to_batch(examples, self._kind))
             return
         hashes = np.frombuffer(b"".join([self._digest(example.messages) for example in examples]), "<u8")
         if self._below < EVERY_HASH:
             waits = hashes < self._below
-            self._write(to_batch([examples[at] for at in np.flatnonzero(~waits)], self._labelled))
+            self._write(to_batch([examples[at] for at in np.flatnonzero(~waits)], self._kind))
             examples, hashes = [examples[at] for at in np.flatnonzero(waits)], hashes[waits]
-        self._wait(to_batch(examples, self._labelled), hashes)
+        self._wait(to_batch(examples, self._kind), hashes)
         self._remember(examples)
         if self._below == EVERY_HASH and self._written == 0 and self._waiting >= PROBE:
             self._below = self._first_that_need_not_wait()
@@ -170,9 +169,9 @@ class Staging:
 
         if self._filters.dedupe:
             for example in examples:
-                self._repeats.add(example)
+                self._duplicates.add(example)
         if self._filters.balance_length:
-            lengths = [(len(pair.chosen), len(pair.rejected)) for pair in examples if isinstance(pair, Pair)]
+            lengths = [list(map(len, example.responses)) for example in examples]
             self._lengths.append(np.array(lengths, dtype=np.int64))
 
     def _first_that_need_not_wait(self) -> int:
@@ -180,7 +179,7 @@ class Staging:
         import numpy as np
 
         expected = self._split.expected or 0
-        if self._filters.need_all_rows or self._labelled or expected < LARGE:
+        if self._filters.need_all_rows or self._kind == "labels" or expected < LARGE:
             return EVERY_HASH
         if len(np.unique(np.concatenate(self._hashes))) < self._waiting / 2:
             return EVERY_HASH
@@ -219,8 +218,8 @@ class Staging:
         if self._filters.dedupe:
             if self._waiting > LONG:
                 console.say(f"  comparing {self._waiting:,} rows")
-            keep &= self._repeats.earlier(self._repeats_before, self._waiting) < 0
-            counts.leave_out(REPEATED, self._waiting - int(keep.sum()))
+            keep &= self._duplicates.earlier(self._duplicates_before, self._waiting) < 0
+            counts.leave_out(DUPLICATE, self._waiting - int(keep.sum()))
         if self._filters.balance_length:
             there = np.flatnonzero(keep)
             lengths = np.concatenate([np.empty((0, 2), np.int64), *self._lengths])
@@ -249,7 +248,7 @@ class Staging:
         if not mask.any():
             return
         kept = (_filter(batch, mask[start : start + batch.num_rows]) for start, batch in self._read())
-        yield from self._in_order(kept) if self._labelled else kept
+        yield from self._in_order(kept) if self._kind == "labels" else kept
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The rows that waited, with the number of the first of each batch."""

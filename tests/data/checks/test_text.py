@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.checks.examples import check_labelled_row, check_pair, check_structure
+from rlguide.data.checks.examples import check_example, check_structure
 from rlguide.data.checks.text import CONTROL, ESCAPES, LONGEST_TEXT, MOJIBAKE, TOKENS, fault
-from rlguide.data.example import BadRow, Pair, Turn, from_pair
+from rlguide.data.example import BadRow, Example, Turn
 from rlguide.engine.find import find_engine
 from tests.data.conversations import PIECES, pairs, texts
 
@@ -70,25 +70,25 @@ def misread_as_gbk(text: str) -> str:
     return text.encode().decode("gbk", errors="replace").replace("\ufffd", "?")
 
 
-def in_each_place(text: str) -> list[Pair]:
+def in_each_place(text: str) -> list[Example]:
     """Pairs with the text in each place that a pair has."""
     ask, reply = Turn("human", "q"), Turn("gpt", "r")
     bad = {"human": Turn("human", text), "gpt": Turn("gpt", text)}
     return [
-        Pair((bad["human"],), "a", "b"),
-        Pair((bad["human"], reply, ask), "a", "b"),
-        Pair((ask, bad["gpt"], ask), "a", "b"),
-        Pair((ask,), text, "b"),
-        Pair((ask,), "a", text),
-        Pair((ask,), "a", "b", text),
+        Example.pair((bad["human"],), "a", "b"),
+        Example.pair((bad["human"], reply, ask), "a", "b"),
+        Example.pair((ask, bad["gpt"], ask), "a", "b"),
+        Example.pair((ask,), text, "b"),
+        Example.pair((ask,), "a", text),
+        Example.pair((ask,), "a", "b", text),
     ]
 
 
 @given(pairs())
-def test_good_writing_is_never_refused(pair: Pair) -> None:
-    check_pair(pair)
-    for row in from_pair(pair):
-        check_labelled_row(row)
+def test_good_writing_is_never_refused(pair: Example) -> None:
+    check_example(pair)
+    for row in pair.split():
+        check_example(row)
 
 
 @pytest.mark.parametrize("piece", [*PIECES, *WRITTEN, *WRITTEN_IN_CHINESE, *ODD])
@@ -115,7 +115,7 @@ def test_damage_is_refused_wherever_it_stands(text: str, damage: str, data: st.D
     assert fault([spoiled])
     for pair in in_each_place(spoiled):
         with pytest.raises(BadRow):
-            check_pair(pair)
+            check_example(pair)
         check_structure(pair)  # the engine takes it
 
 

@@ -29,7 +29,7 @@ def hanzi(seed: int, length: int = 200) -> str:
 
 
 def repeats(rows: list[tuple[str, ...]], near: bool = True) -> list[bool]:
-    prints = Fingerprints(near)
+    prints = Fingerprints()
     for row in rows:
         prints.add(row)
     assert len(prints) == len(rows)
@@ -126,13 +126,6 @@ def test_can_be_asked_again_after_more_rows() -> None:
 
 def test_no_rows() -> None:
     assert Fingerprints().earlier().tolist() == []
-
-
-def test_near_needs_to_be_asked_for() -> None:
-    prints = Fingerprints(near=False)
-    prints.add(("a",))
-    with pytest.raises(ValueError, match="near=False"):
-        prints.earlier()
 
 
 def test_half_of_a_surrogate_pair_is_only_a_character() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow
-from rlguide.data.formats.column_names import ANSWER_PAIRS
-from rlguide.data.formats.comparisons import two_answers
+from rlguide.data.formats.column_names import RESPONSE_PAIRS
+from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.detect import detect_format
 from rlguide.data.formats.table import FORMATS
 from rlguide.data.ingest.convert import import_rows
@@ -45,7 +45,7 @@ THREAD = {"history": "q", "human_ref_A": "a!", "human_ref_B": "b!"}
 )
 def test_the_winner_is_chosen(row: dict[str, Any], winner: dict[str, Any], chosen: str) -> None:
     assert detect_format([row | winner], "file") is FORM
-    (pair,) = FORM.to_pairs(row | winner)
+    (pair,) = FORM.to_examples(row | winner)
     assert (pair.messages[0].value, pair.chosen) == ("q", chosen)
     assert {pair.chosen, pair.rejected} == {row[name] for name in row if name not in ("prompt", "history")}
 
@@ -79,19 +79,19 @@ def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
 def test_a_winner_that_is_not_understood_is_refused_and_never_guessed(
     row: dict[str, Any], winner: dict[str, Any]
 ) -> None:
-    with pytest.raises(BadRow, match=r"does not say which answer is better|is not said"):
-        FORM.to_pairs(row | winner)
+    with pytest.raises(BadRow, match=r"does not say which response is better|is not said"):
+        FORM.to_examples(row | winner)
     with pytest.raises(DataError) as stopped:
         detect_format([row | winner], "file")
-    assert "look like two answers" in stopped.value.fix
+    assert "look like two responses" in stopped.value.fix
     assert "chosen" not in stopped.value.fix, "which answer is better differs by row"
 
 
-def test_rows_without_two_answers_or_a_prompt_are_refused() -> None:
-    with pytest.raises(BadRow, match="no two answers"):
-        FORM.to_pairs({"prompt": "q", "response_0": "zero", "better_response_id": 0})
+def test_rows_without_two_responses_or_a_prompt_are_refused() -> None:
+    with pytest.raises(BadRow, match="no two responses"):
+        FORM.to_examples({"prompt": "q", "response_0": "zero", "better_response_id": 0})
     with pytest.raises(BadRow, match="prompt is missing"):
-        FORM.to_pairs({"response_0": "zero", "response_1": "one", "better_response_id": 0})
+        FORM.to_examples({"response_0": "zero", "response_1": "one", "better_response_id": 0})
 
 
 def test_whole_conversations_that_part_early_are_refused() -> None:
@@ -101,25 +101,25 @@ def test_whole_conversations_that_part_early_are_refused() -> None:
 
     row = {"conversation_a": talk("x", "a"), "conversation_b": talk("y", "b"), "winner": "model_b"}
     with pytest.raises(BadRow, match="differ before their last message"):
-        FORM.to_pairs(row)
-    (pair,) = FORM.to_pairs(row | {"conversation_b": talk("x", "b")})
+        FORM.to_examples(row)
+    (pair,) = FORM.to_examples(row | {"conversation_b": talk("x", "b")})
     assert (pair.chosen, pair.rejected, len(pair.messages)) == ("b", "a", 3)
 
 
-@pytest.mark.parametrize("names", ANSWER_PAIRS)
-def test_the_names_of_two_answers_end_with_what_the_winner_is_called_by(names: tuple[str, str]) -> None:
+@pytest.mark.parametrize("names", RESPONSE_PAIRS)
+def test_the_names_of_two_responses_end_with_what_the_winner_is_called_by(names: tuple[str, str]) -> None:
     assert names[0][:-1] == names[1][:-1]
     assert (names[0][-1] + names[1][-1]).lower() in ("ab", "01", "12")
 
 
-def test_two_answers_are_seen_in_unknown_columns() -> None:
+def test_two_responses_are_seen_in_unknown_columns() -> None:
     row = {"id_a": "1", "id_b": "2", "reply_a": "A long reply.", "reply_b": "Another one.", "better": "left"}
-    assert two_answers([row]) == ("reply_a", "reply_b")
-    assert two_answers([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}]) is None
+    assert two_responses([row]) == ("reply_a", "reply_b")
+    assert two_responses([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}]) is None
 
 
 def test_a_winner_goes_before_an_order() -> None:
     row = {"instruction": "q", "output": ["a", "b"], "output_1": "a", "output_2": "b", "preference": 2}
     form = detect_format([row], "x")
     assert form is FORM
-    assert FORM.to_pairs(row)[0].chosen == "b"
+    assert FORM.to_examples(row)[0].chosen == "b"

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from rlguide.data.example import BadRow, Pair
-from rlguide.data.formats.base import Format
+from rlguide.data.example import BadRow
 from rlguide.data.formats.detect import choose_format, explain
 from rlguide.data.formats.dropped_columns import find_loss, used
-from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
+from rlguide.data.formats.table import FORMATS
 from rlguide.errors import DataError
 
 PAIR = {"chosen": "Yes.", "rejected": "No."}
@@ -23,7 +22,7 @@ WHOLE = [[QUESTION, {"role": "assistant", "content": text}] for text in ("Yes.",
 
 def read(row: dict[str, Any]) -> Any:
     form = choose_format([row], "data.jsonl", "auto")
-    return form.to_pairs(row)[0] if isinstance(form, Format) else form.to_labelled(row)
+    return form.to_examples(row)[0]
 
 
 @pytest.mark.parametrize("name", ["system", "system_prompt", "system_message"])
@@ -65,20 +64,20 @@ def test_an_input_that_the_prompt_has_already_is_not_added_again() -> None:
 def test_an_input_beside_messages_is_a_bad_row() -> None:
     row = {"prompt": [QUESTION], "input": "It is nine."} | PAIR
     with pytest.raises(BadRow, match="input stands beside a prompt of messages"):
-        FORMATS["trl"].to_pairs(row)
-    assert len(FORMATS["trl"].to_pairs(row | {"input": "late?"})) == 1
+        FORMATS["trl"].to_examples(row)
+    assert len(FORMATS["trl"].to_examples(row | {"input": "late?"})) == 1
 
 
 def test_two_system_prompts_that_differ_are_a_bad_row() -> None:
     row = {"prompt": [{"role": "system", "content": "Be brief."}, QUESTION]} | PAIR
     for same in ("Be brief.", " Be brief.\n", "", None):
-        assert FORMATS["trl"].to_pairs(row | {"system": same})[0].system == "Be brief."
+        assert FORMATS["trl"].to_examples(row | {"system": same})[0].system == "Be brief."
     with pytest.raises(BadRow, match="not the system message"):
-        FORMATS["trl"].to_pairs(row | {"system": "Be kind."})
+        FORMATS["trl"].to_examples(row | {"system": "Be kind."})
     with pytest.raises(BadRow, match="two columns hold different system prompts"):
-        FORMATS["trl"].to_pairs({"prompt": "q", "system": "a", "system_prompt": "b"} | PAIR)
+        FORMATS["trl"].to_examples({"prompt": "q", "system": "a", "system_prompt": "b"} | PAIR)
     empty = {"prompt": [{"role": "system", "content": " "}, QUESTION], "system": "Be kind."} | PAIR
-    assert FORMATS["trl"].to_pairs({**empty, "prompt": [{"role": "system", "content": ""}, QUESTION]})[0].system
+    assert FORMATS["trl"].to_examples({**empty, "prompt": [{"role": "system", "content": ""}, QUESTION]})[0].system
 
 
 @pytest.mark.parametrize(
@@ -126,7 +125,7 @@ def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(
     ],
 )
 def test_what_is_not_lost_does_not_stop_it(row: dict[str, Any]) -> None:
-    assert isinstance(read(row), Pair)
+    assert read(row).kind == "pairs"
 
 
 def test_blanks_make_no_other_system_prompt() -> None:
@@ -141,7 +140,7 @@ def test_what_is_said_about_columns_is_true() -> None:
     assert "not used: chosen_score, rejected_score, (no name)" in said
     both = {"prompt": "q", "instruction": "q"} | LISTED
     assert used(FORMATS["scored-list"], [both]) == {"prompt", "responses", "scores"}
-    assert used(LABEL_FORMATS["kto-trl"], [{"prompt": "q", "kto_tag": 1} | LABEL]) == {"prompt", "completion", "label"}
+    assert used(FORMATS["kto-trl"], [{"prompt": "q", "kto_tag": 1} | LABEL]) == {"prompt", "completion", "label"}
     assert used(FORMATS["trl"], [{"prompt": 7, "id": 1} | PAIR]) == {"prompt", "chosen", "rejected"}, "none is good"
 
 

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.checks.examples import check_labelled_row, check_pair
+from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
-from rlguide.data.example import BadRow, Labelled, Pair, Turn
-from rlguide.data.formats.base import Format, LabelFormat
+from rlguide.data.example import BadRow, Example, Turn
 from rlguide.data.formats.column_names import MEDIA
 from rlguide.data.formats.detect import check_fits, choose_format, detect_format, explain
 from rlguide.data.formats.scored_lists import Pairing, ScoredList, with_pairing
-from rlguide.data.formats.table import FORMATS, LABEL_FORMATS
+from rlguide.data.formats.table import FORMATS
 from rlguide.data.ingest.convert import import_rows
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError
@@ -40,14 +39,16 @@ from tests.data.conversations import (
 def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
     @settings(max_examples=40)
     @given(st.lists(pairs(turns), min_size=1, max_size=4, unique_by=lambda pair: pair.messages[0].value.strip()))
-    def check(originals: list[Pair]) -> None:
+    def check(originals: list[Example]) -> None:
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
         form = detect_format(rows, "file")
-        assert isinstance(form, Format)
+        assert form.kind == "pairs"
         assert form.name == name
-        assert [pair for row in rows for pair in form.to_pairs(row)] == [expected(writer, pair) for pair in originals]
+        assert [pair for row in rows for pair in form.to_examples(row)] == [
+            expected(writer, pair) for pair in originals
+        ]
         for pair in originals:
-            check_pair(pair)
+            check_example(pair)
 
     check()
 
@@ -61,13 +62,11 @@ def test_no_format_drops_tools_and_media_unsaid(
     name: str, writer: Callable[[Any], dict[str, Any]], column: str
 ) -> None:
     turns = (Turn("human", "What is this?"),)
-    if name in FORMATS:
-        row = writer(Pair(turns, "A cat. It sleeps.", "A dog. It barks.", "", (5.0, 1.0)))
-        form: Format | LabelFormat = FORMATS[name]
-        convert: Callable[[dict[str, Any]], Any] = FORMATS[name].to_pairs
+    form, convert = FORMATS[name], FORMATS[name].to_examples
+    if form.kind == "pairs":
+        row = writer(Example.pair(turns, "A cat. It sleeps.", "A dog. It barks.", "", (5.0, 1.0)))
     else:
-        row, form = writer(Labelled(turns, "A cat. It sleeps.", True)), LABEL_FORMATS[name]
-        convert = LABEL_FORMATS[name].to_labelled
+        row = writer(Example.labelled(turns, "A cat. It sleeps.", True))
     assert column in form.columns, "or Parquet files would be read without it"
     for nothing in (None, [], "[]", "null", ""):
         assert convert({**row, column: nothing}) == convert(row)
@@ -76,10 +75,10 @@ def test_no_format_drops_tools_and_media_unsaid(
 
 
 def test_every_format_is_covered() -> None:
-    assert {name for name, _, _ in WRITERS} == set(FORMATS)
+    assert {name for name, _, _ in WRITERS} == {name for name, form in FORMATS.items() if form.kind == "pairs"}
 
 
-GOOD = Pair((Turn("human", "q"),), "a", "b")
+GOOD = Example.pair((Turn("human", "q"),), "a", "b")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ GOOD = Pair((Turn("human", "q"),), "a", "b")
         ({"prompt": 7, "chosen": "a", "rejected": "b"}, "prompt is neither text nor messages"),
         ({"prompt": "q", "chosen": 7, "rejected": "b"}, "chosen is not text"),
         ({"prompt": "q", "chosen": float("nan"), "rejected": "b"}, "chosen is not text"),
-        ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, "rejected is a list of texts, not one answer"),
+        ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, "rejected is a list of texts, not one response"),
         ({"prompt": "q", "input": 7, "chosen": "a", "rejected": "b"}, "input is not text"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "system": ["x"]}, "system is not text"),
         ({"prompt": "\ud800", "chosen": "a", "rejected": "b"}, "a text is not valid Unicode"),
@@ -123,34 +122,36 @@ def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
 
 
 def test_conversations_that_part_early_are_refused() -> None:
-    row = as_trl_implicit(Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
+    row = as_trl_implicit(Example.pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
     row["rejected"][1] = {"role": "assistant", "content": "other"}
     with pytest.raises(BadRow, match="differ before their last message"):
-        FORMATS["trl-implicit"].to_pairs(row)
+        FORMATS["trl-implicit"].to_examples(row)
 
 
 def test_alpaca_joins_instruction_and_input_as_the_engine_does() -> None:
     row = {"instruction": "Translate.", "input": "Hallo", "chosen": "Hello", "rejected": "Bye"}
-    assert FORMATS["alpaca"].to_pairs(row)[0].messages == (Turn("human", "Translate.\nHallo"),)
+    assert FORMATS["alpaca"].to_examples(row)[0].messages == (Turn("human", "Translate.\nHallo"),)
 
 
 @pytest.mark.parametrize(("name", "writer", "turns"), LABEL_WRITERS, ids=lambda value: getattr(value, "__name__", None))
-def test_labelled_answers_come_back(name: str, writer: Callable[[Labelled], dict[str, Any]], turns: int) -> None:
+def test_labelled_answers_come_back(name: str, writer: Callable[[Example], dict[str, Any]], turns: int) -> None:
     @settings(max_examples=40)
     @given(st.lists(labels(turns), min_size=1, max_size=5))
-    def check(originals: list[Labelled]) -> None:
+    def check(originals: list[Example]) -> None:
         rows = [json.loads(json.dumps(writer(row))) for row in originals]
         form = detect_format(rows, "file")
-        assert form is LABEL_FORMATS[name]
-        assert [form.to_labelled(row) for row in rows] == [expected_label(writer, row) for row in originals]
+        assert form is FORMATS[name]
+        assert [example for row in rows for example in form.to_examples(row)] == [
+            expected_label(writer, row) for row in originals
+        ]
         for row in originals:
-            check_labelled_row(row)
+            check_example(row)
 
     check()
 
 
 def test_every_label_format_is_covered() -> None:
-    assert {name for name, _, _ in LABEL_WRITERS} == set(LABEL_FORMATS)
+    assert {name for name, _, _ in LABEL_WRITERS} == {name for name, form in FORMATS.items() if form.kind == "labels"}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_every_label_format_is_covered() -> None:
 )
 def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
     row = {"prompt": "q", "completion": "a", "label": label}
-    assert LABEL_FORMATS["kto-trl"].to_labelled(row).desirable is meant
+    assert FORMATS["kto-trl"].to_examples(row)[0].label is meant
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
         ({"prompt": "q", "completion": "a", "label": -1}, "neither true nor false"),
         ({"prompt": "q", "completion": "a", "label": "good"}, "neither true nor false"),
         ({"prompt": "q", "completion": "a", "label": [True]}, "neither true nor false"),
-        ({"prompt": "q", "completion": " ", "label": True}, "the answer is empty"),
+        ({"prompt": "q", "completion": " ", "label": True}, "the response is empty"),
         ({"prompt": "q", "label": True}, "completion is missing"),
         ({"prompt": "", "completion": "a", "label": True}, "a message of the prompt is empty"),
         ({"prompt": "\ud800", "completion": "a", "label": True}, "not valid Unicode"),
@@ -193,15 +194,15 @@ def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> No
     counts = RowCounts()
     good = {"prompt": "q", "completion": "a", "label": False}
     counts.open("a.jsonl", "line")
-    kept = list(import_rows([Row(1, good), Row(2, row)], LABEL_FORMATS["kto-trl"], counts, Filters()))
-    assert kept == [Labelled((Turn("human", "q"),), "a", False)]
+    kept = list(import_rows([Row(1, good), Row(2, row)], FORMATS["kto-trl"], counts, Filters()))
+    assert kept == [Example.labelled((Turn("human", "q"),), "a", False)]
     assert [reason in found for found in counts.refused] == [True]
 
 
 def test_messages_without_an_answer_are_refused() -> None:
     row = {"messages": [{"role": "user", "content": "q"}], "label": True}
     with pytest.raises(BadRow, match="do not end with the assistant"):
-        LABEL_FORMATS["kto-messages"].to_labelled(row)
+        FORMATS["kto-messages"].to_examples(row)
 
 
 def test_pairs_with_a_further_label_stay_pairs() -> None:
@@ -223,8 +224,8 @@ def test_text_in_parts_is_joined_and_pictures_are_refused() -> None:
         pairs_of("trl", row)
 
 
-def pairs_of(name: str, row: dict[str, Any]) -> list[Pair]:
-    return FORMATS[name].to_pairs(row)
+def pairs_of(name: str, row: dict[str, Any]) -> list[Example]:
+    return FORMATS[name].to_examples(row)
 
 
 @pytest.mark.parametrize("score", [None, "", "high", float("nan"), float("inf"), True, [8], 10**400])
@@ -239,12 +240,14 @@ def test_scores_come_as_numbers_from_text() -> None:
 
 
 def test_a_prompt_that_is_not_the_question_is_refused() -> None:
-    row = as_ultrafeedback(Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
-    whole = as_trl_messages(Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))["prompt"]
+    row = as_ultrafeedback(Example.pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
+    whole = as_trl_messages(Example.pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))[
+        "prompt"
+    ]
     for good in ("q", "s", " s\n", whole):
         assert len(pairs_of("ultrafeedback", row | {"prompt": good})) == 1
     for bad in ("r", "", "t", [{"role": "user", "content": "s"}]):
-        with pytest.raises(BadRow, match="not the question"):
+        with pytest.raises(BadRow, match="not the one in chosen"):
             pairs_of("ultrafeedback", row | {"prompt": bad})
 
 
@@ -256,7 +259,7 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
         ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a whole conversation"),
         (
             {"prompt": "x", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
-            "not the question",
+            "not the one in chosen",
         ),
     ],
 )
@@ -333,7 +336,7 @@ def test_dialogues_without_blank_lines_are_dialogues() -> None:
     }
     assert detect_format([row], "file") is FORMATS["hh"]
     turns = (Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s"))
-    assert pairs_of("hh", row) == [Pair(turns, "a\n\nb", "c")]
+    assert pairs_of("hh", row) == [Example.pair(turns, "a\n\nb", "c")]
     prompt_turns = {"prompt": "Human: q\nAssistant:", "chosen": " a", "rejected": " b"}
     assert pairs_of("hh", prompt_turns) == [GOOD]
 
@@ -344,16 +347,18 @@ def test_an_answer_that_goes_on_as_a_dialogue_is_refused(chosen: str) -> None:
     with pytest.raises(BadRow, match=r"differ before|does not end with the assistant"):
         pairs_of("hh", row)
     blank = {"chosen": f"Human: q\n\nAssistant: {chosen}", "rejected": "Human: q\n\nAssistant: b"}
-    assert pairs_of("hh", blank) == [Pair((Turn("human", "q"),), chosen, "b")], "with blank lines it is one answer"
+    assert pairs_of("hh", blank) == [Example.pair((Turn("human", "q"),), chosen, "b")], (
+        "with blank lines it is one answer"
+    )
 
 
 def test_messages_beside_whole_conversations_are_left_to_these() -> None:
-    pair = Pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b")
+    pair = Example.pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b")
     row = as_trl_implicit(pair)
     row["messages"] = row["chosen"]
     form = detect_format([row], "file")
     assert form is FORMATS["trl-implicit"]
-    assert FORMATS["trl-implicit"].to_pairs(row) == [pair]
+    assert FORMATS["trl-implicit"].to_examples(row) == [pair]
     check_fits(FORMATS["trl-implicit"], [row], "file")
     with pytest.raises(DataError) as stopped:
         check_fits(FORMATS["openai"], [row], "file")
@@ -382,7 +387,7 @@ def scored(entries: list[tuple[str, Any]], column: str = "scores") -> dict[str, 
 
 
 def couples(row: dict[str, Any], pairing: Pairing) -> list[tuple[str, str]]:
-    return [(pair.chosen, pair.rejected) for pair in ScoredList(pairing).to_pairs(row)]
+    return [(pair.chosen, pair.rejected) for pair in ScoredList(pairing).to_examples(row)]
 
 
 def test_scored_answers_are_paired_as_asked() -> None:
@@ -408,17 +413,17 @@ def test_the_first_rank_is_the_best() -> None:
     }
     form = detect_format([nectar], "file")
     assert form is FORMATS["scored-list"]
-    pair = FORMATS["scored-list"].to_pairs(nectar)[0]
+    pair = FORMATS["scored-list"].to_examples(nectar)[0]
     assert (pair.messages, pair.chosen, pair.rejected) == ((Turn("human", "q"),), "b", "a")
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (scored([("a", 1)]), "fewer than two answers have a score"),
-        (scored([("a", 1), ("b", None)]), "fewer than two answers have a score"),
-        (scored([("a", 1), ("b", 2)]) | {"scores": [1]}, "not as many scores as answers"),
-        ({"prompt": "q", "scores": [1, 2]}, "the list of answers is missing"),
+        (scored([("a", 1)]), "fewer than two responses have a score"),
+        (scored([("a", 1), ("b", None)]), "fewer than two responses have a score"),
+        (scored([("a", 1), ("b", 2)]) | {"scores": [1]}, "not as many scores as responses"),
+        ({"prompt": "q", "scores": [1, 2]}, "the list of responses is missing"),
         ({"responses": ["a", "b"], "scores": [1, 2]}, "prompt is missing"),
         ({"prompt": "q", "responses": [{}, {}], "scores": [1, 2]}, "has no text"),
         ({"prompt": "q", "completions": [{"role": "user", "content": "a"}], "scores": [1]}, "not a message of the"),
@@ -455,7 +460,7 @@ def test_detection_is_explained() -> None:
 @pytest.mark.parametrize(("name", "writer"), [(name, writer) for name, writer, _ in [*WRITERS, *LABEL_WRITERS]])
 def test_only_the_named_columns_are_looked_at(name: str, writer: Callable[[Any], dict[str, Any]]) -> None:
     """A Parquet file is read without the others: a conversion that looked at one would see it missing."""
-    pair = Pair((Turn("human", "q"),), "a", "b", "s", (2.0, 1.0))
+    pair = Example.pair((Turn("human", "q"),), "a", "b", "s", (2.0, 1.0))
     looked: set[object] = set()
 
     class Watched(dict[str, Any]):
@@ -467,12 +472,11 @@ def test_only_the_named_columns_are_looked_at(name: str, writer: Callable[[Any],
             looked.add(key)
             return super().__contains__(key)
 
-    if name in FORMATS:
-        FORMATS[name].to_pairs(Watched(writer(pair)))
-    else:
-        LABEL_FORMATS[name].to_labelled(Watched(writer(Labelled(pair.messages, "a", True, "s"))))
+    if FORMATS[name].kind == "labels":
+        pair = Example.labelled(pair.messages, "a", True, "s")
+    FORMATS[name].to_examples(Watched(writer(pair)))
     assert looked
-    assert looked <= {*{**FORMATS, **LABEL_FORMATS}[name].columns}
+    assert looked <= {*FORMATS[name].columns}
 
 
 KEYS = ["role", "content", "from", "value", "messages", "response", "overall_score", "score", "rank", "text"]
@@ -488,21 +492,18 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("name", [*FORMATS, *LABEL_FORMATS])
+@pytest.mark.parametrize("name", [*FORMATS])
 def test_nonsense_is_refused_and_never_stops_the_rest(name: str) -> None:
-    form = {**FORMATS, **LABEL_FORMATS}[name]
+    form = FORMATS[name]
 
     @settings(max_examples=60)
     @given(st.dictionaries(st.sampled_from(form.columns), VALUES, max_size=6))
     def check(row: dict[str, Any]) -> None:
         explain(form, [row])
         try:
-            if name in FORMATS:
-                for pair in FORMATS[name].to_pairs(row):
-                    check_pair(pair)
-                    assert all(isinstance(text, str) for text in (pair.system, pair.chosen, pair.rejected))
-            else:
-                check_labelled_row(LABEL_FORMATS[name].to_labelled(row))
+            for example in form.to_examples(row):
+                check_example(example)
+                assert all(isinstance(text, str) for text in (example.system, *example.responses))
         except BadRow as reason:
             assert len(str(reason)) < 100  # reasons are counted: no row's own text is in them
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters
-from rlguide.data.curate.single_answers import answers
-from rlguide.data.example import Pair, Turn
+from rlguide.data.curate.single_responses import single_responses
+from rlguide.data.example import Example, Turn
 from rlguide.data.ingest.pipeline import IngestOptions
 from rlguide.data.ingest.register import RegisterOptions, register_path
 from rlguide.data.ingest.views import kto_view, outdated, view, view_names
@@ -205,13 +205,13 @@ def test_an_answer_that_is_chosen_and_rejected_is_not_in_the_view(
     assert manifest is not None
     # Of six pairs a prompt: three times the best, three times the worst, six times those between.
     assert list(manifest.left_out.values()) == [6 * 40, 4 * 40]
-    assert "left out: 240 x an answer chosen in one pair and rejected in another" in capsys.readouterr().err
+    assert "left out: 240 x a response chosen in one pair and rejected in another" in capsys.readouterr().err
 
 
 def test_a_view_of_contradictions_alone_is_refused(workspace: Workspace) -> None:
     rows = [{"prompt": "问?", "chosen": "甲", "rejected": "乙"}, {"prompt": "问?", "chosen": "乙", "rejected": "甲"}]
     import_rows(workspace, rows)
-    with pytest.raises(DataError, match="only answers that are both chosen and rejected"):
+    with pytest.raises(DataError, match="only responses that are both chosen and rejected"):
         kto_view(workspace, "a")
     assert set(read_registry(workspace)) == {"a"}
     with pytest.raises(UsageError, match="no dataset a_kto"):
@@ -221,8 +221,8 @@ def test_a_view_of_contradictions_alone_is_refused(workspace: Workspace) -> None
 SMALL = st.sampled_from("甲乙丙")
 
 
-@given(st.lists(st.builds(lambda s, q, c, r: Pair((Turn("human", q),), c, r, s), SMALL, SMALL, SMALL, SMALL)))
-def test_answers_are_those_of_plain_python(given_pairs: list[Pair]) -> None:
+@given(st.lists(st.builds(lambda s, q, c, r: Example.pair((Turn("human", q),), c, r, s), SMALL, SMALL, SMALL, SMALL)))
+def test_answers_are_those_of_plain_python(given_pairs: list[Example]) -> None:
     rows = [
         ((pair.system, pair.messages, answer), label)
         for pair in given_pairs
@@ -235,7 +235,7 @@ def test_answers_are_those_of_plain_python(given_pairs: list[Pair]) -> None:
     for key, _ in rows:
         expected.append(len(seen[key]) == 1 and key not in there)
         there.add(key)
-    found = answers(given_pairs)
+    found = single_responses(given_pairs)
     assert list(map(bool, found.wanted)) == expected
     assert found.contradictory == sum(len(seen[key]) == 2 for key, _ in rows)
-    assert found.repeated == len(rows) - found.contradictory - sum(expected)
+    assert found.duplicates == len(rows) - found.contradictory - sum(expected)

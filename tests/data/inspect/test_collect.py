@@ -7,12 +7,12 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.inspect.collect import END, Collector, collect, ends
 
 TEXT = st.text(min_size=1, max_size=20)
 PAIRS = st.builds(
-    lambda texts, chosen, rejected, system: Pair(
+    lambda texts, chosen, rejected, system: Example.pair(
         tuple(Turn("gpt" if index % 2 else "human", text) for index, text in enumerate(texts)), chosen, rejected, system
     ),
     st.lists(TEXT, min_size=1, max_size=5).filter(lambda texts: len(texts) % 2 == 1),
@@ -24,7 +24,7 @@ PAIRS = st.builds(
 
 @given(st.lists(PAIRS, min_size=1, max_size=25))
 @settings(deadline=None)  # the first text in need of it loads the language library
-def test_counts_are_those_of_plain_python(rows: list[Pair]) -> None:
+def test_counts_are_those_of_plain_python(rows: list[Example]) -> None:
     figures = collect(Collector(None), rows).figures("x", None)
     assert figures.rows == len(rows)
     assert figures.turns == dict(sorted(Counter((len(row.messages) + 1) // 2 for row in rows).items()))
@@ -43,7 +43,7 @@ def test_counts_are_those_of_plain_python(rows: list[Pair]) -> None:
 
 
 @given(st.lists(PAIRS, max_size=30), st.integers(0, 10), st.integers(0, 100))
-def test_the_sample_is_drawn_from_the_rows_without_duplicates(rows: list[Pair], size: int, seed: int) -> None:
+def test_the_sample_is_drawn_from_the_rows_without_duplicates(rows: list[Example], size: int, seed: int) -> None:
     drawn = collect(Collector(None, size, seed), rows).sample
     assert len(drawn) == min(size, len(rows))
     assert len({number for number, _ in drawn}) == len(drawn)
@@ -51,8 +51,8 @@ def test_the_sample_is_drawn_from_the_rows_without_duplicates(rows: list[Pair], 
     assert drawn == collect(Collector(None, size, seed), rows).sample
 
 
-def numbered(count: int) -> list[Pair]:
-    return [Pair((Turn("human", f"What is number {n}?"),), "Yes, this one.", "No.") for n in range(count)]
+def numbered(count: int) -> list[Example]:
+    return [Example.pair((Turn("human", f"What is number {n}?"),), "Yes, this one.", "No.") for n in range(count)]
 
 
 def test_every_row_is_as_likely_to_be_drawn() -> None:
@@ -78,7 +78,7 @@ def test_scores_are_used_where_they_are() -> None:
 
 
 def test_labelled_responses_have_no_pairs() -> None:
-    rows = [Labelled((Turn("human", f"Is {n} even?"),), "Yes it is." * (n + 1), n % 3 == 0) for n in range(9)]
+    rows = [Example.labelled((Turn("human", f"Is {n} even?"),), "Yes it is." * (n + 1), n % 3 == 0) for n in range(9)]
     figures = collect(Collector(None), rows).figures("x", None)
     assert (figures.kind, figures.desirable, figures.length_bias, figures.margins) == ("labels", 3, None, None)
     assert set(figures.lengths) == {"prompt", "response"}
@@ -87,15 +87,15 @@ def test_labelled_responses_have_no_pairs() -> None:
 
 def test_shared_prompts_are_found_whatever_the_responses() -> None:
     rows = numbered(50)
-    heldout = [Pair(rows[7].messages, "Other.", "Another."), *numbered(53)[50:]]
+    heldout = [Example.pair(rows[7].messages, "Other.", "Another."), *numbered(53)[50:]]
     overlap = collect(Collector(None), rows, heldout).figures("x", "x_test").overlap
     assert overlap is not None
     assert (overlap.rows, overlap.exact, overlap.near) == (4, 1, 0)
 
 
 def test_overlap_goes_by_the_rule_of_the_split() -> None:
-    rows = [Pair((Turn("human", "What is the capital of France?"),), "Paris.", "Rome.")]
-    heldout = [Pair((Turn("human", " WHAT is the\ncapital of France？"),), "Paris.", "Lyon.", "Be brief.")]
+    rows = [Example.pair((Turn("human", "What is the capital of France?"),), "Paris.", "Rome.")]
+    heldout = [Example.pair((Turn("human", " WHAT is the\ncapital of France？"),), "Paris.", "Lyon.", "Be brief.")]
     overlap = collect(Collector(None), rows, heldout).figures("x", "x_test").overlap
     assert overlap is not None
     assert (overlap.rows, overlap.exact, overlap.near) == (1, 1, 0)
@@ -103,8 +103,8 @@ def test_overlap_goes_by_the_rule_of_the_split() -> None:
 
 def test_a_prompt_that_differs_in_a_word_overlaps_nearly() -> None:
     text = "Explain in a few words to a child of ten why the sky is blue at noon and red in the evening, {} a formula."
-    rows = [*numbered(50), Pair((Turn("human", text.format("without")),), "a", "b")]
-    overlap = collect(Collector(None), rows, [Pair((Turn("human", text.format("with")),), "a", "b")])
+    rows = [*numbered(50), Example.pair((Turn("human", text.format("without")),), "a", "b")]
+    overlap = collect(Collector(None), rows, [Example.pair((Turn("human", text.format("with")),), "a", "b")])
     found = overlap.figures("x", "x_test").overlap
     assert found is not None
     assert (found.exact, found.near) == (0, 1)

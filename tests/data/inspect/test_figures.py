@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters, balanced
-from rlguide.data.example import Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.inspect.collect import Collector, collect
 from rlguide.data.inspect.figures import BadRows, Figures, Tokens, length_bias, margins, quantiles
 from rlguide.data.inspect.verdicts import percent, verdicts
@@ -54,14 +54,14 @@ def test_margins_count_ties_and_negatives() -> None:
     assert without is not None and without.smallest_positive is None
 
 
-def pair(question: str, chosen: str, rejected: str, system: str = "") -> Pair:
-    return Pair((Turn("human", question),), chosen, rejected, system)
+def pair(question: str, chosen: str, rejected: str, system: str = "") -> Example:
+    return Example.pair((Turn("human", question),), chosen, rejected, system)
 
 
 QUESTIONS = ["Who wrote this", "What is that animal", "Where does it live", "How old is it", "Why is the sky blue?"]
 
 
-def even(count: int = 400) -> list[Pair]:
+def even(count: int = 400) -> list[Example]:
     """Rows with nothing wrong: chosen is the longer one in every second pair, no prompt comes again."""
     words = ["rain", "river", "stone", "bird", "house", "cloud", "tree", "night", "garden", "window", "letter"]
     rows = []
@@ -72,7 +72,7 @@ def even(count: int = 400) -> list[Pair]:
     return rows
 
 
-def figures_of(rows: list[Pair], heldout: list[Pair] | None = None) -> Figures:
+def figures_of(rows: list[Example], heldout: list[Example] | None = None) -> Figures:
     collector = collect(Collector(len(rows)), rows, heldout or ())
     figures = collector.figures("data", "data_test" if heldout else None)
     return replace(figures, verdicts=[verdict.sentence for verdict in verdicts(figures)])
@@ -104,7 +104,7 @@ def test_few_rows_prove_no_bias() -> None:
     assert figures_of(rows).verdicts == []
 
 
-def equally_long(count: int) -> list[Pair]:
+def equally_long(count: int) -> list[Example]:
     return [pair(p.messages[0].value, p.chosen, p.chosen[::-1]) for p in even(count)]
 
 
@@ -190,13 +190,13 @@ def test_near_duplicates_are_counted_apart() -> None:
 CHINESE, ENGLISH = "请解释一下第 {} 个问题的含义", "Please explain to me what the question of number {} means"
 
 
-def mixed(*counts: tuple[str, str, int]) -> list[Pair]:
+def mixed(*counts: tuple[str, str, int]) -> list[Example]:
     """So many pairs with such a question and such a chosen answer."""
     rows = [(question, answer) for question, answer, count in counts for _ in range(count)]
     return [pair(q.format(n), f"{a.format(n)} {n}", f"{a.format(n + 1)}") for n, (q, a) in enumerate(rows)]
 
 
-def language_advice(rows: list[Pair]) -> tuple[str, ...] | None:
+def language_advice(rows: list[Example]) -> tuple[str, ...] | None:
     found = [verdict.options for verdict in verdicts(figures_of(rows)) if "--lang" in verdict.sentence]
     return found[0] if found else None
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.data.example import Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.inspect.collect import Collector, collect
 from rlguide.data.inspect.page import differences, page
 from rlguide.data.inspect.plots import draw
@@ -23,7 +23,7 @@ from rlguide.data.inspect.plots import draw
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def hostile(url: str) -> list[Pair]:
+def hostile(url: str) -> list[Example]:
     """Texts that would run or fetch if they were taken for HTML."""
     evil = [
         f"<script>document.title='taken over'; fetch('{url}/script')</script>",
@@ -33,12 +33,12 @@ def hostile(url: str) -> list[Pair]:
         "\x1b[31mred\u202e reversed \ud800 half",
     ]
     return [
-        Pair((Turn("human", text + str(n)), Turn("gpt", text), Turn("human", text)), text + " 好", text, text)
+        Example.pair((Turn("human", text + str(n)), Turn("gpt", text), Turn("human", text)), text + " 好", text, text)
         for n, text in enumerate(evil * 3)
     ]
 
 
-def page_of(rows: list[Pair], name: str = "data", draws: bool = True) -> str:
+def page_of(rows: list[Example], name: str = "data", draws: bool = True) -> str:
     collector = collect(Collector(None, 20), rows)
     pictures = draw(collector, transparent=True) if draws else {}
     return page(collector.figures(name, None), pictures, collector.sample)
@@ -66,7 +66,7 @@ def marked_differences(chosen: str, rejected: str) -> tuple[str, str]:
     """Both texts as the page has them."""
     found = re.search(
         '<div class="responses">.*?<div class="text">(.*?)</div></div>.*?<div class="text">(.*?)</div></div>',
-        page_of([Pair((Turn("human", "q"),), chosen, rejected)], draws=False),
+        page_of([Example.pair((Turn("human", "q"),), chosen, rejected)], draws=False),
         re.DOTALL,
     )
     assert found is not None
@@ -137,7 +137,7 @@ def test_a_picture_is_not_blown_up_and_fits_a_narrow_window(tmp_path: Path, wind
     red = np.zeros((100, wide, 3))
     red[..., 0] = 1
     matplotlib.image.imsave(tmp_path / "red.png", red)
-    rows = [Pair((Turn("human", "q"),), "a", "b")]
+    rows = [Example.pair((Turn("human", "q"),), "a", "b")]
     figures = collect(Collector(None), rows).figures("data", None)
     file, picture = tmp_path / "page.html", tmp_path / "screen.png"
     file.write_text(page(figures, {"lengths": (tmp_path / "red.png").read_bytes()}, []), encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.inspect.tokens import Tokenizer, count_tokens, kept_lengths, summarise
 from rlguide.data.store.columns import to_batch
 from rlguide.data.store.dataset_info import our_entry
@@ -21,15 +21,15 @@ from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 
 ROWS = [
-    Pair((Turn("human", "What is two plus two?"),), "Four, of course.", "Five"),
-    Pair(
+    Example.pair((Turn("human", "What is two plus two?"),), "Four, of course.", "Five"),
+    Example.pair(
         (Turn("human", "你好"), Turn("gpt", "您好,有什么事?"), Turn("human", "写一首诗\u2028两行")),
         "床前明月光," * 30,
         "不会",
         "You are a poet.",
     ),
-    Pair((Turn("human", "long " * 300),), "a\n\n\tb <|im_end|> c", "x" * 500),
-    Pair((Turn("human", "think"),), "<think>\nwhy\n</think>\n\nbecause", "so"),
+    Example.pair((Turn("human", "long " * 300),), "a\n\n\tb <|im_end|> c", "x" * 500),
+    Example.pair((Turn("human", "think"),), "<think>\nwhy\n</think>\n\nbecause", "so"),
 ]
 
 # Runs in the engine's Python: what a training would see, loaded and tokenized by LLaMA-Factory's own loader.
@@ -82,7 +82,7 @@ def model(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def engine_lengths(engine: Engine, model: Path, template: str, cutoff: int, folder: Path) -> list[list[int]]:
     folder.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_batches([to_batch(ROWS, labelled=False)]), folder / "rows.parquet")
+    pq.write_table(pa.Table.from_batches([to_batch(ROWS, "pairs")]), folder / "rows.parquet")
     (folder / "dataset_info.json").write_text(json.dumps({"rows": our_entry("rows.parquet")}))
     done = subprocess.run(
         [str(engine.python), "-c", DATASET, str(model), template, str(folder), str(cutoff), str(folder / "out")],
@@ -123,7 +123,7 @@ def test_what_is_cut_is_what_a_training_cuts(engine: Engine, model: Path, tmp_pa
 @pytest.mark.engine
 def test_a_labelled_answer_counts_as_the_same_answer_of_a_pair(engine: Engine, model: Path) -> None:
     tokenizer = Tokenizer(engine, str(model), "qwen3_nothink")
-    labelled = [Labelled(row.messages, row.chosen, True, row.system) for row in ROWS]
+    labelled = [Example.labelled(row.messages, row.chosen, True, row.system) for row in ROWS]
     assert count_tokens(tokenizer, labelled) == [row[:2] for row in count_tokens(tokenizer, ROWS)]
 
 

@@ -17,8 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.example import Labelled, Pair, Turn
-from rlguide.data.formats.base import Format
+from rlguide.data.example import Example, Turn
 from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.detect import detect_format
 from rlguide.data.formats.table import FORMATS
@@ -104,9 +103,7 @@ def read_back(path: Path) -> tuple[str, list[Any]]:
     source = open_rows(path)
     form = detect_format([row.value for row in source.rows()], path)
     rows = [row.value for row in source.rows(form.columns) if not row.broken]
-    if isinstance(form, Format):
-        return form.name, [pair for row in rows for pair in form.to_pairs(row)]
-    return form.name, [form.to_labelled(row) for row in rows]
+    return form.name, [example for row in rows for example in form.to_examples(row)]
 
 
 def check_files(folder: Path, name: str, rows: Rows, originals: list[Any]) -> None:
@@ -134,7 +131,7 @@ def test_pairs_survive_every_file(name: str, writer: Writer, turns: int, tmp_pat
 @QUICK
 @given(data=st.data())
 def test_labels_survive_every_file(
-    name: str, writer: Callable[[Labelled], dict[str, Any]], turns: int, tmp_path: Path, data: st.DataObject
+    name: str, writer: Callable[[Example], dict[str, Any]], turns: int, tmp_path: Path, data: st.DataObject
 ) -> None:
     originals = data.draw(st.lists(labels(turns), min_size=1, max_size=4))
     check_files(tmp_path, name, [*map(writer, originals)], [expected_label(writer, row) for row in originals])
@@ -226,7 +223,7 @@ def test_parquet_within_gzip_is_refused(tmp_path: Path) -> None:
 def test_a_cell_of_text_that_looks_like_json_stays_text(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "rows.csv"
     write_csv(path, [{"prompt": cell, "chosen": cell, "rejected": "b"}])
-    assert read_back(path) == ("trl", [Pair((Turn("human", cell),), cell, "b")])
+    assert read_back(path) == ("trl", [Example.pair((Turn("human", cell),), cell, "b")])
 
 
 def test_a_cell_of_messages_that_is_not_json_is_a_broken_row(tmp_path: Path) -> None:
@@ -306,7 +303,7 @@ def test_a_comma_too_many_is_called_so(tmp_path: Path, end: str) -> None:
         list(open_rows(path).rows())
 
 
-PAIR = Pair((Turn("human", "q"),), "a", "b", "", (2.0, 1.0))
+PAIR = Example.pair((Turn("human", "q"),), "a", "b", "", (2.0, 1.0))
 MESSAGE = pa.struct([("content", pa.string()), ("role", pa.string())])
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.example import Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.formats.table import FORMATS
 from rlguide.data.names import safe_name
 from rlguide.data.store.columns import to_batch
 from rlguide.data.store.dataset_info import change_registry, our_entry, read_registry
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import check_registered
 from rlguide.errors import DataError, UsageError
 from rlguide.workspace import Workspace
@@ -36,8 +37,8 @@ FOREIGN = {
     },
 }
 PAIRS = [
-    Pair((Turn("human", "你好\n\u2028?"),), "好", "坏"),
-    Pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "good", "bad", "Be kind.", (2.5, -1.0)),
+    Example.pair((Turn("human", "你好\n\u2028?"),), "好", "坏"),
+    Example.pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "good", "bad", "Be kind.", (2.5, -1.0)),
 ]
 
 
@@ -58,14 +59,14 @@ def put(workspace: Workspace, name: str, entry: dict[str, Any], content: bytes |
 
 def ours(workspace: Workspace, name: str = "mine") -> None:
     put(workspace, name, our_entry(f"{name}.parquet"))
-    pq.write_table(pa.Table.from_batches([to_batch(PAIRS, labelled=False)]), workspace.data / f"{name}.parquet")
+    pq.write_table(pa.Table.from_batches([to_batch(PAIRS, "pairs")]), workspace.data / f"{name}.parquet")
 
 
 def test_what_is_written_is_read_back(workspace: Workspace) -> None:
     ours(workspace)
     ours(workspace, "mine_test")
-    assert list(read_pairs(workspace, "mine")) == PAIRS
-    assert list(read_pairs(workspace, "mine", limit=1)) == PAIRS[:1]
+    assert list(read_examples(workspace, "mine")) == PAIRS
+    assert list(islice(read_examples(workspace, "mine"), 1)) == PAIRS[:1]
     (dataset,) = check_registered(workspace, ["mine"])
     assert (dataset.rows, dataset.heldout, dataset.formatting, dataset.ranking) == (2, "mine_test", "alpaca", True)
     assert dataset.path == workspace.data / "mine.parquet"
@@ -109,6 +110,7 @@ def test_a_linked_registry_stays_linked(workspace: Workspace, tmp_path: Path) ->
 
 REGISTER = """
 import sys
+from itertools import islice
 from pathlib import Path
 from rlguide.data.store.dataset_info import our_entry
 from rlguide.data.store.dataset_info import change_registry
@@ -180,8 +182,8 @@ def test_entries_of_others_are_read_by_their_columns_and_tags(workspace: Workspa
     alpaca, chat = check_registered(workspace, ["alpaca", "chat"])
     assert (alpaca.rows, alpaca.formatting, alpaca.columns) == (2, "alpaca", ALPACA["columns"])
     assert (chat.rows, chat.formatting, chat.heldout) == (1, "sharegpt", None)
-    assert list(read_pairs(workspace, "alpaca"))[1] == Pair((Turn("human", "2+2?"),), "4", "5")
-    assert list(read_pairs(workspace, "chat")) == [Pair((Turn("human", "q"),), "a", "b", "S")]
+    assert list(read_examples(workspace, "alpaca"))[1] == Example.pair((Turn("human", "2+2?"),), "4", "5")
+    assert list(read_examples(workspace, "chat")) == [Example.pair((Turn("human", "q"),), "a", "b", "S")]
 
 
 def test_parquet_csv_folders_and_hub_entries(workspace: Workspace) -> None:
@@ -199,9 +201,9 @@ def test_parquet_csv_folders_and_hub_entries(workspace: Workspace) -> None:
     found = check_registered(workspace, ["table", "sheet", "folder", "hub"])
     assert [dataset.rows for dataset in found] == [10, 1, 4, None]
     assert found[3].path is None
-    assert len(list(read_pairs(workspace, "folder"))) == 4
+    assert len(list(read_examples(workspace, "folder"))) == 4
     with pytest.raises(DataError, match="fetched by the engine"):
-        list(read_pairs(workspace, "hub"))
+        list(read_examples(workspace, "hub"))
 
 
 @pytest.mark.parametrize(
@@ -252,6 +254,6 @@ def test_names_people_use_stay() -> None:
 
 
 def test_our_entries_are_of_a_format_that_we_read() -> None:
-    for row, pair in zip(to_batch(PAIRS, labelled=False).to_pylist(), PAIRS, strict=True):
+    for row, pair in zip(to_batch(PAIRS, "pairs").to_pylist(), PAIRS, strict=True):
         assert FORMATS["trl"].matches(row)
-        assert FORMATS["trl"].to_pairs(row) == [pair]
+        assert FORMATS["trl"].to_examples(row) == [pair]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from rlguide.data.example import Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.ingest.pipeline import IngestOptions
 from rlguide.data.ingest.register import RegisterOptions, register_path
 from rlguide.data.ingest.views import kto_view, view
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.engine.find import find_engine
 from rlguide.workspace import Workspace
 
@@ -115,13 +115,13 @@ def test_several_turns_and_system_prompts_survive(tmp_path: Path) -> None:
     source = tmp_path / "source.json"
     source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0.2)))
-    pairs = list(read_pairs(workspace, "多轮"))
+    pairs = list(read_examples(workspace, "多轮"))
     assert len(pairs) == 48
 
-    def as_pair(row: dict[str, Any]) -> Pair:
+    def as_pair(row: dict[str, Any]) -> Example:
         chosen, rejected = row["_response"]
         assert chosen["role"] == rejected["role"] == "assistant"
-        return Pair(as_turns(row["_prompt"]), chosen["content"], rejected["content"], row["_system"])
+        return Example.pair(as_turns(row["_prompt"]), chosen["content"], rejected["content"], row["_system"])
 
     assert [as_pair(row) for row in in_engine(ALIGN, workspace, "多轮", tmp_path / "cache")] == pairs
     assert {pair.system == "" for pair in pairs} == {True, False}
@@ -138,7 +138,7 @@ def test_sft_and_ppo_see_the_prompts_with_the_chosen_answers(tmp_path: Path, use
         rows = in_engine(ALIGN, workspace, shown, tmp_path / "cache")
         assert [
             (as_turns(row["_prompt"]), row["_system"], [turn["content"] for turn in row["_response"]]) for row in rows
-        ] == [(pair.messages, pair.system, [pair.chosen]) for pair in read_pairs(workspace, name)]
+        ] == [(pair.messages, pair.system, [pair.chosen]) for pair in read_examples(workspace, name)]
 
 
 Seen = tuple[tuple[Turn, ...], str, str, bool]  # prompt, system prompt, answer, desirable
@@ -166,7 +166,7 @@ def test_kto_sees_each_pair_as_two_labelled_answers(tmp_path: Path) -> None:
     register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0)))
     seen = labelled_as_seen(workspace, kto_view(workspace, "多轮"), tmp_path / "cache")
     assert len(seen) == 1400, "more than a block of the engine's"
-    pairs = [(pair.messages, pair.system, pair) for pair in read_pairs(workspace, "多轮")]
+    pairs = [(pair.messages, pair.system, pair) for pair in read_examples(workspace, "多轮")]
     expected = [(m, s, pair.chosen, True) for m, s, pair in pairs] + [
         (m, s, pair.rejected, False) for m, s, pair in pairs
     ]

@@ -23,7 +23,7 @@ from rlguide.data.inspect.listing import list_datasets
 from rlguide.data.store.dataset_info import change_registry, dataset_kind, read_registry
 from rlguide.data.store.journal import settle
 from rlguide.data.store.manifest import read_manifest
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import check_labelled, check_prompts, check_registered, label_counts
 from rlguide.errors import DataError, UsageError
 from rlguide.recipes.inputs import kto_weights
@@ -179,7 +179,7 @@ def test_weights_by_hand() -> None:
 
 def expected(workspace: Workspace, name: str) -> Counter[tuple[str, str, bool]]:
     found: Counter[tuple[str, str, bool]] = Counter()
-    for pair in read_pairs(workspace, name):
+    for pair in read_examples(workspace, name):
         turns = [turn.value for turn in pair.messages]
         prompt_key = json.dumps([pair.system, [turns[at : at + 2] for at in range(0, len(turns) - 1, 2)], turns[-1]])
         found.update([(prompt_key, pair.chosen, True), (prompt_key, pair.rejected, False)])
@@ -309,7 +309,7 @@ def test_two_trainings_that_want_a_view_at_once(workspace: Workspace) -> None:
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     done = [process.communicate(timeout=60) for process in started]
     assert [out for out, _ in done] == ["a_kto\n"] * 3
-    assert sum("making labelled answers" in error for _, error in done) == 1, "the others waited for it"
+    assert sum("making labelled responses" in error for _, error in done) == 1, "the others waited for it"
     assert content(read(workspace, "a_kto")) == expected(workspace, "a")
 
 

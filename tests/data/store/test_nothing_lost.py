@@ -16,7 +16,7 @@ import pytest
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import read_registry
 from rlguide.data.store.journal import settle
-from rlguide.data.store.reading import read_pairs
+from rlguide.data.store.reading import read_examples
 from rlguide.errors import RlguideError
 from rlguide.workspace import Workspace
 from tests.data.kill_at_random import FOREIGN, check, die_at, replace, source
@@ -60,7 +60,7 @@ def test_a_kill_before_each_step_of_putting_files_in_place(workspace: Workspace,
     assert not killed or pending or (step > 7 and locks), "it was committed, so it will be done; then the locks go"
     check(workspace)
     assert not (workspace.data / "数据_test.parquet").exists()
-    assert next(read_pairs(workspace, "数据")).chosen.startswith("B")
+    assert next(read_examples(workspace, "数据")).chosen.startswith("B")
 
 
 @pytest.mark.parametrize("taken", ["数据.parquet", "数据_test.parquet", "数据.report.json"])
@@ -97,7 +97,7 @@ def test_what_cannot_be_finished_is_said_by_every_command(
     assert "an interrupted run of 数据 cannot be finished" in capsys.readouterr().err
     (workspace.data / "数据.parquet").rmdir()
     check(workspace)
-    assert next(read_pairs(workspace, "数据")).chosen.startswith("B")
+    assert next(read_examples(workspace, "数据")).chosen.startswith("B")
 
 
 def test_only_our_own_temporary_files_are_cleared(workspace: Workspace) -> None:

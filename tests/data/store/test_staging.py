@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import NO_SPLIT, Split
-from rlguide.data.example import Labelled, Pair, Turn
+from rlguide.data.example import Example, Turn
 from rlguide.data.store import staging as module
 from rlguide.data.store.columns import from_row
 from rlguide.data.store.row_counts import RowCounts
@@ -22,20 +22,20 @@ from rlguide.errors import RlguideError
 fresh = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
-def pair(prompt: int, number: int, system: str = "") -> Pair:
-    return Pair((Turn("human", f"question {prompt}"),), f"good {number}", f"bad {number}", system)
+def pair(prompt: int, number: int, system: str = "") -> Example:
+    return Example.pair((Turn("human", f"question {prompt}"),), f"good {number}", f"bad {number}", system)
 
 
-def read(path: Path) -> list[Pair]:
+def read(path: Path) -> list[Example]:
     return [from_row(row) for row in pq.read_table(path).to_pylist()]
 
 
 def split(
-    folder: Path, pairs: list[Pair], share: float | None = None, filters: Filters | None = None, expected: int = 0
-) -> tuple[list[Pair], list[Pair], RowCounts]:
+    folder: Path, pairs: list[Example], share: float | None = None, filters: Filters | None = None, expected: int = 0
+) -> tuple[list[Example], list[Example], RowCounts]:
     """What is written to the training and the held-out file."""
     counts = RowCounts()
-    with Staging(folder, "数据", filters or Filters(), Split(share, expected or len(pairs))) as staging:
+    with Staging(folder / "数据", filters or Filters(), Split(share, expected or len(pairs))) as staging:
         for one in pairs:
             staging.add(one)
         written = staging.finish(counts)
@@ -47,7 +47,7 @@ def split(
     return found[0], found[1] if len(found) > 1 else [], counts
 
 
-def prompts(pairs: list[Pair]) -> set[Any]:
+def prompts(pairs: list[Example]) -> set[Any]:
     return {one.messages for one in pairs}
 
 
@@ -85,21 +85,21 @@ def test_each_row_goes_to_one_side_and_each_prompt_too(
 @pytest.mark.parametrize(
     ("prompts", "rows", "share", "heldout", "why"),
     [
-        (3, 60_000, None, 0, "there are 3 questions with 20,000 rows or more each, and 2,000 rows are wanted"),
+        (3, 60_000, None, 0, "there are 3 prompts with 20,000 rows or more each, and 2,000 rows are wanted"),
         (3, 60_000, 0.2, 20_000, ""),
         (12, 24_000, None, 2000, ""),
         (20, 60_000, None, 3000, ""),
-        (2, 12, None, 0, "there are 2 questions with 6 rows or more each, and 1 row is wanted"),
+        (2, 12, None, 0, "there are 2 prompts with 6 rows or more each, and 1 row is wanted"),
         (5, 20, None, 4, ""),
         (8, 800, None, 100, ""),
-        (1, 60, None, 0, "there is only one question"),
+        (1, 60, None, 0, "there is only one prompt"),
     ],
 )
-def test_few_questions_with_many_rows(
+def test_few_prompts_with_many_rows(
     tmp_path: Path, prompts: int, rows: int, share: float | None, heldout: int, why: str
 ) -> None:
     """A whole question is held out only if that stays near what is wanted; otherwise nothing is, and that is said."""
-    with Staging(tmp_path, "x", Filters(), Split(share, rows)) as staging:
+    with Staging(tmp_path / "x", Filters(), Split(share, rows)) as staging:
         for number in range(rows):
             staging.add(pair(number % prompts, number))
         written = staging.finish(RowCounts())
@@ -142,14 +142,14 @@ def test_the_default_share_is_five_percent_and_at_most_2000(tmp_path: Path) -> N
 
 
 def test_case_blanks_and_system_prompt_do_not_make_another_prompt(tmp_path: Path) -> None:
-    with Staging(tmp_path, "x", Filters(), NO_SPLIT) as staging:
+    with Staging(tmp_path / "x", Filters(), NO_SPLIT) as staging:
         assert staging.hash(pair(1, 1)) == staging.hash(pair(1, 2)) == staging.hash(pair(1, 1, system="Be brief."))
         assert staging.hash(pair(1, 1)) != staging.hash(pair(2, 1))
-        assert staging.hash(Pair((Turn("human", " Hi There\n"),), "x", "y")) == staging.hash(
-            Pair((Turn("human", "hi there"),), "x", "y")
+        assert staging.hash(Example.pair((Turn("human", " Hi There\n"),), "x", "y")) == staging.hash(
+            Example.pair((Turn("human", "hi there"),), "x", "y")
         )
-        joined = Pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "x", "y")
-        assert staging.hash(joined) != staging.hash(Pair((Turn("human", "a\nb\nc"),), "x", "y"))
+        joined = Example.pair((Turn("human", "a"), Turn("gpt", "b"), Turn("human", "c")), "x", "y")
+        assert staging.hash(joined) != staging.hash(Example.pair((Turn("human", "a\nb\nc"),), "x", "y"))
 
 
 @fresh
@@ -163,7 +163,7 @@ def test_a_sample_has_the_size_asked_for(tmp_path: Path, count: int, limit: int,
 
 
 def test_a_sample_is_fair(tmp_path: Path) -> None:
-    times = Counter[Pair]()
+    times = Counter[Example]()
     for seed in range(100):
         times.update(
             split(tmp_path, [pair(number, number) for number in range(40)], 0, Filters(max_samples=10, seed=seed))[0]
@@ -177,7 +177,7 @@ def test_a_sample_is_fair(tmp_path: Path) -> None:
 @given(lengths=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=80))
 def test_balanced_lengths(tmp_path: Path, lengths: list[tuple[int, int]]) -> None:
     pairs = [
-        Pair((Turn("human", str(index)),), "a" * chosen, "b" * rejected)
+        Example.pair((Turn("human", str(index)),), "a" * chosen, "b" * rejected)
         for index, (chosen, rejected) in enumerate(lengths)
     ]
     kept, _, counts = split(tmp_path, pairs, 0, Filters(balance_length=True))
@@ -189,17 +189,17 @@ def test_balanced_lengths(tmp_path: Path, lengths: list[tuple[int, int]]) -> Non
 
 def test_balancing_keeps_what_is_balanced(tmp_path: Path) -> None:
     pairs = [
-        Pair((Turn("human", str(index)),), "a" * (100 + 10 * way), "b" * (100 - 10 * way))
+        Example.pair((Turn("human", str(index)),), "a" * (100 + 10 * way), "b" * (100 - 10 * way))
         for index, way in enumerate([1, -1] * 50)
     ]
     assert split(tmp_path, pairs, 0, Filters(balance_length=True))[0] == pairs
 
 
-def test_repeats_are_no_contradictions_and_no_other_questions(tmp_path: Path) -> None:
+def test_repeats_are_no_contradictions_and_no_other_prompts(tmp_path: Path) -> None:
     context = "The quick brown fox jumps over the lazy dog and runs into the deep forest at night. " * 20
 
-    def ask(question: str, chosen: str, rejected: str) -> Pair:
-        return Pair((Turn("human", f"{context}\n{question}"),), chosen, rejected)
+    def ask(question: str, chosen: str, rejected: str) -> Example:
+        return Example.pair((Turn("human", f"{context}\n{question}"),), chosen, rejected)
 
     answer = "It was the fox, and it ran away into the forest where the owls and the badgers live. " * 3
     pairs = [
@@ -217,8 +217,8 @@ def test_repeats_are_no_contradictions_and_no_other_questions(tmp_path: Path) ->
 
 
 def test_labels_that_contradict_are_no_repeats(tmp_path: Path) -> None:
-    rows = [Labelled((Turn("human", "q"),), "an answer " * 20, label) for label in (True, False, True)]
-    with Staging(tmp_path, "x", Filters(dedupe=True), NO_SPLIT, labelled=True) as staging:
+    rows = [Example.labelled((Turn("human", "q"),), "an answer " * 20, label) for label in (True, False, True)]
+    with Staging(tmp_path / "x", Filters(dedupe=True), NO_SPLIT, "labels") as staging:
         for row in rows:
             staging.add(row)
         (written,) = staging.finish(RowCounts())
@@ -226,8 +226,10 @@ def test_labels_that_contradict_are_no_repeats(tmp_path: Path) -> None:
 
 
 def test_labelled_rows_of_one_prompt_are_no_neighbours(tmp_path: Path) -> None:
-    rows = [Labelled((Turn("human", str(number // 2)),), f"{number}", number % 2 == 0) for number in range(45_000)]
-    with Staging(tmp_path, "x", Filters(), NO_SPLIT, labelled=True) as staging:
+    rows = [
+        Example.labelled((Turn("human", str(number // 2)),), f"{number}", number % 2 == 0) for number in range(45_000)
+    ]
+    with Staging(tmp_path / "x", Filters(), NO_SPLIT, "labels") as staging:
         for row in rows:
             staging.add(row)
         (written,) = staging.finish(RowCounts())
@@ -239,6 +241,6 @@ def test_labelled_rows_of_one_prompt_are_no_neighbours(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    staging = Staging(tmp_path / "file" / "data", "x", Filters(), NO_SPLIT)
+    staging = Staging(tmp_path / "file" / "data" / "x", Filters(), NO_SPLIT)
     with pytest.raises(RlguideError, match="cannot write"), staging:
         pass
