@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+
+from rlguide.catalog.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,7 @@ class Hyperparameter:
 @cache
 def hyperparameters() -> dict[str, Hyperparameter]:
     """All keys of the catalog, by name."""
-    import yaml
-
-    text = files("rlguide.catalog").joinpath("hyperparameters.yaml").read_text(encoding="utf-8")
     return {
         name: Hyperparameter(name, **{key: str(value) for key, value in item.items()})
-        for name, item in yaml.safe_load(text).items()
+        for name, item in read_yaml("rlguide.catalog", "hyperparameters.yaml").items()
     }

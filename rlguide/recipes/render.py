@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import textwrap
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.catalog.yaml_file import read_yaml
 from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
 from rlguide.workspace import atomic_write
@@ -42,10 +42,7 @@ def load_recipe(name: str) -> Recipe:
     A recipe that `extends` another takes over its sections: `drop` leaves keys out, `change` gives other defaults,
     `add` puts keys behind the others of the section "method".
     """
-    import yaml
-
-    text = files("rlguide.recipes").joinpath("templates", f"{name}.yaml").read_text(encoding="utf-8")
-    value = yaml.safe_load(text)
+    value = read_yaml("rlguide.recipes", f"templates/{name}.yaml")
     if "extends" not in value:
         return Recipe(name, value["title"], value["sections"], value.get("why", {}))
     parent = load_recipe(value["extends"])
