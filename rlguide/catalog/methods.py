@@ -9,11 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.yaml_file import read_yaml
 from rlguide.errors import UsageError, did_you_mean
+
+_FILE = Path(__file__).with_name("methods.yaml")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def methods() -> dict[str, Method]:
     """All methods by name, the recommended one, which is the default, first."""
     return {
         name: Method(name, **{**item, "losses": tuple(item["losses"]), "keys": tuple(item["keys"])})
-        for name, item in read_yaml("rlguide.catalog", "methods.yaml").items()
+        for name, item in read_yaml(_FILE).items()
     }
 
 
@@ -70,7 +72,7 @@ def method_choices() -> dict[str, tuple[str, ...]]:
 
     The help of a command is built at each start, and a parser would be a third of what it costs.
     """
-    text = files("rlguide.catalog").joinpath("methods.yaml").read_text(encoding="utf-8")
+    text = _FILE.read_text(encoding="utf-8")
     found: dict[str, tuple[str, ...]] = {}
     for name, losses in re.findall(r"^(\w+):$|^  losses: \[(.*)\]$", text, re.MULTILINE):
         if name:

@@ -48,6 +48,11 @@ def spread(
     return decorate
 
 
+def option_name(info: OptionInfo) -> str:
+    """The option's first name, which Typer keeps as the default of an option that stands in `Annotated`."""
+    return str(info.default)
+
+
 def _option(name: str, kind: Any, info: OptionInfo) -> inspect.Parameter:
     default = False if kind is bool else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])

@@ -10,7 +10,7 @@ import typer
 from typer.models import OptionInfo
 
 from rlguide.catalog.methods import method_choices
-from rlguide.cli._spread import spread
+from rlguide.cli._spread import option_name, spread
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, 
     """Refuse every option that was given beyond the `allowed` fields. Raises UsageError that names them."""
     from rlguide.errors import UsageError
 
-    others = [_OPTIONS[name][1].param_decls or (name,) for name in options.given() if name not in allowed]
+    others = [option_name(_OPTIONS[name][1]) for name in options.given() if name not in allowed]
     if others:
-        raise UsageError(f"{why} (given: {', '.join(names[0] for names in others)})", fix)
+        raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 
 
 def show_plan(prepared: Prepared) -> None:
@@ -113,7 +113,7 @@ def show_plan(prepared: Prepared) -> None:
     say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
     say(f"result     {prepared.policy.describe()}")
     say(f"template   {prepared.config['template']} ({prepared.template_why})")
-    say(f"plan       {prepared.schedule.describe(prepared.unit)}")
+    say(f"plan       {prepared.schedule.describe()}")
     weights = [prepared.config.get(f"kto_{side}_weight") for side in ("chosen", "rejected")]
     if weights != [None, None]:
         say(f"weights    desirable {weights[0]}, undesirable {weights[1]} (from the counts of the labels)")

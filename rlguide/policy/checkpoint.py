@@ -326,7 +326,7 @@ def read_record(path: Path) -> dict[str, Any]:
     folders = [path, path.parent] if _CHECKPOINT_NAME.fullmatch(path.name) else [path]
     for folder in folders:
         try:
-            value = read_json(folder / "run.json")
+            value = read_json(folder / "run.json") if (folder / "run.json").is_file() else None
         except DataError:
             continue
         if isinstance(value, dict):

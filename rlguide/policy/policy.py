@@ -1,6 +1,6 @@
 """A policy = base model + ordered adapters, and which one DPO compares with.
 
-The trap: with `adapter_name_or_path: <SFT adapter>` alone, LLaMA-Factory goes on training the SFT adapter and
+The trap: with `adapter_name_or_path: <SFT adapter>` alone, LLaMA-Factory resumes the SFT adapter and
 computes the reference with `disable_adapter()` (train/dpo/trainer.py), which is the base model, not the SFT
 model. Users see a first loss far from ln 2 and rewards that are large from the start (upstream issue #8459).
 With `create_new_adapter: true` every adapter of the list is merged into the base first and a fresh one is
@@ -73,7 +73,7 @@ def starting_point(
 
     Raises:
         CheckpointError: a part of the stack is missing or damaged, or the base does not fit.
-        UsageError: no base can be told, or a path cannot be written in a LLaMA-Factory config.
+        UsageError: the base is unknown, or a path cannot be written in a LLaMA-Factory config.
     """
     if checkpoint.stage == "reward":
         raise CheckpointError(

@@ -84,14 +84,14 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         if item.heldout in train:
             raise UsageError(
                 f"{item.heldout} holds the rows that {item.name} keeps out of training",
-                f"take {item.heldout} out of --dataset; evaluation needs rows that were not trained on",
+                f"remove {item.heldout} from --dataset; evaluation needs rows that were not trained on",
             )
     if held_out is None:
         held_out = [item.heldout for item in datasets if item.heldout]
     both = set(train) & set(held_out)
     if both:
         raise UsageError(
-            f"{sorted(both)[0]} is both trained on and evaluated on", "take it out of dataset or out of eval_dataset"
+            f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
         )
     return TrainingData(datasets, check(ws, held_out))
 

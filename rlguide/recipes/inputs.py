@@ -35,7 +35,9 @@ def kto_weights(desirable: int, undesirable: int) -> tuple[float, float]:
     """
     if desirable < 1 or undesirable < 1:
         missing = "desirable" if desirable < 1 else "undesirable"
-        raise DataError(f"the data has no {missing} examples, and KTO needs both kinds", "add rows with the other label")
+        raise DataError(
+            f"the data has no {missing} examples, and KTO needs both kinds", "add rows with the other label"
+        )
     ratio = desirable / undesirable
     if ratio < LEAST_RATIO:
         return _round_up(LEAST_RATIO / ratio), 1.0
@@ -116,10 +118,10 @@ def compute_keys(gpus: list[Gpu], rows: int) -> dict[str, Any]:
 
 
 def choose_template(options: TrainingOptions, start: StartingPoint, model_templates: dict[str, str]) -> TemplateGuess:
-    """The template of the options, else the one of SFT. Raises UsageError if nothing tells which it was."""
+    """The template of the options, else the one of SFT. Raises UsageError if it cannot be inferred."""
     chosen = options.template or options.settings.get("template")
     if chosen:
-        return TemplateGuess(str(chosen), "as you say", True)
+        return TemplateGuess(str(chosen), "as given", True)
     name = start.checkpoint.base or start.reference.base
     return template_for(name, model_templates, start.base.config, start.reference.template)
 

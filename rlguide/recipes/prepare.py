@@ -46,6 +46,7 @@ class Prepared:
     method: Method
     config: dict[str, Any]
     text: str
+    output_dir: str  # as the config names it
     schedule: Schedule
     reference: Policy
     policy: Policy
@@ -54,16 +55,6 @@ class Prepared:
     disk_bytes: int
     notes: list[str]
     template_why: str
-
-    @property
-    def unit(self) -> str:
-        """What the rows of its data are called."""
-        return _UNITS[self.method.data]
-
-    @property
-    def output_dir(self) -> str:
-        """As the config names it."""
-        return str(self.config["output_dir"])
 
 
 @dataclass(frozen=True)
@@ -103,6 +94,7 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         method=draft.method,
         config=config,
         text="",
+        output_dir=str(config["output_dir"]),
         schedule=draft.schedule,
         reference=reference,
         policy=policy,
@@ -138,7 +130,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     if method.data == "prompts":  # its engine may have the template under another name, good for prompts only
         values["template"] = ppo_template(host.engine.versions, template.name)
     config = fill(recipe, {**values, **settings})
-    count = schedule(config, data.rows, data.held_out_rows, processes(config, host.gpus, os.environ))
+    count = _schedule(config, method, data, host)
     config = fill(recipe, {**config, **_intervals(recipe, count), **settings})
     check_keys(config, host.schema, "the config")
     check_required(config, "the config")
@@ -163,8 +155,13 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Pa
     template = TemplateGuess(str(config["template"]), "as the config says", True)
     base, notes = check_models(config, ws)
     data = data_of_config(ws, method, config)
-    count = schedule(config, data.rows, data.held_out_rows, processes(config, host.gpus, os.environ))
+    count = _schedule(config, method, data, host)
     return host, _Draft(method, config, data, base, template, count, notes, source)
+
+
+def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
+    count = schedule(config, data.rows, data.held_out_rows, processes(config, host.gpus, os.environ))
+    return replace(count, unit=_UNITS[method.data])
 
 
 def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
@@ -192,7 +189,7 @@ def _introduction(prepared: Prepared) -> list[str]:
     name = f"configs/{prepared.method.name}_config.yaml"
     return [
         f"{prepared.method.title}. {start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}.",
-        prepared.schedule.describe(prepared.unit) + ".",
+        prepared.schedule.describe() + ".",
         "This file is yours. Paths are relative to the workspace folder; run it there with",
         f"    rlguide train --config {name}",
         f"or  llamafactory-cli train {name}",
