@@ -64,7 +64,7 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
 
 
 def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:
-    """Refuse values that are valid one by one, but would fail or mislead: template, reference, ranges, precision.
+    """Refuse values that are valid one by one, but would fail or mislead: template, reference, precision.
 
     Raises:
         UsageError: the first of them.
@@ -76,7 +76,6 @@ def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:
             f"{source}: LLaMA-Factory has no template {template!r}{near}", "see `--template` in `rlguide train -h`"
         )
     check_reference(config)
-    _check_ranges(config, source)
     _check_precision(config, host.gpus, source)
 
 
@@ -122,6 +121,22 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
     if limitation is not None:
         raise EngineError(limitation.what, limitation.fix)
     return method
+
+
+def check_ranges(config: Mapping[str, Any], source: str) -> None:
+    """Refuse values that must be above 0 and are not; the arithmetic of steps divides by some. Raises UsageError."""
+    for key in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "learning_rate",
+        "num_train_epochs",
+        "pref_beta",
+        "lora_rank",
+        "cutoff_len",
+    ):
+        value = config.get(key)
+        if value is not None and not value > 0:
+            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
 
 
 def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, list[str]]:
@@ -170,21 +185,6 @@ def free_name(ws: Workspace, output_dir: str) -> str:
     while (ws.root / f"{output_dir}-{number}").exists():
         number += 1
     return f"{output_dir}-{number}"
-
-
-def _check_ranges(config: Mapping[str, Any], source: str) -> None:
-    for key in (
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "num_train_epochs",
-        "pref_beta",
-        "lora_rank",
-        "cutoff_len",
-    ):
-        value = config.get(key)
-        if value is not None and not value > 0:
-            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
 
 
 def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:

@@ -22,6 +22,7 @@ from rlguide.recipes.checks import (
     check_method,
     check_models,
     check_output,
+    check_ranges,
     check_required,
     check_values,
     look_at_host,
@@ -114,6 +115,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     host = look_at_host(engine_for(main, method.name, settings.get("pref_loss")))
     check_keys(settings, host.schema, "--set")
     check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
+    check_ranges(settings, "--set")
     start = find_start(ws, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
@@ -152,6 +154,7 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Pa
     check_keys(config, host.schema, source)
     check_required(config, source)
     method = check_method(config, host.engine.versions, source)
+    check_ranges(config, source)
     template = TemplateGuess(str(config["template"]), "as the config says", True)
     base, notes = check_models(config, ws)
     data = data_of_config(ws, method, config)
