@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
+from functools import partial, wraps
 from typing import Annotated, Any, get_type_hints
 
 from typer.models import OptionInfo
@@ -14,24 +14,35 @@ Options = Mapping[str, tuple[Any, OptionInfo]]
 
 
 def spread(
-    record: type[Any], options: Options, build: Callable[[dict[str, Any]], Any], without: tuple[str, ...] = ()
+    record: type[Any],
+    options: Options,
+    build: Callable[[dict[str, Any]], Any] | None = None,
+    without: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator: the command's parameter of type `record` becomes an option for each of its fields.
 
     Args:
-        options: type and Typer option of each field, by the field's name; they appear in the order of the fields.
-        build: makes the record from the values of the options that were given.
+        record: a dataclass of which each field has a default; a field that is such a record itself is spread, too.
+        options: type and Typer option of each field, by the field's name, in the order in which they appear.
+        build: makes the record from the values of the options that were given; by default as the fields have them.
         without: fields that this command does not offer.
+
+    Raises:
+        ValueError: a field has no option, or an option has no field.
     """
-    names = [item.name for item in fields(record) if item.name not in without]
+    defaults = dict(_defaults(record()))
+    if options.keys() != defaults.keys():
+        raise ValueError(f"only fields or only options: {sorted(options.keys() ^ defaults.keys())}")
+    make = build or partial(_filled, record())
+    names = [name for name in options if name not in without]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
         [slot] = [name for name, hint in hints.items() if hint is record]
-        parameters = []
+        parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(command).parameters.values():
             if parameter.name == slot:
-                parameters += [_option(name, *options[name]) for name in names]
+                parameters += [_option(name, *options[name], defaults[name]) for name in names]
             else:
                 kind = inspect.Parameter.KEYWORD_ONLY
                 parameters.append(parameter.replace(annotation=hints[parameter.name], kind=kind))
@@ -39,7 +50,7 @@ def spread(
         @wraps(command)
         def call(**values: Any) -> None:
             given = {name: value for name in names if (value := values.pop(name)) is not None}
-            command(**values, **{slot: build(given)})
+            command(**values, **{slot: make(given)})
 
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -48,11 +59,27 @@ def spread(
     return decorate
 
 
-def option_name(info: OptionInfo) -> str:
-    """The option's first name, which Typer keeps as the default of an option that stands in `Annotated`."""
-    return str(info.default)
+def _defaults(record: Any) -> Iterator[tuple[str, Any]]:
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if is_dataclass(value):
+            yield from _defaults(value)
+        else:
+            yield field.name, value
 
 
-def _option(name: str, kind: Any, info: OptionInfo) -> inspect.Parameter:
-    default = False if kind is bool else None
+def _option(name: str, kind: Any, info: OptionInfo, default: Any) -> inspect.Parameter:
+    default = default if isinstance(default, bool | int | float | str) else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def _filled(record: Any, given: dict[str, Any]) -> Any:
+    values: dict[str, Any] = {}
+    for field in fields(record):
+        default = getattr(record, field.name)
+        if is_dataclass(default):
+            values[field.name] = _filled(default, given)
+        else:
+            value = given.get(field.name, default)
+            values[field.name] = tuple(value) if isinstance(default, tuple) else value
+    return replace(record, **values)

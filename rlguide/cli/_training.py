@@ -10,7 +10,7 @@ import typer
 from typer.models import OptionInfo
 
 from rlguide.catalog.methods import method_choices
-from rlguide.cli._spread import option_name, spread
+from rlguide.cli._spread import spread
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, 
     """Refuse every option that was given beyond the `allowed` fields. Raises UsageError that names them."""
     from rlguide.errors import UsageError
 
-    others = [option_name(_OPTIONS[name][1]) for name in options.given() if name not in allowed]
+    # Typer keeps the first name of an option that stands in `Annotated` as its default.
+    others = [str(_OPTIONS[name][1].default) for name in options.given() if name not in allowed]
     if others:
         raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 
