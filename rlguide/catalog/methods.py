@@ -104,6 +104,6 @@ def method_of(config: Mapping[str, Any]) -> Method | None:
     return None
 
 
-def method_of_run(record: Mapping[str, Any]) -> Method | None:
-    """The method in the record of a run (`run.json`); None if it is one that this version does not know."""
-    return methods().get(str(record.get("method", "dpo")))
+def recorded_method(name: str | None) -> Method | None:
+    """The method that the record of a run (`run.json`) names, the default if none; None if it is not known here."""
+    return find_method(None) if name is None else methods().get(name)

@@ -115,7 +115,7 @@ def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:
 
 
 def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
-    from rlguide.catalog.methods import method_of_run
+    from rlguide.catalog.methods import recorded_method
     from rlguide.console import say, show, show_json
     from rlguide.runs.report import report, report_lines
 
@@ -126,7 +126,7 @@ def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
         for line in report_lines(values):
             show(line)
     name = ws.relative(run.path)
-    method = method_of_run(run.values)
+    method = recorded_method(run.values.get("method"))
     if method is not None and method.trains != "policy":
         say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {name}")
     else:

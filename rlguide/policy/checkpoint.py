@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from rlguide.catalog.methods import method_of_run
+from rlguide.catalog.methods import recorded_method
 from rlguide.errors import CheckpointError, DataError, did_you_mean
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
@@ -336,7 +336,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], record: dict[str, Any], has_state: bool) -> Stage:
     if isinstance(record.get("method"), str):
-        method = method_of_run(record)
+        method = recorded_method(record["method"])
         if record["method"] == "sft":
             return "sft"
         return "reward" if method is not None and method.trains != "policy" else "preference"

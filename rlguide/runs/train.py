@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rlguide.catalog.methods import method_of_run
+from rlguide.catalog.methods import recorded_method
 from rlguide.console import say
 from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
@@ -67,7 +67,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         return _settle(ws, run, None)
     config = {key: value for key, value in run.config.items() if key != "resume_from_checkpoint"}
     put_damaged_aside(run.path)
-    method = method_of_run(run.values)
+    method = recorded_method(run.values.get("method"))
     not_resumable = method.not_resumable if method is not None else ""
     checkpoint = None if not_resumable else last_checkpoint(run.path)
     step = 0

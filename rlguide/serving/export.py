@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.methods import method_of_run
+from rlguide.catalog.methods import recorded_method
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
@@ -110,7 +110,7 @@ def folder_size(folder: Path) -> int:
 
 def _check_run(ws: Workspace, run: Run) -> None:
     """Refuse a reward model; warn where the adapter was trained above a quantized base."""
-    method = method_of_run(run.values)
+    method = recorded_method(run.values.get("method"))
     if method is not None and method.trains != "policy":
         raise UsageError(
             f"{ws.relative(run.path)} is a reward model: it scores answers, it does not write them",

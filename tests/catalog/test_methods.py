@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlguide.catalog.methods import find_method, method_choices, method_of_run, methods
+from rlguide.catalog.methods import find_method, method_choices, methods, recorded_method
 from rlguide.runs.diagnosis import FORMULAS, first_loss
 
 
@@ -26,5 +26,5 @@ def test_an_entry_holds_together(name: str) -> None:
 
 def test_the_default_is_the_recommended_one() -> None:
     assert find_method(None).name == "dpo"
-    assert method_of_run({}) is find_method(None)  # records of the first version name no method
-    assert method_of_run({"method": "one of tomorrow"}) is None
+    assert recorded_method(None) is find_method(None)  # records of the first version name no method
+    assert recorded_method("one of tomorrow") is None
