@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
+
+from rlguide.catalog.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -18,19 +20,11 @@ class Hyperparameter:
     why: str | None = None
     source: str | None = None
 
-    @property
-    def comment(self) -> str:
-        """The comment above the key in a rendered config."""
-        return f"{self.what} Sane range: {self.range}." if self.range else self.what
-
 
 @cache
 def hyperparameters() -> dict[str, Hyperparameter]:
     """All keys of the catalog, by name."""
-    import yaml
-
-    text = files("rlguide.catalog").joinpath("hyperparameters.yaml").read_text(encoding="utf-8")
     return {
         name: Hyperparameter(name, **{key: str(value) for key, value in item.items()})
-        for name, item in yaml.safe_load(text).items()
+        for name, item in read_yaml(Path(__file__).with_name("hyperparameters.yaml")).items()
     }

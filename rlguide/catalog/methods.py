@@ -1,12 +1,21 @@
-"""The methods of preference tuning (`methods.yaml`): what each needs, costs and is good for."""
+"""The methods of preference tuning (`methods.yaml`): what each needs, costs and is good for.
+
+A method is one entry of that file and a template in `recipes/templates`; all other code asks here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
+from rlguide.catalog.yaml_file import read_yaml
 from rlguide.errors import UsageError, did_you_mean
+
+_FILE = Path(__file__).with_name("methods.yaml")
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,11 @@ class Method:
         losses: values of `pref_loss`, the first is the default; empty if the stage has no such key.
         keys: keys that this method reads and others may not.
         has_reference: whether the loss compares with a reference policy.
+        trains: "policy", or "reward model": a model that scores responses and cannot write any.
+        first_loss: by loss ("" without a choice), the formula of the first step's loss, when policy and reference are
+            equal; the formulas are those of `runs.diagnosis`. A loss that is missing depends on the data.
+        not_resumable: why LLaMA-Factory cannot resume it; "" if it can.
+        last_file: what the engine writes last, by which a finished run is known.
     """
 
     name: str
@@ -33,33 +47,63 @@ class Method:
     keys: tuple[str, ...]
     has_reference: bool
     source: str
+    trains: str = "policy"
+    first_loss: Mapping[str, str] = field(default_factory=dict)
+    not_resumable: str = ""
+    last_file: str = "train_results.json"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The losses to choose from; empty where there is no choice."""
+        return self.losses if len(self.losses) > 1 else ()
 
 
 @cache
 def methods() -> dict[str, Method]:
-    """All methods by name, the recommended one first."""
-    import yaml
-
-    text = files("rlguide.catalog").joinpath("methods.yaml").read_text(encoding="utf-8")
+    """All methods by name, the recommended one, which is the default, first."""
     return {
         name: Method(name, **{**item, "losses": tuple(item["losses"]), "keys": tuple(item["keys"])})
-        for name, item in yaml.safe_load(text).items()
+        for name, item in read_yaml(_FILE).items()
     }
 
 
-def find_method(name: str) -> Method:
-    """The method of this name. Raises UsageError."""
-    if name not in methods():
-        near = did_you_mean(name, list(methods()))
+def method_choices() -> dict[str, tuple[str, ...]]:
+    """The methods by name with the losses to choose from, read without a YAML parser.
+
+    The help of a command is built at each start, and a parser would be a third of what it costs.
+    """
+    text = _FILE.read_text(encoding="utf-8")
+    found: dict[str, tuple[str, ...]] = {}
+    for name, losses in re.findall(r"^(\w+):$|^  losses: \[(.*)\]$", text, re.MULTILINE):
+        if name:
+            found[name] = ()
+        elif "," in losses:
+            found[list(found)[-1]] = tuple(losses.split(", "))
+    return found
+
+
+def find_method(name: str | None) -> Method:
+    """The method of this name; None is the recommended one. Raises UsageError."""
+    known = methods()
+    if name is None:
+        return next(iter(known.values()))
+    if name not in known:
+        near = did_you_mean(name, list(known))
         raise UsageError(
-            f"no method {name}{near}", f"choose one of {', '.join(methods())}; `rlguide methods` compares them"
+            f"no method {name}{near}", f"choose one of {', '.join(known)}; `rlguide methods` compares them"
         )
-    return methods()[name]
+    return known[name]
 
 
-def method_of(stage: str, loss: str | None) -> Method | None:
-    """The method that a config with this stage and `pref_loss` trains, None if it is none of these."""
+def method_of(config: Mapping[str, Any]) -> Method | None:
+    """The method that a config (its stage, dpo by default, and `pref_loss`) trains, None if it is none of these."""
+    stage, loss = config.get("stage", "dpo"), config.get("pref_loss") or "sigmoid"
     for method in methods().values():
-        if method.stage == stage and (not method.losses or (loss or "sigmoid") in method.losses):
+        if method.stage == stage and (not method.losses or loss in method.losses):
             return method
     return None
+
+
+def recorded_method(name: str | None) -> Method | None:
+    """The method that the record of a run (`run.json`) names, the default if none; None if it is not known here."""
+    return find_method(None) if name is None else methods().get(name)

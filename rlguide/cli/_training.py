@@ -1,53 +1,109 @@
-"""What configure and train share: the request, and showing what will happen."""
+"""What the commands that configure a training share: their options, and showing what will happen."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.models import OptionInfo
+
+from rlguide.catalog.methods import method_choices
+from rlguide.cli._spread import spread
+from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from rlguide.recipes.options import Request
     from rlguide.recipes.prepare import Prepared
 
+_METHODS = method_choices()
+_LOSSES = "; ".join(f"with {name}: {', '.join(losses)}" for name, losses in _METHODS.items() if losses)
 
-def make_request(
-    sft_ckpt: str | None,
-    from_run: str | None,
-    method: str | None,
-    loss: str | None,
-    dataset: str | None,
-    base: str | None,
-    template: str | None,
-    output_dir: str | None,
-    settings: list[str] | None,
-    trust_base: bool,
-    quantization: int | None = None,
-    reward_model: str | None = None,
-) -> Request:
-    """The request of the options. Raises UsageError for a malformed --set, or both --sft-ckpt and --from."""
+_SET = typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
+SetOption = Annotated[list[str] | None, _SET]
+
+# The options of each field of TrainingOptions: the type that Typer reads, and the option.
+_OPTIONS: dict[str, tuple[Any, OptionInfo]] = {
+    "sft_ckpt": (
+        str | None,
+        typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
+    ),
+    "from_run": (
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."),
+    ),
+    "method": (
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help=f"Method: {', '.join(_METHODS)}; {next(iter(_METHODS))} by default. See `rlguide methods`.",
+        ),
+    ),
+    "loss": (
+        str | None,
+        typer.Option("--loss", help=f"Preference loss, {_LOSSES}; the first is the default."),
+    ),
+    "datasets": (
+        str | None,
+        typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
+    ),
+    "config": (
+        Path | None,
+        typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one."),
+    ),
+    "base": (
+        str | None,
+        typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default."),
+    ),
+    "trust_base": (
+        bool,
+        typer.Option("--trust-base", help="The base is the same model under another name; its shapes must fit."),
+    ),
+    "template": (
+        str | None,
+        typer.Option("--template", help="Chat template of LLaMA-Factory; inferred from the model by default."),
+    ),
+    "output_dir": (
+        str | None,
+        typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/<method> by default."),
+    ),
+    "settings": (list[str] | None, _SET),
+    "quantization": (
+        int | None,
+        typer.Option(
+            "--quantization", help="Quantize the base model to 4 or 8 bits (QLoRA); the stack is merged first."
+        ),
+    ),
+    "reward_model": (
+        str | None,
+        typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
+    ),
+}
+
+
+def training_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: the command's parameter `TrainingOptions` becomes its options, but for the fields `without`."""
+    return spread(TrainingOptions, _OPTIONS, _build, without)
+
+
+def _build(given: dict[str, Any]) -> TrainingOptions:
+    """The record of what was given. Raises UsageError for a malformed --set, or options that exclude each other."""
     from rlguide.engine.config_file import parse_settings, split_names
-    from rlguide.errors import UsageError
-    from rlguide.recipes.options import Request
 
-    if sft_ckpt and from_run:
-        raise UsageError("--sft-ckpt and --from both say where to start", "give one of them")
-    if quantization not in (None, 4, 8):
-        raise UsageError(f"--quantization {quantization} is not 4 or 8", "give 4 (QLoRA) or 8 bits, or leave it out")
-    bits = {"quantization_bit": quantization} if quantization else {}
-    return Request(
-        sft_ckpt=sft_ckpt or "latest",
-        from_run=from_run,
-        reward_model=reward_model,
-        method=method or "dpo",
-        loss=loss,
-        datasets=tuple(split_names(dataset)),
-        base=base,
-        template=template,
-        output_dir=output_dir,
-        settings={**bits, **parse_settings(settings or [])},
-        trust_base=trust_base,
-    )
+    given["datasets"] = tuple(split_names(given.get("datasets")))
+    given["settings"] = parse_settings(given.get("settings", []))
+    return TrainingOptions(**given)
+
+
+def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, fix: str) -> None:
+    """Refuse every option that was given beyond the `allowed` fields. Raises UsageError that names them."""
+    from rlguide.errors import UsageError
+
+    # Typer keeps the first name of an option that stands in `Annotated` as its default.
+    others = [str(_OPTIONS[name][1].default) for name in options.given() if name not in allowed]
+    if others:
+        raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 
 
 def show_plan(prepared: Prepared) -> None:
@@ -58,7 +114,7 @@ def show_plan(prepared: Prepared) -> None:
     say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
     say(f"result     {prepared.policy.describe()}")
     say(f"template   {prepared.config['template']} ({prepared.template_why})")
-    say(f"plan       {prepared.schedule.describe(prepared.unit)}")
+    say(f"plan       {prepared.schedule.describe()}")
     weights = [prepared.config.get(f"kto_{side}_weight") for side in ("chosen", "rejected")]
     if weights != [None, None]:
         say(f"weights    desirable {weights[0]}, undesirable {weights[1]} (from the counts of the labels)")
@@ -69,56 +125,3 @@ def show_plan(prepared: Prepared) -> None:
     say(f"disk       about {prepared.disk_bytes / 1e9:.1f} GB will be written to {prepared.output_dir}")
     for note in prepared.notes:
         warn(note)
-
-
-SftOption = Annotated[
-    str | None,
-    typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
-]
-
-FromOption = Annotated[
-    str | None,
-    typer.Option("--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."),
-]
-
-MethodOption = Annotated[
-    str | None,
-    typer.Option("--method", "-m", help="dpo, kto, orpo, simpo, rm or ppo; dpo by default. See `rlguide methods`."),
-]
-
-LossOption = Annotated[str | None, typer.Option("--loss", help="With dpo: sigmoid, hinge or ipo; sigmoid by default.")]
-
-DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
-]
-
-BaseOption = Annotated[
-    str | None, typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default.")
-]
-
-TrustBaseOption = Annotated[
-    bool, typer.Option("--trust-base", help="The base is the same model under another name; its shapes must fit.")
-]
-
-TemplateOption = Annotated[
-    str | None, typer.Option("--template", help="Chat template of LLaMA-Factory; told from the model by default.")
-]
-
-OutputOption = Annotated[
-    str | None, typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/dpo by default.")
-]
-
-QuantizationOption = Annotated[
-    int | None,
-    typer.Option("--quantization", help="Hold the base in 4 or 8 bits (QLoRA); the SFT stack is merged first."),
-]
-
-RewardModelOption = Annotated[
-    str | None,
-    typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
-]
-
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
-]

@@ -11,7 +11,6 @@ from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from rlguide.policy.checkpoint import Checkpoint
-    from rlguide.workspace import Workspace
 
 
 COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "date", "last loss")
@@ -28,34 +27,34 @@ def checkpoints(workspace: WorkspaceOption = Path(), as_json: JsonOption = False
     from rlguide.policy.checkpoint import find_checkpoints, latest_sft
 
     ws = open_workspace(workspace)
-    found = find_checkpoints(ws.saves)
+    found = find_checkpoints(ws)
     newest = latest_sft(found)
     if as_json:
-        show_json([_record(ws, item, item is newest) for item in found])
+        show_json([_record(item, item is newest) for item in found])
         return
     if not found:
         say(f"no checkpoint under {ws.saves}; train one with LLaMA-Factory (stage: sft, output_dir below saves/)")
         return
-    show_table(COLUMNS, [_row(ws, item, item is newest) for item in found])
+    show_table(COLUMNS, [_row(item, item is newest) for item in found])
     for item in found:
         if item.problem:
-            say(f"! {item.problem}\n  fix: {item.remedy}")
+            say(f"! {item.problem}\n  fix: {item.fix}")
     if newest is None:
         say("none of them is a complete SFT checkpoint")
 
 
-def _row(ws: Workspace, item: Checkpoint, is_newest: bool) -> list[str]:
+def _row(item: Checkpoint, is_newest: bool) -> list[str]:
     mark = "!" if item.problem else "*" if is_newest else ""
     date = item.date.astimezone().strftime("%Y-%m-%d %H:%M")
     loss = "-" if item.last_loss is None else f"{item.last_loss:.4f}"
     values = [item.step, item.base, item.rank]
     step, base, rank = ["-" if value is None else str(value) for value in values]
-    return [mark, ws.relative(item.path), item.kind, item.stage, step, base, rank, date, loss]
+    return [mark, item.name, item.kind, item.stage, step, base, rank, date, loss]
 
 
-def _record(ws: Workspace, item: Checkpoint, is_newest: bool) -> dict[str, Any]:
+def _record(item: Checkpoint, is_newest: bool) -> dict[str, Any]:
     return {
-        "path": ws.relative(item.path),
+        "path": item.name,
         "newest_sft": is_newest,
         "kind": item.kind,
         "stage": item.stage,
@@ -67,7 +66,7 @@ def _record(ws: Workspace, item: Checkpoint, is_newest: bool) -> dict[str, Any]:
         "last_loss": item.last_loss,
         "template": item.template,
         "problem": item.problem,
-        "remedy": item.remedy,
+        "fix": item.fix,
     }
 
 

@@ -33,6 +33,7 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
     rlguide engine list
     rlguide engine list --json
     """
+    from rlguide.catalog.methods import method_choices
     from rlguide.console import say, show, show_json
     from rlguide.engine.capabilities import abilities, summary
     from rlguide.engine.installed import known_engines
@@ -57,7 +58,7 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
                             "fix": item.limitation and item.limitation.fix,
                             "source": item.limitation and item.limitation.source,
                         }
-                        for item in (abilities(row.engine.versions) if row.engine else [])
+                        for item in (abilities(row.engine.versions, method_choices()) if row.engine else [])
                     ],
                 }
                 for row in rows
@@ -71,8 +72,8 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
         names = ("llamafactory", "trl", "transformers", "peft", "torch")
         versions = ", ".join(f"{name} {row.engine.versions.get(name, '(missing)')}" for name in names)
         show(f"{row.name:<6}{versions}\n{'':<6}at {row.engine.python}")
-        show(f"{'':<6}trains {summary(row.engine.versions)}")
-        for item in abilities(row.engine.versions):
+        show(f"{'':<6}trains {summary(row.engine.versions, method_choices())}")
+        for item in abilities(row.engine.versions, method_choices()):
             if item.limitation is not None and (item.limitation.is_silent or item.limitation.engine):
                 show(f"{'':<6}not {item.method}{f' {item.loss}' if item.loss else ''}: {item.limitation.what}")
     if rows[0].engine is not None and rows[-1].engine is not None:
@@ -94,6 +95,7 @@ def install_engine(
     It goes to ~/.local/share/rlguide/engines (XDG_DATA_HOME moves it). An installation that was cut off goes on
     where it stopped when the command is run again.
     """
+    from rlguide.catalog.methods import method_choices
     from rlguide.console import say
     from rlguide.engine.capabilities import summary
     from rlguide.engine.find import find_engine
@@ -120,4 +122,4 @@ def install_engine(
             if not typer.confirm("install it?", default=True, err=True):
                 raise typer.Exit(1)
         ready = install(plan)
-    say(f"ready: {ready.python}; trains {summary(ready.versions)}")
+    say(f"ready: {ready.python}; trains {summary(ready.versions, method_choices())}")

@@ -251,7 +251,7 @@ class _Journey:
             raise EngineError(f"{title}: {failure.what}", f"{failure.fix}; log: {log}")
 
     def _dpo(self) -> Run:
-        from rlguide.recipes.options import Request
+        from rlguide.recipes.options import TrainingOptions
         from rlguide.recipes.prepare import prepare
         from rlguide.recipes.render import write_config
         from rlguide.runs.report import report, report_lines
@@ -260,8 +260,8 @@ class _Journey:
         settings = {**DPO_SETTINGS, "seed": self.seed}
         words = " ".join(f"--set {key}={_plain(value)}" for key, value in settings.items())
         self._command(f"rlguide train --sft-ckpt {SFT} --dataset {DATASET} --template {TEMPLATE} {words}")
-        request = Request(sft_ckpt=str(self.ws.root / SFT), datasets=(DATASET,), template=TEMPLATE, settings=settings)
-        prepared = prepare(self.ws, self.engine, request)
+        options = TrainingOptions(str(self.ws.root / SFT), datasets=(DATASET,), template=TEMPLATE, settings=settings)
+        prepared = prepare(self.ws, self.engine, options)
         say(f"reference  {prepared.reference.describe()}")
         say(f"result     {prepared.policy.describe()}")
         say(f"plan       {prepared.schedule.describe()}")

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator
 
+from rlguide.catalog.methods import method_choices
 from rlguide.console import say
 from rlguide.doctor.finding import Finding
 from rlguide.engine.capabilities import abilities, summary
@@ -43,15 +44,15 @@ def check_engine(engine: Engine) -> Iterator[Finding]:
 
 def _methods(engine: Engine) -> Iterator[Finding]:
     """What can be trained, in which engine; a loss that would silently be another one is a warning."""
-    for item in abilities(engine.versions):
+    for item in abilities(engine.versions, method_choices()):
         if item.limitation is not None and item.limitation.is_silent:
             yield Finding(
                 "warning", "methods", f"rlguide refuses loss {item.loss}: {item.limitation.what}", item.limitation.fix
             )
-    text = summary(engine.versions)
+    text = summary(engine.versions, method_choices())
     beside = {
         item.limitation.engine: item.method
-        for item in abilities(engine.versions)
+        for item in abilities(engine.versions, method_choices())
         if item.limitation and item.limitation.engine
     }
     for name, method in beside.items():

@@ -19,7 +19,7 @@ _OLD_ENOUGH = 3600.0  # seconds after which a temporary file belongs to nobody
 def check_workspace(ws: Workspace) -> Iterator[Finding]:
     yield from _datasets(ws)
     yield from _leftovers(ws)
-    checkpoints = find_checkpoints(ws.saves)
+    checkpoints = find_checkpoints(ws)
     broken = [item for item in checkpoints if item.problem]
     text = f"{len(checkpoints)} under {ws.saves}"
     if broken:

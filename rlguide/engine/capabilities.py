@@ -7,17 +7,7 @@ from dataclasses import dataclass
 
 from rlguide.engine.pins import numbers
 
-# method: its losses that a config may name; the first is LLaMA-Factory's default. A method without a choice has none.
-METHODS: dict[str, tuple[str, ...]] = {
-    "dpo": ("sigmoid", "hinge", "ipo"),
-    "kto": (),
-    "orpo": (),
-    "simpo": (),
-    "rm": (),
-    "ppo": (),
-}
-
-ANY = tuple(METHODS)
+Methods = Mapping[str, tuple[str, ...]]  # a method: the losses to choose from, the first is LLaMA-Factory's default
 Versions = Mapping[str, str]
 
 
@@ -42,7 +32,7 @@ class Limitation:
 
 @dataclass(frozen=True)
 class _Row:
-    """One fact: engines whose versions satisfy `applies` lack these methods (with these losses, if any are named)."""
+    """One fact: engines whose versions satisfy `applies` lack these methods and losses; () stands for all of them."""
 
     methods: tuple[str, ...]
     losses: tuple[str, ...]
@@ -74,7 +64,7 @@ _TABLE = (
         engine="ppo",
     ),
     _Row(
-        ANY,
+        (),
         (),
         lambda versions: _is_old(versions) and _version(versions, "trl") > (0, 9, 6),
         "LLaMA-Factory {llamafactory} does not train beside trl {trl}: it wants 0.9.6 at most",
@@ -82,7 +72,7 @@ _TABLE = (
         "check_dependencies in llamafactory/extras/misc.py of 0.9.3",
     ),
     _Row(
-        ANY,
+        (),
         (),
         lambda versions: not _is_old(versions) and _version(versions, "trl") < (0, 18),
         "LLaMA-Factory {llamafactory} does not train beside trl {trl}: it imports prepare_deepspeed, which comes later",
@@ -127,13 +117,13 @@ def can(engine_versions: Versions, method: str, loss: str | None = None) -> Limi
 
     Args:
         engine_versions: version by distribution name, as in `Engine.versions`.
-        method: dpo, kto, orpo, simpo, rm or ppo; another one (sft) is subject to the rows about all methods only.
+        method: dpo, kto, ...; one that no row names (sft) is subject to the rows about all methods only.
         loss: `pref_loss` of dpo; None for its default, sigmoid.
 
     The facts were measured or stand in the sources of LLaMA-Factory; each row names which.
     """
     for row in _TABLE:
-        if method not in row.methods and row.methods is not ANY:
+        if row.methods and method not in row.methods:
             continue
         if row.losses and loss not in row.losses:
             continue
@@ -153,19 +143,19 @@ class Ability:
     limitation: Limitation | None
 
 
-def abilities(engine_versions: Versions) -> list[Ability]:
-    """Every method and loss, with what an engine with these versions lacks for it."""
+def abilities(engine_versions: Versions, methods: Methods) -> list[Ability]:
+    """Each of these methods and losses, with what an engine with these versions lacks for it."""
     return [
         Ability(method, loss, can(engine_versions, method, loss))
-        for method, losses in METHODS.items()
+        for method, losses in methods.items()
         for loss in (losses or (None,))
     ]
 
 
-def summary(engine_versions: Versions) -> str:
-    """What an engine with these versions can train, in a line: "dpo (sigmoid, hinge), kto, rm"; "nothing" if so."""
+def summary(engine_versions: Versions, methods: Methods) -> str:
+    """Which of these methods an engine with these versions trains: "dpo (sigmoid, hinge), kto, rm"; or "nothing"."""
     words = []
-    for method, losses in METHODS.items():
+    for method, losses in methods.items():
         good = [loss for loss in losses if can(engine_versions, method, loss) is None]
         if good:
             words.append(f"{method} ({', '.join(good)})")

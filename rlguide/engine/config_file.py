@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,11 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
                 f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'"
             ) from None
     return values
+
+
+def format_config(values: Mapping[str, Any]) -> dict[str, str]:
+    """Each key of a config with its line, `key: value`."""
+    return {key: f"{format_value(key)}: {format_value(value)}" for key, value in values.items()}
 
 
 def format_value(value: Any) -> str:

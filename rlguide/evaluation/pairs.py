@@ -87,14 +87,14 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
         UsageError: the run held nothing out and no dataset is named.
     """
     method = find_method(str(run.values.get("method", "dpo")))
-    if method.name == "rm":
+    if method.trains != "policy":
         raise UsageError(
             f"{ws.relative(run.path)} is a reward model, not a policy",
             "its held-out accuracy is in the report of its training (run.json, summary)",
         )
     values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
     # Every policy is measured with DPO's rewards, with the loss and beta it was trained with where they are DPO's.
-    if method.name in ("dpo", "kto"):
+    if method.has_reference:
         values.update({key: run.config[key] for key in ("pref_beta", "pref_loss") if key in run.config})
     if bits := run.config.get("quantization_bit"):  # both on the base that the adapter was trained on
         values.update(quantization_bit=bits, ref_model_quantization_bit=bits)

@@ -28,10 +28,17 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.(.+)\.lora_(A|B)(?:\.\w+)?\.weight$
 class BaseModel:
     """A base model as found: a local folder, a hub model in the cache, or one still to be downloaded."""
 
-    name: str  # as given: a folder or a hub id
+    name: str  # as a config names it: a hub id, or a folder from the workspace or absolute
     folder: Path | None  # where it lies, if it is a local folder
     config: dict[str, Any] | None  # its config.json, None if it is not on this machine yet
     is_downloaded: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """A warning for a hub model that is not in the cache."""
+        if self.is_downloaded:
+            return []
+        return [f"{self.name} is not on this machine yet: the engine will download it before it starts"]
 
 
 def find_base(ws: Workspace, name: str) -> BaseModel:
@@ -46,7 +53,7 @@ def find_base(ws: Workspace, name: str) -> BaseModel:
         if not path.is_dir():
             raise CheckpointError(f"the base model {name} is a file, not a folder", "name its folder, or a hub id")
         check_full_model(path)
-        return BaseModel(name, path, read_config(path / "config.json"), is_downloaded=True)
+        return local_base(ws, path)
     if _looks_local(ws, name):
         raise CheckpointError(
             f"the base model {name} does not exist",
@@ -61,37 +68,35 @@ def find_base(ws: Workspace, name: str) -> BaseModel:
     return BaseModel(name, None, read_config(config_file) if config_file else None, is_downloaded=has_weights)
 
 
-def check_base(checkpoint: Checkpoint, base: str, ws: Workspace, trust_base: bool = False) -> list[str]:
+def local_base(ws: Workspace, path: Path) -> BaseModel:
+    """The base model in a folder that is known to hold a whole one."""
+    return BaseModel(ws.relative(path), path, read_config(path / "config.json"), is_downloaded=True)
+
+
+def check_base(checkpoint: Checkpoint, base: BaseModel, trust_base: bool = False) -> list[str]:
     """Check that the adapter was trained on this base; returns what could not be checked, as warnings.
 
     `trust_base` accepts a base with another name (a renamed folder); shapes must match all the same.
 
     Raises:
-        CheckpointError: the base is missing, damaged, of another shape, or of another name.
+        CheckpointError: the base is of another shape, or of another name.
     """
-    found = find_base(ws, base)
     notes = []
-    if found.config is not None:
+    if base.config is not None:
         if checkpoint.shapes:
-            check_shapes(checkpoint, found.config, base)
+            check_shapes(checkpoint, base.config, base.name)
         elif checkpoint.kind == "lora":
             notes.append(f"{checkpoint.path.name}: .bin weights are not opened, so their shapes are not checked")
-    if not found.is_downloaded:
-        notes.append(not_downloaded(base))
+    notes += base.notes
     if checkpoint.base is None:
         if checkpoint.kind == "lora":
-            notes.append(f"{checkpoint.path.name} does not say what its base is: make sure it is {base}")
-    elif not trust_base and not same_model(checkpoint.base, base):
+            notes.append(f"{checkpoint.path.name} does not say what its base is: make sure it is {base.name}")
+    elif not trust_base and not same_model(checkpoint.base, base.name):
         raise CheckpointError(
-            f"{ws.relative(checkpoint.path)} was trained on {checkpoint.base}, not on {base}",
+            f"{checkpoint.name} was trained on {checkpoint.base}, not on {base.name}",
             f"leave --base out or give --base {checkpoint.base}; --trust-base if it is the same model renamed",
         )
     return notes
-
-
-def not_downloaded(base: str) -> str:
-    """The warning for a hub model that is not in the cache."""
-    return f"{base} is not on this machine yet: the engine will download it before it starts"
 
 
 def same_model(one: str, other: str) -> bool:

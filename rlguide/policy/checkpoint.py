@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from rlguide.catalog.methods import recorded_method
 from rlguide.errors import CheckpointError, DataError, did_you_mean
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
@@ -38,24 +39,32 @@ _CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/
 class Checkpoint:
     """One folder that training left behind.
 
-    `stage` says what made it: "sft" (or any other training without preferences), "preference", "reward" (a
-    reward model), or "model": a whole model without a training state, such as a base or a merged export.
-    `layers`, `shapes` come from the adapter's safetensors header (empty for a full model or .bin weights).
+    Attributes:
+        name: as a config names it: from the workspace, or absolute.
+        stage: what made it: "sft" (or any other training without preferences), "preference", "reward" (a reward
+            model), or "model": a whole model without a training state, such as a base or a merged export.
+        base: as written in adapter_config.json; None for a full model.
+        template: the one it was trained with, if a file beside the checkpoint says so.
+        shapes: from the adapter's safetensors header; empty for a full model or .bin weights.
+        record: rlguide's record (run.json) of the run it belongs to; empty without one.
+        problem, fix: why training cannot start from it, and what to do; None if it can.
     """
 
     path: Path
+    name: str
     kind: Kind
     stage: Stage
     date: datetime
     step: int | None = None
-    base: str | None = None  # as written in adapter_config.json; None for a full model
+    base: str | None = None
     rank: int | None = None
     target_modules: tuple[str, ...] = ()
     last_loss: float | None = None
-    template: str | None = None  # if a file beside the checkpoint says which one it was trained with
+    template: str | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+    record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     problem: str | None = None
-    remedy: str | None = None
+    fix: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -68,30 +77,28 @@ class Checkpoint:
         return self.is_complete and self.stage == "sft"
 
 
-def read_checkpoint(path: Path, saves: Path | None = None) -> Checkpoint:
-    """Read the checkpoint at `path`.
-
-    `saves` is where to look for near names when `path` does not exist.
+def read_checkpoint(path: Path, ws: Workspace | None = None) -> Checkpoint:
+    """Read the checkpoint at `path`. Without a workspace it is named by its path.
 
     Raises:
         CheckpointError: no such folder, not a checkpoint, or files missing, empty, truncated or broken.
     """
     if not path.exists():
-        raise CheckpointError(f"the checkpoint {path} does not exist{_near(path, saves)}", _CHOOSE)
+        raise CheckpointError(f"the checkpoint {path} does not exist{_near(path, ws.saves if ws else None)}", _CHOOSE)
     if not path.is_dir():
         raise CheckpointError(f"{path} is a file, not a checkpoint folder", f"name the folder: {path.parent}")
-    checkpoint = _inspect(path)
+    checkpoint = _inspect(path, ws)
     if checkpoint.problem is not None:
-        raise CheckpointError(checkpoint.problem, checkpoint.remedy or _CHOOSE)
+        raise CheckpointError(checkpoint.problem, checkpoint.fix or _CHOOSE)
     return checkpoint
 
 
-def find_checkpoints(saves: Path) -> list[Checkpoint]:
-    """All checkpoints at any depth under `saves`, newest first; broken ones are listed with their problem.
+def find_checkpoints(ws: Workspace, folder: Path | None = None) -> list[Checkpoint]:
+    """All checkpoints at any depth under `folder` (saves/), newest first; broken ones are listed with their problem.
 
     An output directory that holds a final adapter counts, and so does each `checkpoint-N` in it.
     """
-    found = [_inspect(folder) for folder in _candidate_folders(saves)]
+    found = [_inspect(path, ws) for path in _candidate_folders(folder or ws.saves)]
     return sorted(found, key=lambda item: (item.date, item.step or 0), reverse=True)
 
 
@@ -107,14 +114,14 @@ def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
         CheckpointError: there is none, or it is not usable.
     """
     if text == "latest":
-        newest = latest_sft(find_checkpoints(ws.saves))
+        newest = latest_sft(find_checkpoints(ws))
         if newest is None:
             raise CheckpointError(
                 f"there is no complete SFT checkpoint under {ws.saves}",
                 "train one with LLaMA-Factory (stage: sft, output_dir below saves/), or name its folder",
             )
         return newest
-    return read_checkpoint(locate(ws, text), ws.saves)
+    return read_checkpoint(locate(ws, text), ws)
 
 
 def locate(ws: Workspace, text: str) -> Path:
@@ -184,7 +191,7 @@ def _near(path: Path, saves: Path | None) -> str:
     return ""
 
 
-def _inspect(path: Path) -> Checkpoint:
+def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
     """Read all that can be read; what is wrong goes into `problem` instead of being raised."""
     has_adapter = (path / "adapter_config.json").exists()
     kind: Kind = "lora" if has_adapter else "full" if (path / "config.json").exists() else "unknown"
@@ -205,20 +212,22 @@ def _inspect(path: Path) -> Checkpoint:
         state = _trainer_state(path)
     except CheckpointError as caught:
         state, error = {}, error or caught
-    manifest = read_manifest(path) or {}
+    record = read_record(path)
     history = [entry for entry in state.get("log_history") or [] if isinstance(entry, dict)]
     step = state.get("global_step")
     named = _CHECKPOINT_NAME.fullmatch(path.name)
     return Checkpoint(
         path=path,
+        name=ws.relative(path) if ws else str(path),
         kind=kind,
-        stage=_stage(path, kind, history, manifest, bool(state)),
+        stage=_stage(path, kind, history, record, bool(state)),
         date=_date(path),
         step=step if isinstance(step, int) else int(named[1]) if named else None,
         last_loss=_last_loss(history),
-        template=manifest.get("template") or _board_template(path),
+        template=record.get("template") or _board_template(path),
+        record=record,
         problem=error.what if error else None,
-        remedy=error.fix if error else None,
+        fix=error.fix if error else None,
         **values,
     )
 
@@ -309,26 +318,28 @@ def _trainer_state(path: Path) -> dict[str, Any]:
     return _json_object(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
 
 
-def read_manifest(path: Path) -> dict[str, Any] | None:
-    """rlguide's record of the run that a checkpoint belongs to: `run.json` in it or just above.
+def read_record(path: Path) -> dict[str, Any]:
+    """rlguide's record of the run that a checkpoint belongs to: `run.json` in it or just above; {} without one.
 
-    A manifest that cannot be read counts as none (the run it belongs to reports it).
+    A record that cannot be read counts as none (the run it belongs to reports it).
     """
     folders = [path, path.parent] if _CHECKPOINT_NAME.fullmatch(path.name) else [path]
     for folder in folders:
         try:
-            value = read_json(folder / "run.json")
+            value = read_json(folder / "run.json") if (folder / "run.json").is_file() else None
         except DataError:
             continue
         if isinstance(value, dict):
             return value
-    return None
+    return {}
 
 
-def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], manifest: dict[str, Any], has_state: bool) -> Stage:
-    method = manifest.get("method")
-    if isinstance(method, str):
-        return "sft" if method == "sft" else "reward" if method == "rm" else "preference"
+def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], record: dict[str, Any], has_state: bool) -> Stage:
+    if isinstance(record.get("method"), str):
+        method = recorded_method(record["method"])
+        if record["method"] == "sft":
+            return "sft"
+        return "reward" if method is not None and method.trains != "policy" else "preference"
     if any(path.glob("value_head.*")):
         return "reward"
     if any(key.startswith(("rewards/", "eval_rewards/")) for entry in history for key in entry):

@@ -1,6 +1,6 @@
 """A policy = base model + ordered adapters, and which one DPO compares with.
 
-The trap: with `adapter_name_or_path: <SFT adapter>` alone, LLaMA-Factory goes on training the SFT adapter and
+The trap: with `adapter_name_or_path: <SFT adapter>` alone, LLaMA-Factory resumes the SFT adapter and
 computes the reference with `disable_adapter()` (train/dpo/trainer.py), which is the base model, not the SFT
 model. Users see a first loss far from ln 2 and rewards that are large from the start (upstream issue #8459).
 With `create_new_adapter: true` every adapter of the list is merged into the base first and a fresh one is
@@ -18,9 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.methods import method_of
+from rlguide.engine.config_file import split_names
 from rlguide.errors import CheckpointError, UsageError
-from rlguide.policy.base import check_base, find_base, not_downloaded
-from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, read_manifest
+from rlguide.policy.base import BaseModel, check_base, find_base, local_base
+from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint
 from rlguide.workspace import Workspace
 
 
@@ -55,18 +57,10 @@ class StartingPoint:
     """Where preference training starts: the reference policy, and the keys that make the engine use it."""
 
     checkpoint: Checkpoint
+    base: BaseModel
     reference: Policy
     config: dict[str, Any]
     notes: tuple[str, ...] = ()
-    workspace: Workspace | None = None
-
-    def trained(self, output_dir: Path | str) -> Policy:
-        """The policy that training into `output_dir` leaves: the reference and the new adapter above it."""
-        text = output_dir if isinstance(output_dir, str) else None
-        if text is None:
-            text = self.workspace.relative(Path(output_dir)) if self.workspace else str(output_dir)
-        check_adapter_path(text)
-        return self.reference.with_adapter(text)
 
 
 def starting_point(
@@ -79,40 +73,56 @@ def starting_point(
 
     Raises:
         CheckpointError: a part of the stack is missing or damaged, or the base does not fit.
-        UsageError: no base can be told, or a path cannot be written in a LLaMA-Factory config.
+        UsageError: the base is unknown, or a path cannot be written in a LLaMA-Factory config.
     """
     if checkpoint.stage == "reward":
         raise CheckpointError(
-            f"{ws.relative(checkpoint.path)} is a reward model, not a policy",
-            "choose the SFT checkpoint it was trained from",
+            f"{checkpoint.name} is a reward model, not a policy", "choose the SFT checkpoint it was trained from"
         )
     if checkpoint.kind == "full":
         return _from_full(ws, checkpoint, base)
-    recorded_base, stack = _recorded_stack(ws, checkpoint)
+    recorded_base, below = _recorded_stack(ws, checkpoint)
     name = base or recorded_base or checkpoint.base
     if name is None:
         raise UsageError(
-            f"{ws.relative(checkpoint.path)} does not say which base model it belongs to",
+            f"{checkpoint.name} does not say which base model it belongs to",
             "name it: --base Qwen/Qwen3-4B-Base, or the base's folder",
         )
+    found = find_base(ws, name)
+    parts = [*[read_checkpoint(locate(ws, item), ws) for item in below], checkpoint]
     notes: list[str] = []
-    for adapter in stack:
-        part = checkpoint if adapter == ws.relative(checkpoint.path) else read_checkpoint(locate(ws, adapter), ws.saves)
-        notes += [note for note in check_base(part, name, ws, trust_base=trust_base) if note not in notes]
-        check_adapter_path(adapter)
-    if checkpoint.stage == "preference" and len(stack) == 1:
+    for part in parts:
+        notes += [note for note in check_base(part, found, trust_base) if note not in notes]
+        check_adapter_path(part.name)
+    if checkpoint.stage == "preference" and not below:
         notes.append(
             f"{checkpoint.path.name} comes from preference training and has no rlguide run.json: "
             "if it was trained on top of an SFT adapter, that adapter is missing below it"
         )
-    reference = Policy(_as_written(ws, name), tuple(stack), checkpoint.template)
-    config = {
-        "model_name_or_path": reference.base,
-        "adapter_name_or_path": ",".join(stack),
-        "create_new_adapter": True,
-        "finetuning_type": "lora",
-    }
-    return StartingPoint(checkpoint, reference, config, tuple(notes), ws)
+    reference = Policy(found.name, tuple(part.name for part in parts), checkpoint.template)
+    config = {**replace(reference, template=None).model_config(), "create_new_adapter": True}
+    return StartingPoint(checkpoint, found, reference, config, tuple(notes))
+
+
+def policies_of(config: Mapping[str, Any], output_dir: str) -> tuple[Policy, Policy]:
+    """The reference and the trained policy of a training config; `output_dir` is named from the workspace.
+
+    Raises:
+        UsageError: the adapter that it leaves could not be named in a list of adapters.
+    """
+    template = config.get("template")
+    stack = tuple(split_names(config.get("adapter_name_or_path")))
+    start = Policy(str(config["model_name_or_path"]), stack, template)
+    if config.get("ref_model"):  # named by hand, it overrides what switching the adapter off would give
+        adapters = tuple(split_names(config.get("ref_model_adapters")))
+        reference = Policy(str(config["ref_model"]), adapters, template)
+    else:
+        reference = start
+    if config.get("finetuning_type", "lora") != "lora":
+        return reference, Policy(output_dir, (), template)
+    check_adapter_path(output_dir)
+    below = start if config.get("create_new_adapter") else replace(start, adapters=())  # else the adapter is resumed
+    return reference, below.with_adapter(output_dir)
 
 
 def check_policy(ws: Workspace, policy: Policy) -> list[str]:
@@ -121,17 +131,16 @@ def check_policy(ws: Workspace, policy: Policy) -> list[str]:
     Raises:
         CheckpointError: the base or an adapter is missing or damaged.
     """
-    notes: list[str] = []
-    if not find_base(ws, policy.base).is_downloaded:
-        notes.append(not_downloaded(policy.base))
+    base = find_base(ws, policy.base)
+    notes = base.notes
     for adapter in missing_parts(ws, policy):
         raise CheckpointError(
             f"{adapter} does not exist, and it is part of the policy {policy.describe()}",
             f"move it back to {locate(ws, adapter)}: the adapters above it are another model without it",
         )
     for adapter in policy.adapters:
-        part = read_checkpoint(locate(ws, adapter), ws.saves)
-        notes += [note for note in check_base(part, policy.base, ws, trust_base=True) if note not in notes]
+        part = read_checkpoint(locate(ws, adapter), ws)
+        notes += [note for note in check_base(part, base, trust_base=True) if note not in notes]
     return notes
 
 
@@ -151,11 +160,9 @@ def check_reference(config: Mapping[str, Any]) -> None:
     Raises:
         UsageError: the reference would not be the SFT model.
     """
-    if (
-        not config.get("adapter_name_or_path")
-        or config.get("ref_model")
-        or config.get("pref_loss") in ("orpo", "simpo")
-    ):
+    method = method_of(config)
+    has_reference = method is None or method.has_reference
+    if not has_reference or not config.get("adapter_name_or_path") or config.get("ref_model"):
         return
     if not config.get("create_new_adapter"):
         raise UsageError(
@@ -171,14 +178,14 @@ def check_reference(config: Mapping[str, Any]) -> None:
 
 
 def check_adapter_path(text: str) -> None:
-    """LLaMA-Factory splits `adapter_name_or_path` on commas and strips blanks (hparams/model_args.py).
+    """LLaMA-Factory splits `adapter_name_or_path` on commas and strips spaces (hparams/model_args.py).
 
     Raises:
         UsageError: the path cannot be written there.
     """
     if "," in text or text != text.strip():
         raise UsageError(
-            f"the path {text!r} has a comma or an outer blank, which LLaMA-Factory's adapter list cannot hold",
+            f"the path {text!r} has a comma or an outer space, which LLaMA-Factory's adapter list cannot hold",
             "rename that folder",
         )
 
@@ -186,32 +193,22 @@ def check_adapter_path(text: str) -> None:
 def _from_full(ws: Workspace, checkpoint: Checkpoint, base: str | None) -> StartingPoint:
     if base is not None and locate(ws, base).resolve() != checkpoint.path.resolve():
         raise UsageError(
-            f"{ws.relative(checkpoint.path)} is a full model, so --base {base} has no place",
+            f"{checkpoint.name} is a full model, so --base {base} has no place",
             "leave --base out: a full checkpoint is its own base",
         )
-    reference = Policy(ws.relative(checkpoint.path), (), checkpoint.template)
+    reference = Policy(checkpoint.name, (), checkpoint.template)
     config = {"model_name_or_path": reference.base, "finetuning_type": "lora"}
-    return StartingPoint(checkpoint, reference, config, (), ws)
+    return StartingPoint(checkpoint, local_base(ws, checkpoint.path), reference, config)
 
 
 def _recorded_stack(ws: Workspace, checkpoint: Checkpoint) -> tuple[str | None, list[str]]:
-    """(base, adapters up to and with this checkpoint): from the run's manifest if it is one, else itself alone."""
-    own = ws.relative(checkpoint.path)
-    manifest = read_manifest(checkpoint.path)
-    stack = manifest.get("stack") if manifest else None
-    if not manifest or not isinstance(stack, list) or not all(isinstance(item, str) for item in stack):
-        return None, [own]
+    """(base, adapters below this checkpoint) from the record of its run, if it has one."""
+    stack, base = checkpoint.record.get("stack"), checkpoint.record.get("base")
+    if not isinstance(stack, list) or not all(isinstance(item, str) for item in stack):
+        return None, []
     # The last one is the run's output directory; a checkpoint-N inside it takes its place. The run may have been
     # moved since, so the place where it lies now counts, not the one that was written down.
-    below = [ws.relative(locate(ws, item)) for item in stack[:-1]]
-    base = manifest.get("base")
-    return (base if isinstance(base, str) else None), [*below, own]
-
-
-def _as_written(ws: Workspace, base: str) -> str:
-    """A local base as the config names it (from the workspace if it is inside); a hub id stays as it is."""
-    path = locate(ws, base)
-    return ws.relative(path) if path.is_dir() else base
+    return (base if isinstance(base, str) else None), stack[:-1]
 
 
 def cannot_merge(config: Mapping[str, Any]) -> str | None:

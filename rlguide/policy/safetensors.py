@@ -3,12 +3,15 @@
 Format: 8 bytes little-endian length N, N bytes of JSON, then the data; each tensor's `data_offsets` count
 from the end of the JSON (https://github.com/huggingface/safetensors#format). A half-copied file is therefore
 known by its size alone, in milliseconds, whatever the size of the model.
+
+The package `safetensors` (0.8) is not used here: `safe_open` imports numpy, which costs more than the rest of a start;
+it has one message for a file that is too short or too long, refuses types newer than itself, and hangs on a pipe.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +28,6 @@ class TensorInfo:
     dtype: str
     shape: tuple[int, ...]
 
-    @property
-    def numel(self) -> int:
-        """How many values it holds."""
-        return math.prod(self.shape)
-
 
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """The tensors of a safetensors file, by name.
@@ -38,7 +36,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         CheckpointError: the file is missing, empty, truncated, too long, or not safetensors at all.
     """
     try:
-        size = path.stat().st_size
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise _not_safetensors(path)
+        size = status.st_size
         with path.open("rb") as file:
             first = file.read(8)
             length = int.from_bytes(first, "little")

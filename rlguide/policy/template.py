@@ -1,7 +1,7 @@
-"""Which chat template a checkpoint was trained with: read where it is written, else told from the model's name.
+"""Which chat template a checkpoint was trained with: read where it is recorded, else inferred from the model's name.
 
-Preference training must speak with the template of SFT; with another one the SFT policy sees prompts it has
-never seen, and the reference with it. LLaMA-Factory's own table (`DEFAULT_TEMPLATE`) holds chat and multimodal
+Preference training must use the template of SFT; with another one the policy and its reference get prompts in a
+form they have never seen. LLaMA-Factory's own table (`DEFAULT_TEMPLATE`) holds chat and multimodal
 models only: no text-only base model is in it, and hybrid thinking models stand there as "<name>-Thinking".
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from rlguide.errors import UsageError
 
-# For models without a name we know. "llama" is told apart by the size of its vocabulary below.
+# For models without a name we know. "llama" is distinguished by the size of its vocabulary below.
 _BY_MODEL_TYPE = {
     "qwen3": "qwen3_nothink",
     "qwen3_moe": "qwen3_nothink",
@@ -57,7 +57,7 @@ def template_for(
         recorded: the template that SFT left on record (`Checkpoint.template`), if any.
 
     Raises:
-        UsageError: nothing tells; the message asks for --template and names near models.
+        UsageError: it cannot be inferred; the message asks for --template and names near models.
     """
     if recorded:
         return TemplateGuess(recorded, "recorded beside the SFT checkpoint", True)

@@ -5,23 +5,39 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, method_of, methods
 from rlguide.engine.capabilities import can
 from rlguide.engine.config_file import split_names
-from rlguide.engine.hardware import Gpu
+from rlguide.engine.find import Engine
+from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.process import is_alive
-from rlguide.engine.schema import Schema
+from rlguide.engine.schema import Schema, load_schema
 from rlguide.errors import EngineError, UsageError, did_you_mean
-from rlguide.policy.base import check_base
+from rlguide.policy.base import BaseModel, check_base, find_base
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.policy import check_reference
 from rlguide.workspace import Workspace
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
 _SECRET = re.compile(r"(^|_)(token|password|secret|api_key)$")
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a config is checked against: the engine, its argument table, and the GPUs that it will see."""
+
+    engine: Engine
+    schema: Schema
+    gpus: list[Gpu]
+
+
+def look_at_host(engine: Engine) -> Host:
+    """The host with this engine. Raises EngineError if the engine does not import."""
+    return Host(engine, load_schema(engine), list_gpus())
 
 
 def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
@@ -37,7 +53,7 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
         if _SECRET.search(key) and value:
             raise UsageError(
                 f"{source}: {key} would be written to disk with the run",
-                "leave it out and set HF_TOKEN in the environment",
+                "remove it and set HF_TOKEN in the environment",
             )
     problems = schema.problems(dict(config))
     if problems:
@@ -47,38 +63,27 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
         )
 
 
-def check_training(
-    config: Mapping[str, Any],
-    schema: Schema,
-    versions: Mapping[str, str],
-    ws: Workspace,
-    gpus: list[Gpu],
-    source: str,
-) -> tuple[Method, list[str]]:
-    """All checks of a training config but those of its datasets; returns its method and warnings.
-
-    Args:
-        versions: installed versions of the engine, which decide what it can train.
+def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:
+    """Refuse values that are valid one by one, but would fail or mislead: template, reference, precision.
 
     Raises:
-        UsageError, CheckpointError, EngineError: the first thing that would go wrong.
+        UsageError: the first of them.
     """
-    check_keys(config, schema, source)
-    missing = [key for key in REQUIRED if config.get(key) in (None, "")]
-    if missing:
-        raise UsageError(f"{source}: {missing[0]} is missing", f"add `{missing[0]}: ...` or --set {missing[0]}=...")
-    method = check_method(config, versions, source)
     template = config["template"]
-    if template not in schema.templates:
-        near = did_you_mean(str(template), list(schema.templates))
+    if template not in host.schema.templates:
+        near = did_you_mean(str(template), list(host.schema.templates))
         raise UsageError(
             f"{source}: LLaMA-Factory has no template {template!r}{near}", "see `--template` in `rlguide train -h`"
         )
-    if method.has_reference:
-        check_reference(config)
-    _check_ranges(config, source)
-    _check_precision(config, gpus, source)
-    return method, check_models(config, ws)
+    check_reference(config)
+    _check_precision(config, host.gpus, source)
+
+
+def check_required(config: Mapping[str, Any], source: str) -> None:
+    """Refuse a config without a key that every training needs. Raises UsageError."""
+    for key in REQUIRED:
+        if config.get(key) in (None, ""):
+            raise UsageError(f"{source}: {key} is missing", f"add `{key}: ...` or --set {key}=...")
 
 
 def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source: str) -> Method:
@@ -88,48 +93,65 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
         UsageError: no such method, or a key without effect.
         EngineError: the engine would silently train something else, or cannot train it.
     """
-    stage, loss = str(config["stage"]), config.get("pref_loss")
-    method = method_of(stage, loss)
+    loss = config.get("pref_loss")
+    method = method_of(config)
     if method is None:
         raise UsageError(
-            f"{source}: rlguide knows no method with stage {stage}" + (f" and pref_loss {loss}" if loss else ""),
+            f"{source}: rlguide knows no method with stage {config['stage']}"
+            + (f" and pref_loss {loss}" if loss else ""),
             "`rlguide methods` lists them",
         )
     owners = {key: other.name for other in methods().values() for key in other.keys}
     for key in config:
         if key in owners and key not in method.keys:
             raise UsageError(
-                f"{source}: {key} has no effect with {method.name}", f"take it out; it belongs to {owners[key]}"
+                f"{source}: {key} has no effect with {method.name}", f"remove it; it belongs to {owners[key]}"
             )
     if config.get("dpo_label_smoothing") and (loss or "sigmoid") != "sigmoid":
         raise UsageError(
-            f"{source}: dpo_label_smoothing has no effect with pref_loss {loss}", "it belongs to sigmoid; take it out"
+            f"{source}: dpo_label_smoothing has no effect with pref_loss {loss}", "it belongs to sigmoid; remove it"
         )
     for key, package in (("quantization_bit", "bitsandbytes"), ("deepspeed", "deepspeed"), ("use_unsloth", "unsloth")):
         if config.get(key) and package not in versions:
             raise EngineError(
                 f"{source}: {key} needs {package}, which the engine does not have",
-                f"install {package} in the engine's environment, or take {key} out",
+                f"install {package} in the engine's environment, or remove {key}",
             )
-    limitation = can(versions, method.name, loss if method.losses else None)
+    limitation = can(versions, method.name, loss)
     if limitation is not None:
         raise EngineError(limitation.what, limitation.fix)
     return method
 
 
-def check_models(config: Mapping[str, Any], ws: Workspace) -> list[str]:
-    """Check the base and every adapter that the config names; returns warnings. Raises CheckpointError."""
-    base = str(config["model_name_or_path"])
-    warnings: list[str] = []
+def check_ranges(config: Mapping[str, Any], source: str) -> None:
+    """Refuse values that must be above 0 and are not; the arithmetic of steps divides by some. Raises UsageError."""
+    for key in (
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "learning_rate",
+        "num_train_epochs",
+        "pref_beta",
+        "lora_rank",
+        "cutoff_len",
+    ):
+        value = config.get(key)
+        if value is not None and not value > 0:
+            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
+
+
+def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, list[str]]:
+    """Check the base and every adapter that the config names; returns the base and warnings. Raises CheckpointError."""
+    base = find_base(ws, str(config["model_name_or_path"]))
+    warnings = base.notes
     for name in split_names(config.get("adapter_name_or_path")):
-        checkpoint = read_checkpoint(ws.root / name, ws.saves)
+        checkpoint = read_checkpoint(ws.root / name, ws)
         # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
-        warnings += [note for note in check_base(checkpoint, base, ws, trust_base=True) if note not in warnings]
-    return warnings
+        warnings += [note for note in check_base(checkpoint, base, trust_base=True) if note not in warnings]
+    return base, warnings
 
 
 def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
-    """Refuse an output directory that already holds a run: LLaMA-Factory would silently go on with its last checkpoint.
+    """Refuse an output directory that already holds a run: LLaMA-Factory would silently resume it.
 
     Raises:
         UsageError: it holds a run, or is a file.
@@ -145,7 +167,7 @@ def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
     if held or _is_training(path):
         raise UsageError(
             f"{output_dir} already holds a run ({held[0] if held else 'it is training right now'})",
-            f"resume it: `rlguide train --resume {output_dir}`; or anew: --output-dir {free_name(ws, output_dir)}",
+            f"resume it: `rlguide train --resume {output_dir}`; or start another: -o {free_name(ws, output_dir)}",
         )
 
 
@@ -165,25 +187,10 @@ def free_name(ws: Workspace, output_dir: str) -> str:
     return f"{output_dir}-{number}"
 
 
-def _check_ranges(config: Mapping[str, Any], source: str) -> None:
-    for key in (
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "num_train_epochs",
-        "pref_beta",
-        "lora_rank",
-        "cutoff_len",
-    ):
-        value = config.get(key)
-        if value is not None and not value > 0:
-            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
-
-
 def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:
     if config.get("bf16") and config.get("fp16"):
         raise UsageError(
-            f"{source}: bf16 and fp16 are both true", "keep bf16 on Ampere cards and newer, fp16 on older ones"
+            f"{source}: bf16 and fp16 are both true", "keep bf16 on Ampere GPUs and newer, fp16 on older ones"
         )
     if not gpus and not config.get("use_cpu") and (config.get("bf16") or config.get("fp16")):
         raise UsageError(

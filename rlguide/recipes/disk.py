@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from rlguide.errors import RlguideError
-from rlguide.policy.checkpoint import locate
+from rlguide.policy.base import BaseModel
 from rlguide.workspace import Workspace, free_bytes
 
 _GIB = 1 << 30
 
 
-def check_disk(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> int:
+def check_disk(ws: Workspace, config: Mapping[str, Any], base: BaseModel, data_bytes: int) -> int:
     """Refuse to start when the disk cannot hold what the run will write; returns the bytes it needs.
 
     Raises:
         RlguideError: too little free space, with both figures.
     """
-    needed = disk_need(ws, config, dataset_bytes)
+    needed = disk_need(config, base.config or {}, data_bytes)
     free = free_bytes(ws.root / str(config["output_dir"]))
     if free < needed:
         raise RlguideError(
@@ -29,16 +28,16 @@ def check_disk(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> 
     return needed
 
 
-def disk_need(ws: Workspace, config: Mapping[str, Any], dataset_bytes: int) -> int:
-    """Bytes that a LoRA run writes, rounded up generously.
+def disk_need(config: Mapping[str, Any], base: Mapping[str, Any], data_bytes: int) -> int:
+    """Bytes that a LoRA run writes, rounded up generously; `base` is the base model's config.json.
 
     A LoRA checkpoint holds the adapter in float32 (4 bytes a parameter) and AdamW's two moments (8 bytes); one
     more than `save_total_limit` exist while the next is written, and the final adapter lies beside them. The
     tokenizer (up to 20 MB) is in each. The tokenized data take about three times the text.
     """
-    parameters = lora_parameters(_base_config(ws, str(config["model_name_or_path"])), int(config.get("lora_rank", 8)))
+    parameters = lora_parameters(base, int(config.get("lora_rank", 8)))
     kept = int(config.get("save_total_limit") or 10)
-    return (kept + 2) * (parameters * 12 + 20_000_000) + 3 * dataset_bytes + 50_000_000
+    return (kept + 2) * (parameters * 12 + 20_000_000) + 3 * data_bytes + 50_000_000
 
 
 def lora_parameters(base: Mapping[str, Any], rank: int) -> int:
@@ -55,11 +54,3 @@ def lora_parameters(base: Mapping[str, Any], rank: int) -> int:
         return 100_000_000
     attention = 2 * (hidden + queries) + 2 * (hidden + keys)
     return layers * rank * (attention + 3 * (hidden + inner))
-
-
-def _base_config(ws: Workspace, base: str) -> dict[str, Any]:
-    try:
-        value = json.loads((locate(ws, base) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -16,7 +16,7 @@ def explain_word(word: str) -> list[str]:
     if word in hyperparameters():
         return _key(word)
     near = did_you_mean(word, [*methods(), *hyperparameters()])
-    raise UsageError(f"{word} is no method and no key that the guide explains{near}", "`rlguide methods` lists methods")
+    raise UsageError(f"{word} is neither a method nor a key{near}", "`rlguide methods` lists methods")
 
 
 def _method(name: str) -> list[str]:

@@ -1,24 +1,63 @@
-"""What a person asked for on the command line."""
+"""What a person asks for when something is to be trained: one record for every command that configures a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+from rlguide.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a person asked for on the command line. None: choose well."""
+class TrainingOptions:
+    """What a person asked for; None or nothing: choose well. The fields stand in the order of the help.
 
-    sft_ckpt: str = "latest"
-    reward_model: str | None = None
-    from_run: str | None = None  # another round on top of this run, instead of `sft_ckpt`
-    method: str = "dpo"
+    Attributes:
+        sft_ckpt: the checkpoint to start from; "latest" (the default) or a folder.
+        from_run: another round on top of this run, instead of `sft_ckpt`.
+        config: train this config, which its user owns, instead of rendering one.
+        settings: LLaMA-Factory's keys and their values.
+        quantization: bits of the base model (4 or 8).
+
+    Raises:
+        UsageError: options that exclude each other.
+    """
+
+    sft_ckpt: str | None = None
+    from_run: str | None = None
+    method: str | None = None
     loss: str | None = None
     datasets: tuple[str, ...] = ()
+    config: Path | None = None
     base: str | None = None
+    trust_base: bool = False
     template: str | None = None
     output_dir: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    trust_base: bool = False
+    quantization: int | None = None
+    reward_model: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.sft_ckpt and self.from_run:
+            raise UsageError("--sft-ckpt and --from both say where to start", "give one of them")
+        if self.quantization not in (None, 4, 8):
+            raise UsageError(
+                f"--quantization {self.quantization} is not 4 or 8", "give 4 (QLoRA) or 8 bits, or leave it out"
+            )
+
+    def given(self) -> list[str]:
+        """The fields that differ from their default."""
+        names = []
+        for item in fields(self):
+            plain = item.default if item.default_factory is MISSING else item.default_factory()
+            if getattr(self, item.name) != plain:
+                names.append(item.name)
+        return names
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """LLaMA-Factory's keys that the options themselves name; `settings` come last and win."""
+        bits = {"quantization_bit": self.quantization} if self.quantization else {}
+        return {**bits, **self.settings}

@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, find_method, method_of
-from rlguide.console import say
 from rlguide.data.store.registered import RegisteredDataset
 from rlguide.engine.capabilities import ppo_template
-from rlguide.engine.config_file import load_config, split_names
+from rlguide.engine.config_file import load_config
 from rlguide.engine.find import Engine
-from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.installed import engine_for
-from rlguide.engine.schema import Schema, load_schema
-from rlguide.errors import UsageError
-from rlguide.policy.merge import default_folder, merged_base
-from rlguide.policy.policy import Policy, cannot_merge
-from rlguide.recipes.checks import check_keys, check_method, check_output, check_training
-from rlguide.recipes.disk import check_disk
-from rlguide.recipes.inputs import (
-    check_datasets,
-    choose_output_dir,
-    choose_template,
-    compute_keys,
-    data_keys,
-    dataset_bytes,
-    find_start,
-    method_datasets,
-    method_keys,
-    method_settings,
-    only_dataset,
+from rlguide.policy.base import BaseModel
+from rlguide.policy.policy import Policy, cannot_merge, policies_of
+from rlguide.policy.template import TemplateGuess
+from rlguide.recipes.checks import (
+    Host,
+    check_keys,
+    check_method,
+    check_models,
+    check_output,
+    check_ranges,
+    check_required,
+    check_values,
+    look_at_host,
 )
-from rlguide.recipes.options import Request
+from rlguide.recipes.data import TrainingData, choose_data, data_keys, data_of_config
+from rlguide.recipes.disk import check_disk
+from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
+from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
 from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
+from rlguide.recipes.start import find_start, merged_start
 from rlguide.workspace import Workspace
+
+_UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts"}
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A checked config and what is known about it before the start."""
 
+    engine: Engine
     method: Method
     config: dict[str, Any]
     text: str
+    output_dir: str  # as the config names it
     schedule: Schedule
     reference: Policy
     policy: Policy
@@ -55,181 +55,145 @@ class Prepared:
     held_out: list[RegisteredDataset]
     disk_bytes: int
     notes: list[str]
-    template_why: str = "as the config says"
-
-    @property
-    def unit(self) -> str:
-        """What the rows of its data are called."""
-        return {"labels": "answers"}.get(self.method.data, self.method.data)
-
-    @property
-    def output_dir(self) -> str:
-        """As the config names it."""
-        return str(self.config["output_dir"])
+    template_why: str
 
 
-def prepare(ws: Workspace, engine: Engine, request: Request, check_output_dir: bool = True) -> Prepared:
-    """Render and check a config of a method for a checkpoint.
+@dataclass(frozen=True)
+class _Draft:
+    """A config whose keys are valid, and what was read to make it or to check it. `source`: what errors call it."""
+
+    method: Method
+    config: dict[str, Any]
+    data: TrainingData
+    base: BaseModel
+    template: TemplateGuess
+    schedule: Schedule
+    notes: list[str]
+    source: str
+
+
+def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool = False) -> Prepared:
+    """A config that can be trained: rendered from the recipe of a method, or the one that its user owns.
+
+    Args:
+        main: the engine; a method that it cannot train (PPO) gets the one that rlguide has installed.
+        dry_run: write nothing; a stack that must be merged first is refused.
 
     Raises:
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
-    method = find_method(request.method)
-    settings = method_settings(method, request)
-    recipe = load_recipe(method.name)
-    schema = load_schema(engine)
-    check_keys(settings, schema, "--set")
-    check_method({**fill(recipe, {}), **settings}, engine.versions, "--set")
-    gpus = list_gpus()
-    start = find_start(ws, request)
-    datasets = method_datasets(ws, method, list(request.datasets) or only_dataset(ws, method))
-    template = choose_template(ws, request, settings, start, schema)
+    if options.config is not None:
+        host, draft = _read_config(ws, main, options, options.config)
+    else:
+        host, draft = _fill_recipe(ws, main, options, dry_run)
+    config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
+    check_values(config, host, draft.source)
+    reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
+    check_output(ws, output_dir, bool(config.get("overwrite_output_dir")))
+    prepared = Prepared(
+        engine=host.engine,
+        method=draft.method,
+        config=config,
+        text="",
+        output_dir=str(config["output_dir"]),
+        schedule=draft.schedule,
+        reference=reference,
+        policy=policy,
+        datasets=draft.data.train,
+        held_out=draft.data.held_out,
+        disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
+        notes=[*draft.notes, *_notes(config, draft.template)],
+        template_why=draft.template.why,
+    )
+    return replace(prepared, text=render(load_recipe(draft.method.name), config, _introduction(prepared)))
+
+
+def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool) -> tuple[Host, _Draft]:
+    """The recipe of a method, filled for a checkpoint and datasets. Raises as `prepare`."""
+    method = find_method(options.method)
+    recipe, settings = load_recipe(method.name), method_settings(method, options)
+    host = look_at_host(engine_for(main, method.name, settings.get("pref_loss")))
+    check_keys(settings, host.schema, "--set")
+    check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
+    check_ranges(settings, "--set")
+    start = find_start(ws, options)
+    if (cause := cannot_merge(settings)) and start.reference.adapters:
+        start = merged_start(ws, host.engine, start, cause, dry_run)
+    data = choose_data(ws, method, options.datasets, settings, evaluates="eval_dataset" in recipe.defaults)
+    template = choose_template(options, start, host.schema.model_templates)
     values = {
         **start.config,
-        **{key: value for key, value in data_keys(datasets).items() if key in recipe.defaults},
-        **method_keys(ws, method, datasets, request, start),
-        **compute_keys(gpus, sum(item.rows or 0 for item in datasets)),
-        "dataset_dir": "data",
-        "template": ppo_template(engine.versions, template.name) if method.name == "ppo" else template.name,
-        "output_dir": choose_output_dir(ws, request, start),
+        **{key: value for key, value in data_keys(data).items() if key in recipe.defaults},
+        **method_keys(ws, method, data, options, start),
+        **compute_keys(host.gpus, data.rows),
+        "template": template.name,
+        "output_dir": choose_output_dir(ws, method, options, start),
     }
-    config = _with_intervals(recipe, fill(recipe, {**values, **settings}), settings, ws, gpus)
-    prepared = _finish(ws, engine, config, schema, gpus, start.reference, "the config", check_output_dir)
-    if method.name == "ppo":  # its engine may know the template under another name; the policy keeps its own
-        prepared = replace(
-            prepared,
-            policy=replace(prepared.policy, template=template.name),
-            reference=replace(prepared.reference, template=template.name),
-        )
-    notes = [*start.notes, *[note for note in prepared.notes if note not in start.notes]]
-    if not template.is_certain:
-        notes.append("the template is a guess; if SFT used another one, say so with --template")
-    text = render(recipe, config, _introduction(ws, prepared))
-    return replace(prepared, text=text, notes=notes, template_why=template.why)
+    if method.data == "prompts":  # its engine may have the template under another name, good for prompts only
+        values["template"] = ppo_template(host.engine.versions, template.name)
+    config = fill(recipe, {**values, **settings})
+    count = _schedule(config, method, data, host)
+    config = fill(recipe, {**config, **_intervals(recipe, count), **settings})
+    check_keys(config, host.schema, "the config")
+    check_required(config, "the config")
+    base, notes = start.base, list(start.notes)
+    if not start.config.items() <= config.items():  # another model was set by hand
+        base, notes = check_models(config, ws)
+    return host, _Draft(method, config, data, base, template, count, notes, "the config")
 
 
-def prepare_config(
-    ws: Workspace, engine: Engine, path: Path, settings: Mapping[str, Any], check_output_dir: bool = True
-) -> Prepared:
-    """Check a config that a person owns, with `--set` over it; nothing else in it is changed.
-
-    Raises:
-        UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
-    """
-    schema = load_schema(engine)
+def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Path) -> tuple[Host, _Draft]:
+    """A config that a person owns, with the options over it; nothing else in it is changed. Raises as `prepare`."""
+    source = str(path)
+    overrides = {"template": options.template, "output_dir": options.output_dir}
+    settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
     config = {**load_config(path), **settings}
-    check_keys(settings, schema, "--set")
-    reference = Policy(
-        str(config.get("model_name_or_path")),
-        tuple(split_names(config.get("adapter_name_or_path"))),
-        config.get("template"),
-    )
-    gpus = list_gpus()
-    prepared = _finish(ws, engine, config, schema, gpus, reference, str(path), check_output_dir)
-    return replace(prepared, text=render(load_recipe(prepared.method.name), config, _introduction(ws, prepared)))
+    known = method_of(config)
+    host = look_at_host(engine_for(main, known.name, config.get("pref_loss")) if known is not None else main)
+    check_keys(settings, host.schema, "--set")
+    check_keys(config, host.schema, source)
+    check_required(config, source)
+    method = check_method(config, host.engine.versions, source)
+    check_ranges(config, source)
+    template = TemplateGuess(str(config["template"]), "as the config says", True)
+    base, notes = check_models(config, ws)
+    data = data_of_config(ws, method, config)
+    count = _schedule(config, method, data, host)
+    return host, _Draft(method, config, data, base, template, count, notes, source)
 
 
-def _finish(
-    ws: Workspace,
-    engine: Engine,
-    config: dict[str, Any],
-    schema: Schema,
-    gpus: list[Gpu],
-    reference: Policy,
-    source: str,
-    check_output_dir: bool,
-) -> Prepared:
-    method, notes = check_training(config, schema, engine.versions, ws, gpus, source)
-    datasets, held_out = check_datasets(config, ws)
-    output_dir = ws.relative(ws.root / str(config["output_dir"]))
-    if check_output_dir:
-        check_output(ws, output_dir, bool(config.get("overwrite_output_dir")))
-    rows, held = sum(item.rows or 0 for item in datasets), sum(item.rows or 0 for item in held_out)
-    disk = check_disk(ws, config, sum(dataset_bytes(item) for item in [*datasets, *held_out]))
-    if config.get("pref_ftx") and config["pref_ftx"] > 0:
-        notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
-    # ref_model set by hand overrides what disabling the adapter would give.
-    if config.get("ref_model"):
-        reference = Policy(
-            str(config["ref_model"]), tuple(split_names(config.get("ref_model_adapters"))), config.get("template")
-        )
-    stack = tuple(split_names(config.get("adapter_name_or_path")))
-    own = (output_dir,) if config.get("finetuning_type", "lora") == "lora" else ()
-    resumes = bool(stack) and not config.get("create_new_adapter")
-    policy = Policy(
-        str(config["model_name_or_path"]) if own else output_dir,
-        (() if resumes else stack) + own,
-        config.get("template"),
-    )
-    count = schedule(config, rows, held, processes(config, gpus, os.environ))
-    return Prepared(method, config, "", count, reference, policy, datasets, held_out, disk, notes)
+def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
+    count = schedule(config, data.rows, data.held_out_rows, processes(config, host.gpus, os.environ))
+    return replace(count, unit=_UNITS[method.data])
 
 
-def _with_intervals(
-    recipe: Recipe, config: dict[str, Any], settings: Mapping[str, Any], ws: Workspace, gpus: list[Gpu]
-) -> dict[str, Any]:
-    datasets, held_out = check_datasets(config, ws)
-    rows, held = sum(item.rows or 0 for item in datasets), sum(item.rows or 0 for item in held_out)
-    count = schedule(config, rows, held, processes(config, gpus, os.environ))
+def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
     values: dict[str, Any] = intervals(count.total_steps)
     if "eval_strategy" not in recipe.defaults:  # PPO does not evaluate
         values.pop("eval_steps")
-        return fill(recipe, {**config, **values, **settings})
+        return values
     values["eval_strategy"] = "steps" if count.held_out else "no"
     if not count.held_out:
         values["eval_steps"] = None
-    return fill(recipe, {**config, **values, **settings})
+    return values
 
 
-def _introduction(ws: Workspace, prepared: Prepared) -> list[str]:
+def _notes(config: dict[str, Any], template: TemplateGuess) -> list[str]:
+    notes = []
+    if config.get("pref_ftx") and config["pref_ftx"] > 0:
+        notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
+    if not template.is_certain:
+        notes.append("the template is a guess; if SFT used another one, say so with --template")
+    return notes
+
+
+def _introduction(prepared: Prepared) -> list[str]:
     start = "Reference" if prepared.method.has_reference else "Start"
     name = f"configs/{prepared.method.name}_config.yaml"
     return [
         f"{prepared.method.title}. {start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}.",
-        prepared.schedule.describe(prepared.unit) + ".",
+        prepared.schedule.describe() + ".",
         "This file is yours. Paths are relative to the workspace folder; run it there with",
         f"    rlguide train --config {name}",
         f"or  llamafactory-cli train {name}",
     ]
-
-
-def choose_engine(main: Engine, request: Request, config: Path | None = None) -> Engine:
-    """The engine that can train what is asked for: `main`, or for PPO the one that rlguide has installed.
-
-    Raises:
-        EngineError: none can; the message says what to install.
-        UsageError, DataError: no such method, or a config that cannot be read.
-    """
-    if config is None:
-        method = find_method(request.method)
-        loss = request.settings.get("pref_loss", request.loss)
-        return engine_for(main, method.name, loss if len(method.losses) > 1 else None)
-    values = load_config(config)
-    method_there = method_of(str(values.get("stage")), values.get("pref_loss"))
-    return engine_for(main, "ppo") if method_there and method_there.name == "ppo" else main
-
-
-def prepare_start(ws: Workspace, engine: Engine, request: Request, dry_run: bool = False) -> Prepared:
-    """`prepare`, from a merged base if the request cannot stack adapters: quantized base, ZeRO-3, unsloth.
-
-    There LLaMA-Factory would resume the SFT adapter and silently compare with the base, or fail an assertion
-    (model/adapter.py). The SFT stack is merged into one model first (used again if it is there already); with the
-    new adapter switched off, that model is the SFT policy, as it must be.
-
-    Raises:
-        as `prepare`; EngineError if merging fails; UsageError in a dry run, which cannot merge.
-    """
-    cause = cannot_merge(request.settings)
-    start = find_start(ws, request) if cause else None
-    if start is None or not start.reference.adapters:
-        return prepare(ws, engine, request)
-    if dry_run and not default_folder(ws, start.reference).is_dir():
-        raise UsageError(
-            f"with {cause} the SFT stack is merged into one model first, which a dry run does not do",
-            f"leave --dry-run out, or merge it now: rlguide export {ws.relative(start.checkpoint.path)}",
-        )
-    say(f"{cause} cannot stack adapters, so {start.reference.describe()} is merged into one model first:")
-    say("the reference is that model, with the new adapter switched off")
-    template = request.template or start.reference.template
-    merged = merged_base(ws, engine, replace(start.reference, template=template))
-    return prepare(ws, engine, replace(request, sft_ckpt=merged, from_run=None, base=None, template=template))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import textwrap
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
-from rlguide.engine.config_file import format_value
+from rlguide.catalog.yaml_file import read_yaml
+from rlguide.engine.config_file import format_config
 from rlguide.errors import UsageError
-from rlguide.workspace import atomic_write
 
 _MARK = "# rlguide: rendered "
 
@@ -36,16 +35,14 @@ class Recipe:
         return {key: value for section in self.sections.values() for key, value in section.items()}
 
 
+@cache
 def load_recipe(name: str) -> Recipe:
     """The bundled recipe of this name ("dpo", "kto", ..., "eval").
 
     A recipe that `extends` another takes over its sections: `drop` leaves keys out, `change` gives other defaults,
     `add` puts keys behind the others of the section "method".
     """
-    import yaml
-
-    text = files("rlguide.recipes").joinpath("templates", f"{name}.yaml").read_text(encoding="utf-8")
-    value = yaml.safe_load(text)
+    value = read_yaml(Path(__file__).parent / "templates" / f"{name}.yaml")
     if "extends" not in value:
         return Recipe(name, value["title"], value["sections"], value.get("why", {}))
     parent = load_recipe(value["extends"])
@@ -71,12 +68,13 @@ def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> s
     """
     sections = [(title, [key for key in keys if key in config]) for title, keys in recipe.sections.items()]
     others = [key for key in config if key not in recipe.defaults]
+    formatted = format_config(config)
     lines = [f"# {part}".rstrip() for line in introduction for part in _wrapped(line)]
     for title, keys in [*sections, ("set by hand", others)]:
         if keys:
             lines += ["", f"### {title}"]
             for key in keys:
-                lines += [*_comment(key, recipe.why), f"{format_value(key)}: {format_value(config[key])}"]
+                lines += [*_comment(key, recipe.why), formatted[key]]
     body = "\n".join(lines) + "\n"
     return f"{_MARK}by {__version__}, checksum {_checksum(body)}\n{body}"
 
@@ -91,11 +89,17 @@ def _comment(key: str, why: dict[str, str]) -> list[str]:
     entry = hyperparameters().get(key)
     if entry is None:
         return []
-    text = f"{entry.what} {why[key]}" if key in why else entry.comment
+    text = entry.what
+    if key in why:
+        text += f" {why[key]}"
+    elif entry.range:
+        text += f" Sensible range: {entry.range}."
     return [f"# {line}" for line in textwrap.wrap(text, 106)]
 
 
 def _checksum(body: str) -> str:
+    import hashlib
+
     return hashlib.sha256(body.encode()).hexdigest()[:12]
 
 
@@ -119,6 +123,8 @@ def write_config(path: Path, text: str, force: bool = False) -> Path | None:
     Raises:
         UsageError: the file was edited by hand and `force` is not set.
     """
+    from rlguide.workspace import atomic_write
+
     backup = None
     if was_edited(path):
         if not force:

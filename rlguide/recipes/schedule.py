@@ -11,7 +11,7 @@ from rlguide.engine.hardware import Gpu
 
 
 def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
-    """How many processes LLaMA-Factory will start: one a GPU, NPROC_PER_NODE x NNODES when torchrun is forced."""
+    """How many processes LLaMA-Factory will start: one per GPU, NPROC_PER_NODE x NNODES when torchrun is forced."""
     nodes = int(environment.get("NNODES") or 1)
     forced = environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
     here = len(gpus) if not config.get("use_cpu") or len(gpus) > 1 else 1
@@ -25,10 +25,11 @@ class Schedule:
     """The arithmetic of a run.
 
     Attributes:
-        rows: pairs that are trained on (without held-out ones).
+        rows: pairs (or what `unit` says) that are trained on, without held-out ones.
         held_out: pairs that are evaluated on, 0 if none.
-        effective_batch: pairs per update = pairs per card x accumulation x cards.
+        effective_batch: pairs per update = pairs per GPU x accumulation x GPUs.
         total_steps: updates in the whole run.
+        unit: what a row is called.
     """
 
     rows: int
@@ -37,13 +38,14 @@ class Schedule:
     effective_batch: int
     steps_per_epoch: int
     total_steps: int
+    unit: str = "pairs"
 
-    def describe(self, unit: str = "pairs") -> str:
-        """One line for a person; `unit` is what a row is called."""
+    def describe(self) -> str:
+        """One line for a person."""
         held = f", {self.held_out:,} held out" if self.held_out else ", none held out"
-        cards = f" on {self.processes} processes" if self.processes > 1 else ""
+        several = f" on {self.processes} processes" if self.processes > 1 else ""
         return (
-            f"{self.rows:,} {unit}{held}; effective batch {self.effective_batch}{cards}; "
+            f"{self.rows:,} {self.unit}{held}; effective batch {self.effective_batch}{several}; "
             f"{self.total_steps:,} steps ({self.steps_per_epoch:,} an epoch)"
         )
 
@@ -57,7 +59,7 @@ def schedule(config: Mapping[str, Any], rows: int, held_out: int, processes: int
     Args:
         rows: pairs in the training datasets, before `val_size` and `max_samples`.
         held_out: pairs in the evaluation datasets.
-        processes: cards, or processes of a distributed run on CPU; at least 1.
+        processes: GPUs, or processes of a distributed run on CPU; at least 1.
     """
     limit = config.get("max_samples")
     if isinstance(limit, int):

@@ -20,15 +20,16 @@ def tokenizer_of(ws: Workspace, model: str, template: str | None = None, engine:
         CheckpointError, UsageError, EngineError: as a training with them would.
     """
     found = find_engine(engine)
-    folder = locate(ws, model)
     name, recorded = model, None
-    if model == "latest" or (folder / "adapter_config.json").exists():
-        reference = starting_point(ws, resolve_checkpoint(ws, model), trust_base=True).reference
-        name, recorded = reference.base, reference.template
-    base = find_base(ws, name)
+    if model == "latest" or (locate(ws, model) / "adapter_config.json").exists():
+        start = starting_point(ws, resolve_checkpoint(ws, model), trust_base=True)
+        base, recorded = start.base, start.reference.template
+        name = base.name
+    else:
+        base = find_base(ws, model)
     if template is None:
         template = template_for(name, load_schema(found).model_templates, base.config, recorded).name
-    return Tokenizer(found, str(base.folder) if base.folder is not None else name, template)
+    return Tokenizer(found, str(base.folder or base.name), template)
 
 
 def default_cutoff_len() -> int:

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+from rlguide.catalog.methods import recorded_method
 from rlguide.console import warn
 from rlguide.errors import CheckpointError
 from rlguide.policy.checkpoint import read_checkpoint
@@ -50,5 +51,6 @@ def is_complete(run: Run) -> bool:
         done = int(state["global_step"]) >= int(state["max_steps"]) > 0
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    last = "adapter_model.safetensors" if run.values.get("method") == "ppo" else "train_results.json"
+    method = recorded_method(run.values.get("method"))
+    last = method.last_file if method is not None else "train_results.json"
     return done and (run.path / last).is_file()

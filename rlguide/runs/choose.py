@@ -9,7 +9,7 @@ from typing import Any
 from rlguide.console import say, warn
 from rlguide.errors import UsageError
 from rlguide.policy.base import find_base
-from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint, read_manifest
+from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint
 from rlguide.policy.policy import Policy, check_policy, starting_point
 from rlguide.policy.template import template_for
 from rlguide.runs.record import MANIFEST, Run, open_run, read_run
@@ -72,7 +72,7 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
         policy, roles = _of_run(ws, run, wanted)
         extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
     elif wanted.name is not None:
-        checkpoint = read_checkpoint(locate(ws, wanted.name), ws.saves)
+        checkpoint = read_checkpoint(locate(ws, wanted.name), ws)
         start = starting_point(ws, checkpoint, wanted.base, wanted.trust_base)
         policy, notes = start.reference, list(start.notes)
         roles = _stages(ws, policy)
@@ -115,7 +115,7 @@ def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list
     if wanted.sft:
         return run.reference, _stages(ws, run.reference)
     if run.status != "finished":
-        whole = [item for item in find_checkpoints(run.path) if item.is_complete and item.path != run.path]
+        whole = [item for item in find_checkpoints(ws, run.path) if item.is_complete and item.path != run.path]
         if not whole:
             raise UsageError(
                 f"the run {ws.relative(run.path)} is {run.status} and has no checkpoint yet",
@@ -131,13 +131,13 @@ def _stages(ws: Workspace, policy: Policy) -> list[str]:
     """What each adapter is, in a word: "sft", or the method of the run that made it."""
     words = []
     for adapter in policy.adapters:
-        part = read_checkpoint(locate(ws, adapter), ws.saves)
+        part = read_checkpoint(locate(ws, adapter), ws)
         words.append(_word(part))
     return words
 
 
 def _word(checkpoint: Checkpoint) -> str:
-    method = (read_manifest(checkpoint.path) or {}).get("method")
+    method = checkpoint.record.get("method")
     return str(method) if isinstance(method, str) else checkpoint.stage
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rlguide.catalog.methods import recorded_method
 from rlguide.console import say
 from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
@@ -25,10 +26,6 @@ from rlguide.runs.metrics import MetricsLog, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
 from rlguide.runs.record import CONFIG, LOG, METRICS, Run, create_run
 from rlguide.workspace import Workspace, atomic_write
-
-# LLaMA-Factory raises for PPO ("will be supported in the future"), and of a reward model it restores the adapter but
-# not the value head (train/ppo/trainer.py, hparams/parser.py).
-_NOT_RESUMABLE = {"ppo": "LLaMA-Factory cannot resume PPO", "rm": "LLaMA-Factory cannot resume a reward model"}
 
 
 def train_command(engine: Engine, config: str) -> list[str]:
@@ -70,10 +67,12 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         return _settle(ws, run, None)
     config = {key: value for key, value in run.config.items() if key != "resume_from_checkpoint"}
     put_damaged_aside(run.path)
-    checkpoint = last_checkpoint(run.path) if run.values.get("method") not in _NOT_RESUMABLE else None
+    method = recorded_method(run.values.get("method"))
+    not_resumable = method.not_resumable if method is not None else ""
+    checkpoint = None if not_resumable else last_checkpoint(run.path)
     step = 0
     if checkpoint is None:
-        why = _NOT_RESUMABLE.get(str(run.values.get("method")), "no complete checkpoint was written yet")
+        why = not_resumable or "no complete checkpoint was written yet"
         say(f"{why}: training starts from the beginning")
         (run.path / METRICS).unlink(missing_ok=True)
         for path in list_checkpoints(run.path):  # the engine would go on from one that it finds

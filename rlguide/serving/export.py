@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.methods import recorded_method
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
@@ -109,7 +110,8 @@ def folder_size(folder: Path) -> int:
 
 def _check_run(ws: Workspace, run: Run) -> None:
     """Refuse a reward model; warn where the adapter was trained above a quantized base."""
-    if run.values.get("method") == "rm":
+    method = recorded_method(run.values.get("method"))
+    if method is not None and method.trains != "policy":
         raise UsageError(
             f"{ws.relative(run.path)} is a reward model: it scores answers, it does not write them",
             "name the run of a policy: rlguide export RUN",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.engine.capabilities import METHODS
+from rlguide.catalog.methods import methods
 from rlguide.engine.installed import engine_folder
 from tests.cli.command import run
 from tests.engine.fake_engines import main_engine
@@ -36,7 +36,7 @@ def test_list_as_json(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("engine", "list", "--json", "--engine", str(engine)) == 0
     main, ppo = json.loads(capsys.readouterr().out)
     assert main["versions"]["trl"] == "0.19.1"
-    assert {item["method"] for item in main["abilities"]} == set(METHODS)
+    assert {item["method"] for item in main["abilities"]} == set(methods())
     assert [item["method"] for item in main["abilities"] if not item["can"]] == ["ppo"]
     assert ppo["python"] is None and ppo["trouble"] == "is not installed"
 

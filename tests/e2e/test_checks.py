@@ -53,6 +53,7 @@ def _schema_is_cached(engine: Engine) -> None:
         (["--set", "bf16=1"], 2, "true or false"),
         (["--set", "pref_loss=sigmod"], 2, "did you mean sigmoid?"),
         (["--set", "pref_beta=0"], 2, "above 0"),
+        (["--set", "gradient_accumulation_steps=0"], 2, "above 0"),
         (["--set", "learning_rate"], 2, "has no value"),
         (["--set", "bf16=true", "--set", "use_cpu=false"], 2, "no GPU"),
         (["--set", "create_new_adapter=false"], 2, "reference is the base model"),

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.engine.capabilities import METHODS, abilities, can, ppo_template, summary
+from rlguide.catalog.methods import method_choices
+from rlguide.engine.capabilities import abilities, can, ppo_template, summary
 
+METHODS = method_choices()
 MAIN = {"llamafactory": "0.9.5", "trl": "0.19.1", "torch": "2.11.0"}
 PPO = {"llamafactory": "0.9.3", "trl": "0.9.6", "torch": "2.11.0"}
 VERSIONS = st.fixed_dictionaries(
@@ -17,15 +19,15 @@ VERSIONS = st.fixed_dictionaries(
 
 
 def test_the_pinned_engine_trains_all_but_ppo() -> None:
-    assert [item.method for item in abilities(MAIN) if item.limitation] == ["ppo"]
+    assert [item.method for item in abilities(MAIN, METHODS) if item.limitation] == ["ppo"]
     limitation = can(MAIN, "ppo")
     assert limitation is not None and limitation.engine == "ppo" and limitation.fix == "rlguide engine install ppo"
     assert not limitation.is_silent
 
 
 def test_the_engine_for_ppo_trains_all() -> None:
-    assert [item for item in abilities(PPO) if item.limitation] == []
-    assert summary(PPO) == "dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, ppo"
+    assert [item for item in abilities(PPO, METHODS) if item.limitation] == []
+    assert summary(PPO, METHODS) == "dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, ppo"
 
 
 @pytest.mark.parametrize("trl", ["0.20.0", "0.24.0", "1.0"])
@@ -43,7 +45,7 @@ def test_a_newer_trl_trains_another_loss_silently(trl: str) -> None:
 )
 def test_halves_that_do_not_fit_train_nothing(llamafactory: str, trl: str, words: str) -> None:
     versions = {"llamafactory": llamafactory, "trl": trl}
-    assert summary(versions) == "nothing"
+    assert summary(versions, METHODS) == "nothing"
     limitation = can(versions, "kto")
     assert limitation is not None and words in limitation.what
 
@@ -67,7 +69,7 @@ def test_every_lack_says_what_to_do_and_where_it_is_from(
 
 @given(VERSIONS)
 def test_the_summary_says_what_can_says(versions: dict[str, str]) -> None:
-    said = summary(versions)
+    said = summary(versions, METHODS)
     for method in METHODS:
         assert (method in said.replace("(", " ").replace(",", " ").split()) == (can(versions, method) is None)
 

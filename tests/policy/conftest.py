@@ -11,7 +11,7 @@ from rlguide.workspace import Workspace
 
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace whose path has a blank and Chinese characters, and the current folder elsewhere."""
+    """A workspace whose path has a space and Chinese characters, and the current folder elsewhere."""
     root = tmp_path / "my 工作区"
     root.mkdir()
     elsewhere = tmp_path / "elsewhere"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rlguide.errors import CheckpointError
-from rlguide.policy.base import check_base, model_name, same_model
+from rlguide.policy.base import check_base, find_base, model_name, same_model
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
@@ -36,7 +36,7 @@ def own_hub_cache(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_base_that_fits(ws: Workspace) -> None:
     write_model(ws.root / "models" / "tiny-base")
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft"))
-    assert check_base(checkpoint, "models/tiny-base", ws) == []
+    assert check_base(checkpoint, find_base(ws, "models/tiny-base")) == []
 
 
 @pytest.mark.parametrize(
@@ -56,50 +56,50 @@ def test_other_shapes_are_refused_whatever_is_trusted(
     write_model(ws.root / "models" / "tiny-base", **size)
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft"))
     with pytest.raises(CheckpointError, match=words):
-        check_base(checkpoint, "models/tiny-base", ws, trust_base=trust)
+        check_base(checkpoint, find_base(ws, "models/tiny-base"), trust_base=trust)
 
 
 def test_the_same_shape_under_another_name_is_refused_unless_trusted(ws: Workspace) -> None:
     cache_on_disk("Qwen/Qwen3-4B", write_model(ws.root / "m"))
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft", base="Qwen/Qwen3-4B-Base"))
     with pytest.raises(CheckpointError, match="trained on Qwen/Qwen3-4B-Base, not on Qwen/Qwen3-4B"):
-        check_base(checkpoint, "Qwen/Qwen3-4B", ws)
-    assert check_base(checkpoint, "Qwen/Qwen3-4B", ws, trust_base=True) == []
+        check_base(checkpoint, find_base(ws, "Qwen/Qwen3-4B"))
+    assert check_base(checkpoint, find_base(ws, "Qwen/Qwen3-4B"), trust_base=True) == []
 
 
 def test_a_hub_model_in_the_cache_is_compared_too(ws: Workspace) -> None:
     cache_on_disk("Qwen/Qwen3-4B-Base", write_model(ws.root / "m", hidden=64))
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft", base="Qwen/Qwen3-4B-Base"))
     with pytest.raises(CheckpointError, match="16 inputs, the base model's has 64"):
-        check_base(checkpoint, "Qwen/Qwen3-4B-Base", ws)
+        check_base(checkpoint, find_base(ws, "Qwen/Qwen3-4B-Base"))
 
 
 def test_a_hub_model_that_is_not_cached_is_noted_or_refused_offline(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft", base="Qwen/Qwen3-4B-Base"))
-    [note] = check_base(checkpoint, "Qwen/Qwen3-4B-Base", ws)
+    [note] = check_base(checkpoint, find_base(ws, "Qwen/Qwen3-4B-Base"))
     assert "download" in note
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE"):
-        check_base(checkpoint, "Qwen/Qwen3-4B-Base", ws)
+        check_base(checkpoint, find_base(ws, "Qwen/Qwen3-4B-Base"))
 
 
 def test_missing_and_damaged_local_bases_are_refused(ws: Workspace) -> None:
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft"))
     for name in ("./nowhere", "/nowhere/at all", "saves/nowhere"):
         with pytest.raises(CheckpointError, match="does not exist"):
-            check_base(checkpoint, name, ws)
+            check_base(checkpoint, find_base(ws, name))
     base = write_model(ws.root / "models" / "tiny-base")
     (base / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="truncated"):
-        check_base(checkpoint, "models/tiny-base", ws)
+        check_base(checkpoint, find_base(ws, "models/tiny-base"))
 
 
 def test_only_the_size_that_is_known_is_compared_for_other_families(ws: Workspace) -> None:
     base = write_model(ws.root / "models" / "tiny-base", model_type="qwen3_next")
     checkpoint = read_checkpoint(write_lora(ws.saves / "sft", middle=99))
-    assert check_base(checkpoint, str(base), ws) == []
+    assert check_base(checkpoint, find_base(ws, str(base))) == []
 
 
 def test_an_adapter_on_some_layers_is_no_mismatch(ws: Workspace) -> None:
@@ -108,7 +108,7 @@ def test_an_adapter_on_some_layers_is_no_mismatch(ws: Workspace) -> None:
     config = json.loads((path / "adapter_config.json").read_text())
     config["target_modules"] = ["layers.1.self_attn.q_proj"]
     (path / "adapter_config.json").write_text(json.dumps(config))
-    assert check_base(read_checkpoint(path), "models/tiny-base", ws) == []
+    assert check_base(read_checkpoint(path), find_base(ws, "models/tiny-base")) == []
 
 
 def test_odd_tensors_do_not_matter(ws: Workspace) -> None:
@@ -120,7 +120,7 @@ def test_odd_tensors_do_not_matter(ws: Workspace) -> None:
         "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight": (4, 16),
     }
     write_safetensors(path / "adapter_model.safetensors", shapes)
-    assert check_base(read_checkpoint(path), "models/tiny-base", ws) == []
+    assert check_base(read_checkpoint(path), find_base(ws, "models/tiny-base")) == []
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_broken_lora_is_refused_when_read_and_listed_when_found(ws: Workspace, n
         read_checkpoint(path)
     assert caught.value.fix
     assert "\n" not in caught.value.what
-    [listed] = find_checkpoints(ws.saves)
+    [listed] = find_checkpoints(ws)
     assert listed.problem == caught.value.what
     assert not listed.is_sft_candidate
 
@@ -118,7 +118,7 @@ def test_the_newest_comes_first_and_latest_is_sft_and_complete(ws: Workspace) ->
     base = write_model(ws.saves / "base")
     for age, path in enumerate([base, managed, preferred, half, final, new, old]):
         set_age(path, age)
-    found = find_checkpoints(ws.saves)
+    found = find_checkpoints(ws)
     assert [item.path for item in found] == [base, managed, preferred, half, final, new, old]
     assert [item.stage for item in found] == ["model", "preference", "preference", "sft", "sft", "sft", "sft"]
     newest = latest_sft(found)
@@ -150,11 +150,11 @@ def test_a_template_that_the_board_wrote_is_found(ws: Workspace) -> None:
 def test_links_that_go_round_end(ws: Workspace) -> None:
     write_lora(ws.saves / "sft")
     (ws.saves / "sft" / "loop").symlink_to(ws.saves, target_is_directory=True)
-    assert len(find_checkpoints(ws.saves)) == 1
+    assert len(find_checkpoints(ws)) == 1
 
 
 def test_nothing_there(ws: Workspace) -> None:
-    assert find_checkpoints(ws.saves) == []
+    assert find_checkpoints(ws) == []
     with pytest.raises(CheckpointError, match="no complete SFT checkpoint"):
         resolve_checkpoint(ws, "latest")
 

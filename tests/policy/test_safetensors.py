@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -89,3 +90,9 @@ def test_a_header_length_beyond_the_file_allocates_nothing(tmp_path: Path) -> No
     path.write_bytes(struct.pack("<Q", 90_000_000) + b"{}")
     with pytest.raises(CheckpointError, match="truncated"):
         read_header(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        read_header(tmp_path / "x.safetensors")

@@ -35,7 +35,7 @@ def test_unknown_words() -> None:
 def test_a_recipe_fits_its_method(name: str) -> None:
     """The recipe's stage and loss are the method's, it holds no key that only others read, each key is explained."""
     method, defaults = methods()[name], load_recipe(name).defaults
-    assert method_of(defaults["stage"], defaults.get("pref_loss")) is method
+    assert method_of(defaults) is method
     foreign = {key for other in methods().values() for key in other.keys} - set(method.keys)
     assert not foreign & set(defaults)
     assert set(defaults) <= set(hyperparameters())

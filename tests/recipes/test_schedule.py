@@ -12,7 +12,7 @@ from rlguide.recipes.schedule import intervals, schedule
 @pytest.mark.parametrize(
     ("rows", "batch", "accumulation", "processes", "epochs", "steps"),
     [
-        (61135, 1, 8, 2, 3.0, 11463),  # UltraFeedback on two cards: 3 x ceil(30568 / 8)
+        (61135, 1, 8, 2, 3.0, 11463),  # UltraFeedback on two GPUs: 3 x ceil(30568 / 8)
         (48, 1, 2, 1, 1.0, 24),
         (48, 1, 4, 2, 1.0, 6),
         (1, 1, 8, 2, 3.0, 3),

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from typing import Any, Literal
 
 from rlguide import console
+from rlguide.catalog.methods import methods
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT
 from rlguide.data.curate.single_responses import CHOSEN_AND_REJECTED, DUPLICATE, single_responses
@@ -45,7 +46,6 @@ from rlguide.workspace import Workspace
 EXPANSION = 8.0  # the prompt twice, and an uncompressed temporary copy
 ViewUse = Literal["kto", "sft", "ppo"]
 USES: tuple[ViewUse, ...] = ("sft", "kto", "ppo")
-AS_THEY_ARE = ("dpo", "orpo", "simpo", "rm")  # methods that read pairs
 
 
 def view(workspace: Workspace, name: str, use: ViewUse) -> str:
@@ -86,10 +86,11 @@ def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
     Raises:
         UsageError: an unknown use. UsageError, DataError, RlguideError: like `view`.
     """
-    if use in AS_THEY_ARE:
+    as_they_are = [method.name for method in methods().values() if method.data == "pairs"]
+    if use in as_they_are:
         return [dataset.name for dataset in check_registered(workspace, names)]
     if use not in USES:
-        raise UsageError(f"--use {use} is not known", f"choose one of {', '.join((*USES, *AS_THEY_ARE))}")
+        raise UsageError(f"--use {use} is not known", f"choose one of {', '.join((*USES, *as_they_are))}")
     return [view(workspace, name, use) for name in names]
 
 

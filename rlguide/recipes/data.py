@@ -1,0 +1,133 @@
+"""Which datasets a training reads and evaluates on, each checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlguide.catalog.methods import Method
+from rlguide.data.ingest.views import view_names
+from rlguide.data.store.dataset_info import dataset_kind, read_registry
+from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_prompts, check_registered
+from rlguide.engine.config_file import split_names
+from rlguide.errors import UsageError
+from rlguide.workspace import Workspace
+
+_CHECKS = {"pairs": check_registered, "labels": check_labelled, "prompts": check_prompts}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The datasets that are trained on, and those that are evaluated on."""
+
+    train: list[RegisteredDataset]
+    held_out: list[RegisteredDataset]
+
+    @property
+    def rows(self) -> int:
+        """Rows that are trained on; datasets that the engine itself fetches count as 0."""
+        return sum(item.rows or 0 for item in self.train)
+
+    @property
+    def held_out_rows(self) -> int:
+        """Rows that are evaluated on."""
+        return sum(item.rows or 0 for item in self.held_out)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all their files."""
+        paths = [item.path for item in (*self.train, *self.held_out) if item.path is not None]
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def choose_data(
+    ws: Workspace, method: Method, names: tuple[str, ...], settings: Mapping[str, Any], evaluates: bool
+) -> TrainingData:
+    """The datasets for a method; pairs are seen as labelled responses or prompts if need be.
+
+    Args:
+        names: registered datasets; without any, the only one that fits.
+        settings: the values of `--set`, which win.
+        evaluates: whether the method can evaluate while it trains.
+
+    Raises:
+        UsageError, DataError: an unknown name, or data that the method cannot use.
+    """
+    if "dataset" in settings:
+        train = split_names(settings["dataset"])
+    else:
+        train = list(names) or _only_dataset(ws, method)
+        if method.data != "pairs":
+            train = view_names(ws, train, "ppo" if method.data == "prompts" else "kto")
+    held_out = split_names(settings["eval_dataset"]) if "eval_dataset" in settings else None
+    return check_data(_place(ws, settings), method, train, held_out if evaluates else [])
+
+
+def data_of_config(ws: Workspace, method: Method, config: Mapping[str, Any]) -> TrainingData:
+    """The datasets that a config names, each checked. Raises UsageError or DataError."""
+    train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
+    return check_data(_place(ws, config), method, train, held_out)
+
+
+def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[str] | None) -> TrainingData:
+    """Check the datasets of a training. `held_out`: None for those that were registered with the training data.
+
+    Raises:
+        UsageError: an unknown name, or rows that are both trained on and evaluated on.
+        DataError: data that the method cannot use.
+    """
+    check = _CHECKS[method.data]
+    datasets = check(ws, train)
+    for item in datasets:
+        if item.heldout in train:
+            raise UsageError(
+                f"{item.heldout} holds the rows that {item.name} keeps out of training",
+                f"remove {item.heldout} from --dataset; evaluation needs rows that were not trained on",
+            )
+    if held_out is None:
+        held_out = [item.heldout for item in datasets if item.heldout]
+    both = set(train) & set(held_out)
+    if both:
+        raise UsageError(
+            f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
+        )
+    return TrainingData(datasets, check(ws, held_out))
+
+
+def data_keys(data: TrainingData) -> dict[str, Any]:
+    """The keys that name the data. Only without held-out sets that were registered, the engine splits some off."""
+    return {
+        "dataset": ",".join(item.name for item in data.train),
+        "eval_dataset": ",".join(item.name for item in data.held_out) or None,
+        "val_size": None if data.held_out or any(item.heldout for item in data.train) else 0.05,
+        "dataset_dir": "data",
+    }
+
+
+def _place(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
+    """The workspace of `dataset_dir`, which counts from ours, where the engine runs, whatever the current folder is."""
+    folder: Path = ws.root / str(config.get("dataset_dir", "data"))
+    return Workspace(folder.parent) if folder.name == "data" else ws
+
+
+def _only_dataset(ws: Workspace, method: Method) -> list[str]:
+    entries = read_registry(ws)
+    wanted = ("pairs",) if method.data == "pairs" else ("pairs", "labels")
+    names = [
+        name
+        for name in entries
+        if dataset_kind(ws, name) in wanted and not (name.endswith("_test") and name.removesuffix("_test") in entries)
+    ]
+    names = [name for name in names if not (name.endswith("_kto") and name.removesuffix("_kto") in names)]
+    if len(names) == 1:
+        return names
+    if not names:
+        raise UsageError(
+            f"no dataset for {method.name} is registered in this workspace",
+            "`rlguide download ultrafeedback`, or `rlguide register my_pairs.json`",
+        )
+    raise UsageError(
+        f"several datasets are registered: {', '.join(names)}", f"choose: --dataset {names[0]} (or a,b for two)"
+    )

@@ -1,0 +1,63 @@
+"""Where a training starts: the checkpoint, read once, and with it the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rlguide.console import say
+from rlguide.engine.find import Engine
+from rlguide.errors import UsageError
+from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, read_record, resolve_checkpoint
+from rlguide.policy.merge import default_folder, merged_base
+from rlguide.policy.policy import StartingPoint, starting_point
+from rlguide.recipes.options import TrainingOptions
+from rlguide.workspace import Workspace
+
+
+def find_start(ws: Workspace, options: TrainingOptions) -> StartingPoint:
+    """The checkpoint to start from; for another round, a finished run with its whole stack.
+
+    Raises:
+        UsageError, CheckpointError: there is none, or it does not fit.
+    """
+    if options.from_run is None:
+        checkpoint = resolve_checkpoint(ws, options.sft_ckpt or "latest")
+    else:
+        checkpoint = _finished_run(ws, options.from_run)
+    start = starting_point(ws, checkpoint, options.base, options.trust_base)
+    if options.template is None:
+        return start
+    return replace(start, reference=replace(start.reference, template=options.template))
+
+
+def _finished_run(ws: Workspace, name: str) -> Checkpoint:
+    path = locate(ws, name)
+    record = read_record(path)  # before the rest: a run that was stopped may hold no checkpoint yet
+    if not record:
+        raise UsageError(
+            f"{name} is not a run of rlguide: it has no run.json", "a plain checkpoint goes with --sft-ckpt"
+        )
+    if record.get("status") != "finished" and (path / "run.json").exists():
+        raise UsageError(f"the run {name} is not finished", f"`rlguide train --resume {name}`")
+    return read_checkpoint(path, ws)
+
+
+def merged_start(ws: Workspace, engine: Engine, start: StartingPoint, cause: str, dry_run: bool) -> StartingPoint:
+    """The same start as one merged model, for what cannot stack adapters: quantized base, ZeRO-3, unsloth (`cause`).
+
+    There LLaMA-Factory would resume the SFT adapter and silently compare with the base, or fail an assertion
+    (model/adapter.py). With the new adapter switched off, the merged model is the SFT policy, as it must be. One that
+    is there already is used again.
+
+    Raises:
+        EngineError: merging failed. UsageError: in a dry run, which cannot merge.
+    """
+    if dry_run and not default_folder(ws, start.reference).is_dir():
+        raise UsageError(
+            f"with {cause} the SFT stack is merged into one model first, which a dry run does not do",
+            f"leave --dry-run out, or merge it now: rlguide export {start.checkpoint.name}",
+        )
+    say(f"{cause} cannot stack adapters, so {start.reference.describe()} is merged into one model first:")
+    say("the reference is that model, with the new adapter switched off")
+    merged = starting_point(ws, read_checkpoint(locate(ws, merged_base(ws, engine, start.reference)), ws))
+    return replace(merged, reference=replace(merged.reference, template=start.reference.template))

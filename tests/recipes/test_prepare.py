@@ -1,0 +1,132 @@
+"""A config is made and checked from files alone; the engine's argument table is replaced by one that takes all keys."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.catalog.methods import methods
+from rlguide.engine.find import Engine
+from rlguide.engine.schema import Field, Schema
+from rlguide.errors import CheckpointError, UsageError
+from rlguide.policy import checkpoint
+from rlguide.policy.policy import Policy
+from rlguide.recipes import data
+from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.prepare import Prepared, prepare
+from rlguide.workspace import Workspace
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
+
+ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
+SFT = "saves/tiny/lora/sft"
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace with a base, an SFT adapter and pairs, of which some are held out."""
+    keys = [*hyperparameters(), "quantization_bit", "simpo_gamma"]
+    schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "llama3"), {})
+    monkeypatch.setattr("rlguide.recipes.checks.load_schema", lambda engine: schema)
+    monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])
+    ws = Workspace(tmp_path / "my 工作区")
+    write_model(ws.root / "models" / "tiny-base")
+    write_lora(ws.root / SFT)
+    ws.data.mkdir()
+    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
+    info = {}
+    for name, count in (("polite", 40), ("polite_test", 10)):
+        rows = [{"instruction": f"{name} {n}", "chosen": "Yes, please.", "rejected": "no"} for n in range(count)]
+        (ws.data / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
+        info[name] = {"file_name": f"{name}.json", "ranking": True, "columns": columns}
+    ws.dataset_info.write_text(json.dumps(info), encoding="utf-8")
+    return ws
+
+
+def asked(ws: Workspace, **options: Any) -> Prepared:
+    return prepare(ws, ENGINE, TrainingOptions(**options), dry_run=True)
+
+
+def test_the_reference_is_the_sft_policy(ws: Workspace) -> None:
+    prepared = asked(ws)
+    assert prepared.reference == Policy("models/tiny-base", (SFT,), "qwen3_nothink")
+    assert prepared.policy == prepared.reference.with_adapter("saves/tiny/lora/dpo")
+    assert prepared.config["create_new_adapter"] is True
+    assert (prepared.schedule.rows, prepared.schedule.held_out) == (40, 10)
+    assert prepared.config["eval_dataset"] == "polite_test" and "val_size" not in prepared.config
+
+
+def test_each_file_is_read_once(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: Counter[str] = Counter()
+    read_header, check = checkpoint.read_header, data.check_registered
+
+    def counting_header(path: Path) -> Any:
+        reads[path.name] += 1
+        return read_header(path)
+
+    def counting_check(workspace: Workspace, names: list[str]) -> Any:
+        reads.update(names)
+        return check(workspace, names)
+
+    monkeypatch.setattr(checkpoint, "read_header", counting_header)
+    monkeypatch.setitem(data._CHECKS, "pairs", counting_check)
+    asked(ws, sft_ckpt=SFT, datasets=("polite",))
+    assert reads == {"adapter_model.safetensors": 1, "model.safetensors": 1, "polite": 1, "polite_test": 1}
+
+
+@pytest.mark.parametrize("method", [name for name, method in methods().items() if method.data == "pairs"])
+def test_a_rendered_config_is_the_same_training_as_a_config_of_ones_own(ws: Workspace, method: str) -> None:
+    rendered = asked(ws, method=method, settings={"num_train_epochs": 2.0})
+    path = ws.root / "own.yaml"
+    path.write_text(rendered.text, encoding="utf-8")
+    own = asked(ws, config=path)
+    for name in ("config", "method", "schedule", "reference", "policy", "disk_bytes", "datasets", "held_out"):
+        assert getattr(own, name) == getattr(rendered, name), name
+
+
+def test_every_option_has_its_effect(ws: Workspace) -> None:
+    prepared = asked(ws, loss="ipo", template="llama3", output_dir="saves/x", settings={"pref_beta": 0.2, "seed": 1})
+    wanted = {"pref_loss": "ipo", "template": "llama3", "output_dir": "saves/x", "pref_beta": 0.2, "seed": 1}
+    assert wanted.items() <= prepared.config.items()
+    assert prepared.policy.template == prepared.reference.template == "llama3"
+    full = write_model(ws.root / "saves/tiny/full/sft")
+    assert asked(ws, sft_ckpt=str(full), quantization=4).config["quantization_bit"] == 4
+    with pytest.raises(UsageError, match="quantization_bit: 8 the SFT stack is merged into one model first"):
+        asked(ws, sft_ckpt=SFT, quantization=8)
+
+
+def test_a_model_that_is_set_by_hand_is_checked_too(ws: Workspace) -> None:
+    write_model(ws.root / "models" / "other", hidden=32)
+    with pytest.raises(CheckpointError, match="does not fit models/other"):
+        asked(ws, settings={"model_name_or_path": "models/other"})
+    broken = write_lora(ws.root / "saves/tiny/lora/other")
+    (broken / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is empty"):
+        asked(ws, sft_ckpt=SFT, settings={"adapter_name_or_path": "saves/tiny/lora/other"})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"settings": {"gradient_accumulation_steps": 0}}, "above 0"),
+        ({"settings": {"eval_dataset": "polite"}}, "both trained on and evaluated on"),
+        ({"datasets": ("polite", "polite_test")}, "keeps out of training"),
+        ({"settings": {"create_new_adapter": False}}, "reference is the base model"),
+        ({"output_dir": "saves/a,b"}, "comma"),
+        ({"settings": {"simpo_gamma": 1.0}}, "no effect with dpo"),
+        ({"template": "qwen33"}, "no template 'qwen33'"),
+    ],
+)
+def test_what_would_mislead_is_refused(ws: Workspace, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        asked(ws, **options)
+
+
+def test_a_reward_model_is_no_start(ws: Workspace) -> None:
+    write_safetensors(write_lora(ws.saves / "rm") / "value_head.safetensors", {"v": (1,)})
+    with pytest.raises(CheckpointError, match="is a reward model, not a policy"):
+        asked(ws, sft_ckpt="saves/rm")
