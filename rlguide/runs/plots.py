@@ -1,28 +1,62 @@
-"""Loss and rewards of a run as PNG."""
+"""Loss and rewards of a run as PNG.
+
+Figures are made without pyplot, which keeps global state, and with margins that are known: laying them out
+(`layout="constrained"`) takes as long as drawing them.
+"""
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rlguide.console import warn
+from rlguide.data.inspect.plots import MISSING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MARGINS = {"left": 0.12, "right": 0.97, "top": 0.93, "hspace": 0.2}  # in shares of the figure
+
+
+def preload_plots() -> None:
+    """Import matplotlib in the background while the engine trains, so that the end does not wait for it."""
+    threading.Thread(target=_import_figure, daemon=True).start()
+
+
+def _import_figure() -> type[Figure] | None:
+    """matplotlib's Figure with its PNG writer; None where matplotlib is not installed."""
+    try:
+        importlib.import_module("matplotlib.backends.backend_agg")
+        figure: type[Figure] = importlib.import_module("matplotlib.figure").Figure
+    except ImportError:
+        return None
+    return figure
 
 
 def plot_run(rows: list[dict[str, Any]], folder: Path, start: float | None = None) -> list[Path]:
     """Draw `loss.png` and `rewards.png` from the rows of `metrics.jsonl`; returns what was drawn.
 
     `start` is the loss of a policy that equals its reference, drawn as a line. Nothing is drawn from fewer than
-    two logged steps.
+    two logged steps, or without matplotlib.
     """
     train = [row for row in rows if "loss" in row]
     held_out = [row for row in rows if "eval_loss" in row]
     if len(train) < 2:
         return []
-    import matplotlib
-
-    matplotlib.use("Agg")  # no display is needed
-    drawn = [_plot_loss(train, held_out, folder / "loss.png", start)]
+    new_figure = _import_figure()
+    if new_figure is None:
+        warn(MISSING)
+        return []
+    loss = new_figure(figsize=(8, 4.5))
+    _draw_loss(loss, train, held_out, start)
+    drawn = [_save(loss, folder / "loss.png")]
     if any("rewards/chosen" in row for row in train):
-        drawn.append(_plot_rewards(train, held_out, folder / "rewards.png"))
+        rewards = new_figure(figsize=(8, 7))
+        _draw_rewards(rewards, train, held_out)
+        drawn.append(_save(rewards, folder / "rewards.png"))
     return drawn
 
 
@@ -31,10 +65,10 @@ def _series(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list
     return [step for step, _ in points], [value for _, value in points]
 
 
-def _plot_loss(train: list[dict[str, Any]], held_out: list[dict[str, Any]], path: Path, start: float | None) -> Path:
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+def _draw_loss(
+    figure: Figure, train: list[dict[str, Any]], held_out: list[dict[str, Any]], start: float | None
+) -> None:
+    axes = figure.subplots(gridspec_kw={**_MARGINS, "bottom": 0.12})
     axes.plot(*_series(train, "loss"), label="training", color="tab:blue", linewidth=1.2)
     if held_out:
         axes.plot(*_series(held_out, "eval_loss"), "o-", label="held out", color="tab:orange")
@@ -43,13 +77,10 @@ def _plot_loss(train: list[dict[str, Any]], held_out: list[dict[str, Any]], path
     axes.set(title="Preference loss", xlabel="step", ylabel="loss")
     axes.grid(alpha=0.3)
     axes.legend()
-    return _save(figure, path)
 
 
-def _plot_rewards(train: list[dict[str, Any]], held_out: list[dict[str, Any]], path: Path) -> Path:
-    from matplotlib import pyplot as plt
-
-    figure, (rewards, accuracy) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+def _draw_rewards(figure: Figure, train: list[dict[str, Any]], held_out: list[dict[str, Any]]) -> None:
+    rewards, accuracy = figure.subplots(2, 1, sharex=True, gridspec_kw={**_MARGINS, "bottom": 0.08})
     for key, colour in (("chosen", "tab:green"), ("rejected", "tab:red"), ("margins", "tab:blue")):
         name = "margin" if key == "margins" else key
         rewards.plot(*_series(train, f"rewards/{key}"), label=name, color=colour, linewidth=1.2)
@@ -67,14 +98,10 @@ def _plot_rewards(train: list[dict[str, Any]], held_out: list[dict[str, Any]], p
     accuracy.legend(fontsize="small")
     for axes in (rewards, accuracy):
         axes.grid(alpha=0.3)
-    return _save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> Path:
-    from matplotlib import pyplot as plt
-
+def _save(figure: Figure, path: Path) -> Path:
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, dpi=120, format="png")
     temporary.replace(path)
-    plt.close(figure)
     return path
