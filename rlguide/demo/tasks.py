@@ -1,9 +1,9 @@
-"""Questions with an instruction that a program can check, in English and Chinese, with answers that obey or do not.
+"""Prompts with an instruction that a program can check, in English and Chinese, with responses that follow it or not.
 
-A question asks for things of two topics ("Name some fruits and tools.") and says how ("Answer as a JSON list.").
-`follows` decides whether an answer did as it was told; it sees the answer and the instruction only, and knows
-nothing of how answers are made here. Combinations of two topics are divided once and for all: a held-out
-question is about two topics that never stand together in anything a model is trained on.
+A prompt asks for things of two topics ("Name some fruits and tools.") and says how ("Answer as a JSON list.").
+`follows` decides whether a response follows the instruction; it sees these two only, and does not know how responses
+are made here. Combinations of two topics are divided once and for all: a held-out prompt is about two topics that
+never occur together in anything a model is trained on.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ TOPICS: dict[Language, dict[str, tuple[str, ...]]] = {
     },
 }
 
-QUESTIONS: dict[Language, tuple[str, ...]] = {
+REQUESTS: dict[Language, tuple[str, ...]] = {
     "en": ("Name some {a} and {b}.", "Give me some {a} and {b}.", "Tell me about some {a} and {b}."),
     "zh": ("说出一些{a}和{b}。", "给我一些{a}和{b}。", "列举一些{a}和{b}。"),
 }
 
-# How each instruction is put; {x} is its argument. The keys are the kinds that `follows` can check.
+# The wordings of each instruction; {x} is its argument. The keys are the kinds that `follows` can check.
 INSTRUCTIONS: dict[Language, dict[str, tuple[str, ...]]] = {
     "en": {
         "capitals": ("Write in capital letters.", "Use only capital letters."),
@@ -78,13 +78,13 @@ NUMBERS: dict[Language, dict[str, int]] = {
 }
 
 OPENINGS: dict[Language, tuple[str, ...]] = {"en": ("Sure", "Well", "Yes"), "zh": ("好的", "当然", "是的")}
-USUAL = 3  # things in an answer that was not told how many
-PLAIN = "plain"  # the style of an answer that pays no heed to any instruction
+USUAL = 3  # things in a response where the instruction gives no number
+PLAIN = "plain"  # the style of a response that ignores every instruction
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question with one instruction. `argument` is the number word or the opening word, else ""."""
+    """One request with one instruction. `argument` is the number word or the opening word, else ""."""
 
     language: Language
     kind: str
@@ -95,24 +95,24 @@ class Task:
 
 @dataclass(frozen=True)
 class Pair:
-    """A task, an answer that follows its instruction and one that does not."""
+    """A task, a response that follows its instruction and one that does not."""
 
     task: Task
     chosen: str
     rejected: str
 
 
-# --- Verifiers: the answer and the instruction, nothing else -------------------------------------------------
+# --- Verifiers: the response and the instruction, nothing else -----------------------------------------------
 
 
-def follows(language: Language, kind: str, argument: str, answer: str) -> bool:
-    """Whether `answer` does what an instruction of this kind and argument asks.
+def follows(language: Language, kind: str, argument: str, response: str) -> bool:
+    """Whether `response` does what an instruction of this kind and argument asks.
 
     Raises KeyError for a kind that does not exist in the language.
     """
     if kind not in INSTRUCTIONS[language]:
         raise KeyError(f"no instruction {kind!r} in language {language!r}")
-    text = answer.strip()
+    text = response.strip()
     lines = text.split("\n")
     match kind:
         case "capitals":
@@ -145,29 +145,29 @@ def _is_json_list(text: str) -> bool:
     return isinstance(value, list) and len(value) >= 2 and all(isinstance(item, str) and item.strip() for item in value)
 
 
-def named_things(language: Language, answer: str) -> list[str]:
-    """The things of any topic's list that the answer names, in order, with repetitions (English: lower case)."""
+def named_things(language: Language, response: str) -> list[str]:
+    """The things of any topic's list that the response names, in order, with repetitions (English: lower case)."""
     things = sorted(itertools.chain(*TOPICS[language].values()), key=len, reverse=True)
     if language == "en":
-        return re.findall(rf"\b({'|'.join(things)})s?\b", answer.lower())
-    return re.findall("|".join(things), answer)
+        return re.findall(rf"\b({'|'.join(things)})s?\b", response.lower())
+    return re.findall("|".join(things), response)
 
 
-def on_topic(language: Language, topics: tuple[str, str], answer: str) -> bool:
-    """Whether the answer names at least two things, all of them of the two topics asked about.
+def on_topic(language: Language, topics: tuple[str, str], response: str) -> bool:
+    """Whether the response names at least two things, all of them of the two topics asked about.
 
     Not an instruction: it shows whether a model still says something sensible while it follows.
     """
     wanted = {thing for topic in topics for thing in TOPICS[language][topic]}
-    named = named_things(language, answer)
+    named = named_things(language, response)
     return len(named) >= 2 and set(named) <= wanted
 
 
-# --- Answers ---------------------------------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------------------------------
 
 
-def write_answer(language: Language, style: str, argument: str, things: list[str]) -> str:
-    """An answer that names `things` in the given style: a kind of instruction, or `PLAIN`."""
+def write_response(language: Language, style: str, argument: str, things: list[str]) -> str:
+    """A response that names `things` in the given style: a kind of instruction, or `PLAIN`."""
     if style == "json":
         return json.dumps(things, ensure_ascii=False)
     if style == "numbered":
@@ -201,16 +201,16 @@ def _things(task: Task, number: int, rng: random.Random) -> list[str]:
 
 
 def obeying(task: Task, rng: random.Random) -> str:
-    """An answer that follows the instruction; it names `USUAL` things unless told how many."""
+    """A response that follows the instruction; it names `USUAL` things unless a number is given."""
     number = NUMBERS[task.language][task.argument] if task.kind == "count" else USUAL
-    return write_answer(task.language, task.kind, task.argument, _things(task, number, rng))
+    return write_response(task.language, task.kind, task.argument, _things(task, number, rng))
 
 
 def disobeying(task: Task, rng: random.Random, plain_share: float) -> str:
-    """An answer to the question that does not follow the instruction.
+    """A response to the request that does not follow the instruction.
 
     Args:
-        plain_share: how often it is a plain answer rather than one in another instruction's style, or, where the
+        plain_share: how often it is a plain response rather than one in another instruction's style, or, where the
             instruction has an argument, one that obeys another argument (two things instead of four).
     """
     style, argument, number = PLAIN, "", USUAL
@@ -221,13 +221,13 @@ def disobeying(task: Task, rng: random.Random, plain_share: float) -> str:
         style = "sentence" if task.kind == "count" else rng.choice(others)
     if style == "start":
         argument = rng.choice([word for word in OPENINGS[task.language] if word != task.argument])
-    answer = write_answer(task.language, style, argument, _things(task, number, rng))
-    if follows(task.language, task.kind, task.argument, answer):  # the other style happens to do what was asked
+    response = write_response(task.language, style, argument, _things(task, number, rng))
+    if follows(task.language, task.kind, task.argument, response):  # the other style happens to follow
         return disobeying(task, rng, plain_share)
-    return answer
+    return response
 
 
-# --- Questions -------------------------------------------------------------------------------------------------
+# --- Prompts ---------------------------------------------------------------------------------------------------
 
 
 def topic_pairs(language: Language, held_out: bool) -> list[tuple[str, str]]:
@@ -263,9 +263,9 @@ def _endless(language: Language, kind: str, held_out: bool, rng: random.Random) 
             raise ValueError(f"there are not so many different tasks of the kind {kind}")
         a, b = rng.sample(rng.choice(combinations), 2)
         argument = arguments[attempt % len(arguments)]
-        question = rng.choice(QUESTIONS[language]).format(a=a, b=b)
+        request = rng.choice(REQUESTS[language]).format(a=a, b=b)
         instruction = rng.choice(INSTRUCTIONS[language][kind]).format(x=argument)
-        prompt = f"{question} {instruction}" if language == "en" else question + instruction
+        prompt = f"{request} {instruction}" if language == "en" else request + instruction
         if prompt not in seen:
             seen.add(prompt)
             yield Task(language, kind, argument, (a, b), prompt)
@@ -273,15 +273,15 @@ def _endless(language: Language, kind: str, held_out: bool, rng: random.Random) 
 
 # --- The demo's four collections -------------------------------------------------------------------------------
 
-# How many of the answers that a model learns from follow their instruction. The base model has seen enough to know
-# how; the SFT answers are careless, as those of a quickly gathered collection are. DPO has to bring it out.
+# The share of responses in each collection that follow their instruction. The base model has seen enough to know how;
+# the SFT responses are careless, as those of a quickly gathered collection are. DPO has to bring it out.
 OBEYING_SHARE = {"base": 0.7, "sft": 0.48}
 SEEDS = {"base": 101, "sft": 102, "pairs": 103, "heldout": 104}
 PER_KIND = {"base": 330, "sft": 80, "pairs": 36, "heldout": 12}
 
 
 def examples(collection: str) -> list[tuple[Task, str]]:
-    """Tasks with one answer each, of which about `OBEYING_SHARE` follow: what "base" and "sft" learn from."""
+    """Tasks with one response each, of which about `OBEYING_SHARE` follow: what "base" and "sft" learn from."""
     rng = random.Random(f"answers {SEEDS[collection]}")
     rows = []
     for task in make_tasks(SEEDS[collection], PER_KIND[collection]):
@@ -303,12 +303,14 @@ def pairs(collection: str) -> list[Pair]:
 
 def base_corpus() -> list[dict[str, str]]:
     """What the base model learns from: the same kind of text, but not in the chat format that SFT brings."""
-    return [{"context": f"user\n{task.prompt}\nassistant\n", "text": answer} for task, answer in examples("base")]
+    return [{"context": f"user\n{task.prompt}\nassistant\n", "text": response} for task, response in examples("base")]
 
 
 def bundled_files() -> dict[str, list[dict[str, object]]]:
     """The rows of each file in `rlguide/demo/data`, by file name; `scripts/make_demo_data.py` writes them."""
-    sft: list[dict[str, object]] = [{"instruction": task.prompt, "output": answer} for task, answer in examples("sft")]
+    sft: list[dict[str, object]] = [
+        {"instruction": task.prompt, "output": response} for task, response in examples("sft")
+    ]
     train = pairs("pairs")
     held_out = pairs("heldout")
     return {
