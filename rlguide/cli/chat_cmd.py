@@ -1,4 +1,4 @@
-"""`rlguide chat`: talk to a trained policy, with its whole stack."""
+"""`rlguide chat`: chat with a trained policy, with its whole stack."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def chat(
         str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
     ] = None,
     sft: Annotated[
-        bool, typer.Option("--sft", help="Talk to the SFT model that the run started from, to compare.")
+        bool, typer.Option("--sft", help="Chat with the SFT model that the run started from, to compare.")
     ] = False,
     base: Annotated[
-        str | None, typer.Option("--base", help="Base model of a checkpoint; alone: talk to this model itself.")
+        str | None, typer.Option("--base", help="Base model of a checkpoint; alone: chat with this model itself.")
     ] = None,
     trust_base: Annotated[
         bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
@@ -27,21 +27,19 @@ def chat(
     system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(
-            "--temperature", min=0.0, max=10.0, help="0: always the likeliest token. Default: the engine's 0.95."
-        ),
+        typer.Option("--temperature", min=0.0, max=10.0, help="0: greedy decoding. Default: the engine's 0.95."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 512,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest response, in tokens.")] = 512,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With piped input: one JSON object a line instead of the bare answer.")
+        bool, typer.Option("--json", help="With piped input: one JSON object per line instead of the bare response.")
     ] = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
 ) -> None:
     """Chat with the newest run: base model and all its adapters, with the template it was trained with.
 
-    Type /clear to start again, /exit or Ctrl-D to leave; Ctrl-C stops an answer. With piped input each line is a
-    prompt and each answer one line (line breaks in it as \\n).
+    Type /clear to start again, /exit or Ctrl-D to leave; Ctrl-C stops a response. With piped input each line is a
+    prompt and each response one line (line breaks in it as \\n).
 
     \b
     rlguide chat
@@ -51,10 +49,12 @@ def chat(
     """
     from rlguide.engine.find import find_engine
     from rlguide.runs.choose import ModelRequest
-    from rlguide.serving.chat import chat as talk
+    from rlguide.serving.chat import ChatOptions
+    from rlguide.serving.chat import chat as start
 
     wanted = ModelRequest(run, base, template, sft, trust_base)
-    talk(open_workspace(workspace), find_engine(engine), wanted, system, temperature, max_new_tokens, as_json)
+    options = ChatOptions(system, temperature, max_new_tokens, as_json)
+    start(open_workspace(workspace), find_engine(engine), wanted, options)
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`rlguide checkpoints`: what training has left under saves/."""
+"""`rlguide checkpoints`: list what training left under saves/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "dat
 
 
 def checkpoints(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
-    """List the checkpoints under saves/, newest first; * marks the one that `--sft-ckpt latest` takes.
+    """List the checkpoints under saves/, newest first; * marks the one that `--sft-ckpt latest` chooses.
 
     \b
     rlguide checkpoints

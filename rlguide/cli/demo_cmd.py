@@ -19,7 +19,7 @@ def demo(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """See the whole journey in a few minutes: a small model made here, SFT, DPO, evaluation, answers.
+    """See the whole journey in a few minutes: a small model made here, SFT, DPO, evaluation, responses.
 
     \b
     rlguide demo

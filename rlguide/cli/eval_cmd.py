@@ -1,4 +1,4 @@
-"""`rlguide eval`: did it get better, on pairs it has not seen?"""
+"""`rlguide eval`: evaluate a run on held-out pairs."""
 
 from __future__ import annotations
 

@@ -48,10 +48,10 @@ def export(
     name = wanted_step(ws, run, checkpoint) if checkpoint else run
     done = merge_stack(ws, find_engine(engine), ModelRequest(name, base, template, False, trust_base), output)
     if as_json:
-        show_json(done.values(ws))
+        show_json(done.as_dict())
         return
-    show(ws.relative(done.path))
-    for line in next_steps(ws, done):
+    show(done.name)
+    for line in next_steps(done):
         say(line)
 
 

@@ -69,7 +69,7 @@ def train(
             _keep_config(ws, prepared)
         finished = start(ws, prepared.engine, prepared)
     if finished:
-        _show_summary(ws, finished, as_json)
+        _show_summary(finished, as_json)
 
 
 def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> Run | None:
@@ -80,13 +80,12 @@ def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> R
     from rlguide.runs.train import resume
 
     run = open_run(ws, name)
-    engine = engine_for(engine, str(run.values.get("method", "dpo")), run.config.get("pref_loss"))
+    engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
     if dry_run:
         checkpoint = last_checkpoint(run.path)
-        start = checkpoint.name if checkpoint else "the start"
-        show(f"{ws.relative(run.path)}: {run.status}, would resume from {start}")
+        show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}")
         return None
-    say(f"resuming {ws.relative(run.path)}")
+    say(f"resuming {run.name}")
     return resume(ws, engine, run)
 
 
@@ -111,26 +110,23 @@ def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:
 
     show(prepared.text.rstrip("\n"))
     say(f"would run, in {ws.root}:")
-    say(f"  {shlex.join(train_command(prepared.engine, f'{prepared.output_dir}/{CONFIG}'))}")
+    say(f"  {shlex.join(train_command(ws, prepared.engine, f'{prepared.output_dir}/{CONFIG}').arguments)}")
 
 
-def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
-    from rlguide.catalog.methods import recorded_method
+def _show_summary(run: Run, as_json: bool) -> None:
     from rlguide.console import say, show, show_json
     from rlguide.runs.report import report, report_lines
 
-    values = report(ws, run)
+    values = report(run)
     if as_json:
         show_json(values)
     else:
         for line in report_lines(values):
             show(line)
-    name = ws.relative(run.path)
-    method = recorded_method(run.values.get("method"))
-    if method is not None and method.trains != "policy":
-        say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {name}")
+    if run.method is not None and run.method.trains != "policy":
+        say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {run.name}")
     else:
-        say(f"next: rlguide eval {name}    then: rlguide chat {name}")
+        say(f"next: rlguide eval {run.name}    then: rlguide chat {run.name}")
 
 
 def register(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""The whole journey on bundled data: every step calls what the command shown above it calls."""
+"""The whole journey on bundled data: every step calls the code of the command that it shows."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlguide.console import console, say, show, show_table
-from rlguide.demo.score import DATA, Line, compare, read_held_out, samples
+from rlguide.demo.score import DATA, Comparison, compare, read_held_out, samples
 from rlguide.demo.tasks import Pair, base_corpus
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.hardware import list_gpus
+from rlguide.engine.job import Command, Event, JobFailed, Line, cli_command, run_job
+from rlguide.engine.output import Logged, Progress
+from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError, RlguideError, UsageError
 from rlguide.workspace import Workspace, atomic_write
 
 if TYPE_CHECKING:
-    from rlguide.engine.output import OutputParser
     from rlguide.evaluation.pairs import Evaluation
     from rlguide.policy.policy import Policy
     from rlguide.runs.record import Run
@@ -31,7 +33,7 @@ TEMPLATE = "qwen3_nothink"  # what `make_model` writes as its chat format
 BASE, SFT = "models/base", "saves/demo/lora/sft"
 DATASET = "instructions"
 MODEL_OPTIONS = ("--layers", "4", "--hidden", "128", "--vocab", "1200", "--batch", "32", "--train-steps", "900")
-# Tried with several seeds. A model of a million weights wants far higher learning rates than a real one.
+# Tried with several seeds. A model of a million weights needs far higher learning rates than a real one.
 SFT_CONFIG: dict[str, Any] = {
     "model_name_or_path": BASE,
     "stage": "sft",
@@ -58,7 +60,7 @@ SFT_CONFIG: dict[str, Any] = {
 DPO_SETTINGS: dict[str, Any] = {
     "learning_rate": 4.0e-4,
     "num_train_epochs": 2.0,
-    # Without a share of SFT loss the likelihood of the chosen answers falls too, and this small model unlearns some
+    # Without a share of SFT loss the likelihood of the chosen responses falls too, and this small model forgets some
     # formats with some seeds (61 % followed before, 81 % after, against 94 % with it).
     "pref_ftx": 0.2,
     "per_device_train_batch_size": 8,
@@ -72,15 +74,15 @@ DPO_SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo came to; shares are between 0 and 1, seconds are wall-clock."""
+    """The results of the demo; shares are between 0 and 1, seconds are wall-clock."""
 
     folder: Path
     seed: int
-    lines: list[Line]
+    lines: list[Comparison]
     evaluation: Evaluation
     first_loss: float | None
     seconds: dict[str, float]
-    answers: list[tuple[Pair, str, str]] = field(repr=False)
+    responses: list[tuple[Pair, str, str]] = field(repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -94,16 +96,16 @@ class DemoResult:
         }
 
 
-def choose_folder(wanted: Path | None) -> Path:
-    """The folder for a demo: `wanted`, which must be absent or empty, else the first free ./rlguide-demo[-N].
+def choose_folder(chosen: Path | None) -> Path:
+    """The folder for a demo: `chosen`, which must be absent or empty, else the first free ./rlguide-demo[-N].
 
     Raises:
-        UsageError: `wanted` holds something; nothing is ever deleted or written over.
+        UsageError: `chosen` is not empty; nothing is ever deleted or overwritten.
     """
-    if wanted is not None:
-        if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-            raise UsageError(f"{wanted} is not empty", "name a new folder with --dir, or remove that one")
-        return wanted
+    if chosen is not None:
+        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+            raise UsageError(f"{chosen} is not empty", "name a new folder with --dir, or remove that one")
+        return chosen
     number = 1
     while True:
         folder = Path("rlguide-demo" if number == 1 else f"rlguide-demo-{number}")
@@ -113,7 +115,7 @@ def choose_folder(wanted: Path | None) -> Path:
 
 
 def run_demo(folder: Path, engine_name: str | None = None, seed: int = 0) -> DemoResult:
-    """Base model, SFT, DPO, evaluation and answers, in `folder`.
+    """Base model, SFT, DPO, evaluation and responses, in `folder`.
 
     Raises:
         EngineError, RlguideError: a step failed; the message has the cause.
@@ -141,23 +143,23 @@ class _Journey:
         started = time.monotonic()
         held_out = read_held_out()
         say(f"engine: LLaMA-Factory {self.engine.version} ({self.engine.python})")
-        say(f"folder: {self.shown}; everything below happens in there, on bundled data, without network")
+        say(f"folder: {self.shown}; everything happens in there, on bundled data, without network")
         with self._step("data", "the bundled data"):
             self._write_inputs()
-        with self._step("base", "a base model of about a million weights, from nothing"):
+        with self._step("base", "a base model of about a million weights, trained from scratch"):
             self._make_base()
-        with self._step("sft", "SFT: teach it to answer and to stop (half of its examples ignore the instruction)"):
+        with self._step("sft", "SFT: teach it to respond and to stop (half of its examples ignore the instruction)"):
             self._sft()
-        with self._step("dpo", "DPO: prefer the answer that does as it was told; the SFT model is the reference"):
+        with self._step("dpo", "DPO: prefer the response that follows the instruction; the SFT model is the reference"):
             run = self._dpo()
-        with self._step("eval", "does it prefer the right answers on pairs about topics it never saw together?"):
+        with self._step("eval", "evaluate on held-out pairs, about topics it never saw together"):
             evaluation = self._evaluate(run)
-        with self._step("answers", "what do the two models answer?"):
-            sft = self._answers(run.reference, held_out, "SFT")
-            dpo = self._answers(run.policy, held_out, "DPO")
+        with self._step("answers", "compare the responses of the two models"):
+            sft = self._responses(run.reference, held_out, "SFT")
+            dpo = self._responses(run.policy, held_out, "DPO")
         self.seconds["total"] = time.monotonic() - started
         tasks = [pair.task for pair in held_out]
-        first = (run.values.get("summary") or {}).get("first") or {}
+        first = (run.record.summary or {}).get("first") or {}
         return DemoResult(
             folder=self.shown,
             seed=self.seed,
@@ -165,7 +167,7 @@ class _Journey:
             evaluation=evaluation,
             first_loss=first.get("loss"),
             seconds=self.seconds,
-            answers=list(zip(held_out, sft, dpo, strict=True)),
+            responses=list(zip(held_out, sft, dpo, strict=True)),
         )
 
     @contextmanager
@@ -181,7 +183,7 @@ class _Journey:
         say(f"$ {text}")
 
     def _write_inputs(self) -> None:
-        """Copy the bundled files, and register the SFT answers and the pairs."""
+        """Copy the bundled files, and register the SFT examples and the pairs."""
         from rlguide.data.ingest.pipeline import IngestOptions, describe
         from rlguide.data.ingest.register import RegisterOptions, register_path
         from rlguide.data.store.dataset_info import change_registry
@@ -203,12 +205,10 @@ class _Journey:
         change_registry(self.ws, {"demo_sft": {"file_name": "../input/sft.jsonl", "columns": columns}})
 
     def _make_base(self) -> None:
-        from rlguide.engine.worker import worker_command
-
         options = ("--out", BASE, "--corpus", "input/base.jsonl", "--seed", str(self.seed), *MODEL_OPTIONS)
         command = worker_command(self.engine, "make_model", *options)
         self._command(shlex.join(command))
-        self._engine("base model", command, self.ws.root / "models/base.log")
+        self._run("base model", Command(tuple(command), self.ws.root), self.ws.root / "models/base.log")
 
     def _sft(self) -> None:
         """SFT is not rlguide's business: LLaMA-Factory does it from a config, as the user would."""
@@ -221,34 +221,31 @@ class _Journey:
             file.write("# SFT of the demo; run it with: llamafactory-cli train configs/sft_config.yaml\n")
             yaml.safe_dump({**SFT_CONFIG, **host, "seed": self.seed}, file, sort_keys=False)
         self._command("llamafactory-cli train configs/sft_config.yaml")
-        command = [str(self.engine.cli), "train", "configs/sft_config.yaml"]
-        self._engine("SFT", command, self.ws.root / SFT / "engine.log")
+        command = cli_command(self.engine, self.ws.root, "train", "configs/sft_config.yaml")
+        self._run("SFT", command, self.ws.root / SFT / "engine.log")
 
-    def _engine(self, title: str, command: list[str], log: Path) -> None:
-        """Run a process of the engine to its end, showing its progress. Raises EngineError with the cause."""
-        from rlguide.engine.failures import explain_failure
-        from rlguide.engine.output import OutputParser
-        from rlguide.engine.process import EngineProcess, read_tail
-        from rlguide.engine.worker import engine_environment
+    def _run(self, title: str, command: Command, log: Path) -> None:
+        """Run a job of the engine, showing its progress. Raises EngineError with the cause."""
         from rlguide.runs.live import TrainingView
 
-        parser, shown = OutputParser(), 0.0
+        shown = 0.0
         is_terminal = console(stderr=True).is_terminal
-        process = EngineProcess(command, self.ws.root, engine_environment(self.engine), log)
-        with process, TrainingView(title, 0) as view:
-            for line in process.lines():
-                if line is None:
-                    view.tick()
-                    continue
-                view.read(line)
-                for done, total, values in _training_events(parser, line):
-                    view.progress(done or view.step, total or view.total)
-                    if values and (is_terminal or time.monotonic() - shown >= 2):  # in a pipe, not every line
-                        shown = time.monotonic()
-                        view.metrics(values)
-        if process.returncode != 0:
-            failure = explain_failure(read_tail(log), process.returncode or 1)
-            raise EngineError(f"{title}: {failure.what}", f"{failure.fix}; log: {log}")
+        with TrainingView(title, 0) as view:
+
+            def show_event(event: Event) -> None:
+                nonlocal shown
+                view.handle(event)
+                done, total, values = _training_progress(event) or (0, 0, {})
+                if total:
+                    view.progress(done, total)
+                if values and (is_terminal or time.monotonic() - shown >= 2):  # in a pipe, not every line
+                    shown = time.monotonic()
+                    view.metrics(values)
+
+            try:
+                run_job(self.engine, command, log, show_event)
+            except JobFailed as error:
+                raise EngineError(f"{title}: {error.what}", f"{error.cause.fix}; log: {log}") from error
 
     def _dpo(self) -> Run:
         from rlguide.recipes.options import TrainingOptions
@@ -267,7 +264,7 @@ class _Journey:
         say(f"plan       {prepared.schedule.describe()}")
         write_config(self.ws.configs / "dpo_config.yaml", prepared.text)
         run = train(self.ws, self.engine, prepared)
-        for line in report_lines(report(self.ws, run)):
+        for line in report_lines(report(run)):
             say(line)
         return run
 
@@ -280,50 +277,38 @@ class _Journey:
         say(result.verdict)
         return result
 
-    def _answers(self, policy: Policy, held_out: list[Pair], name: str) -> list[str]:
-        """Greedy answers of a policy to the held-out prompts; also left in `answers/<name>.jsonl`."""
+    def _responses(self, policy: Policy, held_out: list[Pair], name: str) -> list[str]:
+        """Greedy responses of a policy to the held-out prompts; also left in `answers/<name>.jsonl`."""
         from rlguide.engine.chat import ChatSession
+        from rlguide.serving.chat import loading_message
 
         conversations = [[{"role": "user", "content": pair.task.prompt}] for pair in held_out]
         texts = [""] * len(held_out)
-        say(f"{name}: {policy.describe()} answers {len(held_out)} prompts, always the likeliest token")
-        with ChatSession(self.engine, policy.model_config(), self.ws.root, _dots()) as session:
-            answers = session.answers(conversations, batch_size=64, max_new_tokens=64)
-            for done, (index, text) in enumerate(answers, start=1):
+        say(f"{name}: {policy.describe()} responds to {len(held_out)} prompts (greedy decoding)")
+        with ExitStack() as stack:
+            with loading_message() as on_wait:
+                session = stack.enter_context(ChatSession(self.engine, policy.model_config(), self.ws.root, on_wait))
+            responses = session.responses(conversations, batch_size=64, max_new_tokens=64)
+            for done, (index, text) in enumerate(responses, start=1):
                 texts[index] = text
                 if done % 64 == 0 or done == len(texts):
-                    say(f"{name}: {done} of {len(texts)} answers")
+                    say(f"{name}: {done} of {len(texts)} responses")
         with atomic_write(self.ws.root / "answers" / f"{name.lower()}.jsonl") as file:
             for pair, text in zip(held_out, texts, strict=True):
                 file.write(json.dumps({"prompt": pair.task.prompt, "answer": text}, ensure_ascii=False) + "\n")
         return texts
 
 
-def _dots() -> Callable[[float], None]:
-    """What says, every few seconds, that a model is still loading."""
-    last = [0.0]
-
-    def waiting(seconds: float) -> None:
-        if seconds - last[0] >= 2:
-            last[0] = seconds
-            say(f"  loading, {seconds:.0f} s")
-
-    return waiting
-
-
-def _training_events(parser: OutputParser, line: str) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """(steps done, of all, metrics) that a line tells: of `make_model` or of LLaMA-Factory; 0 and {} if not told."""
-    from rlguide.engine.output import Logged, Progress
-
-    if line.startswith('{"event": "step"'):
-        event = json.loads(line)
-        yield event["step"], event["steps"], {"loss": event["loss"]}
-        return
-    for found in parser.feed(line):
-        if isinstance(found, Progress) and found.phase == "train":
-            yield found.done, found.total, {}
-        elif isinstance(found, Logged) and found.kind == "train":
-            yield 0, 0, found.values
+def _training_progress(event: Event) -> tuple[int, int, dict[str, float]] | None:
+    """(steps done, total steps, metrics) of `make_model` or LLaMA-Factory; 0 and {} for what the event does not say."""
+    if isinstance(event, Line) and event.text.startswith('{"event": "step"'):
+        step = json.loads(event.text)
+        return step["step"], step["steps"], {"loss": step["loss"]}
+    if isinstance(event, Progress) and event.phase == "train":
+        return event.done, event.total, {}
+    if isinstance(event, Logged) and event.kind == "train":
+        return 0, 0, event.values
+    return None
 
 
 def _plain(value: Any) -> str:
@@ -333,11 +318,11 @@ def _plain(value: Any) -> str:
 @contextmanager
 def _demo_environment() -> Iterator[None]:
     """For the engine's processes: no network, one GPU where there are several."""
-    wanted = {"HF_HUB_OFFLINE": "1"}
+    variables = {"HF_HUB_OFFLINE": "1"}
     gpus = list_gpus()
     if len(gpus) > 1:
-        wanted["CUDA_VISIBLE_DEVICES"] = str(gpus[0].index)
-    added = {key: value for key, value in wanted.items() if key not in os.environ}
+        variables["CUDA_VISIBLE_DEVICES"] = str(gpus[0].index)
+    added = {key: value for key, value in variables.items() if key not in os.environ}
     os.environ.update(added)
     try:
         yield
@@ -347,7 +332,7 @@ def _demo_environment() -> Iterator[None]:
 
 
 def show_result(result: DemoResult) -> None:
-    """The table SFT against DPO, a few answers side by side, and what to do next (stdout)."""
+    """The table SFT against DPO, a few responses side by side, and what to do next (stdout)."""
     accuracy = result.evaluation.accuracy
     rows = [
         (
@@ -360,8 +345,7 @@ def show_result(result: DemoResult) -> None:
     ]
     show("")
     show_table(("held-out prompts", "SFT", "SFT + DPO", "change"), rows)
-    pairs = [pair for pair, _, _ in result.answers]
-    before, after = [sft for _, sft, _ in result.answers], [dpo for _, _, dpo in result.answers]
+    pairs, before, after = (list(column) for column in zip(*result.responses, strict=True))
     for index in samples([pair.task for pair in pairs], before, after):
         show(f"\n> {pairs[index].task.prompt}")
         show("  SFT  " + before[index].replace("\n", "\n       "))
@@ -369,5 +353,7 @@ def show_result(result: DemoResult) -> None:
     show("")
     times = ", ".join(f"{name} {value:.0f}" for name, value in result.seconds.items())
     show(f"seconds: {times}")
-    show(f"all answers: {result.folder}/answers/    run: {result.folder}/saves/demo/lora/dpo    log: engine.log in it")
+    show(
+        f"all responses: {result.folder}/answers/    run: {result.folder}/saves/demo/lora/dpo    log: engine.log in it"
+    )
     show(f"next: rlguide chat -w {result.folder}")

@@ -14,7 +14,7 @@ DATA = files("rlguide.demo") / "data"
 
 
 @dataclass(frozen=True)
-class Share:
+class Count:
     """`done` of `total`."""
 
     done: int
@@ -30,12 +30,12 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Line:
+class Comparison:
     """One line of the comparison: a group of held-out prompts before and after DPO."""
 
     name: str
-    sft: Share
-    dpo: Share
+    sft: Count
+    dpo: Count
 
     @property
     def points(self) -> float:
@@ -52,7 +52,7 @@ class Line:
 
 
 def read_held_out() -> list[Pair]:
-    """The bundled held-out pairs, each with the task that its answers are checked against."""
+    """The bundled held-out pairs, each with the task that responses are checked against."""
     rows = [json.loads(line) for line in (DATA / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
     return [
         Pair(
@@ -64,19 +64,19 @@ def read_held_out() -> list[Pair]:
     ]
 
 
-def compare(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str]) -> list[Line]:
-    """Lines: all instructions, those of each language, those of each kind, and answers that stay on topic."""
+def compare(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str]) -> list[Comparison]:
+    """Lines: all instructions, those of each language, those of each kind, and responses that stay on topic."""
     indices = range(len(tasks))
 
-    def line(name: str, belongs: Callable[[Task], bool], passes: Callable[[Task, str], bool]) -> Line:
+    def line(name: str, belongs: Callable[[Task], bool], passes: Callable[[Task, str], bool]) -> Comparison:
         chosen = [index for index in indices if belongs(tasks[index])]
         before, after = (
-            Share(sum(passes(tasks[i], answers[i]) for i in chosen), len(chosen)) for answers in (sft, dpo)
+            Count(sum(passes(tasks[i], responses[i]) for i in chosen), len(chosen)) for responses in (sft, dpo)
         )
-        return Line(name, before, after)
+        return Comparison(name, before, after)
 
-    def obeys(task: Task, answer: str) -> bool:
-        return follows(task.language, task.kind, task.argument, answer)
+    def obeys(task: Task, response: str) -> bool:
+        return follows(task.language, task.kind, task.argument, response)
 
     def of_language(wanted: Language) -> Callable[[Task], bool]:
         return lambda task: task.language == wanted
@@ -90,27 +90,27 @@ def compare(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str]) -> li
         line("  in Chinese", of_language("zh"), obeys),
     ]
     for kind in sorted({task.kind for task in tasks}):
-        lines.append(line(f"  {KIND_NAMES[kind]}", of_kind(kind), obeys))
+        lines.append(line(f"  {_KIND_NAMES[kind]}", of_kind(kind), obeys))
     lines.append(
-        line("answers on topic", lambda task: True, lambda task, answer: on_topic(task.language, task.topics, answer))
+        line("responses on topic", lambda task: True, lambda task, text: on_topic(task.language, task.topics, text))
     )
     return lines
 
 
-KIND_NAMES = {
+_KIND_NAMES = {
     "brackets": "each in 【】",
     "bullets": "bullet points",
     "capitals": "in capitals",
-    "count": "exactly so many",
+    "count": "exact number",
     "json": "as a JSON list",
     "numbered": "numbered list",
     "sentence": "in one sentence",
-    "start": "starts as told",
+    "start": "given start",
 }
 
 
 def samples(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str], number: int = 2) -> list[int]:
-    """Indices of prompts to show: in each language the first ones of different kinds that were answered differently.
+    """Indices of prompts to show: in each language the first of different kinds with different responses.
 
     They are picked for a difference in wording, not for who followed.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 from collections.abc import Iterator
 
 from rlguide.catalog.methods import method_choices
@@ -14,9 +13,11 @@ from rlguide.engine.capabilities import abilities, summary
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu
 from rlguide.engine.installed import trouble
+from rlguide.engine.job import ask_worker
 from rlguide.engine.pins import mismatches, read_pins
 from rlguide.engine.schema import schema_cache
-from rlguide.engine.worker import engine_environment, engines_home, worker_command
+from rlguide.engine.worker import engines_home
+from rlguide.errors import EngineError
 from rlguide.workspace import Workspace
 
 
@@ -72,20 +73,14 @@ def check_launcher(ws: Workspace, engine: Engine, gpus: list[Gpu]) -> Iterator[F
 
 
 def check_imports(engine: Engine, gpus: list[Gpu]) -> Finding:
-    import json
-
+    """Whether what a training imports can be imported, and whether torch sees the GPUs (about 10 s)."""
     say("importing LLaMA-Factory in the engine (about 10 s)")
     try:
-        command = worker_command(engine, "check_imports")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=engine_environment(engine))
-        values = json.loads(done.stdout.strip().rpartition("\n")[2])
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("problem", "imports", f"the engine does not start: {error}", "see the lines above")
-    except ValueError:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        return Finding("problem", "imports", f"LLaMA-Factory does not import: {last[:200]}", "see `versions` above")
+        values = ask_worker(engine, "check_imports")
+    except EngineError as error:
+        return Finding("problem", "imports", error.what, "see `versions` above")
     text = f"LLaMA-Factory imports in {values['seconds']} s"
     if gpus and not values["cuda"]:
-        fix = "check that the driver fits torch's CUDA; a torch build for the CPU cannot use cards"
-        return Finding("problem", "imports", f"{text}, but torch {values['build'] or '(CPU build)'} sees no card", fix)
-    return Finding("ok", "imports", f"{text}; torch sees {values['count']} card(s)")
+        fix = "check that the driver fits torch's CUDA; a torch build for the CPU cannot use GPUs"
+        return Finding("problem", "imports", f"{text}, but torch {values['build'] or '(CPU build)'} sees no GPU", fix)
+    return Finding("ok", "imports", f"{text}; torch sees {values['count']} GPU(s)")

@@ -30,8 +30,8 @@ def check_workspace(ws: Workspace) -> Iterator[Finding]:
         yield Finding("ok", "checkpoints", text)
     for run in find_runs(ws):
         if run.status == "interrupted":
-            name = ws.relative(run.path)
-            yield Finding("warning", "runs", f"{name} was interrupted", f"rlguide train --resume {shlex.quote(name)}")
+            fix = f"rlguide train --resume {shlex.quote(run.name)}"
+            yield Finding("warning", "runs", f"{run.name} was interrupted", fix)
 
 
 def _datasets(ws: Workspace) -> Iterator[Finding]:

@@ -1,7 +1,10 @@
-"""Talk to a policy: a worker in the engine's Python keeps the model loaded and answers, one request at a time.
+"""Chat with a policy: a worker in the engine's Python keeps the model loaded and responds, one request at a time.
 
 LLaMA-Factory's own `chat` aborts with SIGABRT (exit code 134) when its input ends right after a reply. Here the
 worker leaves by itself, and its process group is ended in any case, so that nothing stays behind on the GPU.
+
+It is started and explained with the functions of `engine.process` and `engine.failures`, as every job; only the
+following is its own, because requests and events go both ways.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlguide.engine.failures import explain_failure
+from rlguide.engine.failures import GPU_MEMORY, MAIN_MEMORY, explain_failure
 from rlguide.engine.find import Engine
-from rlguide.engine.process import group_alive, signal_group
+from rlguide.engine.interrupts import interrupts_held
+from rlguide.engine.process import group_alive, read_tail, signal_group, start_process
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 from rlguide.workspace import user_cache
@@ -74,9 +78,9 @@ class ChatSession:
         return self._process.pid if self._process else None
 
     def ask(self, messages: Sequence[Message], **generation: Any) -> Iterator[str]:
-        """Yield the answer piece by piece. Ending the iteration early (also by Ctrl-C) stops the answer.
+        """Yield the response piece by piece. Ending the iteration early (also by Ctrl-C) stops the response.
 
-        `generation`: max_new_tokens, temperature (0: always the most probable token), top_p, ...;
+        `generation`: max_new_tokens, temperature (0: greedy decoding), top_p, ...;
         `finish_reason` says afterwards how it ended: "stop", "length" or "stopped".
 
         Raises:
@@ -99,10 +103,10 @@ class ChatSession:
             if not is_done and self._process is not None and self._process.poll() is None:
                 self._cancel()
 
-    def answers(
+    def responses(
         self, conversations: Sequence[Sequence[Message]], batch_size: int = 16, **generation: Any
     ) -> Iterator[tuple[int, str]]:
-        """Yield (index, greedy answer) of many conversations, in the order in which batches come out.
+        """Yield (index, greedy response) to many conversations, in the order in which batches come out.
 
         Raises:
             EngineError: the worker failed.
@@ -123,10 +127,10 @@ class ChatSession:
                 process.stdin.close()  # the worker leaves when its input ends
         except OSError:
             pass
-        for number, patience in ((None, 3.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
+        for number, grace in ((None, 3.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 10.0)):
             if number is not None:
                 signal_group(process.pid, number)
-            deadline = time.monotonic() + patience
+            deadline = time.monotonic() + grace
             while time.monotonic() < deadline:
                 if process.poll() is not None and not group_alive(process.pid):
                     return
@@ -138,17 +142,10 @@ class ChatSession:
         descriptor, name = tempfile.mkstemp(prefix="chat-", suffix=".log", dir=folder)
         self._log = Path(name)
         try:
-            self._process = subprocess.Popen(
-                worker_command(self._engine, "chat"),
-                cwd=self._cwd,
-                env=engine_environment(self._engine),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=descriptor,
-                start_new_session=True,  # Ctrl-C is ours to handle: it stops an answer, not the model
-            )
-        except OSError as error:
-            raise EngineError(f"cannot start {self._engine.python}: {error}", "run `rlguide doctor`") from error
+            streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": descriptor}
+            command, environment = worker_command(self._engine, "chat"), engine_environment(self._engine)
+            with interrupts_held():
+                self._process = start_process(command, self._cwd, environment, streams)
         finally:
             os.close(descriptor)
         threading.Thread(target=self._read, daemon=True).start()
@@ -203,7 +200,7 @@ class ChatSession:
                 return
 
     def _cancel(self) -> None:
-        """Stop the answer and read away what is left of it, so that the next question gets its own answer."""
+        """Stop the response and discard what is left of it, so that the next prompt gets its own response."""
         self._send({"stop": True})
         deadline = time.monotonic() + 30.0
         while time.monotonic() < deadline:
@@ -218,49 +215,12 @@ class ChatSession:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 pass
-        log = self._log.read_text(encoding="utf-8", errors="replace")[-20_000:] if self._log else ""
+        log = read_tail(self._log) if self._log else ""
         returncode = self._process.poll() if self._process else None
         cause = explain_failure(f"{log}\n{text}", returncode if returncode is not None else 1)
-        if "GPU ran out of memory" in cause.what:
-            return EngineError(
-                f"the model could not be run: {cause.what}",
-                "free the card (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
-                "or ask for less with --max-new-tokens",
-            )
-        if "main memory" in cause.what:
-            return EngineError(
-                f"the model could not be run: {cause.what}",
-                "close other programs: the model needs its own size in main memory, twice that in float32",
-            )
-        return EngineError(f"the model could not be run: {cause.what}", f"{cause.fix}: {self._log}")
-
-
-def generate(
-    engine: Engine,
-    policy_args: dict[str, Any],
-    conversations: Sequence[Sequence[Message]],
-    cwd: Path,
-    max_new_tokens: int = 256,
-    batch_size: int = 16,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
-    """The policy's greedy answers to many conversations, in their order.
-
-    Args:
-        policy_args: LLaMA-Factory keys of the model (`Policy.model_config()`).
-        cwd: the workspace; relative paths count from it.
-        on_progress: called with (answers so far, all of them); also once with 0 when the model is loaded.
-
-    Raises:
-        EngineError: the model could not be loaded or run.
-    """
-    texts = [""] * len(conversations)
-    with ChatSession(engine, policy_args, cwd) as session:
-        if on_progress:
-            on_progress(0, len(texts))
-        answers = session.answers(conversations, batch_size, max_new_tokens=max_new_tokens)
-        for done, (index, text) in enumerate(answers, start=1):
-            texts[index] = text
-            if on_progress:
-                on_progress(done, len(texts))
-    return texts
+        fix = {
+            GPU_MEMORY: "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
+            "or ask for less with --max-new-tokens",
+            MAIN_MEMORY: "close other programs: the model needs its own size in main memory, twice that in float32",
+        }.get(cause.what, f"{cause.fix}: {self._log}")
+        return EngineError(f"the model could not be run: {cause.what}", fix)

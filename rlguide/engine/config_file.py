@@ -45,7 +45,7 @@ def _loader() -> type[yaml.SafeLoader]:
                 key = self.construct_object(key_node, deep=True)
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key!r} stands twice", key_node.start_mark
+                        None, None, f"the key {key!r} is given twice", key_node.start_mark
                     )
                 seen.add(key)
             return super().construct_mapping(node, deep)
@@ -89,7 +89,7 @@ def load_config(path: Path) -> dict[str, Any]:
         where = f" at line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
         raise DataError(
-            f"{path} is not valid YAML{where}: {problem}", "mend that line; each line is `key: value`"
+            f"{path} is not valid YAML{where}: {problem}", "fix that line; each line is `key: value`"
         ) from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise DataError(

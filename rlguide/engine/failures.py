@@ -1,24 +1,27 @@
-"""Why the engine failed, told from the end of its log."""
+"""Why the engine failed, read from the end of its log."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+GPU_MEMORY = "the GPU ran out of memory"
+MAIN_MEMORY = "the system killed the engine (signal 9): most likely it ran out of main memory"
+
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the engine failed, for the person: what happened and what to do."""
+    """Why the engine failed: what happened, and what to type or change."""
 
     what: str
     fix: str
 
 
-# (pattern in the log, what, what to do). The first match wins: specific before general.
+# (pattern in the log, what, fix). The first match wins: specific before general.
 _KNOWN = (
     (
         r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
-        "the GPU ran out of memory",
+        GPU_MEMORY,
         "lower cutoff_len first (DPO keeps several copies of every token's logits), for example "
         "--set cutoff_len=1024, then per_device_train_batch_size",
     ),
@@ -34,7 +37,7 @@ _KNOWN = (
     ),
     (
         r"LocalEntryNotFoundError|ConnectionError|MaxRetryError|[cC]ouldn't connect to|OfflineModeIsEnabled",
-        "a file of the model or data is not here and the hub could not be reached",
+        "a file of the model or the data is not on this machine, and the hub could not be reached",
         "check the network, or set a mirror: export HF_ENDPOINT=https://hf-mirror.com",
     ),
     (
@@ -50,12 +53,12 @@ _KNOWN = (
     (
         r"NCCL error|ncclInternalError|ncclSystemError",
         "the GPUs could not talk to each other (NCCL)",
-        "try NCCL_P2P_DISABLE=1, or one card: CUDA_VISIBLE_DEVICES=0",
+        "try NCCL_P2P_DISABLE=1, or one GPU: CUDA_VISIBLE_DEVICES=0",
     ),
     (
         r"Tokenizer class \w+ does not exist",
         "the tokenizer was saved by a newer transformers than the engine has",
-        "save it again with transformers 4.57, or use an engine with transformers 5",
+        "save it again with transformers 4.57, or use an engine that has transformers 5",
     ),
 )
 
@@ -78,12 +81,12 @@ def explain_failure(log: str, returncode: int) -> Failure:
             return Failure(what, fix)
     if returncode in (-9, 137):
         return Failure(
-            "the system killed the engine (signal 9): most likely it ran out of main memory",
+            MAIN_MEMORY,
             "close other programs, or lower preprocessing_num_workers, cutoff_len or per_device_train_batch_size",
         )
     for line in reversed(log.replace("\r", "\n").splitlines()):
         match = _EXCEPTION.match(line.strip())
         if match and match["name"].rpartition(".")[2] not in _LAUNCHER:
             text = f": {match['text']}" if match["text"] else ""
-            return Failure(f"LLaMA-Factory failed with {match['name']}{text}", "the log has the whole traceback")
+            return Failure(f"LLaMA-Factory failed with {match['name']}{text}", "the log has the full traceback")
     return Failure(f"LLaMA-Factory ended with exit code {returncode}", "the end of the log says more")

@@ -1,7 +1,7 @@
 """Hold Ctrl-C back for the moment in which a process is started.
 
-`subprocess.Popen` forks before its constructor returns. An interrupt in between leaves a child that nobody holds and
-nobody stops: an engine that goes on writing after the command has ended.
+`subprocess.Popen` forks before its constructor returns. An interrupt in between leaves a child without an owner:
+an engine that keeps writing after the command has ended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Run the engine in a process group of its own, with its output in a log file that is followed, not piped.
 
-Output goes straight to a file: if rlguide dies (a closed terminal, a dropped ssh), training goes on and its
-log stays whole. A pipe would break the engine at its next print.
+Output goes straight to a file: if rlguide dies (a closed terminal, a dropped ssh), training continues and its
+log stays complete. A pipe would break the engine at its next print.
 """
 
 from __future__ import annotations
@@ -10,16 +10,35 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.errors import EngineError
 
-# How long a group gets after each signal before the next, harder one (seconds).
-_PATIENCE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+# Seconds that a group gets after each signal before the next, harder one.
+_GRACE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+
+
+def start_process(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], streams: Mapping[str, Any]
+) -> subprocess.Popen[bytes]:
+    """Start a process in a group of its own: Ctrl-C reaches rlguide alone, which stops the whole group.
+
+    Call it inside `interrupts_held`, until what it returns is in hands that will stop it.
+
+    Args:
+        streams: stdin, stdout and stderr, as for `subprocess.Popen`.
+
+    Raises:
+        EngineError: it does not start.
+    """
+    try:
+        return subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True, **streams)
+    except OSError as error:
+        raise EngineError(f"cannot start {command[0]}: {error.strerror or error}", "run `rlguide doctor`") from error
 
 
 class EngineProcess:
@@ -27,32 +46,23 @@ class EngineProcess:
 
     Args:
         command: the argument list (never a shell line).
-        cwd: the workspace: paths inside a config are relative to it.
         log: file that takes stdout and stderr together, appended.
+
+    Raises:
+        EngineError: it does not start.
     """
 
-    def __init__(self, command: Sequence[str], cwd: Path, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0
         try:
             with log.open("ab") as output, interrupts_held():
-                self.process = subprocess.Popen(
-                    command,
-                    cwd=cwd,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+                self.process = start_process(command, cwd, environment, streams)
         except KeyboardInterrupt:  # held back until there was a process to stop
             self.stop()
             raise
-        except OSError as error:
-            raise EngineError(
-                f"cannot start {command[0]}: {error.strerror or error}", "run `rlguide doctor`"
-            ) from error
 
     def __enter__(self) -> EngineProcess:
         return self
@@ -82,7 +92,7 @@ class EngineProcess:
             file.seek(self._start)
             while True:
                 ended = self.process.poll() is not None
-                buffer += _read_available(file)
+                buffer += file.read()
                 *whole, buffer = buffer.replace(b"\r", b"\n").split(b"\n")
                 for line in whole:
                     if line.strip():
@@ -92,7 +102,14 @@ class EngineProcess:
                         yield buffer.decode("utf-8", "replace")
                     return
                 yield None
-                time.sleep(poll)
+                self._wait(poll)
+
+    def _wait(self, seconds: float) -> None:
+        """Sleep, but no longer than the process runs."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
 
     def stop(self) -> None:
         """End the whole group: politely, then firmly. Safe to call again, and after the end.
@@ -100,14 +117,14 @@ class EngineProcess:
         The leader's exit is not enough: torchrun's workers and data loaders are waited for too. A second Ctrl-C
         while waiting goes straight to the last signal.
         """
-        steps = list(_PATIENCE)
+        steps = list(_GRACE)
         while steps and group_alive(self.pid):
-            number, patience = steps.pop(0)
+            number, grace = steps.pop(0)
             signal_group(self.pid, number)
             try:
-                self._wait_for_group(patience)
+                self._wait_for_group(grace)
             except KeyboardInterrupt:
-                steps = list(_PATIENCE[-1:])
+                steps = list(_GRACE[-1:])
         self.process.wait()
 
     def _wait_for_group(self, seconds: float) -> None:
@@ -115,10 +132,6 @@ class EngineProcess:
         while time.monotonic() < deadline and group_alive(self.pid):
             self.process.poll()
             time.sleep(0.05)
-
-
-def _read_available(file: IO[bytes]) -> bytes:
-    return file.read() or b""
 
 
 def signal_group(group: int, number: int) -> None:

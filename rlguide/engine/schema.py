@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from typing import Any
 from rlguide import __version__
 from rlguide.console import console
 from rlguide.engine.find import Engine
-from rlguide.engine.worker import engine_environment, worker_command
-from rlguide.errors import EngineError, did_you_mean
+from rlguide.engine.job import NO_GPU, ask_worker
+from rlguide.errors import did_you_mean
 from rlguide.workspace import user_cache, write_json
 
 _KIND_NAMES = {
@@ -80,7 +79,7 @@ class Schema:
             field = self.fields.get(key)
             if field is None:
                 near = did_you_mean(key, list(self.fields))
-                found.append(f"LLaMA-Factory knows no key {key!r}{near}")
+                found.append(f"LLaMA-Factory has no key {key!r}{near}")
             elif problem := field.problem(value):
                 found.append(problem)
         return found
@@ -97,7 +96,7 @@ def load_schema(engine: Engine) -> Schema:
     """The engine's table, from the cache or read now (about 10 s, said on stderr).
 
     Raises:
-        EngineError: the engine does not import; the message holds its last line.
+        EngineError: LLaMA-Factory does not import; the message holds the cause.
     """
     cache = schema_cache(engine)
     try:
@@ -107,32 +106,10 @@ def load_schema(engine: Engine) -> Schema:
     with console(stderr=True).status("reading LLaMA-Factory's argument table (once for this engine, about 10 s)"):
         if not console(stderr=True).is_terminal:
             console(stderr=True).print("reading LLaMA-Factory's argument table (once for this engine, about 10 s)")
-        document = _read(engine)
+        document = ask_worker(engine, "dump_schema", NO_GPU)
     schema = _schema(document)
     write_json(cache, document)
     return schema
-
-
-def _read(engine: Engine) -> dict[str, Any]:
-    try:
-        done = subprocess.run(
-            worker_command(engine, "dump_schema"),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=300,
-            env=engine_environment(engine, CUDA_VISIBLE_DEVICES=""),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(f"the engine {engine.python} does not start: {error}", "run `rlguide doctor`") from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise EngineError(
-            f"the engine {engine.python} does not import: {last}", "run `rlguide doctor` to see what to mend"
-        )
-    document: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return document
 
 
 def _schema(document: dict[str, Any]) -> Schema:

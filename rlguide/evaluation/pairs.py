@@ -1,4 +1,4 @@
-"""Does the policy prefer the chosen answers on pairs it has not seen, more than its SFT reference does?
+"""Evaluate on held-out pairs: reward accuracy, margin and loss of a policy against its SFT reference.
 
 LLaMA-Factory's plain recipe (`stage: dpo, do_train: false`) takes the model as its own reference: its loss is
 always ln 2 and its rewards are dropped. Here the reference is named (`ref_model`, `ref_model_adapters`).
@@ -18,15 +18,15 @@ from rlguide.console import console, progress, say
 from rlguide.data.ingest.views import viewed
 from rlguide.data.store.registered import check_registered
 from rlguide.engine.config_file import split_names
-from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
-from rlguide.engine.output import OutputParser, Progress
-from rlguide.engine.process import EngineProcess, read_tail
+from rlguide.engine.job import Command, Event, run_job
+from rlguide.engine.output import Progress
 from rlguide.engine.schema import load_schema
-from rlguide.engine.worker import engine_environment, worker_command
-from rlguide.errors import DataError, EngineError, UsageError
+from rlguide.engine.worker import worker_command
+from rlguide.errors import DataError, UsageError
 from rlguide.policy.policy import check_policy
+from rlguide.policy.run_record import RUN_FILE
 from rlguide.recipes.checks import check_keys
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
@@ -43,10 +43,10 @@ class Evaluation:
     """Held-out figures of a policy against its reference.
 
     Attributes:
-        accuracy: share of pairs whose chosen answer has the higher reward.
+        accuracy: share of pairs whose chosen response has the higher reward.
         margin: chosen reward minus rejected reward, in units of pref_beta x nats.
         loss: the preference loss; ln 2 for a policy that equals its reference (sigmoid).
-        chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each answer.
+        chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each response.
     """
 
     run: str
@@ -71,26 +71,26 @@ class Evaluation:
     def verdict(self) -> str:
         """What the figures say, in a sentence."""
         if self.accuracy.low > 0.5:
-            return "the policy has learnt the preference: its accuracy is above chance beyond the confidence interval"
+            return "the policy has learnt the preference: the confidence interval of its accuracy is above chance"
         if self.accuracy.high < 0.5:
-            return "the policy prefers the REJECTED answers: look at the data's columns and at the learning rate"
-        return "no clear preference: the confidence interval holds chance (0.5); more pairs or more training is needed"
+            return "the policy prefers the REJECTED responses: check the data's columns and the learning rate"
+        return "no clear preference: the confidence interval includes chance (0.5); use more pairs or train longer"
 
 
 def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The LLaMA-Factory config that evaluates a run's policy against its reference.
 
-    Without `datasets`, the pairs that the run held out are taken: its eval_dataset, or the same `val_size` share
+    Without `datasets`, it uses the pairs that the run held out: its eval_dataset, or the same `val_size` share
     of its training set drawn with the same seed.
 
     Raises:
-        UsageError: the run held nothing out and no dataset is named.
+        UsageError: the run held nothing out and no dataset is named; or it trained a reward model.
     """
-    method = find_method(str(run.values.get("method", "dpo")))
+    method = find_method(run.method_name)
     if method.trains != "policy":
         raise UsageError(
-            f"{ws.relative(run.path)} is a reward model, not a policy",
-            "its held-out accuracy is in the report of its training (run.json, summary)",
+            f"{run.name} is a reward model, not a policy",
+            f"its held-out accuracy is in {run.file(RUN_FILE)}, under summary",
         )
     values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
     # Every policy is measured with DPO's rewards, with the loss and beta it was trained with where they are DPO's.
@@ -106,22 +106,20 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
     elif method.data == "pairs" and run.config.get("val_size"):
         values.update(dataset=run.config["dataset"], val_size=run.config["val_size"])
     else:
-        raise UsageError(
-            f"the run {ws.relative(run.path)} held no pairs out", "name pairs it was not trained on: --dataset NAME"
-        )
+        raise UsageError(f"the run {run.name} held no pairs out", "name pairs it was not trained on: --dataset NAME")
     reference = run.reference
     values.update(
         run.policy.model_config(),
         ref_model=reference.base,
         ref_model_adapters=",".join(reference.adapters) or None,
-        output_dir=ws.relative(run.path / "eval"),
+        output_dir=run.file("eval"),
         **compute_keys(list_gpus(), 0),
     )
     return fill(load_recipe("eval"), {**values, **settings})
 
 
 def _held_out_pairs(ws: Workspace, run: Run, method: Method) -> list[str]:
-    """The held-out pairs of a run; the views of KTO and PPO are traced back to the pairs that they show."""
+    """The held-out pairs of a run; the views of KTO and PPO are traced back to their pairs."""
     names = split_names(run.config.get("eval_dataset"))
     if method.data == "pairs":
         return names
@@ -131,15 +129,15 @@ def _held_out_pairs(ws: Workspace, run: Run, method: Method) -> list[str]:
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:
     """Score the held-out pairs with the run's whole stack against its reference.
 
-    Writes `configs/eval_config.yaml`, `<run>/eval/pairs.jsonl` (a line a pair) and `<run>/eval/result.json`.
+    Writes `configs/eval_config.yaml`, `<run>/eval/pairs.jsonl` (one line per pair) and `<run>/eval/result.json`.
 
     Raises:
-        UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is gone.
+        UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing.
         EngineError: the engine failed; the message has the cause.
     """
     config = eval_config(ws, run, datasets, settings)
     check_keys(config, load_schema(engine), "the evaluation config")
-    names = [name for name in str(config.get("eval_dataset") or config.get("dataset")).split(",") if name]
+    names = split_names(config.get("eval_dataset") or config.get("dataset"))
     _check_unseen(run, names, bool(config.get("val_size")))
     found = check_registered(ws, names)
     check_policy(ws, run.policy)
@@ -149,17 +147,15 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
     say(f"reference  {run.reference.describe()}")
     say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if config.get("val_size") else ""))
     scores = _score(ws, engine, run, config, rows)
-    result = _evaluation(ws, run, tuple(names), read_scores(scores), scores)
+    result = _evaluation(run, tuple(names), read_scores(scores), run.file(f"eval/{scores.name}"))
     write_json(scores.with_name("result.json"), result.as_dict())
     return result
 
 
 def _check_unseen(run: Run, names: list[str], is_split: bool) -> None:
-    seen = sorted(set(names) & {name.strip() for name in str(run.config.get("dataset", "")).split(",")})
+    seen = sorted(set(names) & set(split_names(run.config.get("dataset"))))
     if seen and not is_split:
-        raise UsageError(
-            f"{seen[0]} was trained on, so it says nothing about new pairs", "name held-out pairs: --dataset NAME_test"
-        )
+        raise UsageError(f"{seen[0]} was trained on, so it is not held out", "name held-out pairs: --dataset NAME_test")
 
 
 def _expected(config: Mapping[str, Any], rows: int) -> int:
@@ -185,7 +181,7 @@ def _write_config(ws: Workspace, run: Run, config: dict[str, Any]) -> None:
 
 
 def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows: int) -> Path:
-    """Run the worker; returns the file with a line a pair."""
+    """Run the worker; returns the file with one line per pair."""
     folder = run.path / "eval"
     folder.mkdir(parents=True, exist_ok=True)
     scores, log = folder / "pairs.jsonl", folder / "engine.log"
@@ -195,21 +191,18 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
     write_json(config_file, config)
     # One process: with several, each would score a share padded with repeated pairs.
     gpus = list_gpus()
-    extra = {"CUDA_VISIBLE_DEVICES": str(gpus[0].index)} if len(gpus) > 1 else {}
-    command = worker_command(engine, "score_pairs", str(config_file), str(partial))
-    process = EngineProcess(command, ws.root, engine_environment(engine, **extra), log)
-    parser = OutputParser()
-    with process, progress("pairs") as bar:
+    variables = {"CUDA_VISIBLE_DEVICES": str(gpus[0].index)} if len(gpus) > 1 else {}
+    arguments = worker_command(engine, "score_pairs", str(config_file), str(partial))
+    with progress("pairs") as bar:
         task = bar.add_task("loading the models", total=rows)
         if not console(stderr=True).is_terminal:
             say("loading the models and scoring the pairs")
-        for line in process.lines():
-            for event in parser.feed(line) if line else ():
-                if isinstance(event, Progress) and event.phase == "eval":
-                    bar.update(task, description="scoring pairs", completed=event.done, total=event.total)
-    if process.returncode != 0:
-        failure = explain_failure(read_tail(log), process.returncode or 1)
-        raise EngineError(failure.what, f"{failure.fix}; log: {ws.relative(log)}")
+
+        def show(event: Event) -> None:
+            if isinstance(event, Progress) and event.phase == "eval":
+                bar.update(task, description="scoring pairs", completed=event.done, total=event.total)
+
+        run_job(engine, Command(tuple(arguments), ws.root, variables), log, show)
     partial.replace(scores)
     return scores
 
@@ -221,22 +214,20 @@ def read_scores(path: Path) -> list[dict[str, float]]:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
     if not rows:
-        raise DataError("not a single pair was scored", f"look at {path.with_name('engine.log')}")
+        raise DataError("no pair was scored", f"see {path.with_name('engine.log')}")
     return rows
 
 
-def _evaluation(
-    ws: Workspace, run: Run, names: tuple[str, ...], rows: list[dict[str, float]], scores: Path
-) -> Evaluation:
+def _evaluation(run: Run, names: tuple[str, ...], rows: list[dict[str, float]], scores: str) -> Evaluation:
     bad = sum(not all(math.isfinite(value) for value in row.values()) for row in rows)
     if bad:
         raise DataError(
-            f"{bad} of {len(rows)} pairs have a score that is no number: the model is broken",
-            "look at the training's loss; start again with a lower learning rate",
+            f"NaN or infinity in the scores of {bad} of {len(rows)} pairs; training diverged",
+            "train again with a lower learning rate",
         )
     margins = [row["chosen_reward"] - row["rejected_reward"] for row in rows]
     return Evaluation(
-        run=ws.relative(run.path),
+        run=run.name,
         datasets=names,
         pairs=len(rows),
         accuracy=proportion(sum(margin > 0 for margin in margins), len(rows)),
@@ -246,5 +237,5 @@ def _evaluation(
         rejected_reward=mean([row["rejected_reward"] for row in rows]),
         policy=run.policy.describe(),
         reference=run.reference.describe(),
-        scores=ws.relative(scores),
+        scores=scores,
     )

@@ -7,7 +7,6 @@ are never opened: a pickle runs code when it is loaded.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,12 +15,12 @@ from typing import Any, Literal
 
 from rlguide.catalog.methods import recorded_method
 from rlguide.errors import CheckpointError, DataError, did_you_mean
+from rlguide.policy.run_record import CHECKPOINT_NAME, RunRecord, record_of
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
 
 Kind = Literal["lora", "full", "unknown"]
 Stage = Literal["sft", "preference", "reward", "model"]
-_CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -62,7 +61,7 @@ class Checkpoint:
     last_loss: float | None = None
     template: str | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
-    record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    record: RunRecord = field(default_factory=RunRecord, repr=False, compare=False)
     problem: str | None = None
     fix: str | None = None
 
@@ -164,7 +163,7 @@ def _candidate_folders(saves: Path) -> Iterator[Path]:
         subfolders[:] = sorted(
             name for name in subfolders if name not in skipped and not name.startswith((".", "global_step"))
         )
-        is_named_one = _CHECKPOINT_NAME.fullmatch(Path(folder).name) is not None
+        is_named_one = CHECKPOINT_NAME.fullmatch(Path(folder).name) is not None
         has_model = "config.json" in files and any(_is_weight_name(name) for name in files)
         if "adapter_config.json" in files or has_model or is_named_one:
             yield Path(folder)
@@ -212,19 +211,19 @@ def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
         state = _trainer_state(path)
     except CheckpointError as caught:
         state, error = {}, error or caught
-    record = read_record(path)
+    record = record_of(path) or RunRecord()
     history = [entry for entry in state.get("log_history") or [] if isinstance(entry, dict)]
     step = state.get("global_step")
-    named = _CHECKPOINT_NAME.fullmatch(path.name)
+    named = CHECKPOINT_NAME.fullmatch(path.name)
     return Checkpoint(
         path=path,
         name=ws.relative(path) if ws else str(path),
         kind=kind,
-        stage=_stage(path, kind, history, record, bool(state)),
+        stage=_stage(path, kind, history, record.method, bool(state)),
         date=_date(path),
         step=step if isinstance(step, int) else int(named[1]) if named else None,
         last_loss=_last_loss(history),
-        template=record.get("template") or _board_template(path),
+        template=record.template or _board_template(path),
         record=record,
         problem=error.what if error else None,
         fix=error.fix if error else None,
@@ -318,26 +317,10 @@ def _trainer_state(path: Path) -> dict[str, Any]:
     return _json_object(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """rlguide's record of the run that a checkpoint belongs to: `run.json` in it or just above; {} without one.
-
-    A record that cannot be read counts as none (the run it belongs to reports it).
-    """
-    folders = [path, path.parent] if _CHECKPOINT_NAME.fullmatch(path.name) else [path]
-    for folder in folders:
-        try:
-            value = read_json(folder / "run.json") if (folder / "run.json").is_file() else None
-        except DataError:
-            continue
-        if isinstance(value, dict):
-            return value
-    return {}
-
-
-def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], record: dict[str, Any], has_state: bool) -> Stage:
-    if isinstance(record.get("method"), str):
-        method = recorded_method(record["method"])
-        if record["method"] == "sft":
+def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], name: str | None, has_state: bool) -> Stage:
+    if name is not None:
+        method = recorded_method(name)
+        if name == "sft":
             return "sft"
         return "reward" if method is not None and method.trains != "policy" else "preference"
     if any(path.glob("value_head.*")):

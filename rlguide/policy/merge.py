@@ -6,19 +6,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rlguide import __version__
 from rlguide.console import say, warn
 from rlguide.engine.config_file import format_value
-from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
-from rlguide.engine.interrupts import interrupts_held
-from rlguide.engine.process import EngineProcess, is_alive
-from rlguide.engine.worker import engine_environment
+from rlguide.engine.job import JobFailed, cli_command, run_job
+from rlguide.engine.process import is_alive
 from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageError
 from rlguide.locks import locked
 from rlguide.policy.base import model_name
@@ -34,27 +32,16 @@ from rlguide.workspace import Workspace, atomic_write, free_bytes, user_cache, w
 # LLaMA Board's record of a training; the one file by which a folder says its template (policy.checkpoint reads it).
 TEMPLATE_FILE = "training_args.yaml"
 _ROOM = 1.05  # weights written for each byte of the base: tokenizer, config, and a little to spare
-_LOG_TAIL = 200_000
-OnLine = Callable[[str | None], None]
 
 
-def merge(
-    ws: Workspace,
-    engine: Engine,
-    policy: Policy,
-    target: Path,
-    on_line: OnLine | None = None,
-    keys: Mapping[str, Any] | None = None,
-) -> Path:
+def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Mapping[str, Any] | None = None) -> Path:
     """Merge a policy's whole stack into the folder `target`, which must not exist or be empty.
 
     Args:
-        on_line: called with each line of the engine's output, None while it is quiet (about 5 times a second);
-            without it the progress is shown on the screen.
         keys: further LLaMA-Factory keys that loading needs (trust_remote_code, resize_vocab, ...).
 
     Returns:
-        `target`, read back and whole.
+        `target`, read back and complete.
 
     Raises:
         UsageError: nothing to merge, or the target holds something.
@@ -68,7 +55,7 @@ def merge(
         warn(note)
     found = fingerprint(ws, policy)
     if found["dtype"] is None:
-        warn(f"the weight type of {policy.base} is not known here: LLaMA-Factory chooses the type of the merged model")
+        warn(f"the weight type of {policy.base} is unknown: LLaMA-Factory chooses the type of the merged model")
     needed = int(found["base_bytes"] * _ROOM)
     if free_bytes(target) < needed:
         raise RlguideError(
@@ -80,7 +67,8 @@ def merge(
             _check_target(ws, policy, target)  # another rlguide may have made it meanwhile
             _remove_abandoned(target)
             with _partial(target) as partial:
-                _run_engine(ws, engine, config(policy, partial, found, keys or {}), partial, needed, on_line)
+                with MergeView(partial, needed) as view:
+                    _run_engine(ws, engine, config(policy, partial, found, keys or {}), view)
                 _finish(partial, policy, found)
                 partial.replace(target)
     except OSError as error:
@@ -90,13 +78,7 @@ def merge(
     return target
 
 
-def merged_base(
-    ws: Workspace,
-    engine: Engine,
-    policy: Policy,
-    on_line: OnLine | None = None,
-    keys: Mapping[str, Any] | None = None,
-) -> str:
+def merged_base(ws: Workspace, engine: Engine, policy: Policy) -> str:
     """One model folder that is exactly this stack, for `model_name_or_path` where adapters cannot be stacked.
 
     A folder that was merged from the same base, adapters (by their content) and template is used again; else it is
@@ -120,7 +102,7 @@ def merged_base(
             return ws.relative(folder)
     free = target if not _holds_something(target) else other
     try:
-        merge(ws, engine, policy, free, on_line, keys)
+        merge(ws, engine, policy, free)
     except UsageError:
         if not is_merge_of(free, found):  # else another rlguide made it while this one waited
             raise
@@ -142,9 +124,10 @@ def default_folder(ws: Workspace, policy: Policy) -> Path:
 
 
 def check_adapters(policy: Policy) -> None:
+    """Raises UsageError for a policy that is a single model: there is nothing to merge."""
     if not policy.adapters:
         raise UsageError(
-            f"{policy.base} is one model already: there is no adapter to merge", f"use it as it is: {policy.base}"
+            f"{policy.base} is a single model already: there is no adapter to merge", f"use it as it is: {policy.base}"
         )
 
 
@@ -187,9 +170,7 @@ def _remove_abandoned(target: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run_engine(
-    ws: Workspace, engine: Engine, values: dict[str, Any], partial: Path, size: int, on_line: OnLine | None
-) -> None:
+def _run_engine(ws: Workspace, engine: Engine, values: dict[str, Any], view: MergeView) -> None:
     """Run `llamafactory-cli export`; its config and log stay only where an error names them."""
     logs = user_cache() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -199,30 +180,22 @@ def _run_engine(
         out.writelines(f"{key}: {format_value(value)}\n" for key, value in values.items())
     is_kept = False
     try:
-        command = [str(engine.cli), "export", str(file)]
-        with ExitStack() as stack:
-            with interrupts_held():
-                process = stack.enter_context(EngineProcess(command, ws.root, engine_environment(engine), log))
-            view = stack.enter_context(MergeView(partial, size, quiet=on_line is not None))
-            for line in process.lines():
-                (on_line or view.read)(line)
-            code = process.process.wait()
-        if code != 0:
-            is_kept = True
-            failure = explain_failure(log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:], code)
-            fix = failure.fix.replace("`rlguide train --resume`", "merge again")
-            raise EngineError(f"the stack could not be merged: {failure.what}", f"{fix}; log: {log}")
+        run_job(engine, cli_command(engine, ws.root, "export", str(file)), log, view.handle)
+    except JobFailed as error:
+        is_kept = True
+        fix = error.cause.fix.replace("`rlguide train --resume`", "merge again")
+        raise EngineError(f"the stack could not be merged: {error.what}", f"{fix}; log: {log}") from error
     finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _finish(partial: Path, policy: Policy, found: Mapping[str, Any]) -> None:
-    """Read the merged model back and write beside it what it is. Raises EngineError if it is not what was asked."""
+    """Read the merged model back and write beside it what it is. Raises EngineError if it is not what was requested."""
     try:
         check_full_model(partial)
     except CheckpointError as error:
-        raise EngineError(f"the merged model is not whole: {error.what}", "look at `rlguide doctor`") from error
+        raise EngineError(f"the merged model is incomplete: {error.what}", "run `rlguide doctor`") from error
     files = weight_files(partial)
     wanted = found["dtype"]
     for path in files:
@@ -230,7 +203,7 @@ def _finish(partial: Path, policy: Policy, found: Mapping[str, Any]) -> None:
         if wanted in DTYPES.values() and types - {key for key, value in DTYPES.items() if value == wanted}:
             raise EngineError(
                 f"{path.name} was saved as {', '.join(sorted(types))}, and the base model is {wanted}",
-                "its answers would differ from those of the stack; look at `rlguide doctor`",
+                "its responses would differ from those of the stack; run `rlguide doctor`",
             )
     if policy.template:
         with atomic_write(partial / TEMPLATE_FILE) as file:

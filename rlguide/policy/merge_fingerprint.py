@@ -41,7 +41,7 @@ def fingerprint(ws: Workspace, policy: Policy) -> dict[str, Any]:
 
 
 def is_merge_of(folder: Path, found: Mapping[str, Any]) -> bool:
-    """Whether `folder` holds, whole and unchanged, the merge of what the fingerprint says (paths may differ)."""
+    """Whether `folder` holds, complete and unchanged, the merge of what the fingerprint says (paths may differ)."""
     try:
         manifest = read_json(folder / MANIFEST)
         check_full_model(folder)
@@ -58,6 +58,7 @@ def _identity(values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def digest_of(found: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits of a fingerprint, for a folder's name."""
     return hashlib.sha256(repr(_identity(found)).encode()).hexdigest()[:8]
 
 
@@ -82,6 +83,7 @@ def _snapshot(name: str) -> Path | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a full model's weights, by name; safetensors before pickles, which are never opened."""
     for pattern in ("model*.safetensors", "pytorch_model*.bin"):
         files = sorted(folder.glob(pattern))
         if files:

@@ -9,13 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rlguide.console import console, say
+from rlguide.engine.job import Event, Idle, Line
 from rlguide.progress import format_bytes
 
 if TYPE_CHECKING:
     from rich.status import Status
 
 
-# What the engine is at, told from its log, in the order in which it comes.
+# What the engine is doing, as its log shows, in the order in which it comes.
 _PHASES = (
     (re.compile(r"loading (?:weights|configuration) file|Loading checkpoint shards"), "loading the base model"),
     (re.compile(r"Merged \d+ adapter"), "adapters merged, converting"),
@@ -26,24 +27,24 @@ _EVERY = 10.0  # seconds between two lines in a pipe
 
 
 class MergeView:
-    """Shows phase, bytes written and elapsed time. A context manager; `quiet` shows nothing.
+    """Shows phase, bytes written and elapsed time. A context manager.
 
     Args:
         folder: where the model is being written.
-        size: how large it will be, in bytes; 0 if that is not known.
+        size: how large it will be, in bytes; 0 if that is unknown.
     """
 
-    def __init__(self, folder: Path, size: int, quiet: bool = False) -> None:
-        self._folder, self._size, self._quiet = folder, size, quiet
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folder, self._size = folder, size
         self._begin = self._last = time.monotonic()
         self._phase, self._position = "starting the engine (its imports take about 10 s)", -1
         self._status: Status | None = None
 
     def __enter__(self) -> MergeView:
-        if not self._quiet and console(stderr=True).is_terminal:
+        if console(stderr=True).is_terminal:
             self._status = console(stderr=True).status(self._phase)
             self._status.start()
-        elif not self._quiet:
+        else:
             say(f"  {self._phase}")
         return self
 
@@ -53,12 +54,14 @@ class MergeView:
         if self._status:
             self._status.stop()
 
-    def read(self, line: str | None) -> None:
-        """A line of the engine's log, None while it is quiet."""
-        is_new = self._advance(line) if line is not None else False
+    def handle(self, event: Event) -> None:
+        """Show what the engine does."""
+        if not isinstance(event, Idle | Line):
+            return
+        is_new = isinstance(event, Line) and self._advance(event.text)
         if self._status:
             self._status.update(self._text())
-        elif not self._quiet and (is_new or time.monotonic() - self._last > _EVERY):
+        elif is_new or time.monotonic() - self._last > _EVERY:
             self._last = time.monotonic()
             say(f"  {self._text()}")
 

@@ -81,7 +81,7 @@ def starting_point(
         )
     if checkpoint.kind == "full":
         return _from_full(ws, checkpoint, base)
-    recorded_base, below = _recorded_stack(ws, checkpoint)
+    recorded_base, below = _recorded_stack(checkpoint)
     name = base or recorded_base or checkpoint.base
     if name is None:
         raise UsageError(
@@ -201,14 +201,14 @@ def _from_full(ws: Workspace, checkpoint: Checkpoint, base: str | None) -> Start
     return StartingPoint(checkpoint, local_base(ws, checkpoint.path), reference, config)
 
 
-def _recorded_stack(ws: Workspace, checkpoint: Checkpoint) -> tuple[str | None, list[str]]:
+def _recorded_stack(checkpoint: Checkpoint) -> tuple[str | None, list[str]]:
     """(base, adapters below this checkpoint) from the record of its run, if it has one."""
-    stack, base = checkpoint.record.get("stack"), checkpoint.record.get("base")
-    if not isinstance(stack, list) or not all(isinstance(item, str) for item in stack):
+    record = checkpoint.record
+    if record.stack is None:
         return None, []
     # The last one is the run's output directory; a checkpoint-N inside it takes its place. The run may have been
     # moved since, so the place where it lies now counts, not the one that was written down.
-    return (base if isinstance(base, str) else None), stack[:-1]
+    return record.base, list(record.stack[:-1])
 
 
 def cannot_merge(config: Mapping[str, Any]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.policy.base import BaseModel, check_base, find_base
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.policy import check_reference
+from rlguide.policy.run_record import read_record
 from rlguide.workspace import Workspace
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
@@ -172,11 +172,8 @@ def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
 
 
 def _is_training(folder: Path) -> bool:
-    try:
-        pid = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("pid")
-    except (OSError, ValueError, AttributeError):
-        return False
-    return is_alive(pid)
+    record = read_record(folder)
+    return record is not None and is_alive(record.pid)
 
 
 def free_name(ws: Workspace, output_dir: str) -> str:

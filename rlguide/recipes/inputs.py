@@ -13,7 +13,8 @@ from rlguide.engine.hardware import Gpu
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.base import model_name
 from rlguide.policy.checkpoint import locate, read_checkpoint
-from rlguide.policy.policy import StartingPoint
+from rlguide.policy.policy import Policy, StartingPoint
+from rlguide.policy.run_record import RunRecord
 from rlguide.policy.template import TemplateGuess, template_for
 from rlguide.recipes.data import TrainingData
 from rlguide.recipes.options import TrainingOptions
@@ -98,10 +99,10 @@ def _reward_model(ws: Workspace, name: str | None, start: StartingPoint) -> str:
     if checkpoint.stage != "reward":
         raise UsageError(f"{name} is not a reward model", "name a run of `rlguide train --method rm`")
     record = checkpoint.record
-    below = record.get("stack", [])[:-1]
-    if record and (record.get("base"), below) != (start.reference.base, list(start.reference.adapters)):
+    below = Policy(str(record.base), (record.stack or ())[:-1])
+    if record != RunRecord() and (below.base, below.adapters) != (start.reference.base, start.reference.adapters):
         raise UsageError(
-            f"the reward model {name} was trained on {' + '.join([str(record.get('base')), *below])}",
+            f"the reward model {name} was trained on {below.describe()}",
             f"PPO starts from {start.reference.describe()}: train a reward model on that",
         )
     return checkpoint.name

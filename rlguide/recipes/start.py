@@ -7,9 +7,10 @@ from dataclasses import replace
 from rlguide.console import say
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
-from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, read_record, resolve_checkpoint
+from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, resolve_checkpoint
 from rlguide.policy.merge import default_folder, merged_base
 from rlguide.policy.policy import StartingPoint, starting_point
+from rlguide.policy.run_record import RUN_FILE, record_of
 from rlguide.recipes.options import TrainingOptions
 from rlguide.workspace import Workspace
 
@@ -32,12 +33,12 @@ def find_start(ws: Workspace, options: TrainingOptions) -> StartingPoint:
 
 def _finished_run(ws: Workspace, name: str) -> Checkpoint:
     path = locate(ws, name)
-    record = read_record(path)  # before the rest: a run that was stopped may hold no checkpoint yet
-    if not record:
+    record = record_of(path)  # before the rest: a run that was stopped may hold no checkpoint yet
+    if record is None:
         raise UsageError(
             f"{name} is not a run of rlguide: it has no run.json", "a plain checkpoint goes with --sft-ckpt"
         )
-    if record.get("status") != "finished" and (path / "run.json").exists():
+    if record.status != "finished" and (path / RUN_FILE).exists():
         raise UsageError(f"the run {name} is not finished", f"`rlguide train --resume {name}`")
     return read_checkpoint(path, ws)
 

@@ -1,29 +1,28 @@
-"""The checkpoints of a run: which are whole."""
+"""The checkpoints of a run: which are complete."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
-from rlguide.catalog.methods import recorded_method
 from rlguide.console import warn
 from rlguide.errors import CheckpointError
 from rlguide.policy.checkpoint import read_checkpoint
+from rlguide.policy.run_record import CHECKPOINT_NAME
 from rlguide.runs.record import Run
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run, None if there is none."""
-    complete = [path for path in list_checkpoints(folder) if _is_whole(path)]
+    complete = [path for path in list_checkpoints(folder) if _is_complete(path)]
     return complete[-1] if complete else None
 
 
 def put_damaged_aside(folder: Path) -> None:
-    """Rename checkpoints that were being saved when the run was killed, so that the engine does not take them."""
+    """Rename checkpoints that were being saved when the run was killed, so that the engine does not load them."""
     for path in list_checkpoints(folder):
-        if not _is_whole(path):
+        if not _is_complete(path):
             aside = path.with_name(path.name + ".incomplete")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
@@ -31,11 +30,17 @@ def put_damaged_aside(folder: Path) -> None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+    """The `checkpoint-N` folders of a run, complete or not, by their step."""
+    found = [path for path in folder.glob("checkpoint-*") if CHECKPOINT_NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=step_of)
 
 
-def _is_whole(path: Path) -> bool:
+def step_of(checkpoint: Path) -> int:
+    """The step of a `checkpoint-N` folder."""
+    return int(checkpoint.name.partition("-")[2])
+
+
+def _is_complete(path: Path) -> bool:
     try:
         json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # Trainer writes it last
         read_checkpoint(path)
@@ -51,6 +56,5 @@ def is_complete(run: Run) -> bool:
         done = int(state["global_step"]) >= int(state["max_steps"]) > 0
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    method = recorded_method(run.values.get("method"))
-    last = method.last_file if method is not None else "train_results.json"
+    last = run.method.last_file if run.method is not None else "train_results.json"
     return done and (run.path / last).is_file()

@@ -9,11 +9,11 @@ from typing import Any
 from rlguide.console import say, warn
 from rlguide.errors import UsageError
 from rlguide.policy.base import find_base
-from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint
+from rlguide.policy.checkpoint import find_checkpoints, locate, read_checkpoint
 from rlguide.policy.policy import Policy, check_policy, starting_point
+from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.template import template_for
-from rlguide.runs.record import MANIFEST, Run, open_run, read_run
-from rlguide.runs.record import MANIFEST as RUN_MANIFEST
+from rlguide.runs.record import Run, open_run
 from rlguide.workspace import Workspace
 
 # Keys of a run's config that change how its model is loaded or its prompts are written.
@@ -37,7 +37,7 @@ _MODEL_KEYS = (
 
 @dataclass(frozen=True)
 class Partner:
-    """The policy to talk to, what loads it, and a line that says what it is."""
+    """The policy to chat with or to merge, the keys that load it, and a line that says what it is."""
 
     policy: Policy
     args: dict[str, Any]
@@ -46,7 +46,7 @@ class Partner:
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """What a person asked to chat with. `name`: a run or a checkpoint; None with no `base` either: the newest run."""
+    """Which model is meant. `name`: a run or a checkpoint; None with no `base` either: the newest finished run."""
 
     name: str | None = None
     base: str | None = None
@@ -56,18 +56,18 @@ class ModelRequest:
 
 
 def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable[[], dict[str, str]]) -> Partner:
-    """Find the whole policy that is meant and check that all of it is there.
+    """Find the policy that is meant and check that all of its parts exist.
 
     Args:
         find_templates: gives the engine's table from model name to template; only called if none is on record.
 
     Raises:
-        UsageError: no such run, or no template can be told.
+        UsageError: no such run, or the template cannot be determined.
         CheckpointError: a part of the stack is missing or damaged.
     """
     extra: dict[str, Any] = {}
     notes: list[str] = []
-    run = _run(ws, wanted)
+    run = run_meant(ws, wanted)
     if run is not None:
         policy, roles = _of_run(ws, run, wanted)
         extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
@@ -92,58 +92,42 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     return Partner(policy, {**extra, **policy.model_config()}, title)
 
 
-def _run(ws: Workspace, wanted: ModelRequest) -> Run | None:
+def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
     """The run that is meant, or None if a plain checkpoint or a base is."""
     if wanted.name is None:
         if wanted.base is None:
             return open_run(ws, finished=True)
         if wanted.sft:
-            raise UsageError("--sft belongs to a run, not to --base alone", "name the run, or leave --sft out")
+            raise UsageError("--sft belongs to a run, not to --base alone", "name the run, or remove --sft")
         return None
     path = locate(ws, wanted.name)
-    if not (path / MANIFEST).is_file():
+    if not (path / RUN_FILE).is_file():
         if wanted.sft:
-            raise UsageError(f"--sft belongs to a run, and {wanted.name} has no {MANIFEST}", "leave --sft out")
+            raise UsageError(f"--sft belongs to a run, and {wanted.name} has no {RUN_FILE}", "remove --sft")
         return None
     if wanted.base is not None:
-        raise UsageError(f"{wanted.name} is a run and knows its base", "leave --base out")
+        raise UsageError(f"{wanted.name} is a run and knows its base", "remove --base")
     return open_run(ws, wanted.name)
 
 
 def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list[str]]:
-    """The policy that a run trained, or the one it started from; an unfinished run stands with its last checkpoint."""
+    """The policy that a run trained, or the one it started from; of an unfinished run, its last checkpoint."""
     if wanted.sft:
         return run.reference, _stages(ws, run.reference)
     if run.status != "finished":
-        whole = [item for item in find_checkpoints(ws, run.path) if item.is_complete and item.path != run.path]
-        if not whole:
+        complete = [item for item in find_checkpoints(ws, run.path) if item.is_complete and item.path != run.path]
+        if not complete:
             raise UsageError(
-                f"the run {ws.relative(run.path)} is {run.status} and has no checkpoint yet",
-                f"finish it with `rlguide train --resume {ws.relative(run.path)}`, or chat with --sft",
+                f"the run {run.name} is {run.status} and has no checkpoint yet",
+                f"resume it with `rlguide train --resume {run.name}`, or chat with --sft",
             )
-        warn(f"the run is {run.status}; this is its {whole[0].path.name}")
-        policy = starting_point(ws, whole[0], trust_base=True).reference
+        warn(f"the run is {run.status}; this is its {complete[0].path.name}")
+        policy = starting_point(ws, complete[0], trust_base=True).reference
         return policy, _stages(ws, policy)
     return run.policy, _stages(ws, run.policy)
 
 
 def _stages(ws: Workspace, policy: Policy) -> list[str]:
     """What each adapter is, in a word: "sft", or the method of the run that made it."""
-    words = []
-    for adapter in policy.adapters:
-        part = read_checkpoint(locate(ws, adapter), ws)
-        words.append(_word(part))
-    return words
-
-
-def _word(checkpoint: Checkpoint) -> str:
-    method = checkpoint.record.get("method")
-    return str(method) if isinstance(method, str) else checkpoint.stage
-
-
-def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
-    """The run that is meant, None if a plain checkpoint is."""
-    if wanted.name is None:
-        return open_run(ws, finished=True) if wanted.base is None else None
-    path = locate(ws, wanted.name)
-    return read_run(path) if (path / RUN_MANIFEST).is_file() else None
+    parts = [read_checkpoint(locate(ws, adapter), ws) for adapter in policy.adapters]
+    return [part.record.method or part.stage for part in parts]

@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rlguide.console import console, say
+from rlguide.engine.job import Event, Idle, Line
+from rlguide.engine.output import Progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +34,7 @@ _SHOWN = (
     ("eval_rewards/margins", "held-out margin", "{:+.3f}"),
 )
 
-# What the engine is at, told from its log before the first step.
+# What the engine is doing before the first step, as its log shows.
 _PHASES = (
     (re.compile(r"Running tokenizer|Converting format"), "tokenizing the data"),
     (re.compile(r"Loading dataset"), "loading the data"),
@@ -71,15 +73,24 @@ class TrainingView:
         if self._live:
             self._live.__exit__(kind, value, trace)
 
-    def tick(self) -> None:
+    def handle(self, event: Event) -> None:
+        """Show what the engine does; its metrics come through `metrics`, with their step."""
+        if isinstance(event, Idle):
+            self._tick()
+        elif isinstance(event, Line):
+            self._read(event.text)
+        elif isinstance(event, Progress) and event.phase == "train":
+            self.progress(event.done, event.total)
+
+    def _tick(self) -> None:
         """Redraw (elapsed time moves on), or in a pipe say every 30 s that it is alive."""
         if self._live:
             self._live.update(self._render())
         elif time.monotonic() - self._last_line > 30:
             self._line(f"{self._position()}  {self.phase}, {_clock(time.monotonic() - self._begin)} since the start")
 
-    def read(self, line: str) -> None:
-        """Tell the phase from a line of the engine's log."""
+    def _read(self, line: str) -> None:
+        """Recognize the phase in a line of the engine's log."""
         for pattern, phase in _PHASES if self.phase != "training" else ():
             if pattern.search(line) and phase != self.phase:
                 self.phase = phase
@@ -148,7 +159,7 @@ class TrainingView:
 
 
 def describe(row: Mapping[str, float]) -> str:
-    """The known metrics of a row as "name value", two blanks apart."""
+    """The known metrics of a row as "name value", two spaces apart."""
     return "  ".join(f"{name} {form.format(row[key])}" for key, name, form in _SHOWN if key in row)
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a run: `metrics.jsonl`, one line a logged step, written while it runs and settled at its end."""
+"""The numbers of a run: `metrics.jsonl`, one line per logged step, written while it runs and settled at its end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from rlguide.workspace import atomic_write
 
+METRICS = "metrics.jsonl"
+
 
 class MetricsLog:
-    """Appends logged metrics to `metrics.jsonl` with their step, as they come.
+    """Appends logged metrics to `metrics.jsonl` with their step, as they come. A context manager.
 
     Trainer prints no step with a log, so it is counted: step 1 if `logging_first_step`, then every `logging_steps`.
     """
@@ -25,8 +28,12 @@ class MetricsLog:
         self._step = start_step
         self._file = path.open("a", encoding="utf-8")
 
-    def close(self) -> None:
-        """Close the file."""
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def add_train(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -53,7 +60,7 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
     rows = _log_history(run_path / "trainer_state.json")
     if rows and any("reward" in row for row in rows):
         rows = [{**row, "step": row["step"] + 1} for row in rows]  # PPO's trainer counts from 0
-    path = run_path / "metrics.jsonl"
+    path = run_path / METRICS
     if rows:
         with atomic_write(path) as file:
             for row in rows:
@@ -63,7 +70,7 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a torn last line is left out."""
+    """The rows of a `metrics.jsonl`; a truncated last line is dropped."""
     rows = []
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from rlguide.runs.record import LOG, METRICS, Run
-from rlguide.workspace import Workspace
+from rlguide.runs.metrics import METRICS
+from rlguide.runs.record import LOG, Run
 
 
-def report(ws: Workspace, run: Run) -> dict[str, Any]:
+def report(run: Run) -> dict[str, Any]:
     """What a run came to: steps, first and last metrics, held-out metrics, the stack and the files it left."""
-    summary = run.values.get("summary") or {}
+    record, summary = run.record, run.record.summary or {}
     return {
-        "run": ws.relative(run.path),
+        "run": run.name,
         "status": run.status,
-        "total_steps": run.values.get("total_steps"),
-        "start_check": run.values.get("start_check"),
+        "total_steps": record.total_steps,
+        "start_check": record.start_check,
         "first": summary.get("first"),
         "last": summary.get("last"),
         "held_out": summary.get("held_out"),
         "base": run.policy.base,
         "stack": list(run.policy.adapters),
-        "reference": run.values.get("reference"),
-        "plots": run.values.get("plots") or [],
-        "metrics": ws.relative(run.path / METRICS),
-        "log": ws.relative(run.path / LOG),
+        "reference": asdict(record.reference) if record.reference else None,
+        "plots": list(record.plots or ()),
+        "metrics": run.file(METRICS),
+        "log": run.file(LOG),
     }
 
 

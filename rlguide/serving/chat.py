@@ -1,4 +1,4 @@
-"""Chat with a policy: which one is meant, and the conversation itself, at a terminal or in a pipe."""
+"""Chat with a policy, at a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rlguide.console import console, printable, say
@@ -15,66 +16,75 @@ from rlguide.engine.schema import load_schema
 from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 
-HELP = "/clear forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer"
+HELP = "/clear starts a new conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops a response"
 
 
-def chat(
-    ws: Workspace,
-    engine: Engine,
-    wanted: ModelRequest,
-    system: str | None = None,
-    temperature: float | None = None,
-    max_new_tokens: int = 512,
-    as_json: bool = False,
-) -> None:
-    """Load the policy and talk until the input ends, by /exit, `exit`, Ctrl-D or Ctrl-C at the prompt.
+@dataclass(frozen=True)
+class ChatOptions:
+    """How to chat. `temperature` None: the engine's default; `as_json`: one JSON object per piped line."""
+
+    system: str | None = None
+    temperature: float | None = None
+    max_new_tokens: int = 512
+    as_json: bool = False
+
+    def generation(self) -> dict[str, Any]:
+        """The engine's keys."""
+        chosen = {"temperature": self.temperature} if self.temperature is not None else {}
+        return {"max_new_tokens": self.max_new_tokens, **chosen}
+
+
+def chat(ws: Workspace, engine: Engine, wanted: ModelRequest, options: ChatOptions) -> None:
+    """Load the policy and chat until the input ends, by /exit, `exit`, Ctrl-D or Ctrl-C at the prompt.
 
     Raises:
         UsageError, CheckpointError, EngineError: the policy cannot be found or loaded.
     """
     partner = choose_partner(ws, wanted, lambda: load_schema(engine).model_templates)
     say(f"loading {partner.title}")
-    generation: dict[str, Any] = {"max_new_tokens": max_new_tokens}
-    if temperature is not None:
-        generation["temperature"] = temperature
     with ExitStack() as stack:
-        with _waiting() as on_wait:
+        with loading_message() as on_wait:
             session = stack.enter_context(ChatSession(engine, partner.args, ws.root, on_wait))
         if sys.stdin.isatty():
             say(f"ready on {session.device}; {HELP}")
-            _talk(session, _Conversation(system), generation)
+            _chat_at_terminal(session, _Conversation(options))
         else:
-            _answer_lines(session, _Conversation(system), generation, as_json)
+            _chat_in_pipe(session, _Conversation(options), options.as_json)
 
 
 class _Conversation:
     """The turns so far, with the system prompt in front."""
 
-    def __init__(self, system: str | None) -> None:
-        self._first: list[Message] = [{"role": "system", "content": system}] if system else []
+    def __init__(self, options: ChatOptions) -> None:
+        self.generation = options.generation()
+        self._first: list[Message] = [{"role": "system", "content": options.system}] if options.system else []
         self.messages: list[Message] = list(self._first)
 
     def clear(self) -> None:
+        """Start again."""
         self.messages = list(self._first)
 
-    def ask(self, session: ChatSession, text: str, generation: dict[str, Any]) -> Iterator[str]:
-        """Yield the answer; afterwards both turns are part of the conversation. A question without one is not."""
+    def ask(self, session: ChatSession, text: str) -> Iterator[str]:
+        """Yield the response; afterwards both turns are part of the conversation. A prompt without one is not."""
         self.messages.append({"role": "user", "content": text})
-        answer = ""
+        response = ""
         try:
-            for piece in session.ask(self.messages, **generation):
-                answer += piece
+            for piece in session.ask(self.messages, **self.generation):
+                response += piece
                 yield piece
         finally:
-            if answer:
-                self.messages.append({"role": "assistant", "content": answer})
+            if response:
+                self.messages.append({"role": "assistant", "content": response})
             else:
                 self.messages.pop()
 
 
 @contextmanager
-def _waiting() -> Iterator[Callable[[float], None]]:
-    """Says that the model is loading: a spinner at a terminal, a line now and then in a pipe."""
+def loading_message() -> Iterator[Callable[[float], None]]:
+    """Says that the model is loading: a spinner on a terminal, a line now and then in a pipe.
+
+    Gives the `on_wait` of `ChatSession`.
+    """
     err = console(stderr=True)
     if err.is_terminal:
         with err.status("the model is loading") as status:
@@ -83,8 +93,8 @@ def _waiting() -> Iterator[Callable[[float], None]]:
         yield lambda seconds: say(f"  the model is loading, {seconds:.0f} s") if round(seconds) % 10 == 2 else None
 
 
-def _talk(session: ChatSession, conversation: _Conversation, generation: dict[str, Any]) -> None:
-    """At a terminal: ask for a line, stream the answer."""
+def _chat_at_terminal(session: ChatSession, conversation: _Conversation) -> None:
+    """Ask for a line, stream the response."""
     try:
         import readline  # noqa: F401  (line editing and history in input())
     except ImportError:
@@ -100,23 +110,23 @@ def _talk(session: ChatSession, conversation: _Conversation, generation: dict[st
             return
         if command == "/clear":
             conversation.clear()
-            say("the conversation is forgotten")
+            say("new conversation")
         elif command.startswith("/"):
             say(HELP)
         elif command:
-            _stream(session, conversation, command, generation)
+            _stream(session, conversation, command)
 
 
 def _read_line(prompt: str) -> str:
     if sys.stdout.isatty():
         return input(prompt)
-    sys.stderr.write(prompt)  # stdout is for answers alone where it goes into a file
+    sys.stderr.write(prompt)  # where stdout goes into a file, it is for responses alone
     sys.stderr.flush()
     return input()
 
 
-def _stream(session: ChatSession, conversation: _Conversation, text: str, generation: dict[str, Any]) -> None:
-    pieces = conversation.ask(session, text, generation)
+def _stream(session: ChatSession, conversation: _Conversation, text: str) -> None:
+    pieces = conversation.ask(session, text)
     try:
         for piece in pieces:
             sys.stdout.write(printable(piece))
@@ -128,7 +138,7 @@ def _stream(session: ChatSession, conversation: _Conversation, text: str, genera
         sys.stdout.write("\n")
         sys.stdout.flush()
     if session.finish_reason == "length":
-        say(f"  (stopped at {generation['max_new_tokens']} tokens: --max-new-tokens)")
+        say(f"  (stopped at {conversation.generation['max_new_tokens']} tokens: --max-new-tokens)")
 
 
 def _close(pieces: Iterator[str]) -> None:
@@ -137,8 +147,8 @@ def _close(pieces: Iterator[str]) -> None:
         close()
 
 
-def _answer_lines(session: ChatSession, conversation: _Conversation, generation: dict[str, Any], as_json: bool) -> None:
-    """In a pipe: a line in, a line out; line breaks inside an answer are written as \\n."""
+def _chat_in_pipe(session: ChatSession, conversation: _Conversation, as_json: bool) -> None:
+    """A line in, a line out; line breaks inside a response are written as \\n."""
     for line in _piped_lines():
         text = line.strip()
         if text in ("/exit", "/quit", "exit", "quit"):
@@ -146,12 +156,12 @@ def _answer_lines(session: ChatSession, conversation: _Conversation, generation:
         if text == "/clear":
             conversation.clear()
         elif text:
-            answer = "".join(conversation.ask(session, text, generation))
+            response = "".join(conversation.ask(session, text))
             if as_json:
-                row = {"prompt": text, "answer": answer, "finish_reason": session.finish_reason}
+                row = {"prompt": text, "answer": response, "finish_reason": session.finish_reason}
                 sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
-                sys.stdout.write(printable(answer).replace("\n", "\\n") + "\n")
+                sys.stdout.write(printable(response).replace("\n", "\\n") + "\n")
             sys.stdout.flush()
 
 

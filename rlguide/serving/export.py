@@ -4,10 +4,10 @@ The engine's export merges the adapters in order exactly as its chat, its API se
 training do (model/adapter.py, `adapter_to_merge`), so the merged folder *is* the stack. Two settings decide that:
 
 - `infer_dtype` is the base's own type. Left at `auto`, the engine writes a float32 base as half precision wherever
-  a GPU is present (train/tuner.py, `export_model`), and the answers are no longer those of the stack.
+  a GPU is present (train/tuner.py, `export_model`), and the responses are no longer those of the stack.
 - `template` is that of the training: the engine writes its stop tokens into the tokenizer that it saves.
 
-Everything is written into a hidden folder beside the target, read back, and renamed: a target is whole or absent.
+Everything is written into a hidden folder beside the target, read back, and renamed: a target is complete or absent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.methods import recorded_method
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
@@ -27,6 +26,7 @@ from rlguide.policy.merge import check_adapters, default_folder, merge
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
+from rlguide.runs.checkpoints import list_checkpoints, step_of
 from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.runs.record import Run, open_run
 from rlguide.workspace import Workspace, read_json
@@ -34,17 +34,18 @@ from rlguide.workspace import Workspace, read_json
 
 @dataclass(frozen=True)
 class Exported:
-    """A merged model. `size` in bytes; `dtype` as torch names it."""
+    """A merged model. `name`: its path from the workspace; `size` in bytes; `dtype` as torch names it."""
 
     path: Path
+    name: str
     size: int
     dtype: str
     policy: Policy
 
-    def values(self, ws: Workspace) -> dict[str, Any]:
-        """For `--json`."""
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return {
-            "path": ws.relative(self.path),
+            "path": self.name,
             "bytes": self.size,
             "dtype": self.dtype,
             "base": self.policy.base,
@@ -66,39 +67,38 @@ def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | No
     """
     run = run_meant(ws, wanted)
     if run is not None:
-        _check_run(ws, run)
+        _check_run(run)
     partner = choose_partner(ws, wanted, lambda: load_schema(engine).model_templates)
     policy = partner.policy
     check_adapters(policy)
     target = ws.root / Path(output).expanduser() if output else default_folder(ws, policy)
     keys = {key: value for key, value in partner.args.items() if key not in policy.model_config()}
     say(f"merging {partner.title}")
-    say(f"into {ws.relative(target)}")
-    merge(ws, engine, policy, target, keys=keys)
-    return Exported(target, folder_size(target), str(read_json(target / MANIFEST)["dtype"]), policy)
+    name = ws.relative(target)
+    say(f"into {name}")
+    merge(ws, engine, policy, target, keys)
+    return Exported(target, name, folder_size(target), str(read_json(target / MANIFEST)["dtype"]), policy)
 
 
 def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
     """The checkpoint of this step of a run (the newest finished one without a name). Raises UsageError."""
     run = open_run(ws, name, finished=name is None)
-    folder = run.path / f"checkpoint-{step}"
-    if not folder.is_dir():
-        known = sorted(int(path.name.partition("-")[2]) for path in run.path.glob("checkpoint-*") if path.is_dir())
+    known = {step_of(path): path for path in list_checkpoints(run.path)}
+    if step not in known:
         raise UsageError(
-            f"{ws.relative(run.path)} has no checkpoint of step {step}",
-            f"its checkpoints: {', '.join(map(str, known))}" if known else "leave --checkpoint out",
+            f"{run.name} has no checkpoint of step {step}",
+            f"its checkpoints: {', '.join(map(str, known))}" if known else "remove --checkpoint",
         )
-    return str(folder)
+    return str(known[step])
 
 
-def next_steps(ws: Workspace, done: Exported) -> list[str]:
-    """What was made and what to do with it, a line each."""
-    folder = shlex.quote(ws.relative(done.path))
-    modelfile = shlex.quote(ws.relative(done.path / "Modelfile"))
+def next_steps(done: Exported) -> list[str]:
+    """What was made and what to do with it, one line each."""
+    folder, modelfile = shlex.quote(done.name), shlex.quote(f"{done.name}/Modelfile")
     name = re.sub(r"[^a-z0-9._-]+", "-", done.path.name.lower()).strip("-.") or "model"
     return [
         f"{format_bytes(done.size)}, {done.dtype}, template {done.policy.template}",
-        f"talk to it: rlguide chat {folder}",
+        f"chat with it: rlguide chat {folder}",
         f"serve it: vllm serve {folder}    or: ollama create {name} -f {modelfile}",
     ]
 
@@ -108,17 +108,16 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _check_run(ws: Workspace, run: Run) -> None:
+def _check_run(run: Run) -> None:
     """Refuse a reward model; warn where the adapter was trained above a quantized base."""
-    method = recorded_method(run.values.get("method"))
-    if method is not None and method.trains != "policy":
+    if run.method is not None and run.method.trains != "policy":
         raise UsageError(
-            f"{ws.relative(run.path)} is a reward model: it scores answers, it does not write them",
+            f"{run.name} is a reward model: it scores responses, it does not write them",
             "name the run of a policy: rlguide export RUN",
         )
     bits = run.config.get("quantization_bit")
     if bits:
         warn(
             f"the adapter was trained above a {bits}-bit base and is merged into the full one, as is usual: "
-            "answers can differ a little from those of the training"
+            "responses can differ slightly from those during training"
         )

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.demo.journey import _demo_environment, _training_events, choose_folder
+from rlguide.demo.journey import _demo_environment, _training_progress, choose_folder
 from rlguide.demo.score import compare, read_held_out, samples
+from rlguide.engine.job import Line
 from rlguide.engine.output import OutputParser
 from rlguide.errors import UsageError
 
@@ -51,11 +52,16 @@ def test_samples_are_of_both_languages_and_differ() -> None:
 
 def test_progress_of_both_kinds_of_training_is_read() -> None:
     parser = OutputParser()
+
+    def told(line: str) -> list[tuple[int, int, dict[str, float]]]:
+        events = [Line(line), *parser.feed(line)]
+        return [found for event in events if (found := _training_progress(event)) is not None]
+
     line = json.dumps({"event": "step", "step": 3, "steps": 9, "loss": 1.5})
-    assert list(_training_events(parser, line)) == [(3, 9, {"loss": 1.5})]
-    assert list(_training_events(parser, "  Total optimization steps = 12")) == []
-    assert list(_training_events(parser, " 50%|#####     | 6/12 [00:10<00:10]")) == [(6, 12, {})]
-    assert list(_training_events(parser, "{'loss': 1.25, 'epoch': 0.1}"))[-1][2]["loss"] == 1.25
+    assert told(line) == [(3, 9, {"loss": 1.5})]
+    assert told("  Total optimization steps = 12") == []
+    assert told(" 50%|#####     | 6/12 [00:10<00:10]") == [(6, 12, {})]
+    assert told("{'loss': 1.25, 'epoch': 0.1}")[-1][2]["loss"] == 1.25
 
 
 def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlguide.engine.chat import ChatSession, Message
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.worker import engine_environment, worker_command
 
@@ -89,6 +91,20 @@ class Bench:
             (self.root / output_dir / "trainer_state.json").read_text()
         )
         return state["log_history"]
+
+
+def generate(
+    engine: Engine,
+    policy_args: dict[str, Any],
+    conversations: Sequence[Sequence[Message]],
+    cwd: Path,
+    max_new_tokens: int,
+    batch_size: int = 16,
+) -> list[str]:
+    """A policy's greedy responses to many conversations, in their order."""
+    with ChatSession(engine, policy_args, cwd) as session:
+        found = dict(session.responses(conversations, batch_size, max_new_tokens=max_new_tokens))
+    return [found[index] for index in range(len(conversations))]
 
 
 def rlguide_executable() -> str:

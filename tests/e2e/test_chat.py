@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.engine.chat import ChatSession, generate
+from rlguide.engine.chat import ChatSession
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
+from tests.e2e.conftest import generate
 
 pytestmark = pytest.mark.engine
 
@@ -110,21 +111,16 @@ def test_answers_are_those_of_llamafactory_itself(engine: Engine, root: Path) ->
     with ChatSession(engine, stack, root) as session:
         streamed = ["".join(session.ask(item, max_new_tokens=12, temperature=0)) for item in questions]
         assert session.finish_reason in ("stop", "length")
-        batched = dict(session.answers(questions, batch_size=3, max_new_tokens=12))
+        batched = dict(session.responses(questions, batch_size=3, max_new_tokens=12))
     assert streamed == expected
     assert [batched[index] for index in range(len(questions))] == expected
     assert_nothing_left(root)
 
 
 def test_every_adapter_of_the_stack_counts(engine: Engine, root: Path) -> None:
-    progress: list[tuple[int, int]] = []
     stacks = [args(), args("saves/sft"), args("saves/dpo"), args("saves/sft", "saves/dpo")]
-    answers = [
-        generate(engine, stack, QUESTIONS, root, 12, 2, on_progress=lambda *pair: progress.append(pair))
-        for stack in stacks
-    ]
+    answers = [generate(engine, stack, QUESTIONS, root, 12, 2) for stack in stacks]
     assert len({tuple(item) for item in answers}) == len(stacks)
-    assert progress == [(done, len(QUESTIONS)) for done in range(len(QUESTIONS) + 1)] * len(stacks)
 
 
 def test_a_stopped_answer_does_not_disturb_the_next(engine: Engine, root: Path) -> None:

@@ -16,14 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.engine.chat import generate
 from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment
 from rlguide.policy.merge import merged_base
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace
-from tests.e2e.conftest import SFT, Bench, rlguide_executable
+from tests.e2e.conftest import SFT, Bench, generate, rlguide_executable
 
 pytestmark = pytest.mark.engine
 

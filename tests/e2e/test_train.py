@@ -118,7 +118,7 @@ def test_interrupted_run_resumes_to_the_same_end(bench: Bench) -> None:
     assert not (bench.root / "saves/cut/adapter_model.safetensors").exists()
 
     resumed = bench.run("train", "--resume", "saves/cut")
-    assert "going on from step" in resumed.stderr
+    assert "resuming from step" in resumed.stderr
     whole, cut = (bench.root / "saves" / name / "adapter_model.safetensors" for name in ("whole", "cut"))
     assert whole.read_bytes() == cut.read_bytes()
     assert (bench.root / "saves/cut/metrics.jsonl").read_text().count("\n") == 100

@@ -43,11 +43,18 @@ def test_last_line_without_newline_and_stderr(tmp_path: Path) -> None:
         assert [line for line in process.lines() if line] == ["错误 at the end"]
 
 
+def test_the_end_is_noticed_before_the_next_poll(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with start(tmp_path, "import time; time.sleep(0.3)") as process:
+        list(process.lines(poll=60))
+    assert time.monotonic() - started < 30
+
+
 def test_group_is_ended_whatever_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
 
     monkeypatch.setattr(
-        "rlguide.engine.process._PATIENCE", ((signal.SIGINT, 0.3), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+        "rlguide.engine.process._GRACE", ((signal.SIGINT, 0.3), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
     )
     with pytest.raises(RuntimeError), start(tmp_path, STUBBORN) as process:
         for line in process.lines(poll=0.01):

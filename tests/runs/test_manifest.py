@@ -36,6 +36,8 @@ def test_newest_and_newest_finished(tmp_path: Path) -> None:
     make_run(tmp_path, "deep/er/two", created="2026-01-03", status="failed")
     (make_run(tmp_path, "broken") / "run.json").write_text("{")
     assert open_run(ws).path.name == "two"
+    assert open_run(ws).name == "saves/deep/er/two"
+    assert open_run(ws).file("engine.log") == "saves/deep/er/two/engine.log"
     assert open_run(ws, finished=True).path.name == "甲 one"
     assert open_run(ws, "saves/甲 one").policy.adapters == ("s", "saves/甲 one")
     assert len(find_runs(ws)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,9 +67,8 @@ def test_no_identity_where_there_is_none(config: dict[str, object]) -> None:
     ],
 )
 def test_steps_are_counted(tmp_path: Path, config: dict[str, object], total: int, start: int, steps: list[int]) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl", config, total, start)
-    assert [log.add_train({"loss": 1.0})["step"] for _ in steps] == steps
-    log.close()
+    with MetricsLog(tmp_path / "metrics.jsonl", config, total, start) as log:
+        assert [log.add_train({"loss": 1.0})["step"] for _ in steps] == steps
     assert [row["step"] for row in read_metrics(log.path)] == steps
 
 
@@ -88,3 +88,13 @@ def test_settled_from_the_trainers_record(tmp_path: Path) -> None:
     assert (summary["first"]["loss"], summary["last"]["loss"], summary["held_out"]["eval_loss"]) == (0.69, 0.5, 0.6)
     assert [path.name for path in plot_run(rows, tmp_path)] == ["loss.png", "rewards.png"]
     assert plot_run(rows[:1], tmp_path) == []
+
+
+def test_without_matplotlib_a_line_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert plot_run([{"step": 1, "loss": 0.7}, {"step": 2, "loss": 0.6}], tmp_path) == []
+    assert "pip install 'rlguide[plots]'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO
 
 from rlguide import console
 from rlguide.data.example import Example
 from rlguide.data.inspect.figures import Tokens, spreads
 from rlguide.engine.find import Engine
-from rlguide.engine.interrupts import interrupts_held
-from rlguide.engine.worker import engine_environment, worker_command
+from rlguide.engine.job import NO_GPU, Command, stream_worker
+from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError
 from rlguide.progress import Ticker
 from rlguide.statistics import proportion
@@ -34,46 +33,30 @@ def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int
     """Tokens of prompt and responses, row by row; about 10 s of imports, then some 1,000 rows a second.
 
     Raises:
-        EngineError: the engine does not start or cannot load the tokenizer; the message holds its last line.
+        EngineError: the engine does not start or cannot load the tokenizer; the message holds the cause.
     """
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as errors:
+    arguments = worker_command(tokenizer.engine, "count_tokens", tokenizer.model, tokenizer.template)
+    with tempfile.TemporaryFile() as given:
         for row in rows:
             given.write(_line(row))
         given.seek(0)
-        counts: list[list[int]] = []
         console.say("starting the engine to count tokens (about 10 s)")
-        process = _start(tokenizer, given, errors)
+        documents = stream_worker(tokenizer.engine, Command(tuple(arguments), variables=NO_GPU), given)
         try:
-            assert process.stdout is not None
-            counts += map(json.loads, islice(process.stdout, 1))  # the start does not count in the rate
-            with Ticker("counting tokens", "rows", len(rows)) as ticker:
-                for line in process.stdout:
-                    counts.append(json.loads(line))
-                    ticker.update(len(counts))
-            process.wait()
-        finally:
-            process.kill()  # Ctrl-C: it holds nothing that could be lost
-            process.wait()
-        if process.returncode != 0 or len(counts) != len(rows):
-            errors.seek(0)
-            last = (errors.read().decode("utf-8", "replace").strip().splitlines() or ["no output"])[-1]
+            with closing(documents):
+                counts = list(islice(documents, 1))  # the start does not count in the rate
+                with Ticker("counting tokens", "rows", len(rows)) as ticker:
+                    for count in documents:
+                        counts.append(count)
+                        ticker.update(len(counts))
+        except EngineError as error:
             raise EngineError(
-                f"the engine cannot count the tokens of {tokenizer.model}: {last}",
+                f"the engine cannot count the tokens of {tokenizer.model}: {error.what}",
                 "name a model with a tokenizer with --model and its template with --template, or run `rlguide doctor`",
-            )
+            ) from error
+    if len(counts) != len(rows):
+        raise EngineError(f"the engine counted the tokens of {len(counts)} of {len(rows)} rows", "run `rlguide doctor`")
     return counts
-
-
-def _start(tokenizer: Tokenizer, given: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = worker_command(tokenizer.engine, "count_tokens", tokenizer.model, tokenizer.template)
-    environment = engine_environment(tokenizer.engine, CUDA_VISIBLE_DEVICES="")
-    try:
-        with interrupts_held():
-            return subprocess.Popen(
-                command, stdin=given, stdout=subprocess.PIPE, stderr=errors, env=environment, start_new_session=True
-            )
-    except OSError as error:
-        raise EngineError(f"cannot start {command[0]}: {error.strerror or error}", "run `rlguide doctor`") from error
 
 
 def _line(row: Example) -> bytes:

@@ -1,0 +1,166 @@
+"""The one address for starting the engine, following its output and explaining its end.
+
+Building a command (`Command`) is separate from running it, so that something between the two may change it. Jobs that
+train, merge or evaluate go through `run_job`; scripts of `rlguide_worker` that print JSON through `ask_worker` and
+`stream_worker`. Only a conversation, which needs both directions, keeps its own loop (`engine.chat`).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from rlguide.engine.failures import Failure, explain_failure
+from rlguide.engine.find import Engine
+from rlguide.engine.interrupts import interrupts_held
+from rlguide.engine.output import Logged, OutputParser, Progress
+from rlguide.engine.process import EngineProcess, read_tail, signal_group, start_process
+from rlguide.engine.worker import engine_environment, worker_command
+from rlguide.errors import EngineError
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # for what only imports: it must not touch a GPU that others use
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to start.
+
+    Attributes:
+        arguments: the argument list, never a shell line.
+        cwd: the workspace, because paths inside a config are relative to it; the current folder by default.
+        variables: environment variables on top of those every process of the engine gets.
+    """
+
+    arguments: tuple[str, ...]
+    cwd: Path = Path()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Started:
+    """The engine runs; `pid` is the id of its process group too."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of output. What it says of progress and metrics follows as events of their own."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Nothing was printed for a moment: time to redraw."""
+
+
+Event = Started | Line | Idle | Progress | Logged
+
+
+class JobFailed(EngineError):
+    """The engine ended with an error. `cause` and `log` let a caller say it in its own words."""
+
+    def __init__(self, cause: Failure, log: Path, shown: str, returncode: int) -> None:
+        super().__init__(cause.what, f"{cause.fix}; log: {shown}")
+        self.cause, self.log, self.returncode = cause, log, returncode
+
+
+def cli_command(engine: Engine, cwd: Path, *arguments: str) -> Command:
+    """`llamafactory-cli` with these arguments."""
+    return Command((str(engine.cli), *arguments), cwd)
+
+
+def run_job(engine: Engine, command: Command, log: Path, on_event: Callable[[Event], None]) -> None:
+    """Run a command of the engine to its end; its output goes to `log`.
+
+    Args:
+        on_event: called with `Started` first, then with each line and what it says, `Idle` in between.
+
+    Raises:
+        JobFailed: it ended with an error; the message has the cause.
+        EngineError: it does not start.
+        Whatever `on_event` raises, and KeyboardInterrupt: after the whole process group is stopped.
+    """
+    parser = OutputParser()
+    environment = engine_environment(engine, **command.variables)
+    with ExitStack() as stack:
+        with interrupts_held():
+            process = stack.enter_context(EngineProcess(command.arguments, command.cwd, environment, log))
+        on_event(Started(process.pid))
+        for line in process.lines():
+            if line is None:
+                on_event(Idle())
+                continue
+            on_event(Line(line))
+            for event in parser.feed(line):
+                on_event(event)
+    code = process.process.wait()
+    if code != 0:
+        shown = log.relative_to(command.cwd) if log.is_relative_to(command.cwd) else log
+        raise JobFailed(explain_failure(read_tail(log), code), log, str(shown), code)
+
+
+def ask_worker(engine: Engine, name: str, variables: Mapping[str, str] | None = None) -> Any:
+    """The JSON document that `rlguide_worker/<name>.py` prints last. Raises EngineError, as `stream_worker`."""
+    command = Command(tuple(worker_command(engine, name)), variables=variables or {})
+    documents = list(stream_worker(engine, command, timeout=300.0))
+    if not documents:
+        raise EngineError(f"the engine {engine.python} printed no result ({name})", "run `rlguide doctor`")
+    return documents[-1]
+
+
+def stream_worker(
+    engine: Engine, command: Command, given: IO[bytes] | None = None, timeout: float | None = None
+) -> Generator[Any, None, None]:
+    """Yield each line of a worker's stdout as JSON, as it comes; lines that are not JSON are skipped.
+
+    The worker holds nothing that could be lost: it is killed where the iteration ends early, also by Ctrl-C. Use it
+    with `contextlib.closing`, unless it is read to its end in one call.
+
+    Args:
+        given: a file that it reads as its stdin.
+        timeout: seconds after which it is killed.
+
+    Raises:
+        EngineError: it does not start, fails, or takes too long; the message holds the cause.
+    """
+    environment = engine_environment(engine, **command.variables)
+    with tempfile.TemporaryFile() as errors, ExitStack() as stack:
+        with interrupts_held():
+            streams = {"stdin": given or subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors}
+            process = stack.enter_context(start_process(command.arguments, command.cwd, environment, streams))
+
+            def kill() -> None:
+                if process.poll() is None:
+                    signal_group(process.pid, signal.SIGKILL)
+
+            stack.callback(kill)
+        started = time.monotonic()
+        if timeout is not None:
+            timer = threading.Timer(timeout, kill)
+            timer.start()
+            stack.callback(timer.cancel)
+        assert process.stdout is not None
+        for line in process.stdout:
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            yield document
+        code = process.wait()
+        if timeout is not None and code < 0 and time.monotonic() - started >= timeout:
+            raise EngineError(f"the engine {engine.python} gave no result in {timeout:g} s", "run `rlguide doctor`")
+        if code != 0:
+            errors.seek(0)
+            cause = explain_failure(errors.read().decode("utf-8", "replace"), code)
+            raise EngineError(f"{cause.what} (engine {engine.python})", "run `rlguide doctor`")

@@ -1,0 +1,130 @@
+"""What a run's `run.json` says: the one address of its keys, for whoever reads or writes them.
+
+What the file says is data, never authority: a value that is missing or of the wrong type counts as not recorded, and
+keys of other versions are kept as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rlguide.errors import DataError
+from rlguide.workspace import read_json, write_json
+
+RUN_FILE = "run.json"
+CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+@dataclass(frozen=True)
+class RecordedReference:
+    """The policy that a run was compared with: base and ordered adapters."""
+
+    base: str
+    adapters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The fields of `run.json`, under the names of its keys; None where nothing usable is recorded.
+
+    Attributes:
+        rlguide: the version that wrote it.
+        status: "prepared", "running", "finished", "failed" or "interrupted".
+        pid: the engine's process group while it runs.
+        base, stack: the policy that was trained: its base and its adapters, the last of which is the run itself.
+        datasets, held_out: rows by name of dataset.
+        engine: version by distribution.
+        config: what the engine ran with.
+        summary: "first", "last" and "held_out" metrics.
+        start_check: "ok" and "message", whether the first step shows the right reference.
+        failure: "what" and "exit_code".
+        other: keys that this version does not know.
+    """
+
+    rlguide: str | None = None
+    method: str | None = None
+    loss: str | None = None
+    status: str | None = None
+    pid: int | None = None
+    created: str | None = None
+    base: str | None = None
+    template: str | None = None
+    stack: tuple[str, ...] | None = None
+    reference: RecordedReference | None = None
+    datasets: dict[str, Any] | None = None
+    held_out: dict[str, Any] | None = None
+    total_steps: int | None = None
+    effective_batch: int | None = None
+    engine: dict[str, Any] | None = None
+    config: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+    start_check: dict[str, Any] | None = None
+    plots: tuple[str, ...] | None = None
+    failure: dict[str, Any] | None = None
+    other: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """The record of the run in this folder; None if there is none, or it is not a JSON object."""
+    try:
+        values = read_json(folder / RUN_FILE)
+    except (DataError, ValueError, RecursionError):  # ValueError: a number of more digits than Python reads
+        return None
+    if not isinstance(values, dict):
+        return None
+    readers = {item.name: _READERS[str(item.type)] for item in fields(RunRecord) if item.name != "other"}
+    known: dict[str, Any] = {name: read(values.get(name)) for name, read in readers.items()}
+    return RunRecord(**known, other={key: value for key, value in values.items() if key not in known})
+
+
+def record_of(checkpoint: Path) -> RunRecord | None:
+    """The record of the run that a checkpoint belongs to: in its folder, or just above a `checkpoint-N`."""
+    record = read_record(checkpoint)
+    if record is None and CHECKPOINT_NAME.fullmatch(checkpoint.name):
+        record = read_record(checkpoint.parent)
+    return record
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write `run.json`, atomically. Raises RlguideError if it cannot be written."""
+    values = asdict(record)
+    other = values.pop("other")
+    write_json(folder / RUN_FILE, {**values, **other})
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _whole_number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return tuple(value) if is_list else None
+
+
+def _reference(value: Any) -> RecordedReference | None:
+    if not isinstance(value, dict) or not isinstance(value.get("base"), str):
+        return None
+    adapters = _texts(value.get("adapters"))
+    return None if adapters is None else RecordedReference(value["base"], adapters)
+
+
+# How a value of each type in RunRecord is read: itself if it is of that type, else None.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "str | None": _text,
+    "int | None": _whole_number,
+    "dict[str, Any] | None": _mapping,
+    "tuple[str, ...] | None": _texts,
+    "RecordedReference | None": _reference,
+}
