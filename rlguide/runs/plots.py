@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlguide.console import warn
-from rlguide.data.inspect.plots import MISSING
+from rlguide.plotting import no_plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def plot_run(rows: list[dict[str, Any]], folder: Path, start: float | None = Non
         return []
     new_figure = _import_figure()
     if new_figure is None:
-        warn(MISSING)
+        warn(no_plots())
         return []
     loss = new_figure(figsize=(8, 4.5))
     _draw_loss(loss, train, held_out, start)

@@ -15,7 +15,7 @@ from rlguide.data.inspect.collect import THOROUGH, Collector, collect
 from rlguide.data.inspect.examples import plain
 from rlguide.data.inspect.figures import Figures
 from rlguide.data.inspect.ifeval import load_ifeval
-from rlguide.data.inspect.plots import MISSING, can_draw, draw
+from rlguide.data.inspect.plots import draw
 from rlguide.data.inspect.rows import Checked
 from rlguide.data.inspect.tokens import Tokenizer, count_tokens, summarise
 from rlguide.data.inspect.verdicts import verdicts
@@ -23,6 +23,7 @@ from rlguide.data.store.dataset_info import data_path, entry_kind, find_entry, r
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered
 from rlguide.errors import UsageError
+from rlguide.plotting import can_plot, no_plots
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace, atomic_write
 
@@ -82,8 +83,8 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
         counts = count_tokens(options.tokenizer, [example for _, example in drawn])
         figures = replace(figures, tokens=summarise(options.tokenizer, counts, options.cutoff_len))
     figures = _advised(workspace, figures, dataset)
-    if (options.html or options.plots) and not can_draw():
-        figures.notes.append(MISSING)
+    if (options.html or options.plots) and not can_plot():
+        figures.notes.append(no_plots())
     return Inspected(figures, drawn[: options.pairs], _write(figures, collector, drawn, options))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
+
+from rlguide.plotting import can_plot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 INK = "#7a7a7a"  # read on white and on black: the pictures have no background of their own within the page
 CHOSEN, REJECTED, OTHER = "#2a9d5c", "#d1495b", "#3b7dd8"
-MISSING = "no plots, because matplotlib is not installed: pip install 'rlguide[plots]'"
 # On the page, which may be light or dark.
 TRANSPARENT = {
     "savefig.transparent": True,
@@ -22,14 +22,9 @@ TRANSPARENT = {
 }
 
 
-def can_draw() -> bool:
-    """Whether matplotlib, an optional dependency, is installed; where it is not, `MISSING` says how to get it."""
-    return find_spec("matplotlib") is not None
-
-
 def draw(collector: Collector, transparent: bool = False) -> dict[str, bytes]:
     """`lengths`, `length_difference` and `margins` as PNG files, as far as there is anything to draw."""
-    if not can_draw():
+    if not can_plot():
         return {}
     import matplotlib
 
