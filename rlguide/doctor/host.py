@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rlguide.doctor.finding import GIB, Finding
+from rlguide.engine.capabilities import release
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu
-from rlguide.engine.pins import numbers, read_pins
+from rlguide.engine.pins import read_pins
 from rlguide.workspace import Workspace, free_bytes
 
 # CUDA 13 runs from driver 580 on (NVIDIA, CUDA compatibility guide); torch 2.11 on the index is built for CUDA 13.
@@ -20,6 +21,7 @@ _DRIVER_OF_CUDA_13 = 580
 
 
 def check_host(ws: Workspace) -> Iterator[Finding]:
+    """Cores, free memory, free disk at the workspace."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = _memory()
     text = f"{cores} cores" + (f", {memory[1] / GIB:.0f} of {memory[0] / GIB:.0f} GiB of memory free" if memory else "")
@@ -48,6 +50,7 @@ def _memory() -> tuple[int, int] | None:
 
 
 def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
+    """What each GPU can do, and whether the driver is new enough for the engine's torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not gpus:
         hidden = f" (CUDA_VISIBLE_DEVICES is {visible!r})" if visible is not None else ""
@@ -55,7 +58,7 @@ def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
             "warning",
             "gpu",
             f"none seen{hidden}",
-            "the demo and tiny models run on the CPU; a 4B model needs an NVIDIA card with 24 GB or more",
+            "the demo and tiny models run on the CPU; a 4B model needs an NVIDIA GPU with 24 GB or more",
         )
         return
     for gpu in gpus:
@@ -71,8 +74,9 @@ def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
     if driver is None:
         return
     torch = engine.versions.get("torch", "") if engine else ""
-    if torch == read_pins().get("torch") and numbers(driver)[:1] < (_DRIVER_OF_CUDA_13,):
-        fix = f"update the driver to {_DRIVER_OF_CUDA_13} or newer, or install a torch {torch} built for an older CUDA"
+    if torch == read_pins().get("torch") and release(driver).major < _DRIVER_OF_CUDA_13:
+        other = "take a build of torch for an older CUDA: `rlguide engine install -h`"
+        fix = f"update the driver to {_DRIVER_OF_CUDA_13} or newer, or {other}"
         yield Finding("problem", "driver", f"{driver} is too old for torch {torch} (CUDA 13)", fix)
     else:
         yield Finding("ok", "driver", driver)

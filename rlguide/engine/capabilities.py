@@ -1,14 +1,24 @@
-"""Which engine can train which method: what is refused, and worse, what silently trains something else."""
+"""Which engine can train which method (`limitations.yaml`): what is refused, and what would silently be another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rlguide.engine.pins import numbers
+if TYPE_CHECKING:
+    from packaging.version import Version
 
-Methods = Mapping[str, tuple[str, ...]]  # a method: the losses to choose from, the first is LLaMA-Factory's default
 Versions = Mapping[str, str]
+Methods = Mapping[str, tuple[str, ...]]  # a method: the losses to choose from, the first is LLaMA-Factory's default
+
+# Templates of the main engine that an older LLaMA-Factory lacks, and the one whose prompts are the same there. Good
+# for PPO only: it reads prompts, never labels. With qwen3 a *label* would begin with an empty <think></think>.
+_PPO_STAND_INS = {"qwen3_nothink": "qwen3"}
 
 
 @dataclass(frozen=True)
@@ -17,7 +27,7 @@ class Limitation:
 
     Attributes:
         what: one sentence for a person.
-        todo: what to type or change.
+        fix: what to type or change.
         source: where the fact is from.
         is_silent: the engine would run, but train something else.
         engine: the engine that rlguide can install and that does it; "" if there is none.
@@ -30,108 +40,73 @@ class Limitation:
     engine: str = ""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One fact: engines whose versions satisfy `applies` lack these methods and losses; () stands for all of them."""
-
-    methods: tuple[str, ...]
-    losses: tuple[str, ...]
-    applies: Callable[[Versions], bool]
-    what: str  # may hold {loss} and {<distribution>} for its version
-    fix: str
-    source: str
-    is_silent: bool = False
-    engine: str = ""
-
-
-def _version(versions: Versions, name: str) -> tuple[int, ...]:
-    return numbers(versions.get(name, ""))
-
-
-def _is_old(versions: Versions) -> bool:
-    """LLaMA-Factory of the time when it used trl's first PPOTrainer."""
-    return _version(versions, "llamafactory") < (0, 9, 4)
-
-
-_TABLE = (
-    _Row(
-        ("ppo",),
-        (),
-        lambda versions: not _is_old(versions),
-        "LLaMA-Factory {llamafactory} refuses PPO: the PPOTrainer it used is gone from trl",
-        "rlguide engine install ppo",
-        "LLaMA-Factory issues #10757 and #6373, pull request #9617; tried with 0.9.4 and 0.9.5",
-        engine="ppo",
-    ),
-    _Row(
-        (),
-        (),
-        lambda versions: _is_old(versions) and _version(versions, "trl") > (0, 9, 6),
-        "LLaMA-Factory {llamafactory} does not train beside trl {trl}: it wants 0.9.6 at most",
-        "install llamafactory 0.9.5 and trl 0.19.1 in that environment",
-        "check_dependencies in llamafactory/extras/misc.py of 0.9.3",
-    ),
-    _Row(
-        (),
-        (),
-        lambda versions: not _is_old(versions) and _version(versions, "trl") < (0, 18),
-        "LLaMA-Factory {llamafactory} does not train beside trl {trl}: it imports prepare_deepspeed, which comes later",
-        "install trl 0.19.1 in that environment",
-        "tried with 0.9.5 and trl 0.9.6; llamafactory/train/kto/trainer.py and extras/misc.py of 0.9.5 (trl>=0.18)",
-    ),
-    _Row(
-        ("dpo",),
-        ("hinge", "ipo"),
-        lambda versions: not _is_old(versions) and _version(versions, "trl") >= (0, 20),
-        "with trl {trl} (0.20 and newer) pref_loss {loss} silently trains plain sigmoid",
-        "install trl 0.19.1 in that environment, or train with loss sigmoid",
-        "first logged loss 0.6931 for both with trl 0.24.0; with 0.19.1 hinge 1.0, ipo 1 / (4 beta^2)",
-        is_silent=True,
-    ),
-    _Row(
-        ("dpo",),
-        ("kto_pair",),
-        lambda versions: not _is_old(versions) and _version(versions, "trl") >= (0, 20),
-        "with trl {trl} (0.20 and newer) pref_loss kto_pair silently trains plain sigmoid",
-        "train with --method kto: it takes pairs too",
-        "first logged loss 0.6931 with trl 0.24.0",
-        is_silent=True,
-    ),
-    _Row(
-        ("dpo",),
-        ("kto_pair",),
-        lambda versions: True,
-        "trl {trl} has no loss kto_pair any more, though LLaMA-Factory still takes the word",
-        "train with --method kto: it takes pairs too",
-        "tried with trl 0.19.1: ValueError at the first step; trl/trainer/dpo_trainer.py",
-    ),
-)
-
-# Templates of the main engine that an older LLaMA-Factory lacks, and the one whose prompts are the same there. Good
-# for PPO only: it reads prompts, never labels. With qwen3 a *label* would begin with an empty <think></think>.
-_PPO_STAND_INS = {"qwen3_nothink": "qwen3"}
-
-
-def can(engine_versions: Versions, method: str, loss: str | None = None) -> Limitation | None:
+def can(
+    engine_versions: Versions, method: str, loss: str | None = None, python: Path | None = None
+) -> Limitation | None:
     """None if an engine with these versions trains `method` (with `loss`) as asked, else why not.
 
     Args:
         engine_versions: version by distribution name, as in `Engine.versions`.
-        method: dpo, kto, ...; one that no row names (sft) is subject to the rows about all methods only.
+        method: dpo, kto, orpo, simpo, rm or ppo; another one (sft) is subject to the limitations of all methods only.
         loss: `pref_loss` of dpo; None for its default, sigmoid.
+        python: the engine's interpreter, to name in the fix.
 
-    The facts were measured or stand in the sources of LLaMA-Factory; each row names which.
+    The facts were measured or stand in the sources of LLaMA-Factory; each names which.
     """
-    for row in _TABLE:
-        if row.methods and method not in row.methods:
-            continue
-        if row.losses and loss not in row.losses:
-            continue
-        if row.applies(engine_versions):
-            names = {name: engine_versions.get(name, "(missing)") for name in ("llamafactory", "trl")}
-            what = row.what.format(loss=loss, **names)
-            return Limitation(what, row.fix, row.source, row.is_silent, row.engine)
+    for row in _rows():
+        of_method = row["methods"] == "all" or method in row["methods"]
+        if of_method and loss in row.get("losses", [loss]) and applies(row["where"], engine_versions):
+            return _limitation(row, engine_versions, loss or "", python)
     return None
+
+
+def limitation_of(name: str, engine_versions: Versions, pins: Versions) -> Limitation | None:
+    """The first limitation that an engine has because its version of the distribution `name` is not the pinned one."""
+    for row in _rows():
+        where = row["where"]
+        if name in where and applies(where, engine_versions) and not applies({name: where[name]}, pins):
+            return _limitation(row, engine_versions, " and ".join(row.get("losses", [])), None)
+    return None
+
+
+def _limitation(row: dict[str, Any], versions: Versions, loss: str, python: Path | None) -> Limitation:
+    names = {name: versions.get(name, "(missing)") for name in ("llamafactory", "trl", "transformers")}
+    pip = f"{shlex.quote(str(python or 'python'))} -m pip"
+    what, fix = row["what"].format(loss=loss, **names), row["fix"].format(pip=pip)
+    return Limitation(what, fix, row["source"], row.get("silent", False), row.get("engine", ""))
+
+
+@cache
+def _rows() -> list[dict[str, Any]]:
+    import yaml
+
+    text = files("rlguide.engine").joinpath("limitations.yaml").read_text(encoding="utf-8")
+    found: list[dict[str, Any]] = yaml.safe_load(text)
+    return found
+
+
+def applies(where: Mapping[str, str], engine_versions: Versions) -> bool:
+    """Whether the engine's versions satisfy every specifier of `where`, as in `limitations.yaml`."""
+    from packaging.specifiers import SpecifierSet
+
+    return all(SpecifierSet(wanted).contains(release(engine_versions.get(name))) for name, wanted in where.items())
+
+
+@cache
+def release(version: str | None) -> Version:
+    """The release that a version is of, or will be: 0.9.6 for "0.9.6.dev0", 2.11.0 for "2.11.0+cpu".
+
+    0 where it is missing or unreadable; of what no packaging tool would write, the numbers at its start.
+    """
+    import re
+
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(Version(version or "0").base_version)
+    except InvalidVersion:
+        start = re.match(r"\d+(\.\d+)*", version or "")
+        return Version(start[0] if start else "0")
 
 
 @dataclass(frozen=True)
@@ -143,10 +118,10 @@ class Ability:
     limitation: Limitation | None
 
 
-def abilities(engine_versions: Versions, methods: Methods) -> list[Ability]:
-    """Each of these methods and losses, with what an engine with these versions lacks for it."""
+def abilities(engine_versions: Versions, methods: Methods, python: Path | None = None) -> list[Ability]:
+    """Each of these methods and losses, with what an engine with these versions (at `python`) lacks for it."""
     return [
-        Ability(method, loss, can(engine_versions, method, loss))
+        Ability(method, loss, can(engine_versions, method, loss, python))
         for method, losses in methods.items()
         for loss in (losses or (None,))
     ]
@@ -154,14 +129,11 @@ def abilities(engine_versions: Versions, methods: Methods) -> list[Ability]:
 
 def summary(engine_versions: Versions, methods: Methods) -> str:
     """Which of these methods an engine with these versions trains: "dpo (sigmoid, hinge), kto, rm"; or "nothing"."""
-    words = []
-    for method, losses in methods.items():
-        good = [loss for loss in losses if can(engine_versions, method, loss) is None]
-        if good:
-            words.append(f"{method} ({', '.join(good)})")
-        elif not losses and can(engine_versions, method) is None:
-            words.append(method)
-    return ", ".join(words) or "nothing"
+    good: dict[str, list[str]] = {}
+    for item in abilities(engine_versions, methods):
+        if item.limitation is None:
+            good.setdefault(item.method, []).extend([item.loss] if item.loss else [])
+    return ", ".join(f"{name} ({', '.join(losses)})" if losses else name for name, losses in good.items()) or "nothing"
 
 
 def ppo_template(engine_versions: Versions, template: str) -> str:
@@ -170,4 +142,5 @@ def ppo_template(engine_versions: Versions, template: str) -> str:
     LLaMA-Factory before 0.9.4 has no qwen3_nothink; the prompts of its qwen3 are the same with `enable_thinking` left
     at true (llamafactory/data/template.py of 0.9.3, ReasoningTemplate: the empty thought goes into the label then).
     """
-    return _PPO_STAND_INS.get(template, template) if _is_old(engine_versions) else template
+    is_old = applies({"llamafactory": "<0.9.4"}, engine_versions)
+    return _PPO_STAND_INS.get(template, template) if is_old else template

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packaging.version import Version
 
 from rlguide.catalog.methods import method_choices
-from rlguide.engine.capabilities import abilities, can, ppo_template, summary
+from rlguide.engine.capabilities import abilities, applies, can, ppo_template, release, summary
 
 METHODS = method_choices()
 MAIN = {"llamafactory": "0.9.5", "trl": "0.19.1", "torch": "2.11.0"}
@@ -78,3 +81,38 @@ def test_the_template_of_an_older_engine() -> None:
     assert ppo_template(PPO, "qwen3_nothink") == "qwen3"
     assert ppo_template(MAIN, "qwen3_nothink") == "qwen3_nothink"
     assert ppo_template(PPO, "llama3") == "llama3"
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "holds"),
+    [
+        ("0.9.6.dev0", ">=0.9.4", True),
+        ("0.9.6.dev0", ">0.9.5", True),
+        ("5.0.0rc1", ">=5", True),
+        ("2.11.0+cpu", "<=2.11.0", True),
+        ("0.20.0.dev0", ">=0.20", True),  # the main branch before 0.20 has what 0.20 has
+        ("0.24.0-my patched build", ">=0.20", True),
+        ("1!0.9", ">=1", True),
+        ("unknown", ">=0.0.1", False),
+        ("", "<0.18", True),
+    ],
+)
+def test_a_version_counts_as_its_release(version: str, wanted: str, holds: bool) -> None:
+    assert applies({"trl": wanted}, {"trl": version}) is holds
+
+
+@given(st.text(max_size=12))
+def test_no_version_is_a_traceback(text: str) -> None:
+    assert isinstance(release(text), Version)
+    can({"llamafactory": text, "trl": text}, "dpo", "ipo")
+
+
+def test_the_fix_names_the_engines_own_pip() -> None:
+    limitation = can({**MAIN, "trl": "0.24.0"}, "dpo", "ipo", Path("/opt/my engine/bin/python"))
+    assert limitation is not None
+    assert limitation.fix == "'/opt/my engine/bin/python' -m pip install trl==0.19.1"
+
+
+def test_transformers_5_beside_trl_0_19_trains_nothing() -> None:
+    assert summary({**MAIN, "transformers": "5.0.0"}, METHODS) == "nothing"
+    assert summary({**MAIN, "transformers": "4.57.6"}, METHODS) == summary(MAIN, METHODS)
