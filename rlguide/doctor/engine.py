@@ -12,21 +12,22 @@ from rlguide.doctor.finding import Finding
 from rlguide.engine.capabilities import abilities, summary
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu
-from rlguide.engine.installed import trouble
 from rlguide.engine.job import ask_worker
 from rlguide.engine.pins import mismatches, read_pins
 from rlguide.engine.schema import schema_cache
-from rlguide.engine.worker import engines_home
+from rlguide.engine.state import engine_folder, trouble
 from rlguide.errors import EngineError
 from rlguide.workspace import Workspace
 
 
 def check_engine(engine: Engine) -> Iterator[Finding]:
+    """Versions beside those that were tested, what the engine can train, whether it is whole. Nothing is imported."""
     yield Finding("ok", "engine", f"LLaMA-Factory {engine.version} at {engine.python}")
+    pip = f"{shlex.quote(str(engine.python))} -m pip"
     differing = mismatches(engine.versions, read_pins())
     for item in differing:
         what = f"{item.name} {item.installed or 'is missing'}, tested with {item.pinned}"
-        fix = f"{shlex.quote(str(engine.python))} -m pip install {item.name}=={item.pinned}"
+        fix = f"{pip} install {item.name}=={item.pinned}"
         yield Finding(
             "problem" if item.is_fatal else "warning",
             "versions",
@@ -38,38 +39,36 @@ def check_engine(engine: Engine) -> Iterator[Finding]:
         yield Finding("ok", "versions", f"as tested ({versions})")
     yield from _methods(engine)
     if not engine.cli.is_file():
-        yield Finding("problem", "engine", f"{engine.cli} is missing", "install llamafactory again in that environment")
+        fix = f"{pip} install --force-reinstall --no-deps llamafactory=={engine.version}"
+        yield Finding("problem", "engine", f"{engine.cli} is missing", fix)
     cached = schema_cache(engine).is_file()
     yield Finding("ok", "keys", "the engine's argument table is cached" if cached else "will be read once (about 10 s)")
 
 
 def _methods(engine: Engine) -> Iterator[Finding]:
     """What can be trained, in which engine; a loss that would silently be another one is a warning."""
-    for item in abilities(engine.versions, method_choices()):
+    items = abilities(engine.versions, method_choices(), engine.python)
+    for item in items:
         if item.limitation is not None and item.limitation.is_silent:
             yield Finding(
                 "warning", "methods", f"rlguide refuses loss {item.loss}: {item.limitation.what}", item.limitation.fix
             )
     text = summary(engine.versions, method_choices())
-    beside = {
-        item.limitation.engine: item.method
-        for item in abilities(engine.versions, method_choices())
-        if item.limitation and item.limitation.engine
-    }
+    beside = {item.limitation.engine: item.method for item in items if item.limitation and item.limitation.engine}
     for name, method in beside.items():
         problem = trouble(name)
-        where = f"which {problem}: `rlguide engine install {name}`" if problem else f"at {engines_home() / name}"
+        where = f"which {problem}: `rlguide engine install {name}`" if problem else f"at {engine_folder(name)}"
         text += f"; {method} in an engine of its own, {where}"
     yield Finding("ok", "methods", text)
 
 
 def check_launcher(ws: Workspace, engine: Engine, gpus: list[Gpu]) -> Iterator[Finding]:
-    """With two or more cards LLaMA-Factory starts torchrun with `" ".join(argv).split()`: a blank breaks it."""
+    """With two or more GPUs LLaMA-Factory starts torchrun with `" ".join(argv).split()`: a space breaks it."""
     several = len(gpus) > 1 or os.environ.get("FORCE_TORCHRUN", "0").lower() in ("1", "y", "true")
     if several and " " in str(engine.python.parent.parent):
-        where = f"the engine's path has a blank ({engine.python.parent.parent})"
-        fix = "move that environment to a path without blanks, or use one card: CUDA_VISIBLE_DEVICES=0"
-        yield Finding("problem", "launcher", f"{where}: with several cards LLaMA-Factory cannot start torchrun", fix)
+        where = f"the engine's path has a space ({engine.python.parent.parent})"
+        fix = "`export CUDA_VISIBLE_DEVICES=0` to use one GPU, or move that environment to a path without spaces"
+        yield Finding("problem", "launcher", f"{where}: with several GPUs LLaMA-Factory cannot start torchrun", fix)
 
 
 def check_imports(engine: Engine, gpus: list[Gpu]) -> Finding:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlguide.engine.state import INSTALL_HINT, MAIN, ask, engine_folder, python_of, read_state, trouble
 from rlguide.errors import EngineError
 
 # The distributions whose versions decide what the engine can do.
@@ -28,23 +27,6 @@ WATCHED = (
     "bitsandbytes",
     "unsloth",
     "lm_eval",
-)
-
-# Runs in the engine's Python. It only reads metadata: no import of torch, a few hundredths of a second.
-_ASK_VERSIONS = """
-import importlib.metadata, json, sys
-versions = {}
-for name in sys.argv[1:]:
-    try:
-        versions[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-print(json.dumps(versions))
-"""
-
-INSTALL_HINT = (
-    "install it with `pip install 'rlguide[engine]'`, "
-    "or name an environment that has it with --engine or RLGUIDE_ENGINE"
 )
 
 
@@ -72,7 +54,10 @@ class Engine:
 
 
 def find_engine(explicit: str | None = None) -> Engine:
-    """Find the engine: `explicit` (or RLGUIDE_ENGINE), else this environment, else `llamafactory-cli` on PATH.
+    """Find the engine.
+
+    In this order: `explicit`, RLGUIDE_ENGINE, this environment, `llamafactory-cli` on PATH, the main engine that
+    `rlguide engine install` made.
 
     Args:
         explicit: folder of an environment, its python, or its llamafactory-cli.
@@ -95,7 +80,17 @@ def find_engine(explicit: str | None = None) -> Engine:
         versions = installed_versions(python)
         if "llamafactory" in versions:
             return Engine(python, versions)
+    problem = trouble(MAIN)
+    if problem is None:
+        return engine_at(engine_folder(MAIN))
+    if read_state(engine_folder(MAIN)):
+        raise EngineError(f"the engine {MAIN!r} {problem}", INSTALL_HINT)
     raise EngineError("LLaMA-Factory is not installed here", INSTALL_HINT)
+
+
+def engine_at(folder: Path) -> Engine:
+    """The engine in an environment's folder."""
+    return Engine(python_of(folder), installed_versions(python_of(folder)))
 
 
 def _python_of(path: Path) -> Path:
@@ -124,17 +119,5 @@ def _python_of(path: Path) -> Path:
 
 def installed_versions(python: Path) -> dict[str, str]:
     """Versions of the distributions in `WATCHED` that `python` has. Raises EngineError if it does not run."""
-    try:
-        done = subprocess.run(
-            [str(python), "-c", _ASK_VERSIONS, *WATCHED],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EngineError(f"{python} does not run: {error}", INSTALL_HINT) from error
-    if done.returncode != 0:
-        raise EngineError(f"{python} does not run: {done.stderr.strip().splitlines()[-1:]}", INSTALL_HINT)
-    versions: dict[str, str] = json.loads(done.stdout)
+    versions: dict[str, str] = ask(python, WATCHED)["versions"]
     return versions

@@ -30,7 +30,7 @@ def start_process(
     Call it inside `interrupts_held`, until what it returns is in hands that will stop it.
 
     Args:
-        streams: stdin, stdout and stderr, as for `subprocess.Popen`.
+        streams: stdin, stdout and stderr, and what else it inherits, as for `subprocess.Popen`.
 
     Raises:
         EngineError: it does not start.
@@ -47,18 +47,26 @@ class EngineProcess:
     Args:
         command: the argument list (never a shell line).
         log: file that takes stdout and stderr together, appended.
+        keep: descriptors that it inherits.
 
     Raises:
         EngineError: it does not start.
     """
 
-    def __init__(self, command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        log: Path,
+        keep: Sequence[int] = (),
+    ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self._start = log.stat().st_size if log.exists() else 0
         try:
             with log.open("ab") as output, interrupts_held():
-                streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+                streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT, "pass_fds": keep}
                 self.process = start_process(command, cwd, environment, streams)
         except KeyboardInterrupt:  # held back until there was a process to stop
             self.stop()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rlguide import hub_settings
 from rlguide.engine.find import Engine
-from rlguide.workspace import user_data
+from rlguide.engine.state import is_laid_over
 
 
 def worker_command(engine: Engine, name: str, *arguments: str) -> list[str]:
@@ -22,8 +22,8 @@ def engine_environment(engine: Engine, **extra: str) -> dict[str, str]:
     Its own scripts (torchrun) come first on PATH and output is unbuffered, so that a log can be followed. Idle
     OpenMP threads sleep: by default they spin, and on cores that others use too, training a small model on the CPU
     took twelve times as long (60 steps on two busy cores: 145 s against 12 s).
-    An engine that rlguide installed gets a cache of prepared datasets of its own: `datasets` 3.6 cannot read what 4.0
-    has written. The cache of models stays shared.
+    An engine that rlguide laid over another gets a cache of prepared datasets of its own: `datasets` 3.6 cannot read
+    what 4.0 has written. The cache of models stays shared.
     """
     environment = dict(os.environ)
     environment.pop("PYTHONPATH", None)
@@ -38,14 +38,9 @@ def engine_environment(engine: Engine, **extra: str) -> dict[str, str]:
         TOKENIZERS_PARALLELISM="false",
         HF_HUB_DISABLE_TELEMETRY="1",
     )
-    if engine.python.is_relative_to(engines_home()):
+    if is_laid_over(engine.python):
         usual = Path(environment.get("HF_DATASETS_CACHE") or hub_settings.home() / "datasets").expanduser()
         own = f"{usual.name}-{engine.versions.get('datasets', 'other')}"
         environment["HF_DATASETS_CACHE"] = str(usual.with_name(own))
     environment.update(extra)
     return environment
-
-
-def engines_home() -> Path:
-    """Where rlguide installs engines, each in a folder of its name."""
-    return user_data() / "engines"

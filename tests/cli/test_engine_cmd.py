@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlguide.catalog.methods import methods
-from rlguide.engine.installed import engine_folder
+from rlguide.engine.state import engine_folder
 from tests.cli.command import run
 from tests.engine.fake_engines import main_engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rlguide.engine.find import Engine, find_engine
-from rlguide.engine.install import read_requirements
+from rlguide.engine.install_plan import CONSTRAINTS, read_requirements
+from rlguide.engine.pins import read_pins
 
 MAIN = {
     "llamafactory": "0.9.5",
@@ -62,17 +64,33 @@ def wheels(folder: Path, without: str = "") -> Path:
     """A wheel for each requirement of the PPO engine (but `without`), that a real pip installs."""
     folder.mkdir(parents=True)
     for item in read_requirements("ppo"):
-        if item.name == without:
-            continue
-        info = f"{item.name}-{item.version}.dist-info"
-        with zipfile.ZipFile(folder / f"{item.name}-{item.version}-py3-none-any.whl", "w") as file:
-            for path, code in CODE.get(item.name, {f"{item.name}/__init__.py": ""}).items():
-                file.writestr(path, code)
-            head = "Metadata-Version: 2.1\n"
-            file.writestr(f"{info}/METADATA", f"{head}Name: {item.name}\nVersion: {item.version}\n")
-            file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            file.writestr(f"{info}/RECORD", "")
+        if item.name != without:
+            wheel(folder, item.name, item.version)
     return folder
+
+
+def main_wheels(folder: Path) -> Path:
+    """A wheel for each pin of the main engine; llamafactory needs einops, in the tested version and in a newer one."""
+    folder.mkdir(parents=True)
+    for name, version in read_pins("engine", "qlora").items():
+        wheel(folder, name, version, "Requires-Dist: einops\n" if name == "llamafactory" else "")
+    [tested] = re.findall(r"^einops==(.*)$", CONSTRAINTS.read_text(), flags=re.MULTILINE)
+    for version in (tested, "99.0"):
+        wheel(folder, "einops", version)
+    return folder
+
+
+def wheel(folder: Path, name: str, version: str, headers: str = "") -> Path:
+    """A wheel of this name and version, with the code of CODE or none."""
+    info = f"{name}-{version}.dist-info"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        for member, code in CODE.get(name, {f"{name}/__init__.py": ""}).items():
+            file.writestr(member, code)
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{headers}")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    return path
 
 
 def pip_reads(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

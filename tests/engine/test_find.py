@@ -47,4 +47,4 @@ def test_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_no_engine_there(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(EngineError) as error:
         find_engine(str(make(tmp_path)))
-    assert "rlguide[engine]" in error.value.fix
+    assert "rlguide engine install" in error.value.fix

@@ -16,8 +16,10 @@ import pytest
 
 from rlguide.engine import install as module
 from rlguide.engine.find import Engine, find_engine
-from rlguide.engine.install import install, plan_install, read_requirements
-from rlguide.engine.installed import STATE, engine_folder, engine_for, installed, known_engines, trouble
+from rlguide.engine.install import install
+from rlguide.engine.install_plan import plan_beside, read_requirements
+from rlguide.engine.installed import engine_for, installed, known_engines, laid_over
+from rlguide.engine.state import STATE, engine_folder, trouble
 from rlguide.engine.worker import engine_environment
 from rlguide.errors import EngineError, RlguideError, UsageError
 from rlguide.locks import locked
@@ -49,7 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, En
         pip_reads(patch, wheels(root / "wheels"))
         engine = main_engine(root / "main")
         before = snapshot(engine.python.parents[1])
-        other = install(plan_install(engine, "ppo"))
+        other = install(plan_beside(engine, "ppo"))
         yield engine, other, before, snapshot(engine.python.parents[1])
 
 
@@ -83,7 +85,7 @@ def test_again_is_at_once(whole: tuple[Engine, Engine, Snapshot, Snapshot]) -> N
     main, other, *_ = whole
     log = engine_folder("ppo").with_suffix(".log")
     size, started = log.stat().st_size, time.monotonic()
-    assert install(plan_install(main, "ppo")) == other
+    assert install(plan_beside(main, "ppo")) == other
     assert log.stat().st_size == size > 0
     assert time.monotonic() - started < 2
 
@@ -96,9 +98,10 @@ def test_each_method_gets_its_engine(whole: tuple[Engine, Engine, Snapshot, Snap
     with pytest.raises(EngineError) as error:
         engine_for(Engine(main.python, {**main.versions, "trl": "0.24.0"}), "dpo", "hinge")
     assert "0.19.1" in error.value.fix
+    assert laid_over(main.python.parents[1]) == ["ppo"] and laid_over(other.python.parents[1]) == []
     assert [row.engine and row.engine.version for row in known_engines(str(main.python))] == ["0.9.5", "0.9.3"]
     with pytest.raises(EngineError):
-        plan_install(other, "ppo")  # laid over itself
+        plan_beside(other, "ppo")  # laid over itself
 
 
 def test_its_datasets_are_cached_apart_and_its_models_are_not(
@@ -114,10 +117,8 @@ def test_its_datasets_are_cached_apart_and_its_models_are_not(
     assert engine_environment(other)["HF_DATASETS_CACHE"] == str(tmp_path / "mine-3.6.0")
 
 
-def test_a_changed_torch_is_noticed_and_mended(
-    main: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    install(plan_install(main, "ppo"))
+def test_a_changed_torch_is_noticed_and_fixed(main: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    install(plan_beside(main, "ppo"))
     put(site(main.python.parents[1]), "torch", "2.12.0")
     assert installed("ppo") is None
     assert trouble("ppo") == "was built with torch 2.11.0, and now finds 2.12.0"
@@ -125,7 +126,7 @@ def test_a_changed_torch_is_noticed_and_mended(
         engine_for(find_engine(str(main.python)), "ppo")
     assert error.value.fix == "rlguide engine install ppo"
     capsys.readouterr()
-    assert install(plan_install(main, "ppo")).versions["torch"] == "2.12.0"
+    assert install(plan_beside(main, "ppo")).versions["torch"] == "2.12.0"
     said = capsys.readouterr().err
     assert "check that it imports" in said and "trl==0.9.6:" not in said  # what is its own is not installed again
 
@@ -172,12 +173,12 @@ def test_a_failed_step_names_the_log_and_nothing_is_used(
 ) -> None:
     pip_reads(monkeypatch, wheels(tmp_path / "fewer", without="peft"))
     with pytest.raises(EngineError, match=r"peft==0\.15\.2") as error:
-        install(plan_install(main, "ppo"))
+        install(plan_beside(main, "ppo"))
     log = engine_folder("ppo").with_suffix(".log")
     assert str(log) in error.value.fix and "peft" in log.read_text()
     assert installed("ppo") is None
     pip_reads(monkeypatch, tmp_path / "wheels")
-    assert install(plan_install(main, "ppo")).version == "0.9.3"
+    assert install(plan_beside(main, "ppo")).version == "0.9.3"
     # A state without a whole engine behind it counts for nothing either.
     shutil.rmtree(engine_folder("ppo") / "bin")
     assert installed("ppo") is None
@@ -185,7 +186,7 @@ def test_a_failed_step_names_the_log_and_nothing_is_used(
 
 def test_two_installations_do_not_meet(main: Engine) -> None:
     with locked(engine_folder("ppo")), pytest.raises(RlguideError, match="locked by another"):
-        install(plan_install(main, "ppo"))
+        install(plan_beside(main, "ppo"))
     assert not engine_folder("ppo").exists()
 
 
@@ -194,14 +195,14 @@ def test_leftovers_of_another_recipe_are_removed(main: Engine) -> None:
     folder.mkdir(parents=True)
     (folder / STATE).write_text(json.dumps({"complete": False, "recipe": "other", "done": ["environment"]}))
     (folder / "old").touch()
-    install(plan_install(main, "ppo"))
+    install(plan_beside(main, "ppo"))
     assert not (folder / "old").exists()
 
 
 def test_a_full_disk_is_seen_before_the_start(main: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "free_bytes", lambda path: 50_000_000)
     with pytest.raises(EngineError, match="50 MB are free"):
-        install(plan_install(main, "ppo"))
+        install(plan_beside(main, "ppo"))
     assert not engine_folder("ppo").exists()
 
 
@@ -219,7 +220,7 @@ def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the package index, over the real torch; 40 to 60 s. It imports what a PPO training imports."""
     main = find_engine()
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    plan = plan_install(main, "ppo")
+    plan = plan_beside(main, "ppo")
     other = install(plan)
     assert find_engine(str(main.python)).versions == main.versions
     assert other.versions["torch"] == main.versions["torch"]
