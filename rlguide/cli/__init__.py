@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import FrameType
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 # In the order of the journey, which is the order of `rlguide --help`; command X lives in X_cmd.py. The words are
 # those of the overview, short enough for 80 columns.
@@ -29,12 +30,41 @@ COMMANDS = {
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",
     "doctor": "What works on this host, what does not.",
-    "engine": "List engines; install the one for PPO.",
+    "engine": "Install LLaMA-Factory; list what each can train.",
     "demo": "The whole journey in minutes, no GPU needed.",
 }
 
 
-class _InOrder(TyperGroup):
+class _Frugal:
+    """A command that converts only arguments that need it.
+
+    From typer 0.29 on pydantic converts each, even a default, and importing it takes longer than typer and rich do.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as ever; typer asks for them before it converts."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if hasattr(parameter, "type_descriptor") and "process_value" not in vars(parameter):
+                parameter.process_value = _convert_if_needed(parameter)
+        return parameters
+
+
+def _convert_if_needed(parameter: Any) -> Callable[[Any, Any], Any]:
+    convert = parameter.process_value
+    is_single = not parameter.multiple and parameter.nargs == 1
+
+    def process(ctx: Any, value: Any) -> Any:
+        kind = parameter.type_descriptor.annotation
+        fits = (value is None and not parameter.required) or (isinstance(kind, type) and isinstance(value, kind))
+        if not (is_single and fits):
+            return convert(ctx, value)
+        return parameter.callback(ctx, parameter, value) if parameter.callback else value
+
+    return process
+
+
+class _InOrder(_Frugal, TyperGroup):
     """Lists the commands as they stand above; typer would put those that have subcommands first."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
@@ -66,7 +96,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
         cls=_InOrder,
         help="From an SFT checkpoint to a preference-tuned model you can trust, on top of LLaMA-Factory.",
         no_args_is_help=True,
-        add_completion=True,
+        add_completion=commands is COMMANDS,  # its options stand before any command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: the Rich one costs as much time again as all of typer and rich
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -75,8 +105,12 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     for name in commands:
         known = len(app.registered_commands)
         import_module(f"rlguide.cli.{name}_cmd").register(app)
-        added = app.registered_commands[known:] or app.registered_groups
-        added[-1].short_help = COMMANDS[name]
+        if app.registered_commands[known:]:
+            app.registered_commands[-1].short_help = COMMANDS[name]
+            kind = app.registered_commands[-1].cls or TyperCommand
+            app.registered_commands[-1].cls = type(kind.__name__, (_Frugal, kind), {})
+        else:
+            app.registered_groups[-1].short_help = COMMANDS[name]
     return app
 
 
