@@ -20,7 +20,7 @@ def doctor(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this host: engine and versions, cards, disk, hub, workspace; each line says how to mend it.
+    """Check this host: engine and versions, GPUs, disk, hub, workspace; each line says how to fix it.
 
     The exit code is 1 if anything is a problem, 0 if there are warnings at most.
 

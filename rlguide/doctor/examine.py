@@ -1,4 +1,4 @@
-"""What is on this host, what works, what does not and how to mend it. Nothing heavy is imported or started."""
+"""What is on this host, what works, what does not and how to fix it. Nothing heavy is imported or started."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def examine(ws: Workspace, engine: str | None = None, deep: bool = False) -> Ite
         deep: also import torch and LLaMA-Factory in the engine (about ten seconds).
     """
     hub = Later(hub_answer)
-    cards = Later(list_gpus)
+    gpus_later = Later(list_gpus)
     yield Finding("ok", "python", f"{sys.version.split()[0]} at {sys.executable}")
     yield Finding("ok", "rlguide", __version__)
     found: Engine | None = None
@@ -36,7 +36,7 @@ def examine(ws: Workspace, engine: str | None = None, deep: bool = False) -> Ite
     if found is not None:
         yield from check_engine(found)
     yield from check_host(ws)
-    gpus = cards.wait(10.0) or []
+    gpus = gpus_later.wait(10.0) or []
     yield from check_gpus(gpus, found)
     if found is not None:
         yield from check_launcher(ws, found, gpus)

@@ -15,7 +15,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `fix` says what to type or change, '' where nothing needs mending."""
+    """One line of the report. `fix` says what to type or change, '' where nothing is wrong."""
 
     status: Status
     name: str

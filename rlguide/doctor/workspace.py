@@ -13,10 +13,11 @@ from rlguide.policy.checkpoint import find_checkpoints
 from rlguide.runs.record import find_runs
 from rlguide.workspace import Workspace
 
-_OLD_ENOUGH = 3600.0  # seconds after which a temporary file belongs to nobody
+_OLD_ENOUGH = 3600.0  # seconds after which whoever wrote a temporary file is gone
 
 
 def check_workspace(ws: Workspace) -> Iterator[Finding]:
+    """Registered datasets without files, leftovers, unusable checkpoints, interrupted runs."""
     yield from _datasets(ws)
     yield from _leftovers(ws)
     checkpoints = find_checkpoints(ws)

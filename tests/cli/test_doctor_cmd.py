@@ -145,10 +145,10 @@ def test_the_token_is_never_shown(
         assert "mirror.example" in out and "HF_TOKEN set" in out
 
 
-def test_cards(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gib = 1 << 30
-    cards = [Gpu(0, "RTX A6000", 48 * gib, 47 * gib, (8, 6)), Gpu(1, "RTX A6000", 48 * gib, 5 * gib, (8, 6))]
-    monkeypatch.setattr(doctor, "list_gpus", lambda: [*cards, Gpu(2, "T4", 16 * gib, 16 * gib, (7, 5))])
+    gpus = [Gpu(0, "RTX A6000", 48 * gib, 47 * gib, (8, 6)), Gpu(1, "RTX A6000", 48 * gib, 5 * gib, (8, 6))]
+    monkeypatch.setattr(doctor, "list_gpus", lambda: [*gpus, Gpu(2, "T4", 16 * gib, 16 * gib, (7, 5))])
     monkeypatch.setattr(host, "_driver", lambda: "550.54.14")
     assert [item.status for item in findings(tmp_path, "gpu")] == ["ok", "warning", "warning"]
     [driver] = findings(tmp_path, "driver")
@@ -160,15 +160,15 @@ def test_cards(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert findings(tmp_path, "driver")[0].status == "ok"
 
 
-def test_a_blank_in_the_engines_path_matters_with_several_cards(
+def test_a_space_in_the_engines_path_matters_with_several_gpus(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blank = Engine(tmp_path / "my engine" / "bin" / "python", dict(PINS))
-    monkeypatch.setattr(doctor, "find_engine", lambda explicit=None: blank)
-    card = Gpu(0, "RTX A6000", 48 << 30, 48 << 30, (8, 6))
-    monkeypatch.setattr(doctor, "list_gpus", lambda: [card])
+    spaced = Engine(tmp_path / "my engine" / "bin" / "python", dict(PINS))
+    monkeypatch.setattr(doctor, "find_engine", lambda explicit=None: spaced)
+    gpu = Gpu(0, "RTX A6000", 48 << 30, 48 << 30, (8, 6))
+    monkeypatch.setattr(doctor, "list_gpus", lambda: [gpu])
     assert findings(tmp_path, "launcher") == []
-    monkeypatch.setattr(doctor, "list_gpus", lambda: [card, card])
+    monkeypatch.setattr(doctor, "list_gpus", lambda: [gpu, gpu])
     [found] = findings(tmp_path, "launcher")
     assert found.status == "problem"
 
