@@ -19,7 +19,7 @@ from rlguide.data.ingest.pipeline import (
     next_steps,
     run,
 )
-from rlguide.data.names import check_name, safe_name
+from rlguide.data.names import check_name, heldout_name, safe_name
 from rlguide.data.readers.source import plain_stem
 from rlguide.data.sources.splits import ANYTHING, FileSelection, files_of_folder
 from rlguide.data.store.manifest import DataManifest
@@ -103,7 +103,7 @@ def _label(file: Path, given: Path) -> str:
 
 
 def _check_not_itself(workspace: Workspace, name: str, files: list[Path]) -> None:
-    for target in (f"{name}.parquet", f"{name}_test.parquet"):
+    for target in (f"{name}.parquet", f"{heldout_name(name)}.parquet"):
         written = workspace.data / target
         for file in files:
             if written.exists() and written.samefile(file):

@@ -20,6 +20,7 @@ from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT
 from rlguide.data.curate.single_responses import CHOSEN_AND_REJECTED, DUPLICATE, single_responses
 from rlguide.data.example import Example
+from rlguide.data.names import heldout_name, parent_name, view_name, viewed_name
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     Entry,
@@ -68,7 +69,7 @@ def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str
     found, entries = [], read_registry(workspace)
     for name in names:
         manifest = read_manifest(workspace, name)
-        base = name.removesuffix(f"_{use}")
+        base = viewed_name(name, use)
         if name not in entries and entry_kind(entries.get(base, {})) == "pairs":  # it went with the earlier pairs
             found.append(view(workspace, base, use))
         elif dataset_kind(workspace, name) == "pairs":
@@ -101,23 +102,25 @@ def viewed(workspace: Workspace, name: str) -> str | None:
         DataError: dataset_info.json is broken.
     """
     entries = read_registry(workspace)
-    heldout = "_test" if name.endswith("_test") else ""
-    made = read_manifest(workspace, name.removesuffix("_test"))
-    source = f"{made.source['derived_from']}{heldout}" if made is not None and "derived_from" in made.source else ""
+    parent = parent_name(name)
+    made = read_manifest(workspace, parent)
+    source = str(made.source.get("derived_from", "")) if made is not None else ""
+    if source and name != parent:
+        source = heldout_name(source)
     pairs = {other: its.get("file_name") for other, its in entries.items() if entry_kind(its) == "pairs"}
     if name in pairs or source in pairs:
         return name if name in pairs else source
     file = entries.get(name, {}).get("file_name")
     same = [other for other, its in pairs.items() if file and its == file]
-    named = [other for other in same if name.startswith(other.removesuffix("_test"))]
+    named = [other for other in same if name.startswith(parent_name(other))]
     return max(named or same, key=len, default=None)
 
 
 def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> str:
     dataset = check_registered(workspace, [name])[0]
     entries = read_registry(workspace)
-    wanted = {}
-    for source, target in ((name, f"{name}_{use}"), (dataset.heldout, f"{name}_{use}_test")):
+    wanted, shown = {}, view_name(name, use)
+    for source, target in ((name, shown), (dataset.heldout, heldout_name(shown))):
         if source is None:
             continue
         wanted[target] = _as_single_responses(source, entries[source], dataset.formatting)
@@ -128,7 +131,7 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
             )
     if any(entries.get(target) != entry for target, entry in wanted.items()):
         change_registry(workspace, wanted)
-    return f"{name}_{use}"
+    return shown
 
 
 def _as_single_responses(name: str, entry: Entry, formatting: str) -> Entry:
@@ -156,7 +159,7 @@ def kto_view(workspace: Workspace, name: str) -> str:
         DataError: it is not a dataset of pairs, has none, or is fetched by the engine itself.
         RlguideError: the disk is full or the folder cannot be written.
     """
-    view = f"{name}_kto"
+    view = view_name(name, "kto")
     _sources(workspace, name)
     if _is_current(workspace, view, _origin(workspace, name)):
         return view
@@ -174,7 +177,7 @@ def outdated(workspace: Workspace, name: str) -> str | None:
     Raises:
         DataError: dataset_info.json is broken.
     """
-    view = name.removesuffix("_test")
+    view = parent_name(name)
     manifest = read_manifest(workspace, view)
     if (
         manifest is None
@@ -202,8 +205,9 @@ def _origin(workspace: Workspace, name: str) -> dict[str, Any]:
     """What the view depends on: the entries of its sources, and size and time of change of their files."""
     entries = read_registry(workspace)
     sources = {name: find_entry(workspace, entries, name)}
-    if entry_kind(entries.get(f"{name}_test", {})) == "pairs":
-        sources[f"{name}_test"] = entries[f"{name}_test"]
+    heldout = heldout_name(name)
+    if entry_kind(entries.get(heldout, {})) == "pairs":
+        sources[heldout] = entries[heldout]
     files = []
     for source, entry in sources.items():
         for file in data_files(data_path(workspace, source, entry)):
@@ -230,7 +234,7 @@ def _check_ours(workspace: Workspace, view: str, name: str) -> None:
     if manifest is not None and manifest.source.get("derived_from") == name:
         return
     entries = read_registry(workspace)
-    for taken in (view, f"{view}_test"):
+    for taken in (view, heldout_name(view)):
         if taken in entries or (workspace.data / f"{taken}.parquet").exists():
             raise UsageError(
                 f"the labelled view of {name} would be {taken}, and there is a dataset or file of that name",

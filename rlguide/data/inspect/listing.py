@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rlguide import console
 from rlguide.catalog.datasets import load_datasets
 from rlguide.data.ingest.views import outdated
+from rlguide.data.names import is_heldout
 from rlguide.data.store.dataset_info import REMOTE_KEYS, Kind, entry_kind, is_view, read_registry
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.errors import DataError
@@ -64,7 +65,7 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
         kind = entry_kind(entry)
         if name in shown or kind == "other":
             continue
-        if name.endswith("_test") and name.removesuffix("_test") in entries:
+        if is_heldout(name, entries):
             continue  # shown with the dataset that it is held out from
         manifest = read_manifest(workspace, name)
         if is_view(entry) or (manifest is not None and "derived_from" in manifest.source):

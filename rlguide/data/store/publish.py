@@ -10,6 +10,7 @@ from typing import Any
 
 from rlguide import console
 from rlguide.data.example import ExampleKind
+from rlguide.data.names import heldout_name, parent_name, view_name
 from rlguide.data.readers.source import PACKED_SUFFIXES
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import our_entry, read_registry
@@ -36,7 +37,7 @@ def writing(workspace: Workspace, name: str) -> Iterator[None]:
         RlguideError: another rlguide works on it for more than an hour.
     """
     with ExitStack() as stack:
-        for one in (name, f"{name}_test"):  # always in this order, so that no two wait for each other
+        for one in (name, heldout_name(name)):  # always in this order, so that no two wait for each other
             busy = f"{one}: another rlguide is making it; waiting for that to end"
             stack.enter_context(in_turn(journal.lock_path(workspace, one), busy))
         done = journal.recover(workspace, name)
@@ -66,7 +67,7 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
     ours: set[str] = set()
     if manifest is not None and origin and all(manifest.source.get(key) == value for key, value in origin.items()):
         ours = {file.dataset for file in manifest.files}
-    for taken in (name, f"{name}_test"):
+    for taken in (name, heldout_name(name)):
         journal.check_no_folder(workspace.data / f"{taken}.parquet")
         if force or taken in ours:
             continue
@@ -86,12 +87,12 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
 
 def _check_held_out_names(workspace: Workspace, name: str) -> None:
     """NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME."""
-    base = read_manifest(workspace, name.removesuffix("_test")) if name.endswith("_test") else None
+    base = read_manifest(workspace, parent_name(name)) if parent_name(name) != name else None
     if base is not None and any(file.dataset == name for file in base.files):
         raise UsageError(f"{name} is what {base.name} holds out", "choose another name with --name")
-    if read_manifest(workspace, f"{name}_test") is not None:
+    if read_manifest(workspace, heldout_name(name)) is not None:
         raise UsageError(
-            f"there is a dataset {name}_test, and that would be taken for the rows that {name} holds out",
+            f"there is a dataset {heldout_name(name)}, and that would be taken for the rows that {name} holds out",
             "choose another name with --name",
         )
 
@@ -162,7 +163,7 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
         raise nothing_left(about)
     if heldout is not None and len(heldout):
         written += heldout.finish(about.counts)
-    files = dict(zip((name, f"{name}_test"), written, strict=False))
+    files = dict(zip((name, heldout_name(name)), written, strict=False))
     records = [data_file(dataset, file) for dataset, file in files.items()]
     manifest = new_manifest(name, about.source, about.options, about.counts, records)
     with _no_view_in_the_making(workspace, name):
@@ -181,8 +182,9 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
 @contextmanager
 def _no_view_in_the_making(workspace: Workspace, name: str) -> Iterator[None]:
     """Wait for another rlguide that makes KTO's rows of the earlier dataset: they must not appear after it is gone."""
-    lock = journal.lock_path(workspace, f"{name}_kto")
-    with writing(workspace, f"{name}_kto") if lock.with_name(f".{lock.name}.lock").exists() else nullcontext():
+    view = view_name(name, "kto")
+    lock = journal.lock_path(workspace, view)
+    with writing(workspace, view) if lock.with_name(f".{lock.name}.lock").exists() else nullcontext():
         yield
 
 
@@ -197,7 +199,7 @@ def _change(
     old = earlier.files if earlier is not None else []
     files = {file.file for file in manifest.files}
     gone = [file.file for file in old if file.file not in files]
-    test_name = f"{manifest.name}_test"
+    test_name = heldout_name(manifest.name)
     if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
         console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
     unseen = {*gone, *(files if kind == "labels" else ())}  # labelled answers have no view for sft and ppo

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.names import heldout_name, parent_name
 from rlguide.data.readers.files import count_rows
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
@@ -190,7 +191,7 @@ def check_dataset(
     entry = entries[name]
     formatting, columns = _shape(name, entry, answers)
     kind = entry_kind(entry)
-    heldout = f"{name}_test" if entry_kind(entries.get(f"{name}_test", {})) == kind else None
+    heldout = heldout_name(name) if entry_kind(entries.get(heldout_name(name), {})) == kind else None
     path: Path | None = None
     rows: int | None = None
     if not any(key in entry for key in REMOTE_KEYS):
@@ -272,9 +273,7 @@ def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
 
 def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None:
     """The manifest's record of a dataset's file, if rlguide wrote it and it is as it was."""
-    for manifest in filter(
-        None, (read_manifest(workspace, name), read_manifest(workspace, name.removesuffix("_test")))
-    ):
+    for manifest in filter(None, (read_manifest(workspace, name), read_manifest(workspace, parent_name(name)))):
         for file in manifest.files:
             if file.dataset == name and workspace.data / file.file == path and file.unchanged(workspace.data):
                 return file

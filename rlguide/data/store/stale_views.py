@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from rlguide.data.names import heldout_name, view_name
 from rlguide.data.store.dataset_info import Entry, is_view
 from rlguide.data.store.manifest import DataManifest, manifest_path, read_manifest
 from rlguide.workspace import Workspace
@@ -23,7 +24,7 @@ class Outlived(NamedTuple):
 
 def made_of(workspace: Workspace, name: str) -> DataManifest | None:
     """The manifest of the rows for KTO that were made of a dataset, None if there are none."""
-    manifest = read_manifest(workspace, f"{name}_kto")
+    manifest = read_manifest(workspace, view_name(name, "kto"))
     return manifest if manifest is not None and manifest.source.get("derived_from") == name else None
 
 
@@ -37,9 +38,10 @@ def outlived(
         lost: files that are deleted, or hold no pairs from now on. kept: files that hold the dataset's new pairs.
     """
     names = [other for other, entry in entries.items() if is_view(entry) and entry.get("file_name") in lost]
-    for end in ("", "_test"):  # of an entry that somebody else wrote, and that is replaced
-        file = entries.get(f"{name}{end}", {}).get("file_name")
-        for view in (f"{name}_sft{end}", f"{name}_ppo{end}"):
+    for whole in (True, False):  # of an entry that somebody else wrote, and that is replaced
+        file = entries.get(name if whole else heldout_name(name), {}).get("file_name")
+        for view in (view_name(name, "sft"), view_name(name, "ppo")):
+            view = view if whole else heldout_name(view)
             shown = entries.get(view, {})
             same = file is not None and shown.get("file_name") == file and shown.get("ranking") is False
             if same and file not in kept and view not in names:
