@@ -108,7 +108,7 @@ def test_a_file_of_others_is_to_be_taken_in(foreign: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run("inspect", "theirs") == 0
     command = "rlguide register data/theirs.json --name theirs_checked --keep-good"
-    assert f"then take the file in: {command}" in capsys.readouterr().out
+    assert f"then import the file: {command}" in capsys.readouterr().out
 
 
 BAD = {

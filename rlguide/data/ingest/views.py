@@ -7,9 +7,6 @@ made from the pairs, and made again when they have changed.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Literal
@@ -25,12 +22,8 @@ from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     Entry,
     change_registry,
-    data_files,
-    data_path,
     dataset_kind,
     entry_kind,
-    find_entry,
-    is_intact,
     is_view,
     read_registry,
 )
@@ -40,6 +33,7 @@ from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
+from rlguide.data.store.stale_views import is_current, origin_of
 from rlguide.errors import DataError, UsageError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
@@ -161,35 +155,14 @@ def kto_view(workspace: Workspace, name: str) -> str:
     """
     view = view_name(name, "kto")
     _sources(workspace, name)
-    if _is_current(workspace, view, _origin(workspace, name)):
+    if is_current(workspace, view, origin_of(workspace, name)):
         return view
     with writing(workspace, view):
-        origin = _origin(workspace, name)  # after a wait it may be another
-        if not _is_current(workspace, view, origin):
+        origin = origin_of(workspace, name)  # after a wait it may be another
+        if not is_current(workspace, view, origin):
             _check_ours(workspace, view, name)
             _make(workspace, view, origin)
     return view
-
-
-def outdated(workspace: Workspace, name: str) -> str | None:
-    """The dataset that KTO's rows, `name`, were made of, if it has changed since or is gone; else None.
-
-    Raises:
-        DataError: dataset_info.json is broken.
-    """
-    view = parent_name(name)
-    manifest = read_manifest(workspace, view)
-    if (
-        manifest is None
-        or "derived_from" not in manifest.source
-        or all(file.dataset != name for file in manifest.files)
-    ):
-        return None
-    source = str(manifest.source["derived_from"])
-    try:
-        return None if _is_current(workspace, view, _origin(workspace, source)) else source
-    except (DataError, UsageError, OSError):
-        return source
 
 
 def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
@@ -199,33 +172,6 @@ def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
     for source in sources:
         local_files(source)
     return sources
-
-
-def _origin(workspace: Workspace, name: str) -> dict[str, Any]:
-    """What the view depends on: the entries of its sources, and size and time of change of their files."""
-    entries = read_registry(workspace)
-    sources = {name: find_entry(workspace, entries, name)}
-    heldout = heldout_name(name)
-    if entry_kind(entries.get(heldout, {})) == "pairs":
-        sources[heldout] = entries[heldout]
-    files = []
-    for source, entry in sources.items():
-        for file in data_files(data_path(workspace, source, entry)):
-            status = file.stat()
-            name_there = os.path.relpath(file, workspace.data)
-            files.append({"file": name_there, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
-    described = json.dumps(list(sources.values()), sort_keys=True)
-    return {
-        "derived_from": name,
-        "answers": "each once",  # earlier versions had some twice, with both labels
-        "entries": hashlib.sha256(described.encode()).hexdigest(),
-        "files": files,
-    }
-
-
-def _is_current(workspace: Workspace, view: str, origin: dict[str, Any]) -> bool:
-    manifest = read_manifest(workspace, view)
-    return manifest is not None and manifest.source == origin and is_intact(workspace, manifest)
 
 
 def _check_ours(workspace: Workspace, view: str, name: str) -> None:
@@ -253,7 +199,7 @@ def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
             staging = stack.enter_context(Staging(workspace.data / view, Filters(), split, "labels"))
             _stage(workspace, source, staging, counts)
             staged.append(staging)
-        for line in counts.left_out_lines():
+        for line in counts.filtered_lines():
             console.say(f"  left out: {line}")
         if not len(staged[0]):
             reason = "only responses that are both chosen and rejected" if counts.read else "no pairs"
@@ -267,8 +213,8 @@ def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, co
     be compared by hash, and all the memory there is if they are kept.
     """
     found = single_responses(_read(workspace, source, "comparing the responses of"))
-    counts.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
-    counts.leave_out(DUPLICATE, found.duplicates)
+    counts.add_filtered(CHOSEN_AND_REJECTED, found.contradictory)
+    counts.add_filtered(DUPLICATE, found.duplicates)
     for at, pair in enumerate(_read(workspace, source, "reading")):
         counts.read += 1
         for row, wanted in zip(pair.split(), found.wanted[2 * at : 2 * at + 2], strict=False):

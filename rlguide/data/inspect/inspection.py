@@ -9,7 +9,7 @@ from typing import Any
 
 from rlguide import console
 from rlguide.data.example import Example
-from rlguide.data.ingest.views import outdated, viewed
+from rlguide.data.ingest.views import viewed
 from rlguide.data.inspect.apply import doable, how_to_apply, how_to_view
 from rlguide.data.inspect.collect import THOROUGH, Collector, collect
 from rlguide.data.inspect.examples import plain
@@ -23,6 +23,7 @@ from rlguide.data.names import heldout_name, is_heldout, parent_name
 from rlguide.data.store.dataset_info import data_path, entry_kind, find_entry, read_registry
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered
+from rlguide.data.store.stale_views import outdated
 from rlguide.errors import UsageError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace, atomic_write

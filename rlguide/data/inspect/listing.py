@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from rlguide import console
 from rlguide.catalog.datasets import load_datasets
-from rlguide.data.ingest.views import outdated
 from rlguide.data.names import is_heldout
 from rlguide.data.store.dataset_info import REMOTE_KEYS, Kind, entry_kind, is_view, read_registry
 from rlguide.data.store.manifest import DataManifest, read_manifest
+from rlguide.data.store.stale_views import outdated
 from rlguide.errors import DataError
 from rlguide.workspace import Workspace
 

@@ -9,7 +9,8 @@ from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset, Part
 from rlguide.data.hubs import client as hub
 from rlguide.data.hubs.base import HubFile, Snapshot
-from rlguide.data.sources.splits import FileSelection, select_files
+from rlguide.data.sources.selection import FileSelection
+from rlguide.data.sources.splits import select_files
 from rlguide.errors import DataError, HubError
 from rlguide.hub_settings import is_offline
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlguide.data.readers.source import plain_stem, text_suffix
 from rlguide.data.sources.card import Splits, matching, splits_of_card
+from rlguide.data.sources.selection import FileSelection
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
@@ -26,30 +26,6 @@ PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "rankin
 NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
 MOST_NAMED = 12  # in a message
 NONE = "none"  # as --heldout-split: do not use the one there is
-
-
-@dataclass(frozen=True)
-class FileSelection:
-    """What a person asked for; None and () mean: find out."""
-
-    split: str | None = None
-    heldout_split: str | None = None
-    subset: str | None = None
-    files: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        """Raises UsageError for wishes that contradict each other."""
-        if self.files and (self.split or self.heldout_split or self.subset):
-            raise UsageError(
-                "--file names the files, so --split, --heldout-split and --subset say nothing", "leave them out"
-            )
-
-    def recorded(self) -> dict[str, Any]:
-        """What was asked for, for a manifest."""
-        return {key: list(value) if key == "files" else value for key, value in asdict(self).items() if value}
-
-
-ANYTHING = FileSelection()
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ class DataFile:
 class DataManifest:
     """Where a dataset came from and what was written. `files[0]` is for training, `files[1]`, if any, held out.
 
-    refused: bad rows by reason (each one with its place is in `<name>.report.json`). left_out: good rows that the
-    filters in `options` did not want, by reason.
+    refused: invalid rows by reason (each one with its place is in `<name>.report.json`). left_out: valid rows that the
+    filters in `options` dropped, by reason.
     """
 
     name: str
@@ -83,7 +83,7 @@ def new_manifest(
     from rlguide import __version__
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    amounts = (counts.read, dict(counts.refused), dict(counts.left_out))
+    amounts = (counts.read, dict(counts.invalid), dict(counts.filtered))
     return DataManifest(name, created, __version__, source, options, *amounts, files)
 
 

@@ -1,4 +1,4 @@
-"""Rows -> checked, filtered pairs -> files in `data/`, registered. Used by download, register and the views alike."""
+"""Staged rows to files in `data/`, registered: what download, register and the views end with."""
 
 from __future__ import annotations
 
@@ -97,12 +97,6 @@ def _check_held_out_names(workspace: Workspace, name: str) -> None:
         )
 
 
-def check_test_size(share: float | None) -> None:
-    """Raises UsageError unless the share is None or in [0, 1)."""
-    if share is not None and not 0 <= share < 1:
-        raise UsageError(f"--test-size {share:g} is not a share from 0 up to 1", "give for example 0.05, or 0 for none")
-
-
 def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
     """Raises RlguideError if there is not room for what these files (name, bytes) become."""
     needed = 0.0
@@ -125,9 +119,9 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from and how it was taken in, for its manifest; what it holds.
+    """Where a dataset came from and how it was imported, for its manifest; what it holds.
 
-    report: whether the refused rows are written down, each with its place.
+    report: whether the invalid rows are written down, each with its place.
     """
 
     name: str
@@ -139,12 +133,13 @@ class Publication:
 
 
 def nothing_left(about: Publication) -> DataError:
-    """The error for rows that are good, of which the filters want none or that make no pair."""
-    counts = about.counts
-    reasons = "; ".join([*counts.left_out_lines(), *([f"{counts.bad:,} bad rows"] if counts.bad else [])])
-    if set(counts.left_out) == {NO_PAIR}:
-        return DataError(f"{about.name}: no row makes a pair ({reasons})", "name data in which one answer is better")
-    return DataError(f"{about.name}: the filters leave nothing ({reasons})", "choose milder filters")
+    """The error for valid rows that the filters drop or that make no pair, all of them."""
+    invalid = about.counts.invalid.total()
+    parts = [*about.counts.filtered_lines(), *([f"{invalid:,} invalid row{'s' * (invalid > 1)}"] if invalid else [])]
+    reasons = "; ".join(parts)
+    if set(about.counts.filtered) == {NO_PAIR}:
+        return DataError(f"{about.name}: no row makes a pair ({reasons})", "name data in which one response is better")
+    return DataError(f"{about.name}: the filters drop every row ({reasons})", "relax the filters")
 
 
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
@@ -170,7 +165,7 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
         change, outdated = _change(workspace, manifest, files, about.kind)
         if about.report:
             report = temporary(workspace.data, name, "report")
-            _write_report(report, about, "taken in")
+            _write_report(report, about, "imported")
             change.moves[report.name] = f"{name}.report.json"
         journal.commit(workspace, change)
     if outdated.entries:
@@ -201,8 +196,8 @@ def _change(
     gone = [file.file for file in old if file.file not in files]
     test_name = heldout_name(manifest.name)
     if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
-        console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
-    unseen = {*gone, *(files if kind == "labels" else ())}  # labelled answers have no view for sft and ppo
+        console.warn(f"removed {test_name} from dataset_info.json, or it would count as held out of {manifest.name}")
+    unseen = {*gone, *(files if kind == "labels" else ())}  # labelled responses have no view for sft and ppo
     dropped = {test_name, *(file.dataset for file in old)} - set(written)
     outdated = outlived(workspace, manifest.name, entries, unseen, set() if kind == "labels" else files)
     change = journal.Change(
@@ -217,7 +212,7 @@ def _change(
 
 
 def refuse(workspace: Workspace, about: Publication) -> str:
-    """Write the report of rows that are not taken in; return its path as a user types it.
+    """Write the report of rows that are not imported; return its path as a user types it.
 
     The report of a dataset that is there and stays is not touched.
     """
