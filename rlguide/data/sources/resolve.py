@@ -57,15 +57,4 @@ def _any_dataset(given: str) -> CatalogDataset:
             "a dataset of a hub is named by its id, ORG/NAME, not by an address or a path",
             f"give {address[1]}" if address else "give for example HuggingFaceH4/ultrafeedback_binarized",
         )
-    return CatalogDataset(
-        name=safe_name(given.split("/")[1]),
-        hub_id=given,
-        languages=(),
-        rows=0,
-        heldout_rows=None,
-        licence="see card",
-        purpose="",
-        parts=(),
-        wrong=None,
-        sources=(),
-    )
+    return CatalogDataset(safe_name(given.split("/")[1]), given)

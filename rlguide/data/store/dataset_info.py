@@ -38,7 +38,7 @@ def read_registry(workspace: Workspace) -> dict[str, Entry]:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise DataError(
             f"{workspace.dataset_info} is not an object of dataset entries",
-            "mend it, or move it away and register again",
+            "fix it, or move it away and register again",
         )
     return entries
 
@@ -70,7 +70,7 @@ def find_entry(workspace: Workspace, entries: dict[str, Entry], name: str) -> En
 
 
 def entry_kind(entry: Entry) -> Kind:
-    """What an entry says that its rows are: pairs to rank, labelled answers (for KTO), or neither."""
+    """What an entry says that its rows are: pairs to rank, labelled responses (for KTO), or neither."""
     if entry.get("ranking") is True:
         return "pairs"
     columns = entry.get("columns")

@@ -14,7 +14,7 @@ from rlguide.data.names import heldout_name, parent_name, view_name
 from rlguide.data.readers.source import PACKED_SUFFIXES
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import our_entry, read_registry
-from rlguide.data.store.manifest import DataManifest, data_file, new_manifest, read_manifest
+from rlguide.data.store.manifest import DataFile, DataManifest, read_manifest
 from rlguide.data.store.parquet_writer import Written
 from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 from rlguide.data.store.staging import Staging, temporary
@@ -159,8 +159,7 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     if heldout is not None and len(heldout):
         written += heldout.finish(about.counts)
     files = dict(zip((name, heldout_name(name)), written, strict=False))
-    records = [data_file(dataset, file) for dataset, file in files.items()]
-    manifest = new_manifest(name, about.source, about.options, about.counts, records)
+    manifest = _manifest(about, files)
     with _no_view_in_the_making(workspace, name):
         change, outdated = _change(workspace, manifest, files, about.kind)
         if about.report:
@@ -172,6 +171,21 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
         again = "" if about.kind == "labels" else "; rlguide view and rlguide train make them again"
         console.say(f"removed what showed the earlier {name}: {', '.join(outdated.entries)}{again}")
     return manifest
+
+
+def _manifest(about: Publication, written: dict[str, Written]) -> DataManifest:
+    """What is recorded of files that are about to be put in place as `<dataset>.parquet`."""
+    from datetime import UTC, datetime
+
+    from rlguide import __version__
+
+    files = []
+    for dataset, file in written.items():
+        facts = (file.rows, file.bytes, file.mtime_ns, file.sha256, file.desirable)
+        files.append(DataFile(dataset, f"{dataset}.parquet", *facts))
+    counts, created = about.counts, datetime.now(UTC).isoformat(timespec="seconds")
+    amounts = (counts.read, dict(counts.invalid), dict(counts.filtered))
+    return DataManifest(about.name, created, __version__, about.source, about.options, *amounts, files)
 
 
 @contextmanager
