@@ -53,7 +53,7 @@ def register_files(
     rlguide register big.parquet --dedupe --lang zh --max-length 8000
     rlguide register scored.jsonl.gz --pairing all --min-margin 1 --balance-length
 
-    Every refused row is named, with its line and the reason, in data/NAME.report.json. The format is detected. Pairs,
+    Every invalid row is named, with its line and the reason, in data/NAME.report.json. The format is detected. Pairs,
     for every method:
 
     \b

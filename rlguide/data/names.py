@@ -15,7 +15,7 @@ _YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 def safe_name(text: str) -> str:
     """The nearest name that LLaMA-Factory's comma-separated `dataset:` and a plain YAML value both take.
 
-    Letters of any language, digits, `_`, `-` and `.`; it begins with a letter and is no YAML word such as `on`.
+    Letters of any language, digits, `_`, `-` and `.`; it begins with a letter and is not a YAML word such as `on`.
     """
     import unicodedata
 

@@ -43,7 +43,7 @@ def _check_options(names: list[str], options: DownloadOptions) -> list[CatalogDa
     hub.check_hub(options.hub)
     if options.force and is_offline():
         raise UsageError(
-            "HF_HUB_OFFLINE forbids to fetch again, which --force asks for", "unset it, or leave out --force"
+            "HF_HUB_OFFLINE forbids fetching again, which --force asks for", "unset it, or leave out --force"
         )
     datasets = find_requested(names, options.hub, options.selection, options.name)
     for dataset in datasets:

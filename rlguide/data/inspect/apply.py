@@ -90,7 +90,7 @@ def _in_catalog(manifest: DataManifest | None) -> CatalogDataset | None:
 
 
 def _origin(manifest: DataManifest, known: CatalogDataset | None) -> list[str] | None:
-    """The beginning of the command that imports the same data again, None if it is not known or gone."""
+    """The beginning of the command that imports the same data again, None if it is unknown or gone."""
     source, name = manifest.source, manifest.name
     if path := source.get("file") or source.get("folder"):
         if not Path(path).exists():

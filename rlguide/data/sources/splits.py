@@ -18,7 +18,7 @@ from rlguide.data.sources.selection import FileSelection
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
-ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, are none
+ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, hold none
 HELDOUT_WORDS = ("test", "validation", "valid", "val", "eval", "evaluation", "dev", "heldout", "holdout", "testing")
 TRAIN_WORDS = ("train", "training")
 SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}

@@ -118,11 +118,11 @@ Entry = dict[str, Any]
 Use = Literal["pairs", "labels", "sft", "ppo"]
 _CONVERSATION = {"prompt": "prompt", "history": "history", "system": "system"}
 
-_ANSWERS: dict[Use, dict[str, str]] = {
+_RESPONSES: dict[Use, dict[str, str]] = {
     "pairs": {"chosen": "chosen", "rejected": "rejected"},
     "labels": {"response": "answer", "kto_tag": "label"},
     "sft": {"response": "chosen"},
-    "ppo": {"response": "chosen"},  # the answer is not trained on; the engine's preprocessing wants one
+    "ppo": {"response": "chosen"},  # the response is not trained on; the engine's preprocessing wants one
 }
 
 
@@ -132,7 +132,7 @@ def our_entry(file_name: str, use: Use = "pairs") -> Entry:
         "file_name": file_name,
         "ranking": use == "pairs",
         "formatting": "alpaca",
-        "columns": {**_CONVERSATION, **_ANSWERS[use]},
+        "columns": {**_CONVERSATION, **_RESPONSES[use]},
     }
 
 

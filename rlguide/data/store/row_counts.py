@@ -60,12 +60,12 @@ class RowCounts:
         self._files.append(_File(file, unit, heldout, self.read))
 
     def add_invalid(self, reason: str, position: int) -> None:
-        """A row that is not what it should be."""
+        """Count a row that is not what it should be."""
         self.invalid[reason] += 1
         self._places.extend((len(self._files) - 1, self._reasons.setdefault(reason, len(self._reasons)), position))
 
     def add_filtered(self, reason: str, count: int = 1) -> None:
-        """A valid row that a filter drops."""
+        """Count valid rows that a filter drops."""
         if count:
             self.filtered[reason] += count
 
