@@ -129,12 +129,8 @@ def _by_pattern(where: str, data: list[str], patterns: tuple[str, ...]) -> Selec
 def _subset(where: str, there: Splits, wanted: str | None, default: str | None, data: list[str]) -> str:
     names = list(there)
     if wanted is not None:
-        if wanted not in names:
-            raise UsageError(
-                f"{where} has no subset {wanted}{did_you_mean(wanted, names)}",
-                f"choose with --subset: {_named(names)}" if any(names) else "leave out --subset: it has none",
-            )
-        return wanted
+        choose = f"choose with --subset: {_named(names)}" if any(names) else "leave out --subset: it has none"
+        return _known(f"{where} has no subset", wanted, names, choose)
     if len(names) == 1:
         return names[0]
     for usual in (default, "default"):
@@ -149,6 +145,12 @@ def _subset(where: str, there: Splits, wanted: str | None, default: str | None, 
     )
 
 
+def _known(lacks: str, wanted: str, names: list[str], choose: str) -> str:
+    if wanted not in names:
+        raise UsageError(f"{lacks} {wanted}{did_you_mean(wanted, names)}", choose)
+    return wanted
+
+
 def _not_held_out(splits: dict[str, list[str]]) -> list[str]:
     return [path for name in splits if not _words(name) & set(HELDOUT_WORDS) for path in splits[name]]
 
@@ -156,12 +158,8 @@ def _not_held_out(splits: dict[str, list[str]]) -> list[str]:
 def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: list[str]) -> str:
     names = list(splits)
     if wanted is not None:
-        if wanted not in names:
-            raise UsageError(
-                f"{where} has no split {wanted}{did_you_mean(wanted, names)}",
-                f"choose with --split: {_named(names)}; or name files with --file",
-            )
-        return wanted
+        choose = f"choose with --split: {_named(names)}; or name files with --file"
+        return _known(f"{where} has no split", wanted, names, choose)
     train = [name for name in names if _words(name) & set(TRAIN_WORDS)]
     pairs = [name for name in train if _words(name) & set(PREFERENCE_WORDS)]
     for likely in (["train"] if "train" in names else [], train, pairs, names):
@@ -191,13 +189,11 @@ def _all_at_once(wanted: list[str], data: list[str]) -> str:
 
 def _heldout(where: str, splits: dict[str, list[str]], split: str, wanted: str | None) -> str | None:
     others = [name for name in splits if name != split]
+    if wanted == NONE:
+        return None
     if wanted is not None:
-        if wanted != NONE and wanted not in others:
-            raise UsageError(
-                f"{where} has no other split {wanted}{did_you_mean(wanted, others)}",
-                f"choose with --heldout-split: {_named([*others, NONE])}",
-            )
-        return None if wanted == NONE else wanted
+        choose = f"choose with --heldout-split: {_named([*others, NONE])}"
+        return _known(f"{where} has no other split", wanted, others, choose)
     for word in HELDOUT_WORDS:  # train_prefs -> test_prefs, and only that: test_sft is another kind of data
         for old in TRAIN_WORDS:
             match = re.sub(rf"(?<![a-z]){old}(?![a-z])", word, split, flags=re.IGNORECASE)

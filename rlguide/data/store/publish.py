@@ -61,40 +61,30 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
             the two belong to different datasets.
         DataError: dataset_info.json is broken. RlguideError: a folder has the name of its file.
     """
-    entries = read_registry(workspace)
-    _check_held_out_names(workspace, name)
-    manifest = read_manifest(workspace, name)
-    ours: set[str] = set()
-    if manifest is not None and origin and all(manifest.source.get(key) == value for key, value in origin.items()):
-        ours = {file.dataset for file in manifest.files}
-    for taken in (name, heldout_name(name)):
-        journal.check_no_folder(workspace.data / f"{taken}.parquet")
-        if force or taken in ours:
-            continue
-        other = "choose another name with --name"
-        if taken in entries:
-            raise UsageError(
-                f"{workspace.relative(workspace.dataset_info)} already has a dataset {taken}"
-                + (" that is not from this download" if origin else ""),
-                f"{other}, or replace it with --force",
-            )
-        if (workspace.data / f"{taken}.parquet").exists():
-            raise UsageError(
-                f"{workspace.relative(workspace.data / f'{taken}.parquet')} is already there",
-                f"move it away, {other}, or replace it with --force",
-            )
-
-
-def _check_held_out_names(workspace: Workspace, name: str) -> None:
-    """NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME."""
+    entries, other, heldout = read_registry(workspace), "choose another name with --name", heldout_name(name)
+    # NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME.
     base = read_manifest(workspace, parent_name(name)) if parent_name(name) != name else None
     if base is not None and any(file.dataset == name for file in base.files):
-        raise UsageError(f"{name} is what {base.name} holds out", "choose another name with --name")
-    if read_manifest(workspace, heldout_name(name)) is not None:
-        raise UsageError(
-            f"there is a dataset {heldout_name(name)}, and that would be taken for the rows that {name} holds out",
-            "choose another name with --name",
-        )
+        raise UsageError(f"{name} is what {base.name} holds out", other)
+    if read_manifest(workspace, heldout) is not None:
+        what = f"there is a dataset {heldout}, and that would be taken for the rows that {name} holds out"
+        raise UsageError(what, other)
+    manifest = read_manifest(workspace, name)
+    ours: set[str] = set()
+    if manifest is not None and origin and origin.items() <= manifest.source.items():
+        ours = {file.dataset for file in manifest.files}
+    for taken in (name, heldout):
+        file = workspace.data / f"{taken}.parquet"
+        journal.check_no_folder(file)
+        if force or taken in ours:
+            continue
+        if taken in entries:
+            what = f"{workspace.relative(workspace.dataset_info)} already has a dataset {taken}"
+            what += " that is not from this download" if origin else ""
+            raise UsageError(what, f"{other}, or replace it with --force")
+        if file.exists():
+            fix = f"move it away, {other}, or replace it with --force"
+            raise UsageError(f"{workspace.relative(file)} is already there", fix)
 
 
 def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
