@@ -119,7 +119,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}",
-            "mend or delete the file, then try again",
+            "fix or delete the file, then try again",
         ) from error
 
 
@@ -129,7 +129,7 @@ def user_cache() -> Path:
 
 
 def user_data() -> Path:
-    """The folder for what is dear to make again (engines): `$XDG_DATA_HOME/rlguide` or `~/.local/share/rlguide`."""
+    """The folder for what takes long to make again (engines): `$XDG_DATA_HOME/rlguide` or `~/.local/share/rlguide`."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rlguide"
 
 

@@ -22,14 +22,14 @@ class CatalogDataset:
 
     name: str
     hub_id: str
-    languages: tuple[str, ...]
-    rows: int
-    heldout_rows: int | None
-    licence: str
-    purpose: str
-    parts: tuple[Part, ...]
-    wrong: str | None
-    sources: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    rows: int = 0
+    heldout_rows: int | None = None
+    licence: str = "see card"
+    purpose: str = ""
+    parts: tuple[Part, ...] = ()
+    wrong: str | None = None
+    sources: tuple[str, ...] = ()
     modelscope_id: str | None = None
 
     @property
@@ -68,18 +68,6 @@ def find_dataset(name: str) -> CatalogDataset:
 
 
 def _dataset(name: str, fields: dict[str, Any]) -> CatalogDataset:
-    return CatalogDataset(
-        name=name,
-        hub_id=fields["hub_id"],
-        languages=tuple(fields["languages"]),
-        rows=fields["rows"],
-        heldout_rows=fields["heldout_rows"],
-        licence=fields["licence"],
-        purpose=fields["purpose"],
-        parts=tuple(
-            Part(tuple(part["train"]), tuple(part.get("heldout", ())), part.get("language")) for part in fields["parts"]
-        ),
-        wrong=fields.get("wrong"),
-        sources=tuple(fields["sources"]),
-        modelscope_id=fields.get("modelscope_id"),
-    )
+    parts = [Part(tuple(one["train"]), tuple(one.get("heldout", ())), one.get("language")) for one in fields["parts"]]
+    lists: dict[str, Any] = {key: tuple(fields[key]) for key in ("languages", "sources")}
+    return CatalogDataset(name, **fields | lists | {"parts": tuple(parts)})

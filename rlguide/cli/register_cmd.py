@@ -9,23 +9,10 @@ import typer
 from typer import Context
 from typer.core import TyperCommand
 
-from rlguide.cli._options import (
-    BalanceLengthOption,
-    DedupeOption,
-    FileOption,
-    FormatOption,
-    HeldoutSplitOption,
-    KeepGoodOption,
-    MaxLengthOption,
-    MaxSamplesOption,
-    MinMarginOption,
-    PairingOption,
-    SeedOption,
-    SplitOption,
-    SubsetOption,
-    WorkspaceOption,
-    open_workspace,
-)
+from rlguide.cli._ingest import REGISTER, ingest_options
+from rlguide.cli._options import WorkspaceOption, open_workspace
+from rlguide.cli._spread import spread
+from rlguide.data.ingest.options import IngestOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -44,32 +31,15 @@ class _WithFormats(TyperCommand):
         return super().get_help(ctx)
 
 
+@spread(IngestOptions, ingest_options(REGISTER))
 def register_files(
-    files: Annotated[
+    paths: Annotated[
         list[Path],
         typer.Argument(
             help="JSON, JSON lines, CSV (also .gz, .zst) or Parquet files, or folders of them.", metavar="FILE..."
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Name of the dataset. [default: from the file's name]")] = None,
-    form: FormatOption = "auto",
-    test_size: Annotated[
-        float | None, typer.Option(help="Share of the rows to hold out. [default: 0.05, at most 2000 rows]")
-    ] = None,
-    split: SplitOption = None,
-    heldout_split: HeldoutSplitOption = None,
-    subset: SubsetOption = None,
-    file: FileOption = None,
-    dedupe: DedupeOption = False,
-    pairing: PairingOption = "best-worst",
-    min_margin: MinMarginOption = None,
-    max_length: MaxLengthOption = None,
-    lang: Annotated[str | None, typer.Option(help="Keep the rows in this language (or these: en,zh).")] = None,
-    balance_length: BalanceLengthOption = False,
-    max_samples: MaxSamplesOption = None,
-    seed: SeedOption = 42,
-    keep_good: KeepGoodOption = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace a dataset of the same name.")] = False,
+    options: IngestOptions,
     workspace: WorkspaceOption = Path(),
 ) -> None:
     """Check your own preference pairs or labelled responses, row by row, and register them for training.
@@ -83,7 +53,7 @@ def register_files(
     rlguide register big.parquet --dedupe --lang zh --max-length 8000
     rlguide register scored.jsonl.gz --pairing all --min-margin 1 --balance-length
 
-    Every refused row is named, with its line and the reason, in data/NAME.report.json. The format is detected. Pairs,
+    Every invalid row is named, with its line and the reason, in data/NAME.report.json. The format is detected. Pairs,
     for every method:
 
     \b
@@ -97,12 +67,6 @@ def register_files(
     system may also be called system_prompt or system_message, and input is added below the prompt. A column that
     looks like a piece of the prompt and is not read stops the command; --format leaves it out.
     """
-    from rlguide.data.curate.filters import Filters
-    from rlguide.data.ingest.pipeline import IngestOptions
-    from rlguide.data.ingest.register import RegisterOptions, register_all
-    from rlguide.data.sources.splits import FileSelection
+    from rlguide.data.ingest.register import register_all
 
-    filters = Filters(dedupe, min_margin, max_length, lang, balance_length, max_samples, seed)
-    how = IngestOptions(form, pairing, filters, test_size, keep_good)
-    options = RegisterOptions(name, how, force, FileSelection(split, heldout_split, subset, tuple(file or ())))
-    register_all(open_workspace(workspace), files, options)
+    register_all(open_workspace(workspace), paths, options)

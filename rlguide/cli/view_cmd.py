@@ -17,17 +17,17 @@ def register(app: typer.Typer) -> None:
 
 def view(
     names: Annotated[list[str], typer.Argument(help="Registered datasets of pairs.", metavar="NAME...")],
-    use: Annotated[str, typer.Option(help="What it is for: sft, kto or ppo; dpo and rm read pairs as they are.")],
+    use: Annotated[str, typer.Option(help="Its use: sft, kto or ppo; dpo and rm read pairs as they are.")],
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Register a dataset of pairs for another of LLaMA-Factory's stages, too, and print the name to use there.
+    """Register a dataset of pairs for another of LLaMA-Factory's stages as well, and print the name to use there.
 
     \b
     rlguide view ultrafeedback --use sft
     rlguide view ultrafeedback orca_dpo --use ppo
 
-    For sft (the prompts with their chosen answers) and ppo (the prompts) this is an entry in dataset_info.json that
-    shows the same file; for kto a file with a row for every answer is made. `rlguide train --method kto` and `ppo` do
+    For sft (the prompts with their chosen responses) and ppo (the prompts) this is an entry in dataset_info.json that
+    shows the same file; for kto a file with a row for every response is made. `rlguide train --method kto` and `ppo` do
     this by themselves; the names are for your own LLaMA-Factory configs, such as `dataset: ultrafeedback_sft` with
     `stage: sft`.
     """

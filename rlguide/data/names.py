@@ -1,19 +1,21 @@
-"""Names of datasets: which are safe."""
+"""Names of datasets: which are safe, and those of what belongs to one: its held-out split and its views."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from rlguide.errors import UsageError
 
 _PLAIN_NAME = re.compile(r"[^\W\d_][\w.-]*", re.UNICODE)
+_HELDOUT = "_test"
 _YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 
 def safe_name(text: str) -> str:
     """The nearest name that LLaMA-Factory's comma-separated `dataset:` and a plain YAML value both take.
 
-    Letters of any language, digits, `_`, `-` and `.`; it begins with a letter and is no YAML word such as `on`.
+    Letters of any language, digits, `_`, `-` and `.`; it begins with a letter and is not a YAML word such as `on`.
     """
     import unicodedata
 
@@ -32,3 +34,33 @@ def check_name(name: str) -> None:
             f"{name!r} cannot be a dataset name: LLaMA-Factory splits names at commas, and YAML has words of its own",
             f"use letters, digits, _ and -, for example --name {safe_name(name)}",
         )
+
+
+def heldout_name(name: str) -> str:
+    """The dataset of the rows that `name` holds out."""
+    return name + _HELDOUT
+
+
+def parent_name(name: str) -> str:
+    """The dataset that `name` would be held out from; `name` itself where it is not the name of a held-out split."""
+    return name.removesuffix(_HELDOUT)
+
+
+def is_heldout(name: str, among: Container[str]) -> bool:
+    """Whether `name` is the held-out split of one of the datasets `among`."""
+    return parent_name(name) != name and parent_name(name) in among
+
+
+def view_name(name: str, use: str) -> str:
+    """What a dataset of pairs is called for another use ("kto", "sft", "ppo"), see `ingest.views`."""
+    return f"{name}_{use}"
+
+
+def viewed_name(view: str, use: str) -> str:
+    """The dataset whose view for that use would be called `view`; `view` itself if it is not such a name."""
+    return view.removesuffix(f"_{use}")
+
+
+def is_view_name(name: str, use: str, among: Container[str]) -> bool:
+    """Whether `name` is what a view of one of the datasets `among` for that use is called."""
+    return viewed_name(name, use) != name and viewed_name(name, use) in among

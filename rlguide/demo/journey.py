@@ -184,8 +184,10 @@ class _Journey:
 
     def _write_inputs(self) -> None:
         """Copy the bundled files, and register the SFT examples and the pairs."""
-        from rlguide.data.ingest.pipeline import IngestOptions, describe
-        from rlguide.data.ingest.register import RegisterOptions, register_path
+        from rlguide.data.ingest.options import IngestOptions
+        from rlguide.data.ingest.pipeline import describe
+        from rlguide.data.ingest.register import register_path
+        from rlguide.data.names import heldout_name
         from rlguide.data.store.dataset_info import change_registry
 
         inputs = self.ws.root / "input"
@@ -196,9 +198,9 @@ class _Journey:
             for row in base_corpus():
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._command(f"cd {self.shown}")
-        for source, name in (("pairs.jsonl", DATASET), ("heldout.jsonl", f"{DATASET}_test")):
+        for source, name in (("pairs.jsonl", DATASET), ("heldout.jsonl", heldout_name(DATASET))):
             self._command(f"rlguide register input/{source} --name {name} --test-size 0")
-            done = register_path(self.ws, inputs / source, RegisterOptions(name, IngestOptions(test_size=0.0)))
+            done = register_path(self.ws, inputs / source, IngestOptions(name, test_size=0.0))
             for line in describe(done):
                 say(line)
         columns = {"prompt": "instruction", "response": "output"}

@@ -9,6 +9,7 @@ from typing import Any
 
 from rlguide.catalog.methods import Method
 from rlguide.data.ingest.views import view_names
+from rlguide.data.names import is_heldout, is_view_name
 from rlguide.data.store.dataset_info import dataset_kind, read_registry
 from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_prompts, check_registered
 from rlguide.engine.config_file import split_names
@@ -115,12 +116,8 @@ def _place(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
 def _only_dataset(ws: Workspace, method: Method) -> list[str]:
     entries = read_registry(ws)
     wanted = ("pairs",) if method.data == "pairs" else ("pairs", "labels")
-    names = [
-        name
-        for name in entries
-        if dataset_kind(ws, name) in wanted and not (name.endswith("_test") and name.removesuffix("_test") in entries)
-    ]
-    names = [name for name in names if not (name.endswith("_kto") and name.removesuffix("_kto") in names)]
+    names = [name for name in entries if dataset_kind(ws, name) in wanted and not is_heldout(name, entries)]
+    names = [name for name in names if not is_view_name(name, "kto", names)]
     if len(names) == 1:
         return names
     if not names:

@@ -108,7 +108,7 @@ def test_a_file_of_others_is_to_be_taken_in(foreign: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run("inspect", "theirs") == 0
     command = "rlguide register data/theirs.json --name theirs_checked --keep-good"
-    assert f"then take the file in: {command}" in capsys.readouterr().out
+    assert f"then import the file: {command}" in capsys.readouterr().out
 
 
 BAD = {
@@ -182,7 +182,7 @@ def test_labels_of_others_are_checked_too(workspace: Path, capsys: pytest.Captur
     assert run("inspect", "votes", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"] == 19
-    assert document["bad"] == [{"reason": "the answer is empty", "rows": 1, "places": ["row 5"]}]
+    assert document["bad"] == [{"reason": "the response is empty", "rows": 1, "places": ["row 5"]}]
 
 
 def test_a_file_of_ours_that_was_edited_is_checked(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,7 +350,7 @@ def test_a_view_of_pairs_that_share_answers_has_no_problems(
     out = capsys.readouterr().out
     assert re.search(r"^exact duplicates +0 ", out, re.MULTILINE) and "--dedupe" not in out
     assert "note: made from lists: see rlguide inspect lists for what can be filtered there" in out
-    assert re.search(r"^Dropped when it was made from lists\nrows +reason\n360 +an answer chosen in", out, re.MULTILINE)
+    assert re.search(r"^Dropped when it was made from lists\nrows +reason\n360 +a response chosen in", out, re.MULTILINE)
     assert run("inspect", "lists_kto", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["rows"], document["desirable"], document["heldout_rows"]) == (108, 54, 12)

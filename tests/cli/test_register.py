@@ -96,13 +96,13 @@ def test_few_bad_rows_are_dropped_and_named(folder: Path) -> None:
         file.write(b'{"prompt": "q", "chosen": "cut')
     done = rlguide(folder, "register", "a.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "refused 3 of 501 rows (each in data/a.report.json)" in done.stderr
+    assert "dropped 3 of 501 rows as invalid (each in data/a.report.json)" in done.stderr
     told = [" ".join(line.split()) for line in done.stderr.splitlines()]
     assert "1 x chosen equals rejected line 8" in told
     assert "1 x a message of the prompt is empty line 401" in told
     assert "1 x not JSON (cut short?) line 501" in told
     report = json.loads((folder / "data" / "a.report.json").read_text(encoding="utf-8"))
-    assert (report["rows_read"], report["result"]) == (501, "taken in")
+    assert (report["rows_read"], report["result"]) == (501, "imported")
     assert report["rows"] == [
         {"file": "a.jsonl", "line": 8, "reason": "chosen equals rejected"},
         {"file": "a.jsonl", "line": 401, "reason": "a message of the prompt is empty"},
@@ -132,7 +132,7 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
     assert registry(folder) == FOREIGN
     kept = rlguide(folder, "register", "a.jsonl", "--keep-good")
     assert kept.returncode == 0
-    assert "refused 10 of 100 rows" in kept.stderr
+    assert "dropped 10 of 100 rows as invalid" in kept.stderr
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),
-        ("a.json", b'[{"messages": [], "label": true}]', "is no good labelled answer,"),
+        ("a.json", b'[{"messages": [], "label": true}]', "is not a valid labelled response,"),
         ("a.json", b'[{"x": 1}]', "none of the known formats"),
     ],
 )
@@ -170,7 +170,7 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     done = rlguide(folder, "register", "thumbs.jsonl", "pairs.jsonl")
     assert done.returncode == 0, done.stderr
     assert "format kto-trl, by the columns prompt, completion, label" in done.stderr
-    assert "thumbs: 95 answers (" in done.stderr and "desirable" in done.stderr
+    assert "thumbs: 95 responses (" in done.stderr and "desirable" in done.stderr
     assert "these are for KTO: rlguide train --method kto --dataset thumbs\n" in done.stderr
     assert "rlguide configure --dataset pairs" in done.stderr.splitlines()[-1]
     entry = registry(folder)["thumbs"]
@@ -191,7 +191,7 @@ def test_several_files_one_of_them_broken(folder: Path) -> None:
     write(folder / "c.jsonl", rows(10))
     done = rlguide(folder, "register", "a.jsonl", "b.json", "c.jsonl")
     assert done.returncode == 1
-    assert "1 of 3 files were not registered: b.json" in done.stderr
+    assert "1 of 3 failed: b.json" in done.stderr
     assert list(registry(folder)) == [*FOREIGN, "a", "a_test", "c", "c_test"]
 
 
@@ -252,7 +252,7 @@ def test_filters_are_told_and_recorded(folder: Path) -> None:
     assert "5 x duplicate of an earlier one (--dedupe)" in done.stderr
     assert {pair.scores for pair in read_examples(Workspace(folder), "a")} == {(5.0, float(n)) for n in range(4)}
     for options, message in (
-        (["--max-length", "10"], "the filters leave nothing"),
+        (["--max-length", "10"], "the filters drop every row"),
         (["--lang", "klingon"], "--lang klingon is not known"),
         (["--max-samples", "1"], "--max-samples must be 2"),
     ):
@@ -265,10 +265,10 @@ def test_ties_alone_are_said(folder: Path) -> None:
     write(folder / "a.jsonl", [row] * 5)
     failed = rlguide(folder, "register", "a.jsonl")
     assert failed.returncode == 1
-    assert "no row makes a pair (5 x none of its answers is better than another)" in failed.stderr
+    assert "no row makes a pair (5 x none of its responses is better than another)" in failed.stderr
     write(folder / "a.jsonl", [row] * 5 + [{**row, "response_0": " ", "winner": "response_1"}])
     failed = rlguide(folder, "register", "a.jsonl")
-    assert "(5 x none of its answers is better than another; 1 bad rows)" in failed.stderr
+    assert "(5 x none of its responses is better than another; 1 invalid row)" in failed.stderr
     assert "1 x rejected is empty" in failed.stderr and "line 6" in failed.stderr
 
 
@@ -281,7 +281,7 @@ def test_filters_that_leave_nothing_replace_nothing(folder: Path) -> None:
     for options in (["--balance-length"], ["--min-margin", "1"]):
         failed = rlguide(folder, "register", "a.jsonl", "--force", *options)
         assert failed.returncode == 1, failed.stderr
-        assert "the filters leave nothing (300 x " in failed.stderr
+        assert "the filters drop every row (300 x " in failed.stderr
     write(folder / "a.jsonl", [{"prompt": "q", "chosen": "same", "rejected": "same"}] * 5)
     assert "data/a.refused.json names each" in rlguide(folder, "register", "a.jsonl", "--force").stderr
     assert {path: (folder / "data" / path).read_bytes() for path in before} == before
@@ -332,7 +332,7 @@ def test_a_folder_with_splits(folder: Path) -> None:
     write(source / "test.jsonl", [*rows(3), {"prompt": "new", "chosen": "a", "rejected": "b"}])
     done = rlguide(folder, "register", "下载 set")
     assert done.returncode == 0, done.stderr
-    assert "3 x the same question is in the held-out set" in done.stderr
+    assert "3 x the same prompt is in the held-out split" in done.stderr
     workspace = Workspace(folder)
     assert [len(list(read_examples(workspace, name))) for name in ("下载_set", "下载_set_test")] == [37, 4]
     manifest = json.loads((folder / "data" / "下载_set.manifest.json").read_text(encoding="utf-8"))
@@ -352,13 +352,13 @@ def test_held_out_files_are_checked_and_counted_too(folder: Path) -> None:
     test = [{"prompt": f"t {n}", "chosen": "a", "rejected": "a" if n % 5 == 0 else "b"} for n in range(25)]
     write(source / "test.jsonl", test)
     refused = rlguide(folder, "register", "set")
-    assert refused.returncode == 1 and "5 of 25 held-out rows (20.0%) are no good" in refused.stderr
+    assert refused.returncode == 1 and "5 of 25 held-out rows (20.0%) are not valid" in refused.stderr
     assert rlguide(folder, "register", "set", "--keep-good").returncode == 0
     report = json.loads((folder / "data" / "set.report.json").read_text(encoding="utf-8"))
     assert [(row["file"], row["line"]) for row in report["rows"]] == [("test.jsonl", n) for n in (1, 6, 11, 16, 21)]
     write(source / "test.jsonl", test[:1])
     failed = rlguide(folder, "register", "set", "--keep-good", "--force")
-    assert failed.returncode == 1 and "1 of 1 rows (100.0%) is no good preference pair" in failed.stderr
+    assert failed.returncode == 1 and "1 of 1 rows (100.0%) is not a valid preference pair" in failed.stderr
 
 
 def bad(count: int) -> list[dict[str, Any]]:
@@ -368,13 +368,16 @@ def bad(count: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({"train.jsonl": rows(1000), "test.jsonl": [*bad(9), *rows(1)]}, "9 of 10 held-out rows (90.0%) are no good"),
+        ({"train.jsonl": rows(1000), "test.jsonl": [*bad(9), *rows(1)]}, "9 of 10 held-out rows (90.0%) are not valid"),
         (
             {"train.jsonl": [*rows(99), *bad(2)], "test.jsonl": rows(999)[99:]},
-            "2 of 101 training rows (2.0%) are no good",
+            "2 of 101 training rows (2.0%) are not valid",
         ),
-        ({"train-1.jsonl": rows(900), "train-2.jsonl": bad(3)}, "3 of 3 rows of train-2.jsonl (100.0%) are no good"),
-        ({"a.jsonl": [*rows(9), *bad(1)]}, "1 of 10 rows (10.0%) is no good preference pair, so nothing was taken in;"),
+        ({"train-1.jsonl": rows(900), "train-2.jsonl": bad(3)}, "3 of 3 rows of train-2.jsonl (100.0%) are not valid"),
+        (
+            {"a.jsonl": [*rows(9), *bad(1)]},
+            "1 of 10 rows (10.0%) is not a valid preference pair, so nothing was imported;",
+        ),
     ],
 )
 def test_bad_rows_do_not_vanish_among_many_good_ones(folder: Path, files: dict[str, list[Any]], said: str) -> None:
@@ -387,10 +390,10 @@ def test_bad_rows_do_not_vanish_among_many_good_ones(folder: Path, files: dict[s
     assert registry(folder) == FOREIGN
     kept = rlguide(folder, "register", "set", "--keep-good")
     assert kept.returncode == 0, kept.stderr
-    mostly = [line.strip() for line in kept.stderr.splitlines() if "mostly bad" in line]
+    mostly = [line.strip() for line in kept.stderr.splitlines() if "mostly invalid" in line]
     assert mostly == {
-        "9 of": ["mostly bad: 9 of 10 rows of test.jsonl (90.0%)"],
-        "3 of": ["mostly bad: 3 of 3 rows of train-2.jsonl (100.0%)"],
+        "9 of": ["mostly invalid: 9 of 10 rows of test.jsonl (90.0%)"],
+        "3 of": ["mostly invalid: 3 of 3 rows of train-2.jsonl (100.0%)"],
     }.get(said[:4], [])
 
 
@@ -401,7 +404,7 @@ def test_a_slip_in_a_small_file_of_a_large_folder_is_dropped(folder: Path) -> No
     write(source / "train-2.jsonl", bad(2))
     done = rlguide(folder, "register", "set", "--format", "trl")
     assert done.returncode == 0, done.stderr
-    assert "refused 2 of 302 rows" in done.stderr and "mostly bad" not in done.stderr
+    assert "dropped 2 of 302 rows as invalid" in done.stderr and "mostly invalid" not in done.stderr
 
 
 def test_repeats_in_a_held_out_file_are_counted(folder: Path) -> None:
@@ -433,7 +436,7 @@ def test_margins_and_ties_of_scored_lists_are_filtered_not_bad(folder: Path) -> 
     manifest = json.loads((folder / "data" / "a.manifest.json").read_text(encoding="utf-8"))
     assert (manifest["files"][0]["rows"], manifest["refused"]) == (20, {})
     assert manifest["left_out"] == {
-        "none of its answers is better than another": 10,
+        "none of its responses is better than another": 10,
         "its margin is below 2 (--min-margin)": 20,
     }
 
@@ -455,7 +458,7 @@ def test_a_foreign_held_out_set_is_not_adopted(folder: Path) -> None:
     (folder / "data" / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
     write(folder / "a.jsonl", rows(10))
     done = rlguide(folder, "register", "a.jsonl", "--name", "q", "--force", "--test-size", "0")
-    assert done.returncode == 0 and "q_test is taken out" in done.stderr
+    assert done.returncode == 0 and "removed q_test" in done.stderr
     assert check_registered(Workspace(folder), ["q"])[0].heldout is None
 
 

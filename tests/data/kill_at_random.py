@@ -21,8 +21,8 @@ from pathlib import Path
 import pyarrow.parquet as pq  # noqa: F401
 
 from rlguide.data.curate.filters import Filters
-from rlguide.data.ingest.pipeline import IngestOptions
-from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.ingest.options import IngestOptions
+from rlguide.data.ingest.register import register_path
 from rlguide.data.store import journal, staging
 from rlguide.data.store.dataset_info import read_registry
 from rlguide.data.store.journal import settle
@@ -48,8 +48,9 @@ def source(workspace: Workspace, version: str) -> Path:
 def replace(workspace: Workspace, version: str, seed: int) -> None:
     # Half of the runs take the way of large files, where most rows do not wait for the split.
     staging.LARGE, staging.PROBE, staging.BATCH_ROWS = (10, 50, 20) if seed % 2 else (20_000, 5_000, 1_024)
-    how = IngestOptions(keep_good=True, test_size=0.0 if seed % 5 == 0 else 0.1, filters=Filters(seed=seed))
-    register_path(workspace, source(workspace, version), RegisterOptions("数据", how, force=True))
+    test_size = 0.0 if seed % 5 == 0 else 0.1
+    options = IngestOptions("数据", keep_good=True, test_size=test_size, filters=Filters(seed=seed), force=True)
+    register_path(workspace, source(workspace, version), options)
 
 
 def check(workspace: Workspace) -> None:

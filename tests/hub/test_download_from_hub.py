@@ -245,7 +245,7 @@ def test_a_prompt_of_the_held_out_split_is_not_trained_on(
     )
     done = rlguide("download", "ultrafeedback")
     assert done.returncode == 0, done.stderr
-    assert "2 x the same question is in the held-out set" in done.stderr
+    assert "2 x the same prompt is in the held-out split" in done.stderr
     data = workspace / "data"
     assert len(read_rows(data / "ultrafeedback.parquet")) == 28
     assert len(read_rows(data / "ultrafeedback_test.parquet")) == 3

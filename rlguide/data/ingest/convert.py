@@ -26,13 +26,13 @@ def import_rows(rows: Iterable[Row], form: Format, counts: RowCounts, filters: F
             for example in examples:
                 check_example(example)
         except BadRow as reason:
-            counts.refuse(str(reason), row.position)
+            counts.add_invalid(str(reason), row.position)
             continue
         if not examples:
-            counts.leave_out(NO_PAIR)
+            counts.add_filtered(NO_PAIR)
         for example in examples:
             objection = filters.objection(example) if picky else None
             if objection is None:
                 yield example
             else:
-                counts.leave_out(objection)
+                counts.add_filtered(objection)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rlguide import console
-from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split
 from rlguide.data.example import KIND_NAMES, ExampleKind
 from rlguide.data.formats.base import Format
@@ -19,51 +18,22 @@ from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.detect import check_fits, choose_format, explain
 from rlguide.data.formats.scored_lists import Pairing, with_pairing
 from rlguide.data.ingest.convert import import_rows
+from rlguide.data.ingest.options import IngestOptions
 from rlguide.data.readers.files import expected_rows
 from rlguide.data.readers.source import Row, Source
 from rlguide.data.store.manifest import DataFile, DataManifest
-from rlguide.data.store.publish import Publication, check_test_size, nothing_left, publish, refuse
+from rlguide.data.store.publish import Publication, nothing_left, publish, refuse
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.errors import DataError
+from rlguide.errors import DataError, RlguideError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
 
 DETECT_ROWS = 50
-MOST_REFUSED = 0.01  # more bad rows than this are a mistake in the file, not a few slips
-HELDOUT_REASON = "the same question is in the held-out set"
+MAX_INVALID = 0.01  # share; more invalid rows than this are a mistake in the file, not a few slips
+IN_HELDOUT = "the same prompt is in the held-out split"
 
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """How rows are taken in.
-
-    form: a name of `FORMATS`, or "auto". pairing: how a list of scored answers becomes pairs.
-    filters: which good rows are wanted. test_size: share to hold out (None: 5 %, at most 2,000 rows) where there are
-    no held-out files. keep_good: drop bad rows however many they are.
-    """
-
-    form: str = "auto"
-    pairing: str = "best-worst"
-    filters: Filters = field(default_factory=Filters)
-    test_size: float | None = None
-    keep_good: bool = False
-
-    def check(self) -> None:
-        """Raises UsageError for an option that cannot be meant."""
-        Pairing(self.pairing)
-        check_test_size(self.test_size)
-        self.filters.check("pairs")
-
-    def recorded(self) -> dict[str, Any]:
-        """What decides the content, for the manifest."""
-        return {
-            "form": self.form,
-            "pairing": self.pairing,
-            **asdict(self.filters),
-            "test_size": self.test_size,
-            "keep_good": self.keep_good,
-        }
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,22 +48,24 @@ class Piece:
 class ImportJob:
     """What is to become one dataset.
 
-    train: groups of files. heldout: the dataset's own held-out files. expected: how many rows there are, if that is
-    known. enough: with `filters.max_samples` the rest of a group is not fetched once that many rows are there.
+    train: groups of files. heldout: the dataset's own held-out files. recorded: the options for the manifest; two
+    equal ones make the same files of the same rows. origin: called at the end, for the manifest: where the rows came
+    from. advice: what to do if more than `max_invalid` of the rows are invalid. expected: how many rows there are, if
+    that is known. enough: with `filters.max_samples` the rest of a group is not fetched once that many rows are there.
     published: the files are somebody's finished work, so a row that cannot be read means that a file is damaged.
-    most_refused: share of bad rows from which on the whole is refused. advice: what to do then. recorded: the options
-    for the manifest; two equal ones make the same files of the same rows.
     """
 
     name: str
     train: Sequence[Sequence[Piece]]
     heldout: Sequence[Piece]
-    expected: int | None
-    enough: bool
-    published: bool
-    most_refused: float
-    advice: str
+    options: IngestOptions
     recorded: dict[str, Any]
+    origin: Callable[[], dict[str, Any]]
+    advice: str
+    max_invalid: float = MAX_INVALID
+    expected: int | None = None
+    enough: bool = False
+    published: bool = False
 
 
 class Opened(NamedTuple):
@@ -110,52 +82,42 @@ class ImportResult:
 
     manifest: DataManifest
     counts: RowCounts
-    kind: ExampleKind
     nothing_held_out: str = ""
 
 
-def run(workspace: Workspace, job: ImportJob, how: IngestOptions, origin: Callable[[], dict[str, Any]]) -> ImportResult:
-    """Check every row of the files, write the good ones to `data/` and register them. The caller holds the lock.
-
-    Args:
-        origin: called at the end, for the manifest: where the rows came from.
+def run(workspace: Workspace, job: ImportJob) -> ImportResult:
+    """Check every row of the files, write the valid ones to `data/` and register them. The caller holds the lock.
 
     Raises:
-        DataError: a file cannot be read, has no known format, or there are too many bad rows; UsageError: a filter
-        does not go with the data. Nothing is taken in then. RlguideError: the disk is full.
+        DataError: a file cannot be read, has no known format, or there are too many invalid rows; UsageError: a
+        filter does not go with the data. Nothing is imported then. RlguideError: the disk is full.
     """
-    first = _open((*job.heldout, *job.train[0])[0], how)
-    kind = first.form.kind
-    how.filters.check(kind)
-    if job.heldout and how.test_size is not None:
+    rows = _Rows(job)
+    options, filters, folder = job.options, job.options.filters, workspace.data
+    filters.check(rows.kind)
+    if job.heldout and options.test_size is not None:
         console.warn(f"--test-size is not used: {job.name} has a held-out split of its own")
-    rows_alone = replace(how.filters, balance_length=False, max_samples=None)
-    alone = sum(map(len, job.train)) == 1
-    expected = job.expected or (first.expected if alone else None)
-    if how.filters.look_at_rows:
-        expected = None  # nobody knows how many will be left
-    split = NO_SPLIT if job.heldout else Split(how.test_size, expected)
-    folder, counts = workspace.data, RowCounts()
+    rows_alone = replace(filters, balance_length=False, max_samples=None)
+    split = NO_SPLIT if job.heldout else Split(options.test_size, rows.expected)
     with ExitStack() as stack, _without_collector():
         heldout, kept_out = None, set[int]()
-        openings = _Openings(first, how)
         if job.heldout:
-            heldout = stack.enter_context(Staging(folder / job.name, rows_alone, ALL_HELDOUT, kind))
+            heldout = stack.enter_context(Staging(folder / job.name, rows_alone, ALL_HELDOUT, rows.kind))
             for piece in job.heldout:
-                _stage(piece, openings, job, how, heldout, counts, set())
+                rows.stage(piece, heldout)
             if not len(heldout):
-                _check_amount(workspace, job, Publication(job.name, {}, {}, counts, kind), 0, how.keep_good)
+                _check_amount(workspace, job, Publication(job.name, {}, {}, rows.counts, rows.kind), 0)
             kept_out = heldout.hashes()
-        train = stack.enter_context(Staging(folder / job.name, how.filters, split, kind, heldout))
+        train = stack.enter_context(Staging(folder / job.name, filters, split, rows.kind, heldout))
         for group in job.train:
             before = len(train)
             for piece in group:
-                _stage(piece, openings, job, how, train, counts, kept_out)
-                if job.enough and how.filters.satisfied(len(train) - before):
+                rows.stage(piece, train, kept_out)
+                if job.enough and filters.satisfied(len(train) - before):
                     break
-        about = Publication(job.name, origin(), job.recorded, counts, kind)
-        _check_amount(workspace, job, about, len(train), how.keep_good)
-        return ImportResult(publish(workspace, about, train, heldout), counts, kind, train.nothing_held_out)
+        about = Publication(job.name, job.origin(), job.recorded, rows.counts, rows.kind)
+        _check_amount(workspace, job, about, len(train))
+        return ImportResult(publish(workspace, about, train, heldout), rows.counts, train.nothing_held_out)
 
 
 @contextmanager
@@ -170,34 +132,58 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-class _Openings:
-    """Opens pieces; the one that was looked at first is not fetched twice."""
+class _Rows:
+    """The rows of a job's files, which must all be pairs or all be labelled; the first file is opened at once."""
 
-    def __init__(self, first: Opened, how: IngestOptions) -> None:
+    def __init__(self, job: ImportJob) -> None:
+        self._job = job
+        first = _open((*job.heldout, *job.train[0])[0], job.options)
         self._first: Opened | None = first
-        self._kind = first.form.kind
-        self._how = how
+        self.kind: ExampleKind = first.form.kind
+        self.counts = RowCounts()
+        alone = sum(map(len, job.train)) == 1
+        # With a filter of rows, how many will be left shows only at the end.
+        self.expected = (
+            None if job.options.filters.look_at_rows else job.expected or (first.expected if alone else None)
+        )
 
-    def open(self, piece: Piece) -> Opened:
-        """The file and its format. Raises DataError if it holds rows of another kind than the first file."""
+    def stage(self, piece: Piece, staging: Staging, kept_out: Collection[int] = ()) -> None:
+        """Check the rows of one file and stage the valid ones, but not those whose prompt is in `kept_out`."""
+        job, counts = self._job, self.counts
+        source, form, expected = self._opened(piece)
+        counts.open(piece.label, source.unit, heldout=piece in job.heldout)
+        started = counts.read
+        with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
+            rows: Iterable[Row] = source.rows(form.columns)
+            if job.published:
+                rows = _unbroken(source, rows)
+            for example in import_rows(rows, form, counts, job.options.filters):
+                if kept_out and staging.hash(example) in kept_out:
+                    counts.add_filtered(IN_HELDOUT)
+                else:
+                    staging.add(example)
+                ticker.update(counts.read - started)
+
+    def _opened(self, piece: Piece) -> Opened:
+        """A file and its format; the one that was looked at first is not fetched twice."""
         if self._first is not None:
             found, self._first = self._first, None
             return found
-        found = _open(piece, self._how)
-        if found.form.kind != self._kind:
+        found = _open(piece, self._job.options)
+        if found.form.kind != self.kind:
             raise DataError(
-                f"{piece.label} holds {KIND_NAMES[found.form.kind]}, and the files before it {KIND_NAMES[self._kind]}",
-                "take them in as two datasets",
+                f"{piece.label} holds {KIND_NAMES[found.form.kind]}, and the files before it {KIND_NAMES[self.kind]}",
+                "import them as two datasets",
             )
         return found
 
 
-def _open(piece: Piece, how: IngestOptions) -> Opened:
+def _open(piece: Piece, options: IngestOptions) -> Opened:
     path = piece.fetch()
     with _named(piece, path):
         source = open_rows(path)
         rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
-        form = with_pairing(choose_format(rows, path, how.form), Pairing(how.pairing))
+        form = with_pairing(choose_format(rows, path, options.form), Pairing(options.pairing))
         check_fits(form, rows, path)
     console.say(f"{piece.label}: {source.kind}; {explain(form, rows)}")
     return Opened(source, form, expected_rows(source))
@@ -212,29 +198,6 @@ def _named(piece: Piece, path: Path) -> Iterator[None]:
         raise DataError(str(error.what).replace(str(path), piece.label), error.fix) from error
 
 
-def _stage(
-    piece: Piece,
-    openings: _Openings,
-    job: ImportJob,
-    how: IngestOptions,
-    staging: Staging,
-    counts: RowCounts,
-    kept_out: set[int],
-) -> None:
-    """Take in the rows of one file, but not those whose question is in `kept_out`."""
-    source, form, expected = openings.open(piece)
-    counts.open(piece.label, source.unit, heldout=piece in job.heldout)
-    started = counts.read
-    with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
-        rows: Iterable[Row] = source.rows(form.columns)
-        for example in import_rows(_unbroken(source, rows) if job.published else rows, form, counts, how.filters):
-            if kept_out and staging.hash(example) in kept_out:
-                counts.leave_out(HELDOUT_REASON)
-            else:
-                staging.add(example)
-            ticker.update(counts.read - started)
-
-
 def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
     for row in rows:
         if row.broken:
@@ -244,42 +207,40 @@ def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
-def _check_amount(workspace: Workspace, job: ImportJob, about: Publication, kept: int, keep_good: bool) -> None:
-    """Refuse data with no good row, or with too many bad ones unless those are knowingly dropped."""
-    wanted, counts = "labelled answers" if about.kind == "labels" else "preference pairs", about.counts
-    if not kept and counts.left_out:
+def _check_amount(workspace: Workspace, job: ImportJob, about: Publication, kept: int) -> None:
+    """Refuse data with no valid row, or with too many invalid ones unless those are knowingly dropped."""
+    kind, counts = "labelled response" if about.kind == "labels" else "preference pair", about.counts
+    if not kept and counts.filtered:
         for line in counts.lines():
             console.say(f"  {line}")
         raise nothing_left(about)
-    too_bad, limit = counts.too_bad(job.most_refused if kept else 0)
-    if too_bad and not (kept and keep_good):
+    excess, limit = counts.excess(job.max_invalid if kept else 0)
+    if excess and not (kept and job.options.keep_good):
         report = refuse(workspace, about)
         for line in counts.lines():
             console.say(f"  {line}")
-        one = sum(share.bad for share in too_bad) == 1
+        one = sum(share.invalid for share in excess) == 1
+        what, names = (f"is not a valid {kind}", "it") if one else (f"are not valid {kind}s", "each of them")
+        ones = "valid one" if kept == 1 else f"{kept:,} valid ones"
         raise DataError(
-            f"{job.name}: {' and '.join(map(str, too_bad))} {'is' if one else 'are'} no good"
-            f" {wanted.removesuffix('s') if one else wanted}, so nothing was taken in;"
-            f" {report} names {'it' if one else 'each of them'}",
-            f"{job.advice}, or keep the {'' if kept == 1 else f'{kept:,} '}good {'one' if kept == 1 else 'ones'}"
-            f" with --keep-good (without it {limit})"
-            if kept
-            else job.advice,
+            f"{job.name}: {' and '.join(map(str, excess))} {what}, so nothing was imported; {report} names {names}",
+            f"{job.advice}, or keep the {ones} with --keep-good (without it {limit})" if kept else job.advice,
         )
     if not kept:
-        raise DataError(f"{job.name}: there are no rows", f"name a file that holds {wanted}")
+        raise DataError(f"{job.name}: there are no rows", f"name a file that holds {kind}s")
 
 
 def describe(done: ImportResult) -> list[str]:
-    """The lines that tell a person what is there now, and what was refused or left out on the way."""
+    """The lines that tell a person what is there now, and which rows were dropped on the way."""
     manifest, counts = done.manifest, done.counts
     train, heldout = manifest.files[0], manifest.heldout
     lines = []
-    if counts.bad:
-        lines.append(f"  refused {counts.bad:,} of {counts.read:,} rows (each in data/{manifest.name}.report.json):")
+    if counts.invalid:
+        total = f"{counts.invalid.total():,} of {counts.read:,} rows"
+        lines.append(f"  dropped {total} as invalid (each in data/{manifest.name}.report.json):")
         lines += [f"    {line}" for line in counts.lines()]
-    if counts.left_out:
-        lines += ["  left out:", *(f"    {line}" for line in counts.left_out_lines())]
+    if counts.filtered:
+        lines += ["  filtered out:", *(f"    {line}" for line in counts.filtered_lines())]
     lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
     if heldout is not None:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
@@ -291,17 +252,48 @@ def describe(done: ImportResult) -> list[str]:
 def _amount(file: DataFile) -> str:
     if file.desirable is None:
         return f"{file.rows:,} pair{'s' * (file.rows != 1)}"
-    return f"{file.rows:,} answers ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"
+    return f"{file.rows:,} responses ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"
 
 
-def next_steps(there: list[DataManifest]) -> list[str]:
-    """What to type next, for pairs and for labelled answers."""
+def import_each(items: Iterable[tuple[str, T]], make: Callable[[T], tuple[DataManifest, list[str]]]) -> None:
+    """Import one dataset after the other and report each; one that fails does not stop the others.
+
+    Args:
+        items: what to import, each by the name that a summary gives it. make: imports one; its lines are shown.
+
+    Raises:
+        RlguideError: the failure of the only one, or a summary of several.
+    """
+    items, failed, there = list(items), list[str](), list[DataManifest]()
+    for name, item in items:
+        try:
+            manifest, lines = make(item)
+        except RlguideError as error:
+            if len(items) == 1:
+                raise
+            failed.append(name)
+            lines = [f"error: {error.what}\n  fix: {error.fix}"]
+        else:
+            there.append(manifest)
+        for line in lines:
+            console.say(line)
+    for line in _next_steps(there):
+        console.say(line)
+    if failed:
+        raise RlguideError(
+            f"{len(failed)} of {len(items)} failed: {', '.join(failed)}",
+            "see the lines above, then run the command again for those",
+        )
+
+
+def _next_steps(there: list[DataManifest]) -> list[str]:
+    """What to type next, for pairs and for labelled responses."""
     labels = [manifest.name for manifest in there if manifest.files[0].desirable is not None]
     pairs = [manifest.name for manifest in there if manifest.files[0].desirable is None]
     lines = []
     if labels:
         command = f"rlguide train --method kto --dataset {','.join(labels)}"
-        lines.append(f"labelled single answers: these are for KTO: {command}")
+        lines.append(f"labelled single responses: these are for KTO: {command}")
     if pairs:
         lines.append(f"next: rlguide inspect {pairs[0]}, then rlguide configure --dataset {','.join(pairs)}")
     return lines

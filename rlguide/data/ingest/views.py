@@ -7,9 +7,6 @@ made from the pairs, and made again when they have changed.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Literal
@@ -20,16 +17,13 @@ from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT
 from rlguide.data.curate.single_responses import CHOSEN_AND_REJECTED, DUPLICATE, single_responses
 from rlguide.data.example import Example
+from rlguide.data.names import heldout_name, parent_name, view_name, viewed_name
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     Entry,
     change_registry,
-    data_files,
-    data_path,
     dataset_kind,
     entry_kind,
-    find_entry,
-    is_intact,
     is_view,
     read_registry,
 )
@@ -39,6 +33,7 @@ from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.data.store.staging import Staging
+from rlguide.data.store.stale_views import is_current, origin_of
 from rlguide.errors import DataError, UsageError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
@@ -68,7 +63,7 @@ def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str
     found, entries = [], read_registry(workspace)
     for name in names:
         manifest = read_manifest(workspace, name)
-        base = name.removesuffix(f"_{use}")
+        base = viewed_name(name, use)
         if name not in entries and entry_kind(entries.get(base, {})) == "pairs":  # it went with the earlier pairs
             found.append(view(workspace, base, use))
         elif dataset_kind(workspace, name) == "pairs":
@@ -101,23 +96,25 @@ def viewed(workspace: Workspace, name: str) -> str | None:
         DataError: dataset_info.json is broken.
     """
     entries = read_registry(workspace)
-    heldout = "_test" if name.endswith("_test") else ""
-    made = read_manifest(workspace, name.removesuffix("_test"))
-    source = f"{made.source['derived_from']}{heldout}" if made is not None and "derived_from" in made.source else ""
+    parent = parent_name(name)
+    made = read_manifest(workspace, parent)
+    source = str(made.source.get("derived_from", "")) if made is not None else ""
+    if source and name != parent:
+        source = heldout_name(source)
     pairs = {other: its.get("file_name") for other, its in entries.items() if entry_kind(its) == "pairs"}
     if name in pairs or source in pairs:
         return name if name in pairs else source
     file = entries.get(name, {}).get("file_name")
     same = [other for other, its in pairs.items() if file and its == file]
-    named = [other for other in same if name.startswith(other.removesuffix("_test"))]
+    named = [other for other in same if name.startswith(parent_name(other))]
     return max(named or same, key=len, default=None)
 
 
 def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> str:
     dataset = check_registered(workspace, [name])[0]
     entries = read_registry(workspace)
-    wanted = {}
-    for source, target in ((name, f"{name}_{use}"), (dataset.heldout, f"{name}_{use}_test")):
+    wanted, shown = {}, view_name(name, use)
+    for source, target in ((name, shown), (dataset.heldout, heldout_name(shown))):
         if source is None:
             continue
         wanted[target] = _as_single_responses(source, entries[source], dataset.formatting)
@@ -128,7 +125,7 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
             )
     if any(entries.get(target) != entry for target, entry in wanted.items()):
         change_registry(workspace, wanted)
-    return f"{name}_{use}"
+    return shown
 
 
 def _as_single_responses(name: str, entry: Entry, formatting: str) -> Entry:
@@ -156,37 +153,16 @@ def kto_view(workspace: Workspace, name: str) -> str:
         DataError: it is not a dataset of pairs, has none, or is fetched by the engine itself.
         RlguideError: the disk is full or the folder cannot be written.
     """
-    view = f"{name}_kto"
+    view = view_name(name, "kto")
     _sources(workspace, name)
-    if _is_current(workspace, view, _origin(workspace, name)):
+    if is_current(workspace, view, origin_of(workspace, name)):
         return view
     with writing(workspace, view):
-        origin = _origin(workspace, name)  # after a wait it may be another
-        if not _is_current(workspace, view, origin):
+        origin = origin_of(workspace, name)  # after a wait it may be another
+        if not is_current(workspace, view, origin):
             _check_ours(workspace, view, name)
             _make(workspace, view, origin)
     return view
-
-
-def outdated(workspace: Workspace, name: str) -> str | None:
-    """The dataset that KTO's rows, `name`, were made of, if it has changed since or is gone; else None.
-
-    Raises:
-        DataError: dataset_info.json is broken.
-    """
-    view = name.removesuffix("_test")
-    manifest = read_manifest(workspace, view)
-    if (
-        manifest is None
-        or "derived_from" not in manifest.source
-        or all(file.dataset != name for file in manifest.files)
-    ):
-        return None
-    source = str(manifest.source["derived_from"])
-    try:
-        return None if _is_current(workspace, view, _origin(workspace, source)) else source
-    except (DataError, UsageError, OSError):
-        return source
 
 
 def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
@@ -198,39 +174,13 @@ def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
     return sources
 
 
-def _origin(workspace: Workspace, name: str) -> dict[str, Any]:
-    """What the view depends on: the entries of its sources, and size and time of change of their files."""
-    entries = read_registry(workspace)
-    sources = {name: find_entry(workspace, entries, name)}
-    if entry_kind(entries.get(f"{name}_test", {})) == "pairs":
-        sources[f"{name}_test"] = entries[f"{name}_test"]
-    files = []
-    for source, entry in sources.items():
-        for file in data_files(data_path(workspace, source, entry)):
-            status = file.stat()
-            name_there = os.path.relpath(file, workspace.data)
-            files.append({"file": name_there, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
-    described = json.dumps(list(sources.values()), sort_keys=True)
-    return {
-        "derived_from": name,
-        "answers": "each once",  # earlier versions had some twice, with both labels
-        "entries": hashlib.sha256(described.encode()).hexdigest(),
-        "files": files,
-    }
-
-
-def _is_current(workspace: Workspace, view: str, origin: dict[str, Any]) -> bool:
-    manifest = read_manifest(workspace, view)
-    return manifest is not None and manifest.source == origin and is_intact(workspace, manifest)
-
-
 def _check_ours(workspace: Workspace, view: str, name: str) -> None:
     """Refuse to replace a dataset, or a file, that is not an earlier state of this view."""
     manifest = read_manifest(workspace, view)
     if manifest is not None and manifest.source.get("derived_from") == name:
         return
     entries = read_registry(workspace)
-    for taken in (view, f"{view}_test"):
+    for taken in (view, heldout_name(view)):
         if taken in entries or (workspace.data / f"{taken}.parquet").exists():
             raise UsageError(
                 f"the labelled view of {name} would be {taken}, and there is a dataset or file of that name",
@@ -249,7 +199,7 @@ def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
             staging = stack.enter_context(Staging(workspace.data / view, Filters(), split, "labels"))
             _stage(workspace, source, staging, counts)
             staged.append(staging)
-        for line in counts.left_out_lines():
+        for line in counts.filtered_lines():
             console.say(f"  left out: {line}")
         if not len(staged[0]):
             reason = "only responses that are both chosen and rejected" if counts.read else "no pairs"
@@ -263,8 +213,8 @@ def _stage(workspace: Workspace, source: RegisteredDataset, staging: Staging, co
     be compared by hash, and all the memory there is if they are kept.
     """
     found = single_responses(_read(workspace, source, "comparing the responses of"))
-    counts.leave_out(CHOSEN_AND_REJECTED, found.contradictory)
-    counts.leave_out(DUPLICATE, found.duplicates)
+    counts.add_filtered(CHOSEN_AND_REJECTED, found.contradictory)
+    counts.add_filtered(DUPLICATE, found.duplicates)
     for at, pair in enumerate(_read(workspace, source, "reading")):
         counts.read += 1
         for row, wanted in zip(pair.split(), found.wanted[2 * at : 2 * at + 2], strict=False):

@@ -1,4 +1,4 @@
-"""The command that does what the verdicts advise: the dataset taken in again as it was, with their options."""
+"""The command that does what the verdicts advise: the dataset imported again as it was, with their options."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rlguide.data.curate.language import languages
 from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.detect import choose_format
 from rlguide.data.hubs.client import HUBS
+from rlguide.data.ingest.options import RECORDED, DownloadOptions, option_name
 from rlguide.data.inspect.verdicts import Verdict
 from rlguide.data.names import safe_name
 from rlguide.data.store.dataset_info import data_files
@@ -21,34 +22,15 @@ from rlguide.data.store.manifest import DataManifest
 from rlguide.data.store.registered import FIRST_ROWS
 from rlguide.errors import DataError
 
-# What `register` and `download` record, and its option; in the order in which the command is written.
-_OPTIONS = {
-    "hub": "--hub",
-    "split": "--split",
-    "heldout_split": "--heldout-split",
-    "subset": "--subset",
-    "files": "--file",
-    "form": "--format",
-    "pairing": "--pairing",
-    "test_size": "--test-size",
-    "dedupe": "--dedupe",
-    "min_margin": "--min-margin",
-    "max_length": "--max-length",
-    "lang": "--lang",
-    "balance_length": "--balance-length",
-    "max_samples": "--max-samples",
-    "seed": "--seed",
-    "keep_good": "--keep-good",
-}
-
-_USUAL = {"form": "auto", "pairing": "best-worst", "seed": 42, "lang": "both", "hub": "hf"}
+_OPTIONS = {key: option_name(key) for key in RECORDED}
+_USUAL = DownloadOptions().recorded()
 
 
 def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: str, file: str, root: Path) -> str:
     """One line for the reader, which works in the current folder, "" where no option helps.
 
     Args:
-        manifest: of the dataset that is to be taken in again, None if rlguide did not write it.
+        manifest: of the dataset that is to be imported again, None if rlguide did not write it.
         name: the dataset's name in the registry, file: its file; these are used where there is no manifest, or where
             the file that the rows came from is gone.
         root: the workspace.
@@ -62,14 +44,14 @@ def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: 
     if manifest is None or origin is None:
         words = ["register", _short(file), "--name", safe_name(f"{name}_checked")]
         names = "" if _has_known_columns(Path(file)) else "give its columns names that rlguide register knows, then "
-        return f"to apply, {names}take the file in: {_command(words, wanted, root)}"
+        return f"to apply, {names}import the file: {_command(words, wanted, root)}"
     earlier = {option: manifest.options[key] for key, option in _OPTIONS.items() if _was_given(manifest, key)}
     return f"to apply: {_command(origin, {**earlier, **wanted}, root)}"
 
 
 def doable(found: Sequence[Verdict], manifest: DataManifest | None) -> list[Verdict]:
-    """The verdicts without what the command that took the rows in cannot do: of some datasets of the catalog `--lang`
-    chooses a half and leaves out no rows, and of others it takes only the languages that they are known to have.
+    """The verdicts without what the command that imported the rows cannot do: of some datasets of the catalog `--lang`
+    chooses a half and drops no rows, and of others it takes only the languages that they are known to have.
     """
     known = _in_catalog(manifest)
     if manifest is None or known is None:
@@ -108,7 +90,7 @@ def _in_catalog(manifest: DataManifest | None) -> CatalogDataset | None:
 
 
 def _origin(manifest: DataManifest, known: CatalogDataset | None) -> list[str] | None:
-    """The beginning of the command that takes the same data in again, None if it is not known or gone."""
+    """The beginning of the command that imports the same data again, None if it is unknown or gone."""
     source, name = manifest.source, manifest.name
     if path := source.get("file") or source.get("folder"):
         if not Path(path).exists():

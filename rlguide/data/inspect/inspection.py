@@ -9,7 +9,7 @@ from typing import Any
 
 from rlguide import console
 from rlguide.data.example import Example
-from rlguide.data.ingest.views import outdated, viewed
+from rlguide.data.ingest.views import viewed
 from rlguide.data.inspect.apply import doable, how_to_apply, how_to_view
 from rlguide.data.inspect.collect import THOROUGH, Collector, collect
 from rlguide.data.inspect.examples import plain
@@ -19,9 +19,11 @@ from rlguide.data.inspect.plots import draw
 from rlguide.data.inspect.rows import Checked
 from rlguide.data.inspect.tokens import Tokenizer, count_tokens, summarise
 from rlguide.data.inspect.verdicts import verdicts
+from rlguide.data.names import heldout_name, is_heldout, parent_name
 from rlguide.data.store.dataset_info import data_path, entry_kind, find_entry, read_registry
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered
+from rlguide.data.store.stale_views import outdated
 from rlguide.errors import UsageError
 from rlguide.plotting import can_plot, no_plots
 from rlguide.progress import Ticker
@@ -114,8 +116,8 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
 
 def _heldout_of(workspace: Workspace, name: str) -> str | None:
     """The dataset that `name` is held out from."""
-    base, entries = name.removesuffix("_test"), read_registry(workspace)
-    there = base != name and base in entries and entry_kind(entries[base]) == entry_kind(entries[name])
+    base, entries = parent_name(name), read_registry(workspace)
+    there = is_heldout(name, entries) and entry_kind(entries[base]) == entry_kind(entries[name])
     return base if there else None
 
 
@@ -125,20 +127,20 @@ def _ticked(rows: Iterable[Example], ticker: Ticker) -> Iterator[Example]:
         yield row
 
 
-def _notes(rows: Checked, heldout: Checked | None, heldout_name: str | None) -> list[str]:
+def _notes(rows: Checked, heldout: Checked | None, held_out_as: str | None) -> list[str]:
     """What became of bad rows."""
     notes = []
     if rows.left_out:
         notes.append(f"{rows.left_out:,} of the {rows.read:,} rows are bad and not in these figures")
     if heldout is not None and heldout.bad:
         count = sum(bad.rows for bad in heldout.bad)
-        notes.append(f"{count:,} of the held-out rows are bad, too: rlguide inspect {heldout_name}")
+        notes.append(f"{count:,} of the held-out rows are bad, too: rlguide inspect {held_out_as}")
     return notes
 
 
 def _manifest(workspace: Workspace, name: str) -> DataManifest | None:
     """What is known of how a dataset, or what it is held out from, was imported or made."""
-    manifest = read_manifest(workspace, name) or read_manifest(workspace, name.removesuffix("_test"))
+    manifest = read_manifest(workspace, name) or read_manifest(workspace, parent_name(name))
     return manifest if manifest is not None and any(file.dataset == name for file in manifest.files) else None
 
 
@@ -149,7 +151,7 @@ def _with_origin(workspace: Workspace, figures: Figures) -> Figures:
         return figures
     figures = replace(figures, source=manifest.source)
     if view_of := manifest.source.get("derived_from"):
-        shown = f"{view_of}_test" if figures.heldout_of else str(view_of)
+        shown = heldout_name(str(view_of)) if figures.heldout_of else str(view_of)
         figures.notes.append(f"made from {shown}: see rlguide inspect {shown} for what can be filtered there")
         figures = replace(figures, view_of=str(view_of), outdated=outdated(workspace, name) is not None)
     if manifest.name == name:

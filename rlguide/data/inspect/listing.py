@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from rlguide import console
 from rlguide.catalog.datasets import load_datasets
-from rlguide.data.ingest.views import outdated
-from rlguide.data.store.dataset_info import REMOTE_KEYS, Kind, entry_kind, is_view, read_registry
+from rlguide.data.names import is_heldout
+from rlguide.data.store.dataset_info import REMOTE_KEYS, Entry, Kind, entry_kind, is_view, read_registry
 from rlguide.data.store.manifest import DataManifest, read_manifest
+from rlguide.data.store.stale_views import outdated
 from rlguide.errors import DataError
 from rlguide.workspace import Workspace
 
@@ -46,58 +47,47 @@ def list_datasets(workspace: Workspace) -> list[Listed]:
     except DataError as error:
         console.warn(f"{error.what}; {error.fix}")
         entries = {}
-    listed = []
-    shown: set[str] = set()
+    listed, shown = list[Listed](), set[str]()
     for name, known in load_datasets().items():
-        manifest = read_manifest(workspace, name)
+        manifest = read_manifest(workspace, name) if name in entries else None
         # A user's own dataset may bear a name of the catalog: it is not a download.
         if manifest is not None and manifest.source.get("hub_id") not in {known.hub_id, known.modelscope_id} - {None}:
             manifest = None
-        there = manifest is not None and _whole(workspace, manifest) and name in entries
-        state = _state(manifest if there else None)
-        listed.append(
-            Listed(name, known.hub_id, known.languages, known.rows, known.licence, known.purpose, *state, known.wrong)
-        )
-        if there and manifest is not None:
+        state = _state(workspace, manifest)
+        about = (known.hub_id, known.languages, known.rows, known.licence, known.purpose)
+        listed.append(Listed(name, *about, *state, known.wrong))
+        if state[0] and manifest is not None:
             shown.update(file.dataset for file in manifest.files)
     for name, entry in entries.items():
-        kind = entry_kind(entry)
-        if name in shown or kind == "other":
-            continue
-        if name.endswith("_test") and name.removesuffix("_test") in entries:
-            continue  # shown with the dataset that it is held out from
-        manifest = read_manifest(workspace, name)
-        if is_view(entry) or (manifest is not None and "derived_from" in manifest.source):
-            if source := outdated(workspace, name):
-                console.warn(f"{name} was made of an earlier {source}; rlguide view {source} --use kto makes it again")
-            continue
-        there = manifest is not None and _whole(workspace, manifest)
-        fetched = manifest.source.get("hub_id") if manifest is not None else None
-        purpose = (
-            "downloaded by its id" if fetched else "your own" if manifest is not None else "registered outside rlguide"
-        )
-        if kind == "labels":
-            purpose += ": labels, for KTO"
-        state = _state(manifest if there else None)
-        here = there or ((workspace.data / str(entry.get("file_name", ""))).exists() and "file_name" in entry)
-        hub_id = fetched or next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)
-        listed.append(Listed(name, hub_id, (), state[1], None, purpose, here, *state[1:], None, kind))
+        # A held-out split is shown with the dataset that it is held out from.
+        if name not in shown and entry_kind(entry) != "other" and not is_heldout(name, entries):
+            listed += _own(workspace, name, entry)
     return listed
 
 
-def _whole(workspace: Workspace, manifest: DataManifest) -> bool:
-    return all((workspace.data / file.file).is_file() for file in manifest.files)
+def _own(workspace: Workspace, name: str, entry: Entry) -> list[Listed]:
+    """The line of a dataset that is not the catalog's; none for a view, of which only is said that it is outdated."""
+    manifest = read_manifest(workspace, name)
+    if is_view(entry) or (manifest is not None and "derived_from" in manifest.source):
+        if source := outdated(workspace, name):
+            console.warn(f"{name} was made of an earlier {source}; rlguide view {source} --use kto makes it again")
+        return []
+    hub_id = manifest.source.get("hub_id") if manifest is not None else None
+    purpose = "downloaded by its id" if hub_id else "your own" if manifest is not None else "registered outside rlguide"
+    kind = entry_kind(entry)
+    if kind == "labels":
+        purpose += ": labels, for KTO"
+    state = _state(workspace, manifest)
+    there = state[0] or ("file_name" in entry and (workspace.data / str(entry["file_name"])).exists())
+    hub_id = hub_id or next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)
+    return [Listed(name, hub_id, (), state[1], None, purpose, there, *state[1:], None, kind)]
 
 
-def _state(manifest: DataManifest | None) -> tuple[bool, int | None, str | None, int | None, str | None]:
+def _state(
+    workspace: Workspace, manifest: DataManifest | None
+) -> tuple[bool, int | None, str | None, int | None, str | None]:
     """downloaded, local rows, held-out name, held-out rows, commit."""
-    if manifest is None:
+    if manifest is None or not all((workspace.data / file.file).is_file() for file in manifest.files):
         return False, None, None, None, None
-    heldout = manifest.heldout
-    return (
-        True,
-        manifest.files[0].rows,
-        heldout.dataset if heldout else None,
-        heldout.rows if heldout else None,
-        manifest.source.get("commit"),
-    )
+    train, heldout, commit = manifest.files[0], manifest.heldout, manifest.source.get("commit")
+    return True, train.rows, heldout.dataset if heldout else None, heldout.rows if heldout else None, commit

@@ -7,7 +7,7 @@ from decimal import ROUND_DOWN, Context
 from typing import NamedTuple
 
 from rlguide.data.curate.language import OTHER
-from rlguide.data.ingest.pipeline import MOST_REFUSED
+from rlguide.data.ingest.pipeline import MAX_INVALID
 from rlguide.data.inspect.figures import Figures, LengthBias, Tokens
 
 BIASED = 0.55  # proportion of longer chosen responses from which advice is given
@@ -87,7 +87,7 @@ def _bad(figures: Figures) -> Iterator[Verdict]:
     count, read = sum(bad.rows for bad in figures.bad), figures.rows_read or figures.rows
     if count:
         what = f"{count:,} of {read:,} rows ({percent(count / read)}) are bad, most often: {figures.bad[0].reason}"
-        options = ("--keep-good",) if count > MOST_REFUSED * read else ()
+        options = ("--keep-good",) if count > MAX_INVALID * read else ()
         yield Verdict(f"{what}. rlguide register drops them and reports each", options)
 
 

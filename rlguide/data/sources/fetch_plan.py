@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from rlguide import console
-from rlguide.catalog.datasets import CatalogDataset, Part
+from rlguide.catalog.datasets import CatalogDataset
 from rlguide.data.hubs import client as hub
 from rlguide.data.hubs.base import HubFile, Snapshot
-from rlguide.data.sources.splits import FileSelection, select_files
+from rlguide.data.sources.selection import FileSelection
+from rlguide.data.sources.splits import select_files
 from rlguide.errors import DataError, HubError
 from rlguide.hub_settings import is_offline
 
@@ -33,7 +34,8 @@ def find_fetch_plans(
         HubError: a file of the catalog is not there, or the hub fails. UsageError, DataError: as `select_files`.
     """
     if dataset.parts:
-        return [_part(snapshot, part) for part in dataset.parts if not languages or part.language in (None, *languages)]
+        parts = [part for part in dataset.parts if not languages or part.language in (None, *languages)]
+        return [_plan(snapshot, *(_matched(snapshot, one) for one in (part.train, part.heldout))) for part in parts]
     try:
         found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)
     except DataError as error:
@@ -45,14 +47,13 @@ def find_fetch_plans(
         ) from error
     console.say(f"  {found.reason}")
     hub.check_shards(snapshot, [*found.train, *found.heldout])
-    return [_details(snapshot, list(found.train), list(found.heldout))]
+    return [_plan(snapshot, list(found.train), list(found.heldout))]
 
 
-def _part(snapshot: Snapshot, part: Part) -> FetchPlan:
-    train = hub.match_files(snapshot, part.train)
-    return _details(snapshot, train, hub.match_files(snapshot, part.heldout) if part.heldout else [])
+def _matched(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
+    return hub.match_files(snapshot, patterns) if patterns else []
 
 
-def _details(snapshot: Snapshot, train: list[str], heldout: list[str]) -> FetchPlan:
+def _plan(snapshot: Snapshot, train: list[str], heldout: list[str]) -> FetchPlan:
     details = {file.path: file for file in hub.file_details(snapshot, train + heldout)}
     return FetchPlan([details[path] for path in train], [details[path] for path in heldout])

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlguide.catalog.datasets import CatalogDataset, find_dataset
-from rlguide.data.names import check_name, safe_name
-from rlguide.data.sources.splits import ANYTHING, FileSelection
+from rlguide.data.names import safe_name
+from rlguide.data.sources.selection import ANYTHING, FileSelection
 from rlguide.errors import UsageError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -24,11 +24,8 @@ def find_requested(given: list[str], hub: str, wanted: FileSelection, name: str 
     Raises:
         UsageError: no such dataset, or options that cannot be meant together.
     """
-    if name is not None:
-        if len(given) > 1:
-            raise UsageError(f"--name {name} cannot be the name of {len(given)} datasets", "download them one by one")
-        check_name(name)
-    wanted.check()
+    if name is not None and len(given) > 1:
+        raise UsageError(f"--name {name} cannot be the name of {len(given)} datasets", "download them one by one")
     found = [_requested(one, hub, wanted) for one in dict.fromkeys(given)]
     names = [dataset.name for dataset in found]
     for twice in names:
@@ -60,15 +57,4 @@ def _any_dataset(given: str) -> CatalogDataset:
             "a dataset of a hub is named by its id, ORG/NAME, not by an address or a path",
             f"give {address[1]}" if address else "give for example HuggingFaceH4/ultrafeedback_binarized",
         )
-    return CatalogDataset(
-        name=safe_name(given.split("/")[1]),
-        hub_id=given,
-        languages=(),
-        rows=0,
-        heldout_rows=None,
-        licence="see card",
-        purpose="",
-        parts=(),
-        wrong=None,
-        sources=(),
-    )
+    return CatalogDataset(safe_name(given.split("/")[1]), given)

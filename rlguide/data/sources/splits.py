@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlguide.data.readers.source import plain_stem, text_suffix
 from rlguide.data.sources.card import Splits, matching, splits_of_card
+from rlguide.data.sources.selection import FileSelection
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
-ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, are none
+ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, hold none
 HELDOUT_WORDS = ("test", "validation", "valid", "val", "eval", "evaluation", "dev", "heldout", "holdout", "testing")
 TRAIN_WORDS = ("train", "training")
 SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}
@@ -26,30 +26,6 @@ PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "rankin
 NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
 MOST_NAMED = 12  # in a message
 NONE = "none"  # as --heldout-split: do not use the one there is
-
-
-@dataclass(frozen=True)
-class FileSelection:
-    """What a person asked for; None and () mean: find out."""
-
-    split: str | None = None
-    heldout_split: str | None = None
-    subset: str | None = None
-    files: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        """Raises UsageError for wishes that contradict each other."""
-        if self.files and (self.split or self.heldout_split or self.subset):
-            raise UsageError(
-                "--file names the files, so --split, --heldout-split and --subset say nothing", "leave them out"
-            )
-
-    def recorded(self) -> dict[str, Any]:
-        """What was asked for, for a manifest."""
-        return {key: list(value) if key == "files" else value for key, value in asdict(self).items() if value}
-
-
-ANYTHING = FileSelection()
 
 
 @dataclass(frozen=True)
@@ -153,12 +129,8 @@ def _by_pattern(where: str, data: list[str], patterns: tuple[str, ...]) -> Selec
 def _subset(where: str, there: Splits, wanted: str | None, default: str | None, data: list[str]) -> str:
     names = list(there)
     if wanted is not None:
-        if wanted not in names:
-            raise UsageError(
-                f"{where} has no subset {wanted}{did_you_mean(wanted, names)}",
-                f"choose with --subset: {_named(names)}" if any(names) else "leave out --subset: it has none",
-            )
-        return wanted
+        choose = f"choose with --subset: {_named(names)}" if any(names) else "leave out --subset: it has none"
+        return _known(f"{where} has no subset", wanted, names, choose)
     if len(names) == 1:
         return names[0]
     for usual in (default, "default"):
@@ -173,6 +145,12 @@ def _subset(where: str, there: Splits, wanted: str | None, default: str | None, 
     )
 
 
+def _known(lacks: str, wanted: str, names: list[str], choose: str) -> str:
+    if wanted not in names:
+        raise UsageError(f"{lacks} {wanted}{did_you_mean(wanted, names)}", choose)
+    return wanted
+
+
 def _not_held_out(splits: dict[str, list[str]]) -> list[str]:
     return [path for name in splits if not _words(name) & set(HELDOUT_WORDS) for path in splits[name]]
 
@@ -180,12 +158,8 @@ def _not_held_out(splits: dict[str, list[str]]) -> list[str]:
 def _split(where: str, splits: dict[str, list[str]], wanted: str | None, data: list[str]) -> str:
     names = list(splits)
     if wanted is not None:
-        if wanted not in names:
-            raise UsageError(
-                f"{where} has no split {wanted}{did_you_mean(wanted, names)}",
-                f"choose with --split: {_named(names)}; or name files with --file",
-            )
-        return wanted
+        choose = f"choose with --split: {_named(names)}; or name files with --file"
+        return _known(f"{where} has no split", wanted, names, choose)
     train = [name for name in names if _words(name) & set(TRAIN_WORDS)]
     pairs = [name for name in train if _words(name) & set(PREFERENCE_WORDS)]
     for likely in (["train"] if "train" in names else [], train, pairs, names):
@@ -215,13 +189,11 @@ def _all_at_once(wanted: list[str], data: list[str]) -> str:
 
 def _heldout(where: str, splits: dict[str, list[str]], split: str, wanted: str | None) -> str | None:
     others = [name for name in splits if name != split]
+    if wanted == NONE:
+        return None
     if wanted is not None:
-        if wanted != NONE and wanted not in others:
-            raise UsageError(
-                f"{where} has no other split {wanted}{did_you_mean(wanted, others)}",
-                f"choose with --heldout-split: {_named([*others, NONE])}",
-            )
-        return None if wanted == NONE else wanted
+        choose = f"choose with --heldout-split: {_named([*others, NONE])}"
+        return _known(f"{where} has no other split", wanted, others, choose)
     for word in HELDOUT_WORDS:  # train_prefs -> test_prefs, and only that: test_sft is another kind of data
         for old in TRAIN_WORDS:
             match = re.sub(rf"(?<![a-z]){old}(?![a-z])", word, split, flags=re.IGNORECASE)

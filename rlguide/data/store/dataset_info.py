@@ -38,7 +38,7 @@ def read_registry(workspace: Workspace) -> dict[str, Entry]:
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise DataError(
             f"{workspace.dataset_info} is not an object of dataset entries",
-            "mend it, or move it away and register again",
+            "fix it, or move it away and register again",
         )
     return entries
 
@@ -70,7 +70,7 @@ def find_entry(workspace: Workspace, entries: dict[str, Entry], name: str) -> En
 
 
 def entry_kind(entry: Entry) -> Kind:
-    """What an entry says that its rows are: pairs to rank, labelled answers (for KTO), or neither."""
+    """What an entry says that its rows are: pairs to rank, labelled responses (for KTO), or neither."""
     if entry.get("ranking") is True:
         return "pairs"
     columns = entry.get("columns")
@@ -118,11 +118,11 @@ Entry = dict[str, Any]
 Use = Literal["pairs", "labels", "sft", "ppo"]
 _CONVERSATION = {"prompt": "prompt", "history": "history", "system": "system"}
 
-_ANSWERS: dict[Use, dict[str, str]] = {
+_RESPONSES: dict[Use, dict[str, str]] = {
     "pairs": {"chosen": "chosen", "rejected": "rejected"},
     "labels": {"response": "answer", "kto_tag": "label"},
     "sft": {"response": "chosen"},
-    "ppo": {"response": "chosen"},  # the answer is not trained on; the engine's preprocessing wants one
+    "ppo": {"response": "chosen"},  # the response is not trained on; the engine's preprocessing wants one
 }
 
 
@@ -132,7 +132,7 @@ def our_entry(file_name: str, use: Use = "pairs") -> Entry:
         "file_name": file_name,
         "ranking": use == "pairs",
         "formatting": "alpaca",
-        "columns": {**_CONVERSATION, **_ANSWERS[use]},
+        "columns": {**_CONVERSATION, **_RESPONSES[use]},
     }
 
 

@@ -77,31 +77,28 @@ def _pending(workspace: Workspace, name: str) -> Path:
 
 def _carry_out(workspace: Workspace, change: Change) -> None:
     """May be called again after a kill at any point: each step is skipped if it has been taken."""
+    from rlguide.data.store.dataset_info import change_registry
+
+    folder = workspace.data
     try:
-        _take_steps(workspace, change)
+        for source, target in change.moves.items():
+            if (folder / source).exists():
+                (folder / source).replace(folder / target)
+        change_registry(workspace, change.entries, tuple(change.drop))
+        write_json(folder / f"{change.name}.manifest.json", change.manifest)
+        for old in change.delete:
+            (folder / old).unlink(missing_ok=True)
+        _sync(folder)
+        _pending(workspace, change.name).unlink(missing_ok=True)
     except OSError as error:
         raise RlguideError(
-            f"cannot put {change.name} in place in {workspace.data}: {error.strerror or error}",
-            "mend that; the next command finishes it",
+            f"cannot put {change.name} in place in {folder}: {error.strerror or error}",
+            "remove the cause; the next command finishes it",
         ) from error
 
 
-def _take_steps(workspace: Workspace, change: Change) -> None:
-    from rlguide.data.store.dataset_info import change_registry
-
-    for source, target in change.moves.items():
-        if (workspace.data / source).exists():
-            (workspace.data / source).replace(workspace.data / target)
-    change_registry(workspace, change.entries, tuple(change.drop))
-    write_json(workspace.data / f"{change.name}.manifest.json", change.manifest)
-    for old in change.delete:
-        (workspace.data / old).unlink(missing_ok=True)
-    _sync(workspace.data)
-    _pending(workspace, change.name).unlink(missing_ok=True)
-
-
 def _read(path: Path) -> Change:
-    """Raises DataError if the file is none that this version wrote, or names files outside the data folder."""
+    """Raises DataError if this version did not write the file, or names files outside the data folder."""
     loaded = read_json(path)
     try:
         change = Change(**loaded)
@@ -110,7 +107,7 @@ def _read(path: Path) -> Change:
             raise ValueError
     except (TypeError, ValueError, AttributeError) as error:
         raise DataError(
-            f"{path} is not what this version of rlguide writes", "delete it, then take the dataset in again"
+            f"{path} is not what this version of rlguide writes", "delete it, then import the dataset again"
         ) from error
     return change
 

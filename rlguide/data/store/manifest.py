@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlguide.errors import DataError
 from rlguide.workspace import Workspace, read_json
-
-if TYPE_CHECKING:
-    from rlguide.data.store.parquet_writer import Written
-    from rlguide.data.store.row_counts import RowCounts
 
 
 @dataclass(frozen=True)
@@ -43,8 +38,8 @@ class DataFile:
 class DataManifest:
     """Where a dataset came from and what was written. `files[0]` is for training, `files[1]`, if any, held out.
 
-    refused: bad rows by reason (each one with its place is in `<name>.report.json`). left_out: good rows that the
-    filters in `options` did not want, by reason.
+    refused: invalid rows by reason (each one with its place is in `<name>.report.json`). left_out: valid rows that the
+    filters in `options` dropped, by reason.
     """
 
     name: str
@@ -63,6 +58,7 @@ class DataManifest:
 
 
 def manifest_path(workspace: Workspace, name: str) -> Path:
+    """Where the manifest of a dataset is."""
     return workspace.data / f"{name}.manifest.json"
 
 
@@ -74,20 +70,3 @@ def read_manifest(workspace: Workspace, name: str) -> DataManifest | None:
         return DataManifest(**{**loaded, "files": [DataFile(**entry) for entry in loaded["files"]]})
     except (DataError, TypeError, KeyError):
         return None
-
-
-def new_manifest(
-    name: str, source: dict[str, Any], options: dict[str, Any], counts: RowCounts, files: list[DataFile]
-) -> DataManifest:
-    """A manifest with today's date and this version."""
-    from rlguide import __version__
-
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    amounts = (counts.read, dict(counts.refused), dict(counts.left_out))
-    return DataManifest(name, created, __version__, source, options, *amounts, files)
-
-
-def data_file(dataset: str, written: Written) -> DataFile:
-    """The record of a file that is about to be put in place as `<dataset>.parquet`."""
-    facts = (written.rows, written.bytes, written.mtime_ns, written.sha256, written.desirable)
-    return DataFile(dataset, f"{dataset}.parquet", *facts)

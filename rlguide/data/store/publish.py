@@ -1,4 +1,4 @@
-"""Rows -> checked, filtered pairs -> files in `data/`, registered. Used by download, register and the views alike."""
+"""Staged rows to files in `data/`, registered: what download, register and the views end with."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 from rlguide import console
 from rlguide.data.example import ExampleKind
+from rlguide.data.names import heldout_name, parent_name, view_name
 from rlguide.data.readers.source import PACKED_SUFFIXES
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import our_entry, read_registry
-from rlguide.data.store.manifest import DataManifest, data_file, new_manifest, read_manifest
+from rlguide.data.store.manifest import DataFile, DataManifest, read_manifest
 from rlguide.data.store.parquet_writer import Written
 from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 from rlguide.data.store.staging import Staging, temporary
@@ -36,7 +37,7 @@ def writing(workspace: Workspace, name: str) -> Iterator[None]:
         RlguideError: another rlguide works on it for more than an hour.
     """
     with ExitStack() as stack:
-        for one in (name, f"{name}_test"):  # always in this order, so that no two wait for each other
+        for one in (name, heldout_name(name)):  # always in this order, so that no two wait for each other
             busy = f"{one}: another rlguide is making it; waiting for that to end"
             stack.enter_context(in_turn(journal.lock_path(workspace, one), busy))
         done = journal.recover(workspace, name)
@@ -60,46 +61,30 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
             the two belong to different datasets.
         DataError: dataset_info.json is broken. RlguideError: a folder has the name of its file.
     """
-    entries = read_registry(workspace)
-    _check_held_out_names(workspace, name)
+    entries, other, heldout = read_registry(workspace), "choose another name with --name", heldout_name(name)
+    # NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME.
+    base = read_manifest(workspace, parent_name(name)) if parent_name(name) != name else None
+    if base is not None and any(file.dataset == name for file in base.files):
+        raise UsageError(f"{name} is what {base.name} holds out", other)
+    if read_manifest(workspace, heldout) is not None:
+        what = f"there is a dataset {heldout}, and that would be taken for the rows that {name} holds out"
+        raise UsageError(what, other)
     manifest = read_manifest(workspace, name)
     ours: set[str] = set()
-    if manifest is not None and origin and all(manifest.source.get(key) == value for key, value in origin.items()):
+    if manifest is not None and origin and origin.items() <= manifest.source.items():
         ours = {file.dataset for file in manifest.files}
-    for taken in (name, f"{name}_test"):
-        journal.check_no_folder(workspace.data / f"{taken}.parquet")
+    for taken in (name, heldout):
+        file = workspace.data / f"{taken}.parquet"
+        journal.check_no_folder(file)
         if force or taken in ours:
             continue
-        other = "choose another name with --name"
         if taken in entries:
-            raise UsageError(
-                f"{workspace.relative(workspace.dataset_info)} already has a dataset {taken}"
-                + (" that is not from this download" if origin else ""),
-                f"{other}, or replace it with --force",
-            )
-        if (workspace.data / f"{taken}.parquet").exists():
-            raise UsageError(
-                f"{workspace.relative(workspace.data / f'{taken}.parquet')} is already there",
-                f"move it away, {other}, or replace it with --force",
-            )
-
-
-def _check_held_out_names(workspace: Workspace, name: str) -> None:
-    """NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME."""
-    base = read_manifest(workspace, name.removesuffix("_test")) if name.endswith("_test") else None
-    if base is not None and any(file.dataset == name for file in base.files):
-        raise UsageError(f"{name} is what {base.name} holds out", "choose another name with --name")
-    if read_manifest(workspace, f"{name}_test") is not None:
-        raise UsageError(
-            f"there is a dataset {name}_test, and that would be taken for the rows that {name} holds out",
-            "choose another name with --name",
-        )
-
-
-def check_test_size(share: float | None) -> None:
-    """Raises UsageError unless the share is None or in [0, 1)."""
-    if share is not None and not 0 <= share < 1:
-        raise UsageError(f"--test-size {share:g} is not a share from 0 up to 1", "give for example 0.05, or 0 for none")
+            what = f"{workspace.relative(workspace.dataset_info)} already has a dataset {taken}"
+            what += " that is not from this download" if origin else ""
+            raise UsageError(what, f"{other}, or replace it with --force")
+        if file.exists():
+            fix = f"move it away, {other}, or replace it with --force"
+            raise UsageError(f"{workspace.relative(file)} is already there", fix)
 
 
 def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:
@@ -124,9 +109,9 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from and how it was taken in, for its manifest; what it holds.
+    """Where a dataset came from and how it was imported, for its manifest; what it holds.
 
-    report: whether the refused rows are written down, each with its place.
+    report: whether the invalid rows are written down, each with its place.
     """
 
     name: str
@@ -138,12 +123,13 @@ class Publication:
 
 
 def nothing_left(about: Publication) -> DataError:
-    """The error for rows that are good, of which the filters want none or that make no pair."""
-    counts = about.counts
-    reasons = "; ".join([*counts.left_out_lines(), *([f"{counts.bad:,} bad rows"] if counts.bad else [])])
-    if set(counts.left_out) == {NO_PAIR}:
-        return DataError(f"{about.name}: no row makes a pair ({reasons})", "name data in which one answer is better")
-    return DataError(f"{about.name}: the filters leave nothing ({reasons})", "choose milder filters")
+    """The error for valid rows that the filters drop or that make no pair, all of them."""
+    invalid = about.counts.invalid.total()
+    parts = [*about.counts.filtered_lines(), *([f"{invalid:,} invalid row{'s' * (invalid > 1)}"] if invalid else [])]
+    reasons = "; ".join(parts)
+    if set(about.counts.filtered) == {NO_PAIR}:
+        return DataError(f"{about.name}: no row makes a pair ({reasons})", "name data in which one response is better")
+    return DataError(f"{about.name}: the filters drop every row ({reasons})", "relax the filters")
 
 
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
@@ -162,14 +148,13 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
         raise nothing_left(about)
     if heldout is not None and len(heldout):
         written += heldout.finish(about.counts)
-    files = dict(zip((name, f"{name}_test"), written, strict=False))
-    records = [data_file(dataset, file) for dataset, file in files.items()]
-    manifest = new_manifest(name, about.source, about.options, about.counts, records)
+    files = dict(zip((name, heldout_name(name)), written, strict=False))
+    manifest = _manifest(about, files)
     with _no_view_in_the_making(workspace, name):
         change, outdated = _change(workspace, manifest, files, about.kind)
         if about.report:
             report = temporary(workspace.data, name, "report")
-            _write_report(report, about, "taken in")
+            _write_report(report, about, "imported")
             change.moves[report.name] = f"{name}.report.json"
         journal.commit(workspace, change)
     if outdated.entries:
@@ -178,11 +163,27 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
     return manifest
 
 
+def _manifest(about: Publication, written: dict[str, Written]) -> DataManifest:
+    """What is recorded of files that are about to be put in place as `<dataset>.parquet`."""
+    from datetime import UTC, datetime
+
+    from rlguide import __version__
+
+    files = []
+    for dataset, file in written.items():
+        facts = (file.rows, file.bytes, file.mtime_ns, file.sha256, file.desirable)
+        files.append(DataFile(dataset, f"{dataset}.parquet", *facts))
+    counts, created = about.counts, datetime.now(UTC).isoformat(timespec="seconds")
+    amounts = (counts.read, dict(counts.invalid), dict(counts.filtered))
+    return DataManifest(about.name, created, __version__, about.source, about.options, *amounts, files)
+
+
 @contextmanager
 def _no_view_in_the_making(workspace: Workspace, name: str) -> Iterator[None]:
     """Wait for another rlguide that makes KTO's rows of the earlier dataset: they must not appear after it is gone."""
-    lock = journal.lock_path(workspace, f"{name}_kto")
-    with writing(workspace, f"{name}_kto") if lock.with_name(f".{lock.name}.lock").exists() else nullcontext():
+    view = view_name(name, "kto")
+    lock = journal.lock_path(workspace, view)
+    with writing(workspace, view) if lock.with_name(f".{lock.name}.lock").exists() else nullcontext():
         yield
 
 
@@ -197,10 +198,10 @@ def _change(
     old = earlier.files if earlier is not None else []
     files = {file.file for file in manifest.files}
     gone = [file.file for file in old if file.file not in files]
-    test_name = f"{manifest.name}_test"
+    test_name = heldout_name(manifest.name)
     if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
-        console.warn(f"{test_name} is taken out of dataset_info.json, or it would count as held out of {manifest.name}")
-    unseen = {*gone, *(files if kind == "labels" else ())}  # labelled answers have no view for sft and ppo
+        console.warn(f"removed {test_name} from dataset_info.json, or it would count as held out of {manifest.name}")
+    unseen = {*gone, *(files if kind == "labels" else ())}  # labelled responses have no view for sft and ppo
     dropped = {test_name, *(file.dataset for file in old)} - set(written)
     outdated = outlived(workspace, manifest.name, entries, unseen, set() if kind == "labels" else files)
     change = journal.Change(
@@ -215,7 +216,7 @@ def _change(
 
 
 def refuse(workspace: Workspace, about: Publication) -> str:
-    """Write the report of rows that are not taken in; return its path as a user types it.
+    """Write the report of rows that are not imported; return its path as a user types it.
 
     The report of a dataset that is there and stays is not touched.
     """

@@ -1,18 +1,22 @@
-"""Registered datasets of labelled answers: checked, counted, and the weights that KTO gives to the two labels."""
+"""Registered datasets as the engine will read them: checked as far as their first rows, and counted."""
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.names import heldout_name, parent_name
 from rlguide.data.readers.files import count_rows
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     REMOTE_KEYS,
     Entry,
+    Kind,
     data_files,
     data_path,
     entry_kind,
@@ -24,113 +28,12 @@ from rlguide.errors import DataError, did_you_mean
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace, user_cache
 
-
-def check_labelled(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
-    """The registered datasets of labelled answers of these names, each checked as far as its first 50 rows.
-
-    Raises:
-        UsageError: a name is not in the registry.
-        DataError: the entry has no labels, its file is missing or empty, a column is not there, or a label is not
-            one that the engine takes.
-    """
-    entries = read_registry(workspace)
-    found = []
-    for name in names:
-        kind = entry_kind(find_entry(workspace, entries, name))
-        if kind != "labels":
-            what = "holds pairs, not labelled answers" if kind == "pairs" else "has no labels (no kto_tag column)"
-            raise DataError(
-                f"dataset {name} {what} in dataset_info.json",
-                "name one with labels, or register a file with `rlguide register FILE`",
-            )
-        dataset = check_dataset(workspace, entries, name, ("kto_tag",))
-        _check_labels(dataset)
-        found.append(dataset)
-    return found
-
-
-def check_prompts(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
-    """The registered datasets of prompts with single answers (for PPO), each checked as far as its first 50 rows.
-
-    Raises:
-        UsageError: a name is not in the registry.
-        DataError: it holds pairs, its file is missing or empty, or a column is not there.
-    """
-    entries = read_registry(workspace)
-    found = []
-    for name in names:
-        if entry_kind(find_entry(workspace, entries, name)) == "pairs":
-            raise DataError(
-                f"dataset {name} holds pairs, and LLaMA-Factory's stage ppo refuses those",
-                f"name its view: rlguide view {name} --use ppo",
-            )
-        found.append(check_dataset(workspace, entries, name, ()))
-    return found
-
-
-def _check_labels(dataset: RegisteredDataset) -> None:
-    """The engine takes true and false only and drops a row with 1, 0 or text (converter.py), without a word."""
-    if dataset.path is None:
-        return
-    file = data_files(dataset.path)[0]
-    if file.suffix.lower() not in READ_SUFFIXES:
-        return
-    column = dataset.columns["kto_tag"]
-    for row in islice(open_rows(file).rows(), FIRST_ROWS):
-        if isinstance(row.value, dict) and engine_label(row.value.get(column), file) is None:
-            raise DataError(
-                f"dataset {dataset.name} has the label {row.value.get(column)!r} at line {row.position}, and"
-                " LLaMA-Factory takes true and false only",
-                f"register the file with `rlguide register {file}`, which turns 1 and 0 into true and false",
-            )
-
-
-def engine_label(value: Any, file: Path) -> bool | None:
-    """The label as the engine's reader of that kind of file has it; None if the engine would drop the row."""
-    if file.suffix.lower() == ".csv" and isinstance(value, str):
-        return {"true": True, "false": False}.get(value.lower())  # a CSV cell has no type until it is read
-    return value if isinstance(value, bool) else None
-
-
-def label_counts(workspace: Workspace, names: list[str]) -> tuple[int, int]:
-    """Desirable and undesirable answers in these datasets together; from the manifest, else counted in the files.
-
-    Raises:
-        UsageError, DataError: like `check_labelled`; DataError also for a dataset that is not a local file.
-    """
-    desirable = undesirable = 0
-    for dataset in check_labelled(workspace, names):
-        if dataset.path is None:
-            raise DataError(
-                f"dataset {dataset.name} is fetched by the engine; rlguide cannot count its labels",
-                "set kto_chosen_weight and kto_rejected_weight yourself, or use `rlguide register`",
-            )
-        written = written_file(workspace, dataset.name, dataset.path)
-        if written is not None and written.desirable is not None:
-            good, bad = written.desirable, written.rows - written.desirable
-        else:
-            good, bad = _count(dataset, dataset.path)
-        desirable += good
-        undesirable += bad
-    return desirable, undesirable
-
-
-def _count(dataset: RegisteredDataset, path: Path) -> tuple[int, int]:
-    column = dataset.columns["kto_tag"]
-    counts = [0, 0]
-    with Ticker(f"counting the labels of {dataset.name}", "rows", dataset.rows) as ticker:
-        for file in data_files(path):
-            for row in open_rows(file).rows():
-                label = engine_label(row.value.get(column), file) if isinstance(row.value, dict) else None
-                if label is not None:
-                    counts[label] += 1
-                    ticker.update(sum(counts))
-    return counts[True], counts[False]
-
-
 READ_SUFFIXES = (".json", ".jsonl", ".parquet", ".csv")
 FIRST_ROWS = 50  # a column that only some rows have, such as system, is in one of them
 LARGE_LIST = 8 << 20  # bytes: from here on the length of a JSON list is remembered
+Wanted = Literal["pairs", "labels", "prompts"]
+# The engine's words for the columns that an entry must name.
+_COLUMNS: dict[Wanted, tuple[str, ...]] = {"pairs": ("chosen", "rejected"), "labels": ("kto_tag",), "prompts": ()}
 
 
 @dataclass(frozen=True)
@@ -140,7 +43,7 @@ class RegisteredDataset:
     `path` is its file or folder and `rows` its pairs; both are None for a dataset that the engine itself fetches
     from a hub, and `rows` also for kinds of file that rlguide does not read. `columns` maps the engine's words
     (prompt, messages, chosen, ...) to columns. `heldout` is the name of its held-out dataset. `ranking` is True for
-    pairs and False for labelled answers, whose `rows` are the answers.
+    pairs and False for labelled responses, whose `rows` are the responses.
     """
 
     name: str
@@ -153,56 +56,71 @@ class RegisteredDataset:
 
 
 def check_registered(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
-    """The registered preference datasets of these names, each checked as far as its first row.
+    """The registered datasets of pairs of these names, each checked as far as its first 50 rows.
 
     Raises:
         UsageError: a name is not in the registry.
-        DataError: the entry is no preference dataset, its file is missing or empty, or a column is not there.
+        DataError: the entry is of another kind, its file is missing or empty, or a column is not there.
     """
+    return _check_all(workspace, names, "pairs")
+
+
+def check_labelled(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
+    """The same for labelled responses. Raises DataError also for a label that is not one the engine takes."""
+    return _check_all(workspace, names, "labels")
+
+
+def check_prompts(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
+    """The same for prompts with single responses (for PPO)."""
+    return _check_all(workspace, names, "prompts")
+
+
+def _check_all(workspace: Workspace, names: list[str], wanted: Wanted) -> list[RegisteredDataset]:
     entries = read_registry(workspace)
-    return [_check(workspace, entries, name) for name in names]
+    found = []
+    for name in names:
+        kind = entry_kind(find_entry(workspace, entries, name))
+        if kind != wanted and (wanted != "prompts" or kind == "pairs"):
+            raise _another_kind(name, kind, wanted)
+        found.append(_check(workspace, entries, name, _COLUMNS[wanted]))
+    return found
 
 
-def _check(workspace: Workspace, entries: dict[str, Entry], name: str) -> RegisteredDataset:
-    entry = find_entry(workspace, entries, name)
-    kind = entry_kind(entry)
-    if kind == "labels":
-        raise DataError(
-            f"dataset {name} holds labelled single answers, not pairs",
-            f"these are for KTO: rlguide train --method kto --dataset {name}",
-        )
-    if kind == "other":
-        raise DataError(
-            f'dataset {name} is not a preference dataset (no "ranking": true in dataset_info.json)',
-            "choose one with pairs, or register the file with `rlguide register FILE`",
-        )
-    return check_dataset(workspace, entries, name, ("chosen", "rejected"))
+def _another_kind(name: str, kind: Kind, wanted: Wanted) -> DataError:
+    if wanted == "prompts":
+        what = "holds pairs, and LLaMA-Factory's stage ppo refuses those"
+        fix = f"name its view: rlguide view {name} --use ppo"
+    elif wanted == "labels":
+        what = "holds pairs, not labelled responses" if kind == "pairs" else "has no labels (no kto_tag column)"
+        what += " in dataset_info.json"
+        fix = "name one with labels, or register a file with `rlguide register FILE`"
+    elif kind == "labels":
+        what = "holds labelled single responses, not pairs"
+        fix = f"these are for KTO: rlguide train --method kto --dataset {name}"
+    else:
+        what = 'is not a preference dataset (no "ranking": true in dataset_info.json)'
+        fix = "choose one with pairs, or register the file with `rlguide register FILE`"
+    return DataError(f"dataset {name} {what}", fix)
 
 
-def check_dataset(
-    workspace: Workspace, entries: dict[str, Entry], name: str, answers: tuple[str, ...]
-) -> RegisteredDataset:
-    """One dataset, checked as far as its first rows; `answers` are the engine's words for the columns it must have.
-
-    Raises:
-        DataError: like `check_registered`.
-    """
+def _check(workspace: Workspace, entries: dict[str, Entry], name: str, needed: tuple[str, ...]) -> RegisteredDataset:
+    """One dataset; `needed` are the engine's words for the columns that it must have."""
     entry = entries[name]
-    formatting, columns = _shape(name, entry, answers)
+    formatting, columns = _shape(name, entry, needed)
     kind = entry_kind(entry)
-    heldout = f"{name}_test" if entry_kind(entries.get(f"{name}_test", {})) == kind else None
+    heldout = heldout_name(name) if entry_kind(entries.get(heldout_name(name), {})) == kind else None
     path: Path | None = None
     rows: int | None = None
     if not any(key in entry for key in REMOTE_KEYS):
         path = data_path(workspace, name, entry)
         first = _first_file(name, path)
         if first.suffix.lower() in READ_SUFFIXES:
-            _check_columns(name, first, columns)
-            rows = _rows(workspace, name, path)
+            _check_rows(name, first, columns, columns["kto_tag"] if "kto_tag" in needed else None)
+            rows = _count_rows(workspace, name, path)
     return RegisteredDataset(name, path, rows, formatting, kind == "pairs", columns, heldout)
 
 
-def _shape(name: str, entry: Entry, answers: tuple[str, ...]) -> tuple[str, dict[str, str]]:
+def _shape(name: str, entry: Entry, needed: tuple[str, ...]) -> tuple[str, dict[str, str]]:
     """Formatting and columns of an entry, as the engine understands them."""
     formatting = entry.get("formatting", "alpaca")
     if formatting not in DEFAULT_COLUMNS:
@@ -211,12 +129,12 @@ def _shape(name: str, entry: Entry, answers: tuple[str, ...]) -> tuple[str, dict
     columns = dict(DEFAULT_COLUMNS[formatting] if given is None else given)
     if any(key in entry for key in REMOTE_KEYS):
         return formatting, columns
-    question = ("prompt", "query") if formatting == "alpaca" else ("messages",)
-    if formatting == "alpaca" and "kto_tag" in answers:
-        answers = (*answers, "response")  # the answer is a column of its own; elsewhere it is the last message
-    lacking = [key for key in answers if not columns.get(key)]
-    if not any(columns.get(key) for key in question):
-        lacking.append(question[0])
+    prompt = ("prompt", "query") if formatting == "alpaca" else ("messages",)
+    if formatting == "alpaca" and "kto_tag" in needed:
+        needed = (*needed, "response")  # the response is a column of its own; elsewhere it is the last message
+    lacking = [key for key in needed if not columns.get(key)]
+    if not any(columns.get(key) for key in prompt):
+        lacking.append(prompt[0])
     if lacking:
         raise DataError(
             f"dataset {name} names no column for {' and '.join(lacking)} in dataset_info.json",
@@ -234,17 +152,11 @@ def _first_file(name: str, path: Path) -> Path:
     return files[0]
 
 
-def local_files(dataset: RegisteredDataset) -> list[Path]:
-    """The files of a registered dataset. Raises DataError for one that the engine itself fetches."""
-    if dataset.path is None:
-        raise DataError(
-            f"dataset {dataset.name} is fetched by the engine; rlguide has no file of it",
-            "use `rlguide download` or `register`",
-        )
-    return data_files(dataset.path)
+def _check_rows(name: str, file: Path, columns: dict[str, str], label: str | None) -> None:
+    """The columns and, in the column `label`, the labels of the first rows.
 
-
-def _check_columns(name: str, file: Path, columns: dict[str, str]) -> None:
+    The engine takes true and false only and drops a row with 1, 0 or text (converter.py), without a word.
+    """
     rows = list(islice(open_rows(file).rows(), FIRST_ROWS))
     if not rows:
         raise DataError(f"dataset {name} has no rows: {file}", "download or register the dataset again")
@@ -259,9 +171,75 @@ def _check_columns(name: str, file: Path, columns: dict[str, str]) -> None:
                 f"dataset {name} has no column {column} (its {key}){did_you_mean(column, list(there))}",
                 'correct "columns" in dataset_info.json, or register the file again with `rlguide register FILE`',
             )
+    for row in rows if label is not None else ():
+        if isinstance(row.value, dict) and _engine_label(row.value.get(label), file) is None:
+            raise DataError(
+                f"dataset {name} has the label {row.value.get(label)!r} at line {row.position}, and"
+                " LLaMA-Factory takes true and false only",
+                f"register the file with `rlguide register {file}`, which turns 1 and 0 into true and false",
+            )
 
 
-def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
+def _engine_label(value: Any, file: Path) -> bool | None:
+    """The label as the engine's reader of that kind of file has it; None if the engine would drop the row."""
+    if file.suffix.lower() == ".csv" and isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower())  # a CSV cell has no type until it is read
+    return value if isinstance(value, bool) else None
+
+
+def local_files(dataset: RegisteredDataset) -> list[Path]:
+    """The files of a registered dataset. Raises DataError for one that the engine itself fetches."""
+    if dataset.path is None:
+        raise DataError(
+            f"dataset {dataset.name} is fetched by the engine; rlguide has no file of it",
+            "use `rlguide download` or `register`",
+        )
+    return data_files(dataset.path)
+
+
+def label_counts(workspace: Workspace, names: list[str]) -> tuple[int, int]:
+    """Desirable and undesirable responses in these datasets together; from the manifest, else counted in the files.
+
+    Raises:
+        UsageError, DataError: like `check_labelled`; DataError also for a dataset that is not a local file.
+    """
+    counts = [0, 0]  # undesirable, desirable
+    for dataset in check_labelled(workspace, names):
+        if dataset.path is None:
+            raise DataError(
+                f"dataset {dataset.name} is fetched by the engine; rlguide cannot count its labels",
+                "set kto_chosen_weight and kto_rejected_weight yourself, or use `rlguide register`",
+            )
+        written = written_file(workspace, dataset.name, dataset.path)
+        if written is not None and written.desirable is not None:
+            counts[True] += written.desirable
+            counts[False] += written.rows - written.desirable
+        else:
+            _count_labels(dataset, counts)
+    return counts[True], counts[False]
+
+
+def _count_labels(dataset: RegisteredDataset, counts: list[int]) -> None:
+    column, before = dataset.columns["kto_tag"], sum(counts)
+    with Ticker(f"counting the labels of {dataset.name}", "rows", dataset.rows) as ticker:
+        for file in local_files(dataset):
+            for row in open_rows(file).rows():
+                label = _engine_label(row.value.get(column), file) if isinstance(row.value, dict) else None
+                if label is not None:
+                    counts[label] += 1
+                    ticker.update(sum(counts) - before)
+
+
+def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None:
+    """The manifest's record of a dataset's file, if rlguide wrote it and it is as it was."""
+    for manifest in (read_manifest(workspace, name), read_manifest(workspace, parent_name(name))):
+        for file in manifest.files if manifest is not None else ():
+            if file.dataset == name and workspace.data / file.file == path and file.unchanged(workspace.data):
+                return file
+    return None
+
+
+def _count_rows(workspace: Workspace, name: str, path: Path) -> int | None:
     """Rows from the manifest if the file is as it was written, else counted."""
     written = written_file(workspace, name, path)
     if written is not None:
@@ -270,33 +248,17 @@ def _rows(workspace: Workspace, name: str, path: Path) -> int | None:
     return sum(count for count in counts if count is not None) if None not in counts else None
 
 
-def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None:
-    """The manifest's record of a dataset's file, if rlguide wrote it and it is as it was."""
-    for manifest in filter(
-        None, (read_manifest(workspace, name), read_manifest(workspace, name.removesuffix("_test")))
-    ):
-        for file in manifest.files:
-            if file.dataset == name and workspace.data / file.file == path and file.unchanged(workspace.data):
-                return file
-    return None
-
-
 def _remembered_count(path: Path) -> int | None:
     """`count_rows`, remembered for large JSON lists: those must be parsed to be counted (2 s for 100 MB)."""
     status = path.stat()
     if path.suffix.lower() != ".json" or status.st_size < LARGE_LIST:
         return count_rows(path)
-    import hashlib
-
     key = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
     memory = user_cache() / "rows" / hashlib.sha256(key.encode()).hexdigest()
-    try:
+    with suppress(OSError, ValueError):
         return int(memory.read_text())
-    except (OSError, ValueError):
-        count = count_rows(path)
-    try:
+    count = count_rows(path)
+    with suppress(OSError):  # a read-only home: it is counted again next time
         memory.parent.mkdir(parents=True, exist_ok=True)
         memory.write_text(str(count))
-    except OSError:
-        pass  # a read-only home: it is counted again next time
     return count

@@ -219,17 +219,17 @@ class Staging:
             if self._waiting > LONG:
                 console.say(f"  comparing {self._waiting:,} rows")
             keep &= self._duplicates.earlier(self._duplicates_before, self._waiting) < 0
-            counts.leave_out(DUPLICATE, self._waiting - int(keep.sum()))
+            counts.add_filtered(DUPLICATE, self._waiting - int(keep.sum()))
         if self._filters.balance_length:
             there = np.flatnonzero(keep)
             lengths = np.concatenate([np.empty((0, 2), np.int64), *self._lengths])
             dropped = there[~balanced(lengths[there], self._filters.seed)]
             keep[dropped] = False
-            counts.leave_out(UNBALANCED, len(dropped))
+            counts.add_filtered(UNBALANCED, len(dropped))
         if self._filters.max_samples is not None:
             before = int(keep.sum())
             keep = drawn(keep, self._filters.max_samples, self._filters.seed)
-            counts.leave_out(NOT_DRAWN, before - int(keep.sum()))
+            counts.add_filtered(NOT_DRAWN, before - int(keep.sum()))
         return keep
 
     def _choose_heldout(self, hashes: Hashes) -> Hashes:

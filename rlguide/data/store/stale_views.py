@@ -6,11 +6,24 @@ the dataset's file, and are right as long as that file is there and holds pairs.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from rlguide.data.store.dataset_info import Entry, is_view
+from rlguide.data.names import heldout_name, parent_name, view_name
+from rlguide.data.store.dataset_info import (
+    Entry,
+    data_files,
+    data_path,
+    entry_kind,
+    find_entry,
+    is_intact,
+    is_view,
+    read_registry,
+)
 from rlguide.data.store.manifest import DataManifest, manifest_path, read_manifest
+from rlguide.errors import DataError, UsageError
 from rlguide.workspace import Workspace
 
 
@@ -23,7 +36,7 @@ class Outlived(NamedTuple):
 
 def made_of(workspace: Workspace, name: str) -> DataManifest | None:
     """The manifest of the rows for KTO that were made of a dataset, None if there are none."""
-    manifest = read_manifest(workspace, f"{name}_kto")
+    manifest = read_manifest(workspace, view_name(name, "kto"))
     return manifest if manifest is not None and manifest.source.get("derived_from") == name else None
 
 
@@ -37,9 +50,10 @@ def outlived(
         lost: files that are deleted, or hold no pairs from now on. kept: files that hold the dataset's new pairs.
     """
     names = [other for other, entry in entries.items() if is_view(entry) and entry.get("file_name") in lost]
-    for end in ("", "_test"):  # of an entry that somebody else wrote, and that is replaced
-        file = entries.get(f"{name}{end}", {}).get("file_name")
-        for view in (f"{name}_sft{end}", f"{name}_ppo{end}"):
+    for whole in (True, False):  # of an entry that somebody else wrote, and that is replaced
+        file = entries.get(name if whole else heldout_name(name), {}).get("file_name")
+        for view in (view_name(name, "sft"), view_name(name, "ppo")):
+            view = view if whole else heldout_name(view)
             shown = entries.get(view, {})
             same = file is not None and shown.get("file_name") == file and shown.get("ranking") is False
             if same and file not in kept and view not in names:
@@ -49,3 +63,50 @@ def outlived(
         return Outlived(names, [])
     names += [file.dataset for file in copy.files if entries.get(file.dataset, {}).get("file_name") == file.file]
     return Outlived(names, [*(file.file for file in copy.files), manifest_path(workspace, copy.name).name])
+
+
+def outdated(workspace: Workspace, name: str) -> str | None:
+    """The dataset that KTO's rows, `name`, were made of, if it has changed since or is gone; else None.
+
+    Raises:
+        DataError: dataset_info.json is broken.
+    """
+    view = parent_name(name)
+    manifest = read_manifest(workspace, view)
+    source = str(manifest.source.get("derived_from", "")) if manifest is not None else ""
+    if manifest is None or not source or all(file.dataset != name for file in manifest.files):
+        return None
+    try:
+        return None if is_current(workspace, view, origin_of(workspace, source)) else source
+    except (DataError, UsageError, OSError):
+        return source
+
+
+def origin_of(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What the view depends on: the entries of its sources, and size and time of change of their files."""
+    import hashlib
+
+    entries = read_registry(workspace)
+    sources = {name: find_entry(workspace, entries, name)}
+    heldout = heldout_name(name)
+    if entry_kind(entries.get(heldout, {})) == "pairs":
+        sources[heldout] = entries[heldout]
+    files = []
+    for source, entry in sources.items():
+        for file in data_files(data_path(workspace, source, entry)):
+            status = file.stat()
+            name_there = os.path.relpath(file, workspace.data)
+            files.append({"file": name_there, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
+    described = json.dumps(list(sources.values()), sort_keys=True)
+    return {
+        "derived_from": name,
+        "answers": "each once",  # earlier versions had some twice, with both labels
+        "entries": hashlib.sha256(described.encode()).hexdigest(),
+        "files": files,
+    }
+
+
+def is_current(workspace: Workspace, view: str, origin: dict[str, Any]) -> bool:
+    """Whether the rows for KTO are there, whole, and made of what `origin` describes."""
+    manifest = read_manifest(workspace, view)
+    return manifest is not None and manifest.source == origin and is_intact(workspace, manifest)

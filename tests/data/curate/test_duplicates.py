@@ -87,4 +87,4 @@ def test_rows_that_repeat_held_out_ones_are_left_out_of_training(tmp_path: Path)
                 train.add(row)
             assert read(train.finish(counts)[0].path) == own
         assert read(heldout.finish(counts)[0].path) == held
-    assert counts.left_out.total() == 30 + 1 + 1
+    assert counts.filtered.total() == 30 + 1 + 1

@@ -58,7 +58,7 @@ def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
     counts = RowCounts()
     counts.open("a.jsonl", "line")
     assert not list(import_rows([Row(1, LETTERS | winner)], FORM, counts, Filters()))
-    assert (counts.bad, counts.left_out.total()) == (0, 1)
+    assert (counts.invalid.total(), counts.filtered.total()) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
     counts.open("a.jsonl", "line")
     kept = list(import_rows([Row(1, good), Row(2, row), Row(3, good)], FORMATS["trl"], counts, Filters()))
     assert kept == [GOOD, GOOD]
-    assert len(counts.refused) == 1
-    assert reason in next(iter(counts.refused))
+    assert len(counts.invalid) == 1
+    assert reason in next(iter(counts.invalid))
     assert counts.lines()[0].endswith("  line 2")
 
 
@@ -196,7 +196,7 @@ def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> No
     counts.open("a.jsonl", "line")
     kept = list(import_rows([Row(1, good), Row(2, row)], FORMATS["kto-trl"], counts, Filters()))
     assert kept == [Example.labelled((Turn("human", "q"),), "a", False)]
-    assert [reason in found for found in counts.refused] == [True]
+    assert [reason in found for found in counts.invalid] == [True]
 
 
 def test_messages_without_an_answer_are_refused() -> None:

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.single_responses import single_responses
 from rlguide.data.example import Example, Turn
-from rlguide.data.ingest.pipeline import IngestOptions
-from rlguide.data.ingest.register import RegisterOptions, register_path
-from rlguide.data.ingest.views import kto_view, outdated, view, view_names
+from rlguide.data.ingest.options import IngestOptions
+from rlguide.data.ingest.register import register_path
+from rlguide.data.ingest.views import kto_view, view, view_names
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import change_registry, read_registry
 from rlguide.data.store.journal import settle
 from rlguide.data.store.manifest import read_manifest
+from rlguide.data.store.stale_views import outdated
 from rlguide.errors import DataError, UsageError
 from rlguide.locks import locked
 from rlguide.workspace import Workspace
@@ -41,7 +42,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def import_rows(workspace: Workspace, rows: list[dict[str, Any]], **options: Any) -> None:
     source = workspace.root / "source.jsonl"
     source.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("a", IngestOptions(**options), force=True))
+    register_path(workspace, source, IngestOptions("a", **options, force=True))
 
 
 def pairs(count: int = 60) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters
-from rlguide.data.ingest.pipeline import IngestOptions
+from rlguide.data.ingest.options import IngestOptions
 from rlguide.data.inspect import apply
 from rlguide.data.inspect.verdicts import Verdict
 from rlguide.data.store.manifest import DataManifest
@@ -43,7 +43,13 @@ def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "我的 pairs.json"
     file.touch()
-    how = IngestOptions("alpaca", "all", Filters(max_length=900, lang="zh", seed=7), 0.1, True)
+    how = IngestOptions(
+        form="alpaca",
+        pairing="all",
+        filters=Filters(max_length=900, lang="zh", seed=7),
+        test_size=0.1,
+        keep_good=True,
+    )
     about = manifest("mine", {"file": str(file)}, how.recorded())
     line = how_to_apply([NOTHING, DEDUPE, LANG, DEDUPE], about, "mine", "")
     assert line.startswith("to apply: rlguide register ")
@@ -64,7 +70,7 @@ def test_a_source_that_is_gone_is_not_named(tmp_path: Path, monkeypatch: pytest.
     about = manifest("mine", {"file": str(tmp_path / "gone.json")})
     (tmp_path / "mine.json").write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
     line = how_to_apply([DEDUPE], about, "mine", str(tmp_path / "mine.json"))
-    assert line == "to apply, take the file in: rlguide register mine.json --name mine_checked --dedupe"
+    assert line == "to apply, import the file: rlguide register mine.json --name mine_checked --dedupe"
 
 
 def test_from_another_folder_the_workspace_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +175,10 @@ def test_a_file_that_rlguide_did_not_write_is_taken_in_under_another_name(
     file = tmp_path / "data" / "x.json"
     file.write_text(json.dumps([{"prompt": "q", "chosen": "a", "rejected": "b"}]))
     line = how_to_apply([DEDUPE], None, "theirs", str(file))
-    assert line == "to apply, take the file in: rlguide register data/x.json --name theirs_checked --dedupe"
+    assert line == "to apply, import the file: rlguide register data/x.json --name theirs_checked --dedupe"
     file.write_text(json.dumps([{"ask": "q", "better": "a", "worse": "b"}]))
     line = how_to_apply([DEDUPE], None, "theirs", str(file))
-    assert line.startswith("to apply, give its columns names that rlguide register knows, then take the file in: ")
+    assert line.startswith("to apply, give its columns names that rlguide register knows, then import the file: ")
     assert line.endswith(" rlguide register data/x.json --name theirs_checked --dedupe")
 
 

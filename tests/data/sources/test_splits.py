@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rlguide.data.hubs.file_names import check_paths, printable
 from rlguide.data.sources.card import matching
-from rlguide.data.sources.splits import FileSelection, Selection, files_of_folder, select_files
+from rlguide.data.sources.selection import FileSelection
+from rlguide.data.sources.splits import Selection, files_of_folder, select_files
 from rlguide.errors import DataError, HubError, UsageError
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rlguide.data.example import Example, Turn
-from rlguide.data.ingest.pipeline import IngestOptions
-from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.ingest.options import IngestOptions
+from rlguide.data.ingest.register import register_path
 from rlguide.data.ingest.views import kto_view, view
 from rlguide.data.store.reading import read_examples
 from rlguide.engine.find import find_engine
@@ -114,7 +114,7 @@ def test_several_turns_and_system_prompts_survive(tmp_path: Path) -> None:
     rows = conversations(60, prompts=60)
     source = tmp_path / "source.json"
     source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0.2)))
+    register_path(workspace, source, IngestOptions("多轮", test_size=0.2))
     pairs = list(read_examples(workspace, "多轮"))
     assert len(pairs) == 48
 
@@ -132,7 +132,7 @@ def test_sft_and_ppo_see_the_prompts_with_the_chosen_answers(tmp_path: Path, use
     workspace = Workspace(tmp_path / "my work 工作")
     source = tmp_path / "source.json"
     source.write_text(json.dumps(conversations(60, prompts=60), ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0.2)))
+    register_path(workspace, source, IngestOptions("多轮", test_size=0.2))
     assert view(workspace, "多轮", use) == f"多轮_{use}"
     for name, shown in (("多轮", f"多轮_{use}"), ("多轮_test", f"多轮_{use}_test")):
         rows = in_engine(ALIGN, workspace, shown, tmp_path / "cache")
@@ -163,7 +163,7 @@ def test_kto_sees_each_pair_as_two_labelled_answers(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "my work 工作")
     source = tmp_path / "source.json"
     source.write_text(json.dumps(conversations(700, prompts=300), ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("多轮", IngestOptions(test_size=0)))
+    register_path(workspace, source, IngestOptions("多轮", test_size=0))
     seen = labelled_as_seen(workspace, kto_view(workspace, "多轮"), tmp_path / "cache")
     assert len(seen) == 1400, "more than a block of the engine's"
     pairs = [(pair.messages, pair.system, pair) for pair in read_examples(workspace, "多轮")]
@@ -182,7 +182,7 @@ def test_kto_sees_labelled_files_as_they_are(tmp_path: Path) -> None:
     ]
     source = tmp_path / "source.json"
     source.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    register_path(workspace, source, RegisterOptions("标签", IngestOptions(test_size=0)))
+    register_path(workspace, source, IngestOptions("标签", test_size=0))
     seen = labelled_as_seen(workspace, "标签", tmp_path / "cache")
     assert {answer: tag for _, _, answer, tag in seen} == {row["completion"]: row["label"] for row in rows}
     prompt_key = {row["completion"]: [turn for turn in row["prompt"] if turn["role"] != "system"] for row in rows}

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.data.ingest.pipeline import IngestOptions
-from rlguide.data.ingest.register import RegisterOptions, register_path
+from rlguide.data.ingest.options import IngestOptions
+from rlguide.data.ingest.register import register_path
 from rlguide.data.ingest.views import kto_view, view, view_names, viewed
 from rlguide.data.inspect.listing import list_datasets
 from rlguide.data.store.dataset_info import change_registry, dataset_kind, read_registry
@@ -51,7 +51,7 @@ def import_rows(workspace: Workspace, name: str, rows: list[dict[str, Any]], **o
     source = workspace.root / "source.jsonl"
     source.write_text(lines(rows), encoding="utf-8")
     force = options.pop("force", False)
-    register_path(workspace, source, RegisterOptions(name, IngestOptions(**options), force))
+    register_path(workspace, source, IngestOptions(name, **options, force=force))
 
 
 def read(workspace: Workspace, name: str) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def test_the_wrong_kind_is_sent_to_the_right_method(workspace: Workspace) -> Non
     put(workspace, "sft", {"file_name": "sft.json"})
     with pytest.raises(DataError) as refused:
         check_registered(workspace, ["pairs", "labels"])
-    assert "labelled single answers" in str(refused.value.what)
+    assert "labelled single responses" in str(refused.value.what)
     assert "rlguide train --method kto --dataset labels" in refused.value.fix
     with pytest.raises(DataError, match="holds pairs"):
         check_labelled(workspace, ["pairs"])
@@ -338,7 +338,7 @@ def test_a_view_replaces_nothing_that_is_not_one(workspace: Workspace) -> None:
         kto_view(workspace, "a")
     assert (workspace.data / "a_kto.parquet").read_bytes() == before
     assert view_names(workspace, ["a_kto"], "kto") == ["a_kto"]
-    with pytest.raises(DataError, match="labelled single answers"):
+    with pytest.raises(DataError, match="labelled single responses"):
         kto_view(workspace, "a_kto")
     change_registry(workspace, {"hub": {"hf_hub_url": "a/b", "ranking": True}})
     with pytest.raises(DataError, match="fetched by the engine"):

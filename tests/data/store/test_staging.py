@@ -159,7 +159,7 @@ def test_a_sample_has_the_size_asked_for(tmp_path: Path, count: int, limit: int,
     kept, _, counts = split(tmp_path, pairs, 0, Filters(max_samples=limit, seed=seed))
     assert len(set(kept)) == min(count, limit)
     assert kept == [one for one in pairs if one in kept]
-    assert counts.left_out.total() == count - len(kept)
+    assert counts.filtered.total() == count - len(kept)
 
 
 def test_a_sample_is_fair(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_balanced_lengths(tmp_path: Path, lengths: list[tuple[int, int]]) -> Non
     signs = Counter((len(one.chosen) > len(one.rejected)) - (len(one.chosen) < len(one.rejected)) for one in kept)
     assert signs[1] == signs[-1]
     assert signs[0] == sum(chosen == rejected for chosen, rejected in lengths), "equal lengths stay"
-    assert counts.left_out.total() == len(pairs) - len(kept)
+    assert counts.filtered.total() == len(pairs) - len(kept)
 
 
 def test_balancing_keeps_what_is_balanced(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_repeats_are_no_contradictions_and_no_other_prompts(tmp_path: Path) -> N
     ]
     kept, _, counts = split(tmp_path, pairs, 0, Filters(dedupe=True))
     assert kept == [*pairs[:4], pairs[5]]
-    assert counts.left_out.total() == 2
+    assert counts.filtered.total() == 2
 
 
 def test_labels_that_contradict_are_no_repeats(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""What can be asked of `register` and `download`: two records, whose fields are the options of the commands."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from rlguide.data.curate.filters import Filters
+from rlguide.data.names import check_name
+from rlguide.data.sources.selection import ANYTHING, FileSelection
+from rlguide.errors import UsageError
+
+if TYPE_CHECKING:
+    from rlguide.catalog.datasets import CatalogDataset
+
+_NAMED = {"form": "--format", "files": "--file"}
+
+
+def option_name(field: str) -> str:
+    """The option of a field of these records, or of those in them; also of a key of `recorded`."""
+    return _NAMED.get(field) or f"--{field.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How files become a dataset.
+
+    name: in the workspace; None makes one from that of the file. form: a name of `FORMATS`, or "auto". test_size:
+    share to hold out (None: 5 %, at most 2,000 rows) where there are no held-out files. selection: split, subset or
+    files, if they are named. pairing: how a list of scored responses becomes pairs. filters: which valid rows are
+    kept. keep_good: drop invalid rows however many they are. force: replace a dataset of that name.
+    """
+
+    name: str | None = None
+    form: str = "auto"
+    test_size: float | None = None
+    selection: FileSelection = ANYTHING
+    pairing: str = "best-worst"
+    filters: Filters = field(default_factory=Filters)
+    keep_good: bool = False
+    force: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError for a value that cannot be meant, or options that contradict each other."""
+        from rlguide.data.formats.scored_lists import Pairing
+
+        Pairing(self.pairing)
+        if self.name is not None:
+            check_name(self.name)
+        if self.test_size is not None and not 0 <= self.test_size < 1:
+            raise UsageError(
+                f"--test-size {self.test_size:g} is not a share from 0 up to 1", "give for example 0.05, or 0 for none"
+            )
+        self.filters.check("pairs")
+        self.selection.check()
+
+    def recorded(self) -> dict[str, Any]:
+        """What decides the content, for the manifest; two equal ones make the same files of the same rows."""
+        return {
+            **self.selection.recorded(),
+            "form": self.form,
+            "pairing": self.pairing,
+            "test_size": self.test_size,
+            **asdict(self.filters),
+            "keep_good": self.keep_good,
+        }
+
+
+# The keys of `recorded`, in the order in which a command is written.
+RECORDED = ("hub", *(one.name for one in fields(FileSelection)), *IngestOptions().recorded())
+
+
+@dataclass(frozen=True)
+class DownloadOptions(IngestOptions):
+    """What of a dataset on a hub is fetched, and how it becomes a dataset here.
+
+    filters.lang is also a part of a bilingual dataset of the catalog ("en", "zh"), and "both" stands for all.
+    hub: "hf" or "modelscope". revision: branch, tag or commit (None: the usual branch of the hub).
+    """
+
+    filters: Filters = field(default_factory=lambda: Filters(lang="both"))
+    hub: str = "hf"
+    revision: str | None = None
+
+    @property
+    def languages(self) -> list[str]:
+        """The codes of the languages that are wanted; none for all."""
+        from rlguide.data.curate.language import languages
+
+        return [] if self.filters.lang in (None, "both") else languages(self.filters.lang)
+
+    def of_rows(self, dataset: CatalogDataset) -> DownloadOptions:
+        """The options for the rows that are fetched: a language is a part of some datasets, of others a filter."""
+        if not self.languages or (dataset.has_languages and dataset.parts):
+            return replace(self, filters=replace(self.filters, lang=None))
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """As for files, and the hub if it is not the usual one."""
+        return {**({"hub": self.hub} if self.hub != "hf" else {}), **super().recorded()}
