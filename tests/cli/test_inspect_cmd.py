@@ -350,7 +350,9 @@ def test_a_view_of_pairs_that_share_answers_has_no_problems(
     out = capsys.readouterr().out
     assert re.search(r"^exact duplicates +0 ", out, re.MULTILINE) and "--dedupe" not in out
     assert "note: made from lists: see rlguide inspect lists for what can be filtered there" in out
-    assert re.search(r"^Dropped when it was made from lists\nrows +reason\n360 +a response chosen in", out, re.MULTILINE)
+    assert re.search(
+        r"^Dropped when it was made from lists\nrows +reason\n360 +a response chosen in", out, re.MULTILINE
+    )
     assert run("inspect", "lists_kto", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["rows"], document["desirable"], document["heldout_rows"]) == (108, 54, 12)
