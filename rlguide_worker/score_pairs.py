@@ -1,6 +1,6 @@
 """Evaluate a preference config with LLaMA-Factory and keep the score of every pair.
 
-usage: score_pairs.py CONFIG.json OUT.jsonl
+usage: score_pairs.py CONFIG.json OUT.jsonl EVENTS.jsonl
 
 The engine's own evaluation is run unchanged; its trainer is only watched. Each pair gives one line of OUT:
 {"loss", "chosen_reward", "rejected_reward", "chosen_logp", "rejected_logp", "ref_chosen_logp", "ref_rejected_logp"}
@@ -11,10 +11,13 @@ import json
 import os
 import sys
 
+from rlguide_events import Events, chain, make_callback
+
 
 def main() -> None:
     """Run the evaluation; exit code 0 when every pair is scored."""
     config_path, out_path = sys.argv[1:3]
+    events = Events(sys.argv[3])
     with open(config_path, encoding="utf-8") as file:
         config = json.load(file)
 
@@ -42,7 +45,11 @@ def main() -> None:
             return losses, chosen_rewards, rejected_rewards
 
         CustomDPOTrainer.compute_preference_loss = watched
-        run_exp(args=config)
+        try:
+            run_exp(args=config, callbacks=[make_callback(events)])
+        except Exception as error:
+            events.write("error", rank=0, chain=chain(error))
+            raise
     sys.stdout.flush()
     os._exit(0)  # nothing is left to do; the interpreter's own end can hang on the engine's threads
 

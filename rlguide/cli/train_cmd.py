@@ -105,12 +105,11 @@ def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:
     import shlex
 
     from rlguide.console import say, show
-    from rlguide.runs.record import CONFIG
     from rlguide.runs.train import train_command
 
     show(prepared.text.rstrip("\n"))
     say(f"would run, in {ws.root}:")
-    say(f"  {shlex.join(train_command(ws, prepared.engine, f'{prepared.output_dir}/{CONFIG}').arguments)}")
+    say(f"  {shlex.join(train_command(ws, prepared.engine, ws.root / prepared.output_dir).arguments)}")
 
 
 def _show_summary(run: Run, as_json: bool) -> None:

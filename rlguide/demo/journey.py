@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from rlguide.console import console, say, show, show_table
 from rlguide.demo.score import DATA, Comparison, compare, read_held_out, samples
 from rlguide.demo.tasks import Pair, base_corpus
+from rlguide.engine.events import Logged, Progress
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.hardware import list_gpus
-from rlguide.engine.job import Command, Event, JobFailed, Line, cli_command, run_job
-from rlguide.engine.output import Logged, Progress
+from rlguide.engine.job import Command, Event, JobFailed, Line, run_job
 from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError, RlguideError, UsageError
 from rlguide.workspace import Workspace, atomic_write
@@ -223,7 +223,9 @@ class _Journey:
             file.write("# SFT of the demo; run it with: llamafactory-cli train configs/sft_config.yaml\n")
             yaml.safe_dump({**SFT_CONFIG, **host, "seed": self.seed}, file, sort_keys=False)
         self._command("llamafactory-cli train configs/sft_config.yaml")
-        command = cli_command(self.engine, self.ws.root, "train", "configs/sft_config.yaml")
+        events = self.ws.root / SFT / "events.jsonl"
+        arguments = worker_command(self.engine, "train", "configs/sft_config.yaml", str(events))
+        command = Command(tuple(arguments), self.ws.root, events=events)
         self._run("SFT", command, self.ws.root / SFT / "engine.log")
 
     def _run(self, title: str, command: Command, log: Path) -> None:

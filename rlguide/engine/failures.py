@@ -1,12 +1,34 @@
-"""Why the engine failed, read from the end of its log."""
+"""Why the engine failed, told from the exceptions of its last attempt (`failures.yaml`)."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
+from rlguide.console import printable
+from rlguide.engine.events import Raised
+
+Chain = tuple[tuple[str, str], ...]  # (type, message) of an exception and of those that caused it
 GPU_MEMORY = "the GPU ran out of memory"
-MAIN_MEMORY = "the system killed the engine (signal 9): most likely it ran out of main memory"
+MAIN_MEMORY = "the system killed the engine (signal 9), most likely because main memory ran out"
+_FILE = Path(__file__).with_name("failures.yaml")
+_LONGEST = 300  # characters of an exception's message that are shown
+# An exception of Python, "module.Name: message", as a traceback ends; torchrun and loggers put a prefix in front.
+_PREFIX = r"(?P<prefix>(?:\[rank\d+\]:\s?)?)"
+_TRACEBACK = re.compile(rf"^{_PREFIX}Traceback \(most recent call last\):")
+_EXCEPTION = re.compile(rf"^{_PREFIX}(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+# What C++ prints before it aborts: torch's own log, or an exception that nothing caught.
+_NATIVE = re.compile(r"^(?:\[rank\d+\]:)?\[[EF]\d{3}|^terminate called|^\s+what\(\):|^Fatal Python error")
+_EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)\b", re.MULTILINE)
+_CAUSED = re.compile(r"^(?:The above exception was the direct cause|During handling of the above exception)")
+# What launchers raise about a process that failed for a reason of its own.
+_LAUNCHER = re.compile(r"(?:^|\.)(?:ChildFailedError|CalledProcessError|SignalException|SystemExit)$")
+# What the other processes see when one of them is gone.
+_FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|DistNetworkError|Broken pipe|recvValue failed")
 
 
 @dataclass(frozen=True)
@@ -17,76 +39,83 @@ class Failure:
     fix: str
 
 
-# (pattern in the log, what, fix). The first match wins: specific before general.
-_KNOWN = (
-    (
-        r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED",
-        GPU_MEMORY,
-        "lower cutoff_len first (DPO keeps several copies of every token's logits), for example "
-        "--set cutoff_len=1024, then per_device_train_batch_size",
-    ),
-    (
-        r"No space left on device|Disk quota exceeded",
-        "the disk is full",
-        "free some space, then `rlguide train --resume`",
-    ),
-    (
-        r"Cannot find valid samples",
-        "no pair of the dataset could be used by the engine",
-        "look at the file's roles and columns with `rlguide register`, which checks every row",
-    ),
-    (
-        r"LocalEntryNotFoundError|ConnectionError|MaxRetryError|[cC]ouldn't connect to|OfflineModeIsEnabled",
-        "a file of the model or the data is not on this machine, and the hub could not be reached",
-        "check the network, or set a mirror: export HF_ENDPOINT=https://hf-mirror.com",
-    ),
-    (
-        r"GatedRepoError|401 Client Error|403 Client Error",
-        "the hub refuses access to the model",
-        "accept its licence on the model's page and set HF_TOKEN",
-    ),
-    (
-        r"address already in use|EADDRINUSE",
-        "the port of the distributed launcher is taken",
-        "stop the other training, or set MASTER_PORT to a free port",
-    ),
-    (
-        r"NCCL error|ncclInternalError|ncclSystemError",
-        "the GPUs could not talk to each other (NCCL)",
-        "try NCCL_P2P_DISABLE=1, or one GPU: CUDA_VISIBLE_DEVICES=0",
-    ),
-    (
-        r"Tokenizer class \w+ does not exist",
-        "the tokenizer was saved by a newer transformers than the engine has",
-        "save it again with transformers 4.57, or use an engine that has transformers 5",
-    ),
-)
-
-_EXCEPTION = re.compile(
-    r"^(?:\[rank\d+\]:\s*)?(?P<name>[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|NotFound))(?:: (?P<text>.*))?$"
-)
-
-_LAUNCHER = ("ChildFailedError", "CalledProcessError", "SignalException")
-
-
-def explain_failure(log: str, returncode: int) -> Failure:
-    """The cause of a failed run from its log: a known one, else the last exception that is not the launcher's.
+def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) -> Failure:
+    """The cause of a failed run: that of its last exception, of those that caused it, or of the signal that ended it.
 
     Args:
-        log: the engine's output (its tail is enough).
-        returncode: negative for a signal; -9 is most often the kernel's out-of-memory killer.
+        log: what the engine printed in this attempt (its tail is enough).
+        returncode: negative for a signal.
+        raised: what its worker told, if it is ours; then the log, which may hold text of the data, is not searched
+            for exceptions.
     """
-    for pattern, what, fix in _KNOWN:
-        if re.search(pattern, log):
-            return Failure(what, fix)
-    if returncode in (-9, 137):
-        return Failure(
-            MAIN_MEMORY,
-            "close other programs, or lower preprocessing_num_workers, cutoff_len or per_device_train_batch_size",
-        )
-    for line in reversed(log.replace("\r", "\n").splitlines()):
-        match = _EXCEPTION.match(line.strip())
-        if match and match["name"].rpartition(".")[2] not in _LAUNCHER:
-            text = f": {match['text']}" if match["text"] else ""
-            return Failure(f"LLaMA-Factory failed with {match['name']}{text}", "the log has the full traceback")
+    chains: list[Chain] = [item.chain for item in raised if item.chain]
+    codes = [code for item in raised for code in item.exit_codes]
+    if not raised:
+        chains = list(_tracebacks(log))[-1:]
+        codes = [int(code) for code in _EXIT_CODE.findall(log)]
+    chains = [tuple(link for link in chain if not _LAUNCHER.search(link[0])) for chain in chains]
+    chains = [chain for chain in chains if chain]
+    chains.sort(key=lambda chain: bool(_FOLLOWS.search(": ".join(chain[0]))))  # the first that is not a consequence
+    for link in chains[0] if chains else ():
+        if (known := _known(*link)) is not None:
+            return known
+    native = "\n".join(line for line in log.splitlines()[-200:] if _NATIVE.match(line))
+    if not chains and native and (known := _known("", native)) is not None:
+        return known
+    for code in (*codes, returncode):
+        for entry in _entries():
+            if code in entry.get("codes", ()):
+                return Failure(entry["what"], entry["fix"])
+    if not chains and not raised and (known := _known("", "\n".join(log.splitlines()[-5:]))) is not None:
+        return known  # what is not a traceback of Python stands in the last lines
+    if chains:
+        return Failure(f"LLaMA-Factory failed with {_shown(*chains[0][0])}", "the log has the traceback")
     return Failure(f"LLaMA-Factory ended with exit code {returncode}", "the end of the log says more")
+
+
+def _shown(kind: str, message: str) -> str:
+    text = printable(" ".join(message.split()))[:_LONGEST]
+    return f"{kind}: {text}" if text else kind
+
+
+@cache
+def _entries() -> list[dict[str, Any]]:
+    import yaml
+
+    found: list[dict[str, Any]] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def _known(kind: str, message: str) -> Failure | None:
+    for entry in _entries():
+        is_type = "type" in entry and re.search(entry["type"], kind)
+        if is_type or ("message" in entry and re.search(entry["message"], f"{kind}: {message}")):
+            return Failure(entry["what"].replace("{exception}", _shown(kind, message)), entry["fix"])
+    return None
+
+
+def _tracebacks(log: str) -> Iterator[Chain]:
+    """The exceptions of each traceback in a log, with those that caused it behind it; the message has all its lines."""
+    chain: Chain = ()
+    inside = is_caused = False
+    lines = log.replace("\r", "\n").splitlines()
+    for index, line in enumerate(lines):
+        if _CAUSED.match(line):
+            is_caused = True
+        elif _TRACEBACK.match(line):
+            if not is_caused and chain:
+                yield chain
+                chain = ()
+            inside, is_caused = True, False
+        elif inside and (match := _EXCEPTION.match(line)) and not line.startswith(" "):
+            inside = False
+            more = []
+            for following in lines[index + 1 : index + 40]:
+                rest = following.removeprefix(match["prefix"])
+                is_other = rest == following if match["prefix"] else _TRACEBACK.match(following)
+                if is_other or not rest.strip() or _CAUSED.match(rest):
+                    break
+                more.append(rest)
+            chain = ((match["type"], "\n".join([match["message"] or "", *more])), *chain)
+    if chain:
+        yield chain

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from rlguide.engine.events import EngineEvent, EventReader, Raised, Tail
 from rlguide.engine.failures import Failure, explain_failure
 from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
-from rlguide.engine.output import Logged, OutputParser, Progress
 from rlguide.engine.process import EngineProcess, read_tail, signal_group, start_process
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
@@ -38,11 +38,15 @@ class Command:
         arguments: the argument list, never a shell line.
         cwd: the workspace, because paths inside a config are relative to it; the current folder by default.
         variables: environment variables on top of those every process of the engine gets.
+        events: the file to which a worker of ours writes what happens; None for the engine's own commands.
+        keep: descriptors that it inherits, and with them the locks on these files.
     """
 
     arguments: tuple[str, ...]
     cwd: Path = Path()
     variables: Mapping[str, str] = field(default_factory=dict)
+    events: Path | None = None
+    keep: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of output. What it says of progress and metrics follows as events of their own."""
+    """A line of output, which may hold text of the training data."""
 
     text: str
 
@@ -64,7 +68,7 @@ class Idle:
     """Nothing was printed for a moment: time to redraw."""
 
 
-Event = Started | Line | Idle | Progress | Logged
+Event = Started | Line | Idle | EngineEvent
 
 
 class JobFailed(EngineError):
@@ -84,30 +88,48 @@ def run_job(engine: Engine, command: Command, log: Path, on_event: Callable[[Eve
     """Run a command of the engine to its end; its output goes to `log`.
 
     Args:
-        on_event: called with `Started` first, then with each line and what it says, `Idle` in between.
+        on_event: called with `Started` first, then with each line and each event of the worker, `Idle` in between.
 
     Raises:
         JobFailed: it ended with an error; the message has the cause.
         EngineError: it does not start.
         Whatever `on_event` raises, and KeyboardInterrupt: after the whole process group is stopped.
     """
-    parser = OutputParser()
     environment = engine_environment(engine, **command.variables)
+    told = _Told(command.events, on_event)
     with ExitStack() as stack:
         with interrupts_held():
-            process = stack.enter_context(EngineProcess(command.arguments, command.cwd, environment, log))
+            process = stack.enter_context(EngineProcess(command.arguments, command.cwd, environment, log, command.keep))
         on_event(Started(process.pid))
         for line in process.lines():
             if line is None:
+                told.read()
                 on_event(Idle())
-                continue
-            on_event(Line(line))
-            for event in parser.feed(line):
-                on_event(event)
+            else:
+                on_event(Line(line))
     code = process.process.wait()
+    told.read(is_last=True)
     if code != 0:
         shown = log.relative_to(command.cwd) if log.is_relative_to(command.cwd) else log
-        raise JobFailed(explain_failure(read_tail(log), code), log, str(shown), code)
+        cause = explain_failure(read_tail(log, process.start), code, told.raised)
+        raise JobFailed(cause, log, str(shown), code)
+
+
+class _Told:
+    """Passes the events of a worker on; keeps what was raised."""
+
+    def __init__(self, path: Path | None, on_event: Callable[[Event], None]) -> None:
+        self._tail = Tail(path) if path is not None else None
+        self._reader, self._on_event = EventReader(), on_event
+        self.raised: list[Raised] = []
+
+    def read(self, is_last: bool = False) -> None:
+        for line in self._tail.lines(is_last) if self._tail is not None else ():
+            event = self._reader.read(line)
+            if event is not None:
+                if isinstance(event, Raised):
+                    self.raised.append(event)
+                self._on_event(event)
 
 
 def ask_worker(engine: Engine, name: str, variables: Mapping[str, str] | None = None) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rlguide.engine.events import Tail
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.errors import EngineError
 
@@ -63,7 +64,7 @@ class EngineProcess:
     ) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
-        self._start = log.stat().st_size if log.exists() else 0
+        self._output = Tail(log)
         try:
             with log.open("ab") as output, interrupts_held():
                 streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT, "pass_fds": keep}
@@ -81,6 +82,11 @@ class EngineProcess:
         self.stop()
 
     @property
+    def start(self) -> int:
+        """Where in the log its output begins, in bytes."""
+        return self._output.start
+
+    @property
     def pid(self) -> int:
         """Process id, which is the id of the group too."""
         return self.process.pid
@@ -95,22 +101,13 @@ class EngineProcess:
 
         Ends when the process has ended and its output is read out.
         """
-        buffer = b""
-        with self.log.open("rb") as file:
-            file.seek(self._start)
-            while True:
-                ended = self.process.poll() is not None
-                buffer += file.read()
-                *whole, buffer = buffer.replace(b"\r", b"\n").split(b"\n")
-                for line in whole:
-                    if line.strip():
-                        yield line.decode("utf-8", "replace")
-                if ended:
-                    if buffer.strip():
-                        yield buffer.decode("utf-8", "replace")
-                    return
-                yield None
-                self._wait(poll)
+        while True:
+            ended = self.process.poll() is not None
+            yield from self._output.lines(is_last=ended)
+            if ended:
+                return
+            yield None
+            self._wait(poll)
 
     def _wait(self, seconds: float) -> None:
         """Sleep, but no longer than the process runs."""
@@ -175,9 +172,9 @@ def is_alive(pid: Any) -> bool:
 _LOG_TAIL = 200_000  # bytes of the log that are searched for the cause of a failure
 
 
-def read_tail(path: Path, size: int = _LOG_TAIL) -> str:
-    """The last `size` bytes of a log as text."""
+def read_tail(path: Path, start: int = 0, size: int = _LOG_TAIL) -> str:
+    """The last `size` bytes of a log as text, from `start` on at most."""
     with path.open("rb") as file:
         file.seek(0, 2)
-        file.seek(max(0, file.tell() - size))
+        file.seek(max(start, file.tell() - size))
         return file.read().decode("utf-8", "replace")

@@ -18,10 +18,10 @@ from rlguide.console import console, progress, say
 from rlguide.data.ingest.views import viewed
 from rlguide.data.store.registered import check_registered
 from rlguide.engine.config_file import split_names
+from rlguide.engine.events import Progress
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import Command, Event, run_job
-from rlguide.engine.output import Progress
 from rlguide.engine.schema import load_schema
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError, UsageError
@@ -192,7 +192,9 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
     # One process: with several, each would score a share padded with repeated pairs.
     gpus = list_gpus()
     variables = {"CUDA_VISIBLE_DEVICES": str(gpus[0].index)} if len(gpus) > 1 else {}
-    arguments = worker_command(engine, "score_pairs", str(config_file), str(partial))
+    events = folder / "events.jsonl"
+    events.unlink(missing_ok=True)
+    arguments = worker_command(engine, "score_pairs", str(config_file), str(partial), str(events))
     with progress("pairs") as bar:
         task = bar.add_task("loading the models", total=rows)
         if not console(stderr=True).is_terminal:
@@ -202,7 +204,7 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
             if isinstance(event, Progress) and event.phase == "eval":
                 bar.update(task, description="scoring pairs", completed=event.done, total=event.total)
 
-        run_job(engine, Command(tuple(arguments), ws.root, variables), log, show)
+        run_job(engine, Command(tuple(arguments), ws.root, variables, events), log, show)
     partial.replace(scores)
     return scores
 

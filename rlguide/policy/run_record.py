@@ -33,10 +33,13 @@ class RunRecord:
 
     Attributes:
         rlguide: the version that wrote it.
+        id: tells this run from any other, also from an earlier one in the same folder.
         status: "prepared", "running", "finished", "failed" or "interrupted".
         pid: the engine's process group while it runs.
         base, stack: the policy that was trained: its base and its adapters, the last of which is the run itself.
         datasets, held_out: rows by name of dataset.
+        checksums: sha256 of the data, by name of dataset.
+        processes: how many trained it.
         engine: version by distribution.
         config: what the engine ran with.
         summary: "first", "last" and "held_out" metrics.
@@ -46,6 +49,7 @@ class RunRecord:
     """
 
     rlguide: str | None = None
+    id: str | None = None
     method: str | None = None
     loss: str | None = None
     status: str | None = None
@@ -57,6 +61,8 @@ class RunRecord:
     reference: RecordedReference | None = None
     datasets: dict[str, Any] | None = None
     held_out: dict[str, Any] | None = None
+    checksums: dict[str, Any] | None = None
+    processes: int | None = None
     total_steps: int | None = None
     effective_batch: int | None = None
     engine: dict[str, Any] | None = None

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rlguide.console import console, say
+from rlguide.engine.events import Begun, Progress
 from rlguide.engine.job import Event, Idle, Line
-from rlguide.engine.output import Progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +40,6 @@ _PHASES = (
     (re.compile(r"Loading dataset"), "loading the data"),
     (re.compile(r"[Ll]oading (?:weights|checkpoint|configuration)|Loading checkpoint shards"), "loading the model"),
     (re.compile(r"Merged \d+ adapter|Loaded adapter"), "merging the SFT adapter"),
-    (re.compile(r"Running training"), "training"),
 )
 
 
@@ -79,6 +78,8 @@ class TrainingView:
             self._tick()
         elif isinstance(event, Line):
             self._read(event.text)
+        elif isinstance(event, Begun):
+            self._enter("training")
         elif isinstance(event, Progress) and event.phase == "train":
             self.progress(event.done, event.total)
 
@@ -92,10 +93,14 @@ class TrainingView:
     def _read(self, line: str) -> None:
         """Recognize the phase in a line of the engine's log."""
         for pattern, phase in _PHASES if self.phase != "training" else ():
-            if pattern.search(line) and phase != self.phase:
-                self.phase = phase
-                if not self._live:
-                    self._line(f"{self.title}: {phase}")
+            if pattern.search(line):
+                self._enter(phase)
+
+    def _enter(self, phase: str) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            if not self._live:
+                self._line(f"{self.title}: {phase}")
 
     def progress(self, step: int, total: int) -> None:
         """The engine has done this many optimizer steps."""
@@ -108,6 +113,7 @@ class TrainingView:
         """New numbers, with their `step`."""
         self.step = max(self.step, int(row.get("step", 0)))
         self._metrics.update(row)
+        self._metrics = without_ties(self._metrics)
         if not self._live:
             self._line(f"{self._position()}  {describe(row)}{self._left_text()}")
 
@@ -160,7 +166,13 @@ class TrainingView:
 
 def describe(row: Mapping[str, float]) -> str:
     """The known metrics of a row as "name value", two spaces apart."""
-    return "  ".join(f"{name} {form.format(row[key])}" for key, name, form in _SHOWN if key in row)
+    return "  ".join(f"{name} {form.format(row[key])}" for key, name, form in _SHOWN if key in without_ties(row))
+
+
+def without_ties(row: Mapping[str, float]) -> dict[str, float]:
+    """The row without an accuracy that says nothing: the engine counts pairs with a margin of 0 as lost."""
+    tied = {f"{group}rewards/accuracies" for group in ("", "eval_") if row.get(f"{group}rewards/margins") == 0}
+    return {key: value for key, value in row.items() if key not in tied}
 
 
 def _clock(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,15 +16,13 @@ METRICS = "metrics.jsonl"
 class MetricsLog:
     """Appends logged metrics to `metrics.jsonl` with their step, as they come. A context manager.
 
-    Trainer prints no step with a log, so it is counted: step 1 if `logging_first_step`, then every `logging_steps`.
+    What an earlier attempt logged after `start_step`, from which this one resumes, is dropped.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], total_steps: int, start_step: int = 0) -> None:
-        self.path = path
-        every = float(config.get("logging_steps", 500))
-        self._every = max(1, math.ceil(total_steps * every) if every < 1 else int(every))
-        self._first = bool(config.get("logging_first_step"))
-        self._step = start_step
+    def __init__(self, path: Path, start_step: int = 0) -> None:
+        rows = [row for row in read_metrics(path) if row.get("step", 0) <= start_step]
+        with atomic_write(path) as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> MetricsLog:
@@ -36,17 +33,9 @@ class MetricsLog:
     ) -> None:
         self._file.close()
 
-    def add_train(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Record a training log; returns it with its step."""
-        step = self._step + 1
-        self._step = step if step == 1 and self._first else (self._step // self._every + 1) * self._every
-        return self._write({"step": self._step, **values})
-
-    def add_eval(self, values: Mapping[str, float], step: int) -> dict[str, float]:
-        """Record an evaluation at a step; returns it."""
-        return self._write({"step": step, **values})
-
-    def _write(self, row: dict[str, float]) -> dict[str, float]:
+    def add(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
+        """Record a log of training or evaluation after `step` steps; returns it with its step."""
+        row = {"step": step, **values}
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
         return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 from rlguide import __version__
 from rlguide.catalog.methods import Method, find_method, recorded_method
-from rlguide.engine.process import is_alive
+from rlguide.data.store.registered import checksum
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
 from rlguide.recipes.prepare import Prepared
+from rlguide.runs.running import is_training
 from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"
@@ -33,7 +35,7 @@ class Run:
     @property
     def status(self) -> str:
         """ "running", "finished", "failed" or "interrupted"; a run whose process is gone was interrupted."""
-        is_gone = self.record.status == "running" and not is_alive(self.record.pid)
+        is_gone = self.record.status == "running" and not is_training(self.path, self.record.pid)
         return "interrupted" if is_gone else str(self.record.status)
 
     @property
@@ -77,6 +79,7 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> R
     """Make the run's folder with its record. Raises RlguideError if it cannot be written."""
     record = RunRecord(
         rlguide=__version__,
+        id=uuid.uuid4().hex,
         method=prepared.method.name,
         loss=prepared.config.get("pref_loss"),
         status="prepared",
@@ -87,6 +90,8 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> R
         reference=RecordedReference(prepared.reference.base, prepared.reference.adapters),
         datasets={item.name: item.rows for item in prepared.datasets},
         held_out={item.name: item.rows for item in prepared.held_out},
+        checksums={item.name: checksum(ws, item) for item in (*prepared.datasets, *prepared.held_out)},
+        processes=prepared.schedule.processes,
         total_steps=prepared.schedule.total_steps,
         effective_batch=prepared.schedule.effective_batch,
         engine=versions,
@@ -106,7 +111,20 @@ def read_run(ws: Workspace, path: Path) -> Run:
     record = read_record(path)
     if record is None or None in (record.base, record.stack, record.reference, record.config, record.status):
         raise DataError(f"{path / RUN_FILE} is not the record of a run", "train again into another --output-dir")
-    return Run(path, ws.relative(path), record)
+    return Run(path, ws.relative(path), _at_home(record, ws.relative(path)))
+
+
+def _at_home(record: RunRecord, name: str) -> RunRecord:
+    """The record as it is true of the folder that it lies in: a run that was copied, moved or renamed is this one."""
+    config, stack = record.config or {}, record.stack or ()
+    before = config.get("output_dir") or (stack[-1] if stack else None)
+    if before in (None, name):
+        return record
+    if stack and stack[-1] == before:
+        stack = (*stack[:-1], name)
+    plots = tuple(f"{name}/{Path(plot).name}" for plot in record.plots or ())
+    base = name if record.base == before else record.base  # of a full training
+    return replace(record, base=base, stack=stack, plots=plots, config={**config, "output_dir": name})
 
 
 def find_runs(ws: Workspace) -> list[Run]:

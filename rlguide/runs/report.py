@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rlguide.runs.live import without_ties
 from rlguide.runs.metrics import METRICS
 from rlguide.runs.record import LOG, Run
 
@@ -43,7 +44,7 @@ _ROWS = (
 
 def report_lines(values: dict[str, Any]) -> list[str]:
     """The report as lines of text: first, last and held-out figures side by side."""
-    first, last, held_out = (values[key] or {} for key in ("first", "last", "held_out"))
+    first, last, held_out = (without_ties(values[key] or {}) for key in ("first", "last", "held_out"))
     lines = [f"{values['run']}: {values['status']} after {values['total_steps']} steps"]
     if values["start_check"]:
         lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])

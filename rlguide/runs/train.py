@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rlguide.console import say
+from rlguide.engine.events import Begun, Logged
 from rlguide.engine.find import Engine
-from rlguide.engine.job import Command, Event, JobFailed, Started, cli_command, run_job
-from rlguide.engine.output import Logged
-from rlguide.engine.process import is_alive
+from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
+from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
+from rlguide.policy.run_record import RUN_FILE
 from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
 from rlguide.runs.checkpoints import is_complete, last_checkpoint, list_checkpoints, put_damaged_aside, step_of
@@ -23,47 +22,78 @@ from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
 from rlguide.runs.plots import plot_run, preload_plots
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
+from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
+from rlguide.runs.running import EVENTS, held
 from rlguide.workspace import Workspace, atomic_write
 
+# What LLaMA-Factory leaves in the folder of a run.
+_OF_THE_ENGINE = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "all_results.json",
+    "eval_results.json",
+    "train_results.json",
+    "trainer_log.jsonl",
+    "trainer_state.json",
+)
 
-def train_command(ws: Workspace, engine: Engine, config: str) -> Command:
-    """The command that trains this config, from the workspace folder."""
-    return cli_command(engine, ws.root, "train", config)
+
+def train_command(ws: Workspace, engine: Engine, folder: Path) -> Command:
+    """The command that trains the config in a run's folder, from the workspace folder.
+
+    It is LLaMA-Factory's own training in a worker that tells what happens (`rlguide_worker/train.py`);
+    `llamafactory-cli train` on the same config trains the same.
+    """
+    events = folder / EVENTS
+    arguments = worker_command(engine, "train", ws.relative(folder / CONFIG), str(events))
+    return Command(tuple(arguments), ws.root, events=events)
 
 
 def train(ws: Workspace, engine: Engine, prepared: Prepared) -> Run:
     """Train a prepared config to its end.
 
     Raises:
+        UsageError: something trains in that folder.
         EngineError: the engine failed; the message has the cause. Its exit code is the engine's.
         KeyboardInterrupt: after the whole process group is stopped and the record is written.
     """
     folder = ws.root / prepared.output_dir
-    for leftover in (METRICS, LOG, "trainer_log.jsonl"):  # of a run that failed before its first checkpoint
-        (folder / leftover).unlink(missing_ok=True)
-    run = create_run(ws, prepared, engine.versions)
-    with atomic_write(run.path / CONFIG) as file:
-        file.write(prepared.text)
-    return _drive(ws, engine, run, start_step=0)
+    with held(folder, prepared.output_dir) as lock:
+        _clear(folder)
+        run = create_run(ws, prepared, engine.versions)
+        with atomic_write(run.path / CONFIG) as file:
+            file.write(prepared.text)
+        return _drive(ws, engine, run, 0, keep=(lock,))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left (one that failed early, or that is to be overwritten), so that none of it counts.
+
+    The engine's `overwrite_output_dir` leaves it all, and checkpoints of the old run would be resumed from.
+    """
+    for path in list_checkpoints(folder):
+        shutil.rmtree(path)
+    shutil.rmtree(folder / "eval", ignore_errors=True)
+    for name in (RUN_FILE, METRICS, EVENTS, LOG, *_OF_THE_ENGINE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
 
     Raises:
-        UsageError: it is finished or still running.
+        UsageError: it is finished or still running, its data is not what it was, or it cannot be resumed here.
         EngineError, KeyboardInterrupt: as `train`.
     """
-    if is_alive(run.record.pid):
-        raise UsageError(
-            f"{run.name} is still training (process {run.record.pid})", f"watch it: tail -f {run.path / LOG}"
-        )
-    if run.status == "finished":
-        raise UsageError(f"{run.name} is finished", f"`rlguide eval {run.name}`")
-    if is_complete(run):  # it ended unwatched: only the record is missing
-        return _settle(run, None)
-    step = _restore(run)
-    return _drive(ws, engine, run, start_step=step)
+    with held(run.path, run.name) as lock:
+        if run.status == "finished":
+            raise UsageError(f"{run.name} is finished", f"`rlguide eval {run.name}`")
+        if is_complete(run):  # it ended unwatched: only the record is missing
+            return _settle(run, None)
+        check_data_unchanged(ws, run)
+        variables = same_processes(run)
+        step = _restore(run)
+        return _drive(ws, engine, run, step, keep=(lock,), variables=variables)
 
 
 def _restore(run: Run) -> int:
@@ -76,10 +106,10 @@ def _restore(run: Run) -> int:
     if checkpoint is None:
         why = not_resumable or "no complete checkpoint was written yet"
         say(f"{why}: training starts from the beginning")
-        (run.path / METRICS).unlink(missing_ok=True)
         for path in list_checkpoints(run.path):  # the engine would resume from one that it finds
             shutil.rmtree(path)
     else:
+        check_resumable(run, checkpoint)
         step = step_of(checkpoint)
         config["resume_from_checkpoint"] = run.file(checkpoint.name)
         config.pop("overwrite_output_dir", None)  # it would delete the log of the first part
@@ -90,13 +120,20 @@ def _restore(run: Run) -> int:
     return step
 
 
-def _drive(ws: Workspace, engine: Engine, run: Run, start_step: int) -> Run:
-    total = run.record.total_steps or 0
-    log = MetricsLog(run.path / METRICS, run.config, total, start_step)
+def _drive(
+    ws: Workspace,
+    engine: Engine,
+    run: Run,
+    start_step: int,
+    keep: tuple[int, ...],
+    variables: Mapping[str, str] | None = None,
+) -> Run:
+    command = replace(train_command(ws, engine, run.path), keep=keep, variables=variables or {})
+    log = MetricsLog(run.path / METRICS, start_step)
     try:
-        with _config_argument(run) as argument, log, TrainingView(run.name, total, start_step) as view:
+        with log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
             watch = _Watch(run, view, log, is_from_start=start_step == 0)
-            run_job(engine, train_command(ws, engine, argument), run.path / LOG, watch)
+            run_job(engine, command, run.path / LOG, watch)
     except JobFailed as error:
         run.update(status="failed", pid=None, failure={"what": error.what, "exit_code": error.returncode})
         settle_metrics(run.path)
@@ -122,12 +159,15 @@ class _Watch:
         if isinstance(event, Started):
             self._run.update(status="running", pid=event.pid)
             preload_plots()
-        elif isinstance(event, Logged) and event.kind == "eval":
-            self._view.metrics(self._log.add_eval(event.values, self._view.step))
-        elif isinstance(event, Logged) and event.kind == "train":
-            row = self._log.add_train(event.values)
+        elif isinstance(event, Begun) and event.processes != (self._run.record.processes or event.processes):
+            planned = self._run.record.processes
+            self._view.note(
+                f"warning: {event.processes} processes train, {planned} were planned: other batches and steps"
+            )
+        elif isinstance(event, Logged) and event.kind != "summary":
+            row = self._log.add(event.step, event.values)
             self._view.metrics(row)
-            if row["step"] == 1 and self._is_from_start:
+            if event.kind == "train" and event.step == 1 and self._is_from_start:
                 self._check_start(row)
 
     def _check_start(self, row: dict[str, float]) -> None:
@@ -156,20 +196,3 @@ def _say_how_to_resume(run: Run) -> None:
     checkpoint = last_checkpoint(run.path)
     kept = f"checkpoint at step {step_of(checkpoint)} is kept" if checkpoint else "no checkpoint yet"
     say(f"stopped; {kept}. Resume with: rlguide train --resume {run.name}")
-
-
-@contextmanager
-def _config_argument(run: Run) -> Iterator[str]:
-    """The config's path for the command line, never with a space in it.
-
-    With several GPUs LLaMA-Factory joins its arguments with spaces and splits them again (launcher.py), so a
-    path with a space breaks; then a copy in the temporary folder is named.
-    """
-    name = run.file(CONFIG)
-    if not re.search(r"\s", name):
-        yield name
-        return
-    with tempfile.TemporaryDirectory(prefix="rlguide-") as folder:
-        copy = Path(folder) / CONFIG
-        shutil.copyfile(run.path / CONFIG, copy)
-        yield str(copy)

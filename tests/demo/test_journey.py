@@ -10,8 +10,8 @@ import pytest
 
 from rlguide.demo.journey import _demo_environment, _training_progress, choose_folder
 from rlguide.demo.score import compare, read_held_out, samples
-from rlguide.engine.job import Line
-from rlguide.engine.output import OutputParser
+from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.engine.job import Event, Line
 from rlguide.errors import UsageError
 
 
@@ -51,17 +51,16 @@ def test_samples_are_of_both_languages_and_differ() -> None:
 
 
 def test_progress_of_both_kinds_of_training_is_read() -> None:
-    parser = OutputParser()
-
-    def told(line: str) -> list[tuple[int, int, dict[str, float]]]:
-        events = [Line(line), *parser.feed(line)]
-        return [found for event in events if (found := _training_progress(event)) is not None]
-
     line = json.dumps({"event": "step", "step": 3, "steps": 9, "loss": 1.5})
-    assert told(line) == [(3, 9, {"loss": 1.5})]
-    assert told("  Total optimization steps = 12") == []
-    assert told(" 50%|#####     | 6/12 [00:10<00:10]") == [(6, 12, {})]
-    assert told("{'loss': 1.25, 'epoch': 0.1}")[-1][2]["loss"] == 1.25
+    told: list[tuple[Event, object]] = [
+        (Line(line), (3, 9, {"loss": 1.5})),
+        (Line("{'loss': 0.1} 50%|#####     | 6/12 [00:10<00:10]"), None),
+        (Begun(0, 12, 1), None),
+        (Progress("train", 6, 12), (6, 12, {})),
+        (Logged(6, {"loss": 1.25, "epoch": 0.1}), (0, 0, {"loss": 1.25, "epoch": 0.1})),
+    ]
+    for event, found in told:
+        assert _training_progress(event) == found
 
 
 def test_the_environment_is_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rlguide.engine.events import Begun, Logged, Progress
 from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, Event, JobFailed, Line, Started, run_job, stream_worker
-from rlguide.engine.output import Logged, Progress
 from rlguide.engine.process import group_alive, is_alive
 from rlguide.errors import EngineError
 
@@ -26,17 +27,23 @@ def python(code: str, cwd: Path, **variables: str) -> Command:
 def test_output_comes_as_events_in_order(tmp_path: Path) -> None:
     code = """
 import os
-print("Total optimization steps = 2")
-print(" 50%|#####     | 1/2 [00:01<00:01]\\r{'loss': 0.5, 'epoch': 0.1}", end="")
+print(" 50%|#####     | 1/2 [00:01<00:01]\\r{'loss': 0.9, 'epoch': 0.1}", end="")
+with open("events", "a") as file:
+    print('{"event": "begin", "step": 0, "total_steps": 2, "processes": 1}', file=file)
+    print('{"event": "step", "step": 1}', file=file)
+    print('{"event": "log", "step": 1, "values": {"loss": 0.5}}', file=file)
 print("\\n" + os.environ["MINE"], os.getcwd())
 """
     events: list[Event] = []
-    run_job(ENGINE, python(code, tmp_path, MINE="你好"), tmp_path / "log", events.append)
+    (tmp_path / "events").write_text('{"event": "step", "step": 7}\n')  # of an earlier attempt
+    command = replace(python(code, tmp_path, MINE="你好"), events=tmp_path / "events")
+    run_job(ENGINE, command, tmp_path / "log", events.append)
     started, *rest = events
     assert isinstance(started, Started)
     assert not is_alive(started.pid)
+    assert [item for item in rest if isinstance(item, Begun)] == [Begun(0, 2, 1)]
     assert [item for item in rest if isinstance(item, Progress)] == [Progress("train", 1, 2)]
-    assert [item.values["loss"] for item in rest if isinstance(item, Logged)] == [0.5]
+    assert [(item.step, item.values) for item in rest if isinstance(item, Logged)] == [(1, {"loss": 0.5})]
     assert [item.text for item in rest if isinstance(item, Line)][-1] == f"你好 {tmp_path}"
 
 

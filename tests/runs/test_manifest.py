@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +15,13 @@ import pytest
 from rlguide.errors import DataError, UsageError
 from rlguide.runs.checkpoints import last_checkpoint, put_damaged_aside
 from rlguide.runs.record import find_runs, open_run
+from rlguide.runs.running import EVENTS, held, is_training
 from rlguide.workspace import Workspace
 
 
 def make_run(root: Path, name: str, **values: object) -> Path:
     path = root / "saves" / name
-    path.mkdir(parents=True)
+    path.mkdir(parents=True, exist_ok=True)
     manifest = {
         "status": "finished",
         "created": "2026-01-01T00:00:00+00:00",
@@ -56,10 +61,49 @@ def test_no_runs(tmp_path: Path) -> None:
 
 def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: Path) -> None:
     ws = Workspace(tmp_path)
-    make_run(tmp_path, "alive", status="running", pid=os.getpid())
+    folder = make_run(tmp_path, "alive")
+    code = "import sys; sys.stdin.read()"
+    trains = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / EVENTS)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    make_run(tmp_path, "alive", status="running", pid=trains.pid)
     make_run(tmp_path, "gone", status="running", pid=2**22 + 1)
+    make_run(tmp_path, "other", status="running", pid=os.getpid())  # the number belongs to another process now
     assert open_run(ws, "saves/alive").status == "running"
     assert open_run(ws, "saves/gone").status == "interrupted"
+    assert open_run(ws, "saves/other").status == "interrupted"
+    trains.communicate()
+    assert open_run(ws, "saves/alive").status == "interrupted"
+
+
+def test_one_training_at_a_time_holds_a_folder(tmp_path: Path) -> None:
+    """The engine inherits the lock: it is held when rlguide is gone, and free when the engine is."""
+    path = tmp_path / ".training.lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    code = "import sys; sys.stdin.read()"
+    engine = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, pass_fds=(lock,))
+    os.close(lock)  # rlguide is killed
+    assert is_training(tmp_path, None)
+    with pytest.raises(UsageError, match="still training"), held(tmp_path, "saves/run"):
+        pass
+    engine.communicate()
+    assert not is_training(tmp_path, None)
+    with held(tmp_path, "saves/run"), pytest.raises(UsageError, match="still training"), held(tmp_path, "saves/run"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_renamed_or_copied_is_where_it_lies(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path)
+    folder = make_run(tmp_path, "before")
+    shutil.copytree(folder, tmp_path / "saves/copy")
+    folder.rename(tmp_path / "saves/after")
+    for name in ("saves/copy", "saves/after"):
+        run = open_run(ws, name)
+        assert run.policy.adapters == ("s", name)
+        assert run.config["output_dir"] == name
+        assert run.reference.adapters == ("s",)
 
 
 def test_a_torn_checkpoint_is_put_aside(tmp_path: Path) -> None:

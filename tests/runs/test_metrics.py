@@ -56,20 +56,14 @@ def test_no_identity_where_there_is_none(config: dict[str, object]) -> None:
     assert check_start(config, {"loss": 3.0, **ZERO}) is None
 
 
-@pytest.mark.parametrize(
-    ("config", "total", "start", "steps"),
-    [
-        ({"logging_steps": 10, "logging_first_step": True}, 100, 0, [1, 10, 20]),
-        ({"logging_steps": 10}, 100, 0, [10, 20, 30]),
-        ({"logging_steps": 1, "logging_first_step": True}, 100, 0, [1, 2, 3]),
-        ({"logging_steps": 10, "logging_first_step": True}, 100, 24, [30, 40, 50]),
-        ({"logging_steps": 0.1}, 200, 0, [20, 40, 60]),
-    ],
-)
-def test_steps_are_counted(tmp_path: Path, config: dict[str, object], total: int, start: int, steps: list[int]) -> None:
-    with MetricsLog(tmp_path / "metrics.jsonl", config, total, start) as log:
-        assert [log.add_train({"loss": 1.0})["step"] for _ in steps] == steps
-    assert [row["step"] for row in read_metrics(log.path)] == steps
+def test_what_was_logged_after_the_checkpoint_is_logged_anew(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path) as log:
+        for step in (1, 10, 20):
+            assert log.add(step, {"loss": 1.0}) == {"step": step, "loss": 1.0}
+    with MetricsLog(path, start_step=10) as log:
+        log.add(11, {"eval_loss": 0.5})
+    assert [row["step"] for row in read_metrics(path)] == [1, 10, 11]
 
 
 def test_settled_from_the_trainers_record(tmp_path: Path) -> None:

@@ -239,6 +239,32 @@ def written_file(workspace: Workspace, name: str, path: Path) -> DataFile | None
     return None
 
 
+def checksum(workspace: Workspace, dataset: RegisteredDataset) -> str | None:
+    """The sha256 of a dataset's file (from the manifest if it is as rlguide wrote it), or of those of its files.
+
+    None for a dataset that the engine itself fetches.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if dataset.path is None:
+        return None
+    if (written := written_file(workspace, dataset.name, dataset.path)) is not None:
+        return written.sha256
+    digests = [_file_digest(file) for file in data_files(dataset.path)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}", "check the file and its permissions"
+        ) from error
+
+
 def _count_rows(workspace: Workspace, name: str, path: Path) -> int | None:
     """Rows from the manifest if the file is as it was written, else counted."""
     written = written_file(workspace, name, path)

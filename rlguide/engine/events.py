@@ -1,0 +1,113 @@
+"""What happens in the engine's process, as its worker tells it (`rlguide_worker/rlguide_events.py`).
+
+Metrics, steps and exceptions are never read from the engine's output: it prints rows of the training data, and a prompt
+may look like a metric or an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Training has begun after `step` steps of `total`, in `processes` processes."""
+
+    step: int
+    total: int
+    processes: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total`. `phase`: "train" (optimizer steps) or "eval" (batches; `total` is 0 if it is not known)."""
+
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One log of the trainer after `step` steps. Numbers only; NaN and infinities stay what they are."""
+
+    step: int
+    values: dict[str, float]
+
+    @property
+    def kind(self) -> str:
+        """ "train" (has `loss`), "eval" (has `eval_loss`) or "summary" (the end of train)."""
+        if "train_runtime" in self.values:
+            return "summary"
+        return "eval" if any(key.startswith("eval_") for key in self.values) else "train"
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception and its causes, (type, message) each, the last one first; or exit codes of processes."""
+
+    chain: tuple[tuple[str, str], ...] = ()
+    exit_codes: tuple[int, ...] = ()
+
+
+EngineEvent = Begun | Progress | Logged | Raised
+
+
+class Tail:
+    """The lines that are appended to a file from now on, read as they are complete. A carriage return ends one, too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.start = path.stat().st_size if path.exists() else 0
+        self._position, self._rest = self.start, b""
+
+    def lines(self, is_last: bool = False) -> Iterator[str]:
+        """The new lines that are not empty; with `is_last` also one that has no end."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._position)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        self._position += len(data)
+        *whole, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        if is_last:
+            whole, self._rest = [*whole, self._rest], b""
+        for line in whole:
+            if line.strip():
+                yield line.decode("utf-8", "replace")
+
+
+class EventReader:
+    """Turns the lines of an event file into events. Remembers the number of steps, which only the beginning tells."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def read(self, line: str) -> EngineEvent | None:
+        """The event in a line; None for one that is damaged or of no interest here."""
+        try:
+            return self._event(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            return None
+
+    def _event(self, values: dict[str, Any]) -> EngineEvent | None:
+        kind = values["event"]
+        if kind == "begin":
+            self._total = int(values["total_steps"])
+            return Begun(int(values["step"]), self._total, int(values["processes"]))
+        if kind == "step":
+            return Progress("train", int(values["step"]), self._total)
+        if kind == "eval_batch":
+            return Progress("eval", int(values["done"]), int(values["total"] or 0))
+        if kind == "log":
+            return Logged(int(values["step"]), {str(key): float(value) for key, value in values["values"].items()})
+        if kind == "error":
+            return Raised(tuple((str(link["type"]), str(link["message"])) for link in values["chain"]))
+        if kind == "children":
+            return Raised(exit_codes=tuple(int(code) for code in values["exit_codes"]))
+        return None

@@ -1,0 +1,87 @@
+"""What happens in a process of the engine, as JSON lines in a file that training text cannot reach.
+
+The engine prints rows of the training data into its output, so what looks like a metric or an error there may be a
+prompt. These events come from a callback in the engine's process: numbers, step counts, and exceptions.
+"""
+
+import json
+import math
+import os
+import time
+
+SECONDS = 0.2  # at most so often a step or a batch is written
+
+
+class Events:
+    """A file of JSON lines that several processes may append to: each line is one write."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def write(self, event: str, **values: object) -> None:
+        """Append one event with the time in seconds since the epoch. NaN and infinities are written as text."""
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **values}, default=str, ensure_ascii=False)
+        os.write(self._file, (line + "\n").encode("utf-8", "replace"))
+
+
+def plain(value: object) -> object:
+    """A number as JSON can hold it, else text ("nan")."""
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def chain(error: "BaseException | None") -> list:
+    """The exception and those that caused it, the last one first: [{"type", "message"}]."""
+    links = []
+    while error is not None and len(links) < 10:
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        links.append({"type": name, "message": str(error)[:4000]})
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return links
+
+
+def make_callback(events: Events):
+    """A TrainerCallback that writes what happens to `events`, in the main process only."""
+    from transformers import TrainerCallback
+
+    class Watcher(TrainerCallback):
+        def __init__(self) -> None:
+            self._written = 0.0
+            self._batches = 0
+
+        def on_train_begin(self, args, state, control, **others):
+            if state.is_world_process_zero:
+                steps = {"step": state.global_step, "total_steps": state.max_steps}
+                events.write("begin", **steps, processes=args.world_size, pid=os.getpid())
+
+        def on_step_end(self, args, state, control, **others):
+            now = time.monotonic()
+            last = state.global_step >= state.max_steps
+            if state.is_world_process_zero and (last or now - self._written >= SECONDS):
+                self._written = now
+                events.write("step", step=state.global_step)
+
+        def on_prediction_step(self, args, state, control, eval_dataloader=None, **others):
+            self._batches += 1
+            now = time.monotonic()
+            if state.is_world_process_zero and now - self._written >= SECONDS:
+                self._written = now
+                total = len(eval_dataloader) if hasattr(eval_dataloader, "__len__") else None
+                events.write("eval_batch", done=self._batches, total=total)
+
+        def on_log(self, args, state, control, logs=None, **others):
+            self._batches = 0
+            if state.is_world_process_zero:
+                numbers = {key: plain(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
+                events.write("log", step=state.global_step, values=numbers)
+
+        def on_save(self, args, state, control, **others):
+            if state.is_world_process_zero:
+                events.write("save", step=state.global_step)
+
+        def on_train_end(self, args, state, control, **others):
+            if state.is_world_process_zero:
+                events.write("end", step=state.global_step)
+
+    return Watcher()

@@ -1,0 +1,101 @@
+"""Train a config with LLaMA-Factory, as `llamafactory-cli train` does, and tell what happens in a file of its own.
+
+usage: train.py CONFIG.yaml EVENTS.jsonl
+
+The engine's own training runs unchanged but for three things:
+
+- A callback writes events to EVENTS (see rlguide_events.py).
+- `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
+  order of epoch 0 (data_loader.py, DataLoaderShard.__iter__ calls set_epoch(self.iteration)), so that a run resumed in
+  a later epoch trains on some rows twice and on others never.
+- torch.load finds tensors of "cpu:1". Several processes on a CPU call their device so, torch 2.11 does not know it, and
+  resuming fails.
+
+On several GPUs it starts torchrun by the rules of llamafactory/launcher.py (0.9.5), but with an argument list, so that
+spaces in paths do no harm.
+"""
+
+import functools
+import os
+import sys
+
+from rlguide_events import Events, chain, make_callback
+
+
+def main() -> None:
+    """Train, in this process or in several under torchrun. The exit code is that of the training."""
+    config, events = sys.argv[1], Events(sys.argv[2])
+    try:
+        if "LOCAL_RANK" not in os.environ:
+            from llamafactory.extras.misc import get_device_count, is_env_enabled, use_ray
+
+            if is_env_enabled("FORCE_TORCHRUN") or (get_device_count() > 1 and not use_ray()):
+                sys.exit(run_distributed(get_device_count(), events))
+        train(config, events)
+    except Exception as error:
+        events.write("error", rank=int(os.environ.get("RANK", "0")), chain=chain(error))
+        raise
+
+
+def run_distributed(devices: int, events: Events) -> int:
+    """Start this script once for each device under torchrun; returns the exit code, 128 + N for signal N."""
+    from llamafactory.extras.misc import find_available_port, is_env_enabled
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import get_args_parser, run
+
+    ask = os.environ.get
+    address, port = ask("MASTER_ADDR", "127.0.0.1"), ask("MASTER_PORT") or str(find_available_port())
+    nodes = ask("NNODES", "1")
+    options = ["--nproc-per-node", ask("NPROC_PER_NODE") or str(devices)]
+    if ask("RDZV_ID"):
+        if ask("MIN_NNODES") and ask("MAX_NNODES"):
+            nodes = f"{ask('MIN_NNODES')}:{ask('MAX_NNODES')}"
+        options += ["--rdzv-id", ask("RDZV_ID"), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{address}:{port}"]
+        options += ["--max-restarts", ask("MAX_RESTARTS", "0")]
+    else:
+        options += ["--node-rank", ask("NODE_RANK", "0"), "--master-addr", address, "--master-port", port]
+    if is_env_enabled("OPTIM_TORCH", "1"):  # as the engine's launcher sets them
+        os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+        os.environ["TORCH_NCCL_AVOID_RECORD_STREAMS"] = "1"
+    try:
+        run(get_args_parser().parse_args([*options, "--nnodes", nodes, __file__, *sys.argv[1:3]]))
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        events.write("children", exit_codes=codes)
+        print(error, file=sys.stderr)
+        return next((128 - code for code in codes if code < 0), next((code for code in codes if code), 1))
+    return 0
+
+
+def train(config: str, events: Events) -> None:
+    """Run the training in this process."""
+    import torch
+    import transformers.trainer
+    from llamafactory.train.tuner import run_exp
+
+    torch.serialization.register_package(11, lambda _: None, on_cpu)
+    transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
+    sys.argv = ["train", config]
+    run_exp(callbacks=[make_callback(events)])
+
+
+def on_cpu(storage, location):
+    """Where a tensor saved on "cpu:N" goes: it is in main memory already."""
+    return storage if location.startswith("cpu:") else None
+
+
+def keeping_epoch(skip):
+    """`skip_first_batches`, whose loader goes on in the epoch that the given one is in."""
+
+    @functools.wraps(skip)
+    def skip_first_batches(dataloader, num_batches=0):
+        rest = skip(dataloader, num_batches)
+        if hasattr(dataloader, "iteration"):
+            rest.iteration = dataloader.iteration
+        return rest
+
+    return skip_first_batches
+
+
+if __name__ == "__main__":
+    main()
