@@ -176,7 +176,7 @@ def respond(model: Model, messages: list[dict[str, str]], settings: dict[str, An
 
 
 def respond_all(model: Model, conversations: list[list[dict[str, str]]], settings: dict[str, Any], size: int) -> None:
-    """Respond to many conversations with greedy decoding, in batches of similar length; a batch that does not fit is halved."""
+    """Respond to many conversations greedily, in batches of similar length; a batch that does not fit is halved."""
     import torch
 
     config = model.generation_config({**settings, "temperature": 0.0})

@@ -199,7 +199,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; must be absent or empty")
     parser.add_argument("--corpus", type=Path, help="JSON lines to learn from")
     parser.add_argument("--train-steps", type=int, default=0, help="0: leave the weights random")
-    parser.add_argument("--tiny", action="store_true", help="the defaults, made explicit: 2 layers, hidden 64, untrained")
+    parser.add_argument("--tiny", action="store_true", help="the defaults: 2 layers, hidden 64, untrained")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=64, help="a multiple of 64")
     parser.add_argument("--vocab", type=int, default=2000, help="at most this many tokens (at least 259)")
@@ -228,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         report("error", message=str(error))
         return 1
-    texts = [re.sub(r"<\|\w+\|>", "\n", context + text) for context, text in rows]  # special tokens are not words to learn
+    texts = [re.sub(r"<\|\w+\|>", "\n", context + text) for context, text in rows]  # special tokens are not text
     tokenizer = make_tokenizer(texts, options.vocab)
     model = make_model(tokenizer, options.layers, options.hidden, options.seed)
     size = sum(weights.numel() for weights in model.parameters())

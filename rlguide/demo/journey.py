@@ -356,6 +356,6 @@ def show_result(result: DemoResult) -> None:
     times = ", ".join(f"{name} {value:.0f}" for name, value in result.seconds.items())
     show(f"seconds: {times}")
     show(
-        f"all responses: {result.folder}/responses/    run: {result.folder}/saves/demo/lora/dpo    log: engine.log in it"
+        f"all responses: {result.folder}/responses/    run: {result.folder}/saves/demo/lora/dpo    log: its engine.log"
     )
     show(f"next: rlguide chat -w {result.folder}")
