@@ -1,4 +1,4 @@
-"""Write the bundled files of `rlguide demo` anew from their generator, rlguide/demo/tasks.py."""
+"""Regenerate the bundled files of `rlguide demo` with, rlguide/demo/tasks.py."""
 
 from __future__ import annotations
 

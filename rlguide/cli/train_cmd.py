@@ -40,7 +40,7 @@ def train(
     rlguide train --sft-ckpt latest --dataset my_pairs --set learning_rate=1e-6 --dry-run
     rlguide train --config configs/dpo_config.yaml
     rlguide train --method kto --dataset my_labels
-    rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs
+    rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     """
     from rlguide.cli._training import refuse_others, show_plan

@@ -154,7 +154,7 @@ class _Journey:
             run = self._dpo()
         with self._step("eval", "evaluate on held-out pairs, about topics it never saw together"):
             evaluation = self._evaluate(run)
-        with self._step("answers", "compare the responses of the two models"):
+        with self._step("responses", "compare the responses of the two models"):
             sft = self._responses(run.reference, held_out, "SFT")
             dpo = self._responses(run.policy, held_out, "DPO")
         self.seconds["total"] = time.monotonic() - started
@@ -282,7 +282,7 @@ class _Journey:
         return result
 
     def _responses(self, policy: Policy, held_out: list[Pair], name: str) -> list[str]:
-        """Greedy responses of a policy to the held-out prompts; also left in `answers/<name>.jsonl`."""
+        """Greedy responses of a policy to the held-out prompts; also left in `responses/<name>.jsonl`."""
         from rlguide.engine.chat import ChatSession
         from rlguide.serving.chat import loading_message
 
@@ -297,9 +297,9 @@ class _Journey:
                 texts[index] = text
                 if done % 64 == 0 or done == len(texts):
                     say(f"{name}: {done} of {len(texts)} responses")
-        with atomic_write(self.ws.root / "answers" / f"{name.lower()}.jsonl") as file:
+        with atomic_write(self.ws.root / "responses" / f"{name.lower()}.jsonl") as file:
             for pair, text in zip(held_out, texts, strict=True):
-                file.write(json.dumps({"prompt": pair.task.prompt, "answer": text}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"prompt": pair.task.prompt, "response": text}, ensure_ascii=False) + "\n")
         return texts
 
 
@@ -358,6 +358,6 @@ def show_result(result: DemoResult) -> None:
     times = ", ".join(f"{name} {value:.0f}" for name, value in result.seconds.items())
     show(f"seconds: {times}")
     show(
-        f"all responses: {result.folder}/answers/    run: {result.folder}/saves/demo/lora/dpo    log: engine.log in it"
+        f"all responses: {result.folder}/responses/    run: {result.folder}/saves/demo/lora/dpo    log: its engine.log"
     )
     show(f"next: rlguide chat -w {result.folder}")

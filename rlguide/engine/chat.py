@@ -114,7 +114,7 @@ class ChatSession:
         request = {"conversations": [list(item) for item in conversations], "batch_size": batch_size}
         self._send({**request, "generation": generation})
         for event in self._until_done():
-            if event["event"] == "answer":
+            if event["event"] == "response":
                 yield int(event["index"]), str(event["text"])
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 An adapter loaded on the wrong base either fails after minutes of loading (shapes differ) or, worse, does not
 fail at all: Qwen3-4B and Qwen3-4B-Base have the same shapes, and an SFT adapter of one on the other is a
-policy that nobody trained. So both the shapes and the names are compared.
+policy that was never trained. So both the shapes and the names are compared.
 """
 
 from __future__ import annotations

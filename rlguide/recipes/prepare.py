@@ -183,7 +183,7 @@ def _notes(config: dict[str, Any], template: TemplateGuess) -> list[str]:
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
         notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
     if not template.is_certain:
-        notes.append("the template is a guess; if SFT used another one, say so with --template")
+        notes.append("the template is a guess; if SFT used another one, name it with --template")
     return notes
 
 

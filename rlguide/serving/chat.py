@@ -158,7 +158,7 @@ def _chat_in_pipe(session: ChatSession, conversation: _Conversation, as_json: bo
         elif text:
             response = "".join(conversation.ask(session, text))
             if as_json:
-                row = {"prompt": text, "answer": response, "finish_reason": session.finish_reason}
+                row = {"prompt": text, "response": response, "finish_reason": session.finish_reason}
                 sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 sys.stdout.write(printable(response).replace("\n", "\\n") + "\n")

@@ -97,7 +97,7 @@ def _better(row: Record, names: tuple[str, str]) -> int | None:
     """The place of the better response, 0 or 1; None if neither is. Raises BadRow where it is not said."""
     column = next((column for column in WINNERS if row.get(column) is not None), None)
     if column is None:
-        raise BadRow("which response is better is not said")
+        raise BadRow("it does not say which response is better")
     value = row[column]
     if column in (*STRENGTHS, *FIRST_IS_ONE):
         grade = number(value)

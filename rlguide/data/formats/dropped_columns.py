@@ -1,7 +1,7 @@
 """Which columns a conversion really uses, and whether one that it leaves out holds a piece of the prompt.
 
 A piece of the prompt that is dropped without a word is the worst that can happen to preference data: every pair looks
-right, and the model learns responses to prompts that nobody wrote.
+right, and the model learns responses to prompts that were never written.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def number(value: Any) -> float | None:
 def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Example:
     """A pair from two whole conversations that are the same up to the last message."""
     if len(chosen) < 2 or len(rejected) < 2:
-        raise BadRow("chosen or rejected is not a whole conversation")
+        raise BadRow("chosen or rejected is not a complete conversation")
     if chosen[:-1] != rejected[:-1]:
         raise BadRow("chosen and rejected differ before their last message")
     if chosen[-1].role != GPT or rejected[-1].role != GPT:

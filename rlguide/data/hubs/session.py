@@ -81,7 +81,7 @@ class RetryingSession(requests.Session):
                     response = super().request(method, url, **kwargs)
             except FAULTS as error:
                 fault = fault_name(error)
-                said = f"the hub does not answer ({fault})"
+                said = f"the hub does not respond ({fault})"
                 failures += 1
                 if self.hub.address not in _answered and failures >= UNREACHED_TRIES:
                     raise HubError(
@@ -93,7 +93,7 @@ class RetryingSession(requests.Session):
                 if response.status_code not in BUSY:
                     return response
                 fault = f"HTTP {response.status_code}"
-                said = f"the hub answers {fault}"
+                said = f"the hub returned {fault}"
                 requested = requested_wait(response.headers)
                 response.close()
             self.wait(backoff, said, fault, requested)
@@ -141,7 +141,7 @@ def open_session(hub: Hub) -> Iterator[RetryingSession]:
 @contextmanager
 def _told_when_slow(timeout: float) -> Iterator[None]:
     """Say one line if the block takes longer than anything may be silent."""
-    said = f"  no answer from the hub yet: {timeout:.0f} s are allowed for one"
+    said = f"  no response from the hub yet (timeout: {timeout:.0f} s)"
     timer = threading.Timer(FIRST_LINE, console.say, (said,))
     timer.daemon = True
     timer.start()

@@ -61,7 +61,7 @@ def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int
 
 def _line(row: Example) -> bytes:
     messages = [turn.value for turn in row.messages]
-    return (json.dumps({"system": row.system, "messages": messages, "answers": row.responses}) + "\n").encode()
+    return (json.dumps({"system": row.system, "messages": messages, "responses": row.responses}) + "\n").encode()
 
 
 def kept_lengths(prompt: int, response: int, cutoff: int) -> tuple[int, int]:

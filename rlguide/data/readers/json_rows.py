@@ -109,7 +109,7 @@ def _whole_list(path: Path) -> Iterator[None]:
         yield
     except StreamError as error:
         raise DataError(
-            f"{path} is not a whole JSON list: {error}",
+            f"{path} is not a complete JSON list: {error}",
             "fix the file there, or fetch it again if it was cut short",
         ) from error
 

@@ -256,7 +256,7 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
     [
         ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: r\n\nAssistant: b"}, "differ before"),
         ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "b"}, "does not begin with Human:"),
-        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a whole conversation"),
+        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a complete conversation"),
         (
             {"prompt": "x", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
             "not the one in chosen",
