@@ -80,8 +80,8 @@ class Evaluation:
         ties = f" ({self.ties} ties count as half)" if self.ties else ""
         worse = self.loss_of_reference is not None and self.loss.low > self.loss_of_reference
         harm = (
-            f"; its loss on held-out pairs is above the reference's ({self.loss_of_reference or 0:.4f}): it errs further"
-            " than it is right. Train fewer epochs, with a lower learning rate or a higher pref_beta"
+            f"; its loss on held-out pairs is above the reference's ({self.loss_of_reference or 0:.4f}): it errs more"
+            " than it gains. Train fewer epochs, with a lower learning rate or a higher pref_beta"
         )
         if self.accuracy.low > 0.5:
             learnt = "the policy has learnt the preference: the confidence interval of its accuracy is above chance"

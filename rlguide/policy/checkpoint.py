@@ -137,7 +137,7 @@ def check_full_model(path: Path) -> None:
     Raises:
         CheckpointError: naming the file that is missing or damaged.
     """
-    _json_object(path / "config.json")
+    read_object(path / "config.json")
     _check_weights(path)
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         raise CheckpointError(
@@ -148,7 +148,7 @@ def check_full_model(path: Path) -> None:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The JSON object in `path` (config.json, adapter_config.json, ...). Raises CheckpointError."""
-    return _json_object(path)
+    return read_object(path)
 
 
 def _candidate_folders(saves: Path) -> Iterator[Path]:
@@ -233,7 +233,7 @@ def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
 
 def _read_adapter(path: Path, values: dict[str, Any]) -> None:
     """Fill `values` step by step, so that what was read before an error is kept. Raises CheckpointError."""
-    config = _json_object(path / "adapter_config.json")
+    config = read_object(path / "adapter_config.json")
     base, rank, targets = config.get("base_model_name_or_path"), config.get("r"), config.get("target_modules")
     values["base"] = base if isinstance(base, str) and base else None
     values["rank"] = rank if isinstance(rank, int) else None
@@ -276,7 +276,7 @@ def _check_weights(path: Path) -> None:
 
 
 def _shards(index: Path) -> list[str]:
-    names = _json_object(index).get("weight_map")
+    names = read_object(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(f"{index} names no weight files", "copy or download the folder again")
     shards = sorted(set(names.values()))
@@ -300,7 +300,7 @@ def _existing(path: Path, name: str, wanted: str) -> None:
         raise CheckpointError(f"{file} is empty (0 bytes)", "copy it again, or choose another checkpoint")
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty (0 bytes)", "copy the folder again, or choose another checkpoint")
@@ -314,7 +314,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _trainer_state(path: Path) -> dict[str, Any]:
-    return _json_object(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
+    return read_object(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
 
 
 def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], name: str | None, has_state: bool) -> Stage:
