@@ -10,7 +10,7 @@ import typer
 from rlguide.cli._options import EngineOption, WorkspaceOption, open_workspace
 
 
-def chat(
+def command(
     run: Annotated[
         str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
     ] = None,
@@ -55,8 +55,3 @@ def chat(
     wanted = ModelRequest(run, base, template, sft, trust_base)
     options = ChatOptions(system, temperature, max_new_tokens, as_json)
     start(open_workspace(workspace), find_engine(engine), wanted, options)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("chat")(chat)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "date", "last loss")
 
 
-def checkpoints(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """List the checkpoints under saves/, newest first; * marks the one that `--sft-ckpt latest` chooses.
 
     \b
@@ -68,8 +66,3 @@ def _record(item: Checkpoint, is_newest: bool) -> dict[str, Any]:
         "problem": item.problem,
         "fix": item.fix,
     }
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("checkpoints")(checkpoints)

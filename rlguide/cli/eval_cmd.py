@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rlguide.evaluation.pairs import Evaluation
 
 
-def evaluate(
+def command(
     run: Annotated[str | None, typer.Argument(help="Folder of the run; the newest finished one by default.")] = None,
     dataset: Annotated[
         str | None,
@@ -65,8 +65,3 @@ def _show(result: Evaluation) -> None:
     show(f"{result.pairs:,} held-out pairs of {', '.join(result.datasets)}")
     show(result.verdict)
     say(f"every pair: {result.scores}    next: rlguide chat {result.run}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("eval")(evaluate)

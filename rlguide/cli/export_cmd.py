@@ -10,7 +10,7 @@ import typer
 from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
 
 
-def export(
+def command(
     run: Annotated[
         str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
     ] = None,
@@ -53,8 +53,3 @@ def export(
     show(done.name)
     for line in next_steps(done):
         say(line)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("export")(export)

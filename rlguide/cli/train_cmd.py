@@ -22,7 +22,7 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 
 
 @training_options()
-def train(
+def command(
     options: TrainingOptions,
     run: Annotated[str | None, typer.Argument(help="With --resume: the run; the newest by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
@@ -127,8 +127,3 @@ def _show_summary(run: Run, as_json: bool) -> None:
         say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {run.name}")
     else:
         say(f"next: rlguide eval {run.name}    then: rlguide chat {run.name}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("train")(train)
