@@ -47,7 +47,7 @@ def command(
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
-    from rlguide.runs.train import train as start
+    from rlguide.runs.train import train
 
     ws = open_workspace(workspace)
     if run is not None and not resume:
@@ -67,7 +67,7 @@ def command(
             return
         if not options.config:
             _keep_config(ws, prepared)
-        finished = start(ws, prepared.engine, prepared)
+        finished = train(ws, prepared.engine, prepared)
     if finished:
         _show_summary(finished, as_json)
 
