@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -69,15 +70,15 @@ def choose_folder(chosen: Path | None) -> Path:
         UsageError: `chosen` is not empty; nothing is ever deleted or overwritten.
     """
     if chosen is not None:
-        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+        if not _is_free(chosen):
             raise UsageError(f"{chosen} is not empty", "name a new folder with --dir, or remove that one")
         return chosen
-    number = 1
-    while True:
-        folder = Path("rlguide-demo" if number == 1 else f"rlguide-demo-{number}")
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return folder
-        number += 1
+    others = (f"rlguide-demo-{number}" for number in itertools.count(2))
+    return next(folder for folder in map(Path, itertools.chain(["rlguide-demo"], others)) if _is_free(folder))
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def run_demo(folder: Path, engine_name: str | None = None, seed: int = 0) -> DemoResult:

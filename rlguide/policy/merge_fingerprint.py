@@ -10,12 +10,13 @@ from typing import Any
 from rlguide.errors import CheckpointError, DataError
 from rlguide.policy.base import find_base
 from rlguide.policy.checkpoint import check_full_model, locate
-from rlguide.policy.merge_config import DTYPES, FLOATS
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
 
 MANIFEST = "rlguide.json"  # what was merged, beside the merged model
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+FLOATS = {*DTYPES, "F64", "F8_E4M3", "F8_E5M2"}
 
 
 def fingerprint(ws: Workspace, policy: Policy) -> dict[str, Any]:
