@@ -13,20 +13,8 @@ from rlguide.errors import EngineError
 
 # The distributions whose versions decide what the engine can do.
 WATCHED = (
-    "llamafactory",
-    "torch",
-    "torchvision",
-    "torchaudio",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "huggingface_hub",
-    "deepspeed",
-    "bitsandbytes",
-    "unsloth",
-    "lm_eval",
+    *("llamafactory", "torch", "torchvision", "torchaudio", "transformers", "trl", "peft", "accelerate", "datasets"),
+    *("huggingface_hub", "deepspeed", "bitsandbytes", "unsloth", "lm_eval"),
 )
 
 

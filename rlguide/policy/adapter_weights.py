@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import CheckpointError
-from rlguide.policy.checkpoint import Checkpoint, read_object
+from rlguide.policy.checkpoint import Checkpoint, read_config
 from rlguide.policy.safetensors import TensorInfo, read_header
 
 WEIGHTS = "adapter_model.safetensors"
@@ -32,7 +32,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
     if checkpoint.kind != "lora" or not path.is_file():
         return
     header = read_header(path)
-    _check_parts(checkpoint.name, header, read_object(checkpoint.path / "adapter_config.json"))
+    _check_parts(checkpoint.name, header, read_config(checkpoint.path / "adapter_config.json"))
     _check_values(path, checkpoint.name, header)
 
 

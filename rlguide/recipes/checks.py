@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -178,10 +179,8 @@ def _is_training(folder: Path) -> bool:
 
 def free_name(ws: Workspace, output_dir: str) -> str:
     """The first of dpo-2, dpo-3, ... that is not there yet."""
-    number = 2
-    while (ws.root / f"{output_dir}-{number}").exists():
-        number += 1
-    return f"{output_dir}-{number}"
+    names = (f"{output_dir}-{number}" for number in itertools.count(2))
+    return next(name for name in names if not (ws.root / name).exists())
 
 
 def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:

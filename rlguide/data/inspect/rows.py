@@ -33,11 +33,7 @@ class Checked:
         self.read = self.left_out = 0
 
     def __iter__(self) -> Iterator[Example]:
-        """The good rows in order.
-
-        Raises:
-            UsageError, DataError: like `reading.read_examples`.
-        """
+        """The good rows in order. Raises UsageError and DataError like `reading.read_examples`."""
         dataset = self._dataset
         if dataset.path is not None and written_file(self._workspace, dataset.name, dataset.path):
             yield from read_examples(self._workspace, dataset.name)
