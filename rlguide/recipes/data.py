@@ -11,12 +11,10 @@ from rlguide.catalog.methods import Method
 from rlguide.data.ingest.views import view_names
 from rlguide.data.names import is_heldout, is_view_name
 from rlguide.data.store.dataset_info import dataset_kind, read_registry
-from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_prompts, check_registered
+from rlguide.data.store.registered import RegisteredDataset, check_registered
 from rlguide.engine.config_file import split_names
 from rlguide.errors import UsageError
 from rlguide.workspace import Workspace
-
-_CHECKS = {"pairs": check_registered, "labels": check_labelled, "prompts": check_prompts}
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,7 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         UsageError: an unknown name, or rows that are both trained on and evaluated on.
         DataError: data that the method cannot use.
     """
-    check = _CHECKS[method.data]
-    datasets = check(ws, train)
+    datasets = check_registered(ws, train, method.data)
     for item in datasets:
         if item.heldout in train:
             raise UsageError(
@@ -94,7 +91,7 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
         )
-    return TrainingData(datasets, check(ws, held_out))
+    return TrainingData(datasets, check_registered(ws, held_out, method.data))
 
 
 def data_keys(data: TrainingData) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rlguide.data.formats.column_names import MEDIA
 from rlguide.data.formats.detect import check_fits, choose_format, detect_format, explain
 from rlguide.data.formats.scored_lists import Pairing, ScoredList, with_pairing
 from rlguide.data.formats.table import FORMATS
-from rlguide.data.ingest.convert import import_rows
+from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError
 from tests.data.conversations import (
