@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.methods import Method, find_method
+from rlguide.catalog.methods import find_method
 from rlguide.console import console, progress, say
-from rlguide.data.ingest.views import viewed
-from rlguide.data.store.registered import check_registered
 from rlguide.engine.config_file import split_names
 from rlguide.engine.events import Progress
 from rlguide.engine.find import Engine
@@ -25,6 +23,7 @@ from rlguide.engine.job import Command, Event, run_job
 from rlguide.engine.schema import load_schema
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError, UsageError
+from rlguide.evaluation.held_out import held_out_keys, leave_out_trained
 from rlguide.policy.policy import check_policy
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.recipes.checks import check_keys
@@ -116,15 +115,10 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
         values.update({key: run.config[key] for key in ("pref_beta", "pref_loss") if key in run.config})
     if bits := run.config.get("quantization_bit"):  # both on the base that the adapter was trained on
         values.update(quantization_bit=bits, ref_model_quantization_bit=bits)
-    held_out = _held_out_pairs(ws, run, method)
-    if datasets:
-        values["eval_dataset"] = ",".join(datasets)
-    elif held_out:
-        values["eval_dataset"] = ",".join(held_out)
-    elif method.data == "pairs" and run.config.get("val_size"):
-        values.update(dataset=run.config["dataset"], val_size=run.config["val_size"])
-    else:
+    keys = {"eval_dataset": ",".join(datasets)} if datasets else held_out_keys(ws, run)
+    if not keys:
         raise UsageError(f"the run {run.name} held no pairs out", "name pairs it was not trained on: --dataset NAME")
+    values.update(keys)
     reference = run.reference
     values.update(
         run.policy.model_config(),
@@ -134,14 +128,6 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
         **compute_keys(list_gpus(), 0),
     )
     return fill(load_recipe("eval"), {**values, **settings})
-
-
-def _held_out_pairs(ws: Workspace, run: Run, method: Method) -> list[str]:
-    """The held-out pairs of a run; the views of KTO and PPO are traced back to their pairs."""
-    names = split_names(run.config.get("eval_dataset"))
-    if method.data == "pairs":
-        return names
-    return [pairs for name in names if (pairs := viewed(ws, name)) is not None]
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:
@@ -155,25 +141,19 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
     """
     config = eval_config(ws, run, datasets, settings)
     check_keys(config, load_schema(engine), "the evaluation config")
-    names = split_names(config.get("eval_dataset") or config.get("dataset"))
-    _check_unseen(run, names, bool(config.get("val_size")))
-    found = check_registered(ws, names)
     check_policy(ws, run.policy)
+    is_split = bool(config.get("val_size"))
+    config, rows = leave_out_trained(ws, run, config)
+    names = split_names(config.get("eval_dataset") or config.get("dataset"))
     _write_config(ws, run, config)
-    rows = _expected(config, sum(item.rows or 0 for item in found))
+    rows = _expected(config, rows)
     say(f"policy     {run.policy.describe()}")
     say(f"reference  {run.reference.describe()}")
-    say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if config.get("val_size") else ""))
+    say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if is_split else ""))
     scores = _score(ws, engine, run, config, rows)
     result = _evaluation(run, config, read_scores(scores), run.file(f"eval/{scores.name}"))
     write_json(scores.with_name("result.json"), result.as_dict())
     return result
-
-
-def _check_unseen(run: Run, names: list[str], is_split: bool) -> None:
-    seen = sorted(set(names) & set(split_names(run.config.get("dataset"))))
-    if seen and not is_split:
-        raise UsageError(f"{seen[0]} was trained on, so it is not held out", "name held-out pairs: --dataset NAME_test")
 
 
 def _expected(config: Mapping[str, Any], rows: int) -> int:

@@ -61,13 +61,13 @@ def choose_data(
         if method.data != "pairs":
             train = view_names(ws, train, "ppo" if method.data == "prompts" else "kto")
     held_out = split_names(settings["eval_dataset"]) if "eval_dataset" in settings else None
-    return check_data(_place(ws, settings), method, train, held_out if evaluates else [])
+    return check_data(data_home(ws, settings), method, train, held_out if evaluates else [])
 
 
 def data_of_config(ws: Workspace, method: Method, config: Mapping[str, Any]) -> TrainingData:
     """The datasets that a config names, each checked. Raises UsageError or DataError."""
     train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
-    return check_data(_place(ws, config), method, train, held_out)
+    return check_data(data_home(ws, config), method, train, held_out)
 
 
 def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[str] | None) -> TrainingData:
@@ -104,7 +104,7 @@ def data_keys(data: TrainingData) -> dict[str, Any]:
     }
 
 
-def _place(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
+def data_home(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
     """The workspace of `dataset_dir`, which counts from ours, where the engine runs, whatever the current folder is."""
     folder: Path = ws.root / str(config.get("dataset_dir", "data"))
     return Workspace(folder.parent) if folder.name == "data" else ws

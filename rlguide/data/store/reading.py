@@ -29,6 +29,14 @@ NAMES = {
 def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
     """The examples of a registered dataset, in order; rows that are not an example are dropped.
 
+    Raises UsageError or DataError as `examples_by_row`.
+    """
+    return (example for example in examples_by_row(workspace, name) if example is not None)
+
+
+def examples_by_row(workspace: Workspace, name: str) -> Iterator[Example | None]:
+    """One for every row of a registered dataset, None for a row that is not an example.
+
     Raises UsageError or DataError as `check_registered`, and DataError for a dataset that is not a local file.
     """
     kind: ExampleKind = "labels" if dataset_kind(workspace, name) == "labels" else "pairs"
@@ -37,10 +45,9 @@ def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
     for file in local_files(dataset):
         for row in open_rows(file).rows(columns):
             try:
-                example = convert(row.value)
+                yield convert(row.value)
             except BadRow:
-                continue
-            yield example
+                yield None
 
 
 def converter(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callable[[Any], Example], Collection[str]]:
@@ -65,7 +72,7 @@ def _by_entry(dataset: RegisteredDataset, kind: ExampleKind, tags: dict[str, Any
     alpaca, pairs = dataset.formatting == "alpaca", kind == "pairs"
     forms: tuple[Format, Format] = (Alpaca(), KtoAlpaca()) if alpaca else (Sharegpt(), KtoMessages())
     form = forms[0 if pairs else 1]
-    rename = _renamer(tags)
+    rename = renamer(tags)
 
     def convert(value: Any) -> Example:
         if not isinstance(value, dict):
@@ -85,7 +92,7 @@ def _by_entry(dataset: RegisteredDataset, kind: ExampleKind, tags: dict[str, Any
     return convert
 
 
-def _renamer(tags: dict[str, Any]) -> Callable[[Any], Any]:
+def renamer(tags: dict[str, Any]) -> Callable[[Any], Any]:
     """A function from a message with the entry's tags to one with sharegpt's."""
     role_key, content_key = tags.get("role_tag") or "from", tags.get("content_tag") or "value"
     known = {tags.get("user_tag") or "human": "human", tags.get("assistant_tag") or "gpt": "gpt"}
