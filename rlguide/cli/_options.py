@@ -26,7 +26,7 @@ EngineOption = Annotated[
 ]
 
 RunArgument = Annotated[
-    str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
+    str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest usable run by default.")
 ]
 TrustBaseOption = Annotated[
     bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="Folder of the run; the newest finished one by default.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="Folder of the run; the newest that can be evaluated by default.")
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
@@ -35,12 +37,13 @@ def command(
     from rlguide.console import show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
+    from rlguide.evaluation.held_out import why_not_evaluable
     from rlguide.evaluation.pairs import evaluate
-    from rlguide.runs.record import open_run
+    from rlguide.runs.choose import usable_run
 
     ws = open_workspace(workspace)
-    chosen, found = open_run(ws, run, finished=True), find_engine(engine)
-    result = evaluate(ws, found, chosen, split_names(dataset), parse_settings(settings or []))
+    chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
+    result = evaluate(ws, find_engine(engine), chosen, split_names(dataset), parse_settings(settings or []))
     if as_json:
         show_json(result.as_dict())
     else:
@@ -48,6 +51,8 @@ def command(
 
 
 def _show(result: Evaluation) -> None:
+    import shlex
+
     from rlguide.console import say, show, show_table
 
     rows = [
@@ -63,4 +68,4 @@ def _show(result: Evaluation) -> None:
     show_table(("metric", "value", "95 % interval", "how to read it"), rows)
     show(f"{result.pairs:,} held-out pairs of {', '.join(result.datasets)}")
     show(result.verdict)
-    say(f"every pair: {result.scores}    next: rlguide chat {result.run}")
+    say(f"every pair: {result.scores}    next: rlguide chat {shlex.quote(result.run)}")

@@ -69,7 +69,7 @@ def command(
             _keep_config(ws, prepared)
         finished = train(ws, prepared.engine, prepared)
     if finished:
-        _show_summary(finished, as_json)
+        _show_summary(ws, finished, as_json)
 
 
 def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> Run | None:
@@ -112,8 +112,12 @@ def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:
     say(f"  {shlex.join(train_command(ws, prepared.engine, ws.root / prepared.output_dir).arguments)}")
 
 
-def _show_summary(run: Run, as_json: bool) -> None:
+def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
+    import shlex
+
     from rlguide.console import say, show, show_json
+    from rlguide.evaluation.held_out import why_not_evaluable
+    from rlguide.runs.choose import is_reward_model
     from rlguide.runs.report import report, report_lines
 
     values = report(run)
@@ -122,7 +126,9 @@ def _show_summary(run: Run, as_json: bool) -> None:
     else:
         for line in report_lines(values):
             show(line)
-    if run.method is not None and run.method.trains != "policy":
+    if is_reward_model(run):
         say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {run.name}")
-    else:
-        say(f"next: rlguide eval {run.name}    then: rlguide chat {run.name}")
+        return
+    name = shlex.quote(run.name)
+    evaluate = f"rlguide eval {name}    then: " if not why_not_evaluable(ws, run) else ""
+    say(f"next: {evaluate}rlguide chat {name}")

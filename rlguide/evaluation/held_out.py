@@ -25,6 +25,7 @@ from rlguide.engine.config_file import split_names
 from rlguide.errors import DataError, UsageError
 from rlguide.policy.trained_on import TrainedPrompts, trained_on
 from rlguide.recipes.data import data_home
+from rlguide.runs.choose import is_reward_model, why_no_result
 from rlguide.runs.record import Run
 from rlguide.runs.training_rows import split_rows, why_unknown
 from rlguide.workspace import Workspace, atomic_write
@@ -54,6 +55,22 @@ def held_out_keys(ws: Workspace, run: Run) -> dict[str, Any]:
         except (DataError, UsageError):  # the data is gone
             return {}
     return {"eval_dataset": ",".join(names)} if names else {}
+
+
+def why_not_evaluable(ws: Workspace, run: Run, has_pairs: bool = False) -> str:
+    """Why an evaluation of the run would find nothing to score; "" if it can be evaluated.
+
+    Args:
+        has_pairs: whether pairs are named, so that the run need not have held out any.
+    """
+    if is_reward_model(run):
+        return "is a reward model"
+    why = why_no_result(ws, run)
+    if why or has_pairs:
+        return why
+    keys = held_out_keys(ws, run)
+    is_of_rows = bool(run.config.get("val_size")) and "val_size" not in keys and not run.config.get("eval_dataset")
+    return "" if keys and not is_of_rows else "held no pairs out"
 
 
 def _pairs_of(data: Workspace, method: Method, names: Any) -> list[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rlguide.console import say, warn
-from rlguide.errors import UsageError
+from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy.base import find_base
-from rlguide.policy.checkpoint import find_checkpoints, locate, read_checkpoint
+from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint
 from rlguide.policy.policy import Policy, check_policy, starting_point
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.template import template_for
-from rlguide.runs.record import Run, open_run
+from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.workspace import Workspace
 
 # Keys of a run's config that change how its model is loaded or its prompts are written.
@@ -35,7 +36,7 @@ class Partner:
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """Which model is meant. `name`: a run or a checkpoint; None with no `base` either: the newest finished run."""
+    """Which model is meant. `name`: a run or a checkpoint; None with no `base` either: the newest usable run."""
 
     name: str | None = None
     base: str | None = None
@@ -85,7 +86,7 @@ def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
     """The run that is meant, or None if a plain checkpoint or a base is."""
     if wanted.name is None:
         if wanted.base is None:
-            return open_run(ws, finished=True)
+            return newest_usable(ws, _has_what_is_wanted(ws, wanted.sft))
         if wanted.sft:
             raise UsageError("--sft belongs to a run, not to --base alone", "name the run, or remove --sft")
         return None
@@ -99,17 +100,109 @@ def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
     return open_run(ws, wanted.name)
 
 
+def usable_run(ws: Workspace, name: str | None, needs: Callable[[Run], str]) -> Run:
+    """The finished run of that name, else the newest one that can be used.
+
+    Args:
+        needs: why a finished run of a policy is of no use, "" if it is; only asked where no name is given.
+
+    Raises:
+        UsageError: there is none, or it is not finished.
+        DataError: its record is damaged.
+    """
+    if name is None:
+        return newest_usable(ws, needs)
+    run = open_run(ws, name)
+    if run.status != "finished":
+        raise unfinished(ws, run)
+    return run
+
+
+def newest_usable(ws: Workspace, needs: Callable[[Run], str]) -> Run:
+    """The newest run of a policy for which `needs` gives no reason against it; says which, and what was passed over.
+
+    Runs that came to their end go before those that did not. Raises UsageError if there is none.
+    """
+    runs = find_runs(ws)
+    newest = runs[0] if runs else open_run(ws)  # which says that there is none
+    reasons: dict[str, str] = {}
+    for run in sorted(runs, key=lambda run: run.status != "finished"):
+        why = "is a reward model" if is_reward_model(run) else needs(run)
+        if not why:
+            newer = runs[: runs.index(run)]
+            passed = [f"; {item.name} {reasons.get(item.name) or f'is {item.status}'}" for item in newer]
+            say(f"using {run.name} (the newest usable run{''.join(passed)})")
+            return run
+        reasons[run.name] = why
+    if newest.status != "finished" and not is_reward_model(newest):
+        raise unfinished(ws, newest)
+    raise UsageError(
+        f"no run under {ws.saves} can be used: {newest.name} {reasons[newest.name]}",
+        "train one with `rlguide train --sft-ckpt latest`, or name another run",
+    )
+
+
+def is_reward_model(run: Run) -> bool:
+    """Whether a run trains something that scores responses and does not write them."""
+    return run.method is not None and run.method.trains != "policy"
+
+
+def why_no_result(ws: Workspace, run: Run) -> str:
+    """Why a run has left no policy of its own: it is not finished, or it trained nothing; "" if it has."""
+    if run.status != "finished":
+        return "is still training" if run.status == "running" else f"is {run.status}"
+    if run.config.get("do_train") is False:
+        return "trained nothing (do_train: false)"
+    try:
+        checkpoint = read_checkpoint(run.path, ws)
+    except CheckpointError as error:
+        return f"has no usable weights: {error.what}"
+    return "trained nothing (0 steps)" if checkpoint.step == 0 else ""
+
+
+def unfinished(ws: Workspace, run: Run) -> UsageError:
+    """What to say of a run that is not finished, and what can be done with it now."""
+    name, complete = shlex.quote(run.name), _complete_checkpoints(ws, run)
+    yet = "" if complete else " and has no checkpoint yet"
+    if complete:
+        now = f"chat with its last checkpoint: `rlguide chat {shlex.quote(complete[0].name)}`"
+    else:
+        now = f"chat with the model it started from: `rlguide chat {name} --sft`"
+    if run.status == "running":
+        return UsageError(f"the run {run.name} is still training{yet}", f"wait for its end, or {now}")
+    return UsageError(
+        f"the run {run.name} is {run.status}{yet}", f"resume it: `rlguide train --resume {name}`, or {now}"
+    )
+
+
+def _has_what_is_wanted(ws: Workspace, sft: bool) -> Callable[[Run], str]:
+    """For chat and export: a result, or where no run has one, a checkpoint; with --sft any run has what is wanted."""
+
+    def why_not(run: Run) -> str:
+        if run.status != "finished" and (sft or _complete_checkpoints(ws, run)):
+            return ""
+        return why_no_result(ws, run)
+
+    return why_not
+
+
+def _complete_checkpoints(ws: Workspace, run: Run) -> list[Checkpoint]:
+    """Those inside a run that can be loaded, the newest first."""
+    return [item for item in find_checkpoints(ws, run.path) if item.is_complete and item.path != run.path]
+
+
 def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list[str]]:
     """The policy that a run trained, or the one it started from; of an unfinished run, its last checkpoint."""
     if wanted.sft:
         return run.reference, _stages(ws, run.reference)
+    if is_reward_model(run):
+        raise UsageError(
+            f"{run.name} is a reward model: it scores responses, it does not write them", "name the run of a policy"
+        )
     if run.status != "finished":
-        complete = [item for item in find_checkpoints(ws, run.path) if item.is_complete and item.path != run.path]
+        complete = _complete_checkpoints(ws, run)
         if not complete:
-            raise UsageError(
-                f"the run {run.name} is {run.status} and has no checkpoint yet",
-                f"resume it with `rlguide train --resume {run.name}`, or chat with --sft",
-            )
+            raise unfinished(ws, run)
         warn(f"the run is {run.status}; this is its {complete[0].path.name}")
         policy = starting_point(ws, complete[0], trust_base=True).reference
         return policy, _stages(ws, policy)

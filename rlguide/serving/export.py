@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
 from rlguide.runs.checkpoints import list_checkpoints, step_of
-from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
+from rlguide.runs.choose import ModelRequest, choose_partner, newest_usable, run_meant, why_no_result
 from rlguide.runs.record import Run, open_run
 from rlguide.workspace import Workspace, read_json
 
@@ -55,7 +55,7 @@ class Exported:
 
 
 def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | None = None) -> Exported:
-    """Merge the run or checkpoint that is meant (as for chat; the newest finished run by default).
+    """Merge the run or checkpoint that is meant (as for chat; the newest usable run by default).
 
     Args:
         output: the folder to make, from the workspace; `saves/<model>/merged/<name>` by default.
@@ -67,7 +67,8 @@ def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | No
     """
     run = run_meant(ws, wanted)
     if run is not None:
-        _check_run(run)
+        _warn_of_quantization(run)
+        wanted = replace(wanted, name=run.name)
     partner = choose_partner(ws, wanted, lambda: load_schema(engine).model_templates)
     policy = partner.policy
     check_adapters(policy)
@@ -81,8 +82,8 @@ def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | No
 
 
 def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
-    """The checkpoint of this step of a run (the newest finished one without a name). Raises UsageError."""
-    run = open_run(ws, name, finished=name is None)
+    """The checkpoint of this step of a run (the newest usable one without a name). Raises UsageError."""
+    run = open_run(ws, name) if name is not None else newest_usable(ws, lambda run: why_no_result(ws, run))
     known = {step_of(path): path for path in list_checkpoints(run.path)}
     if step not in known:
         raise UsageError(
@@ -108,13 +109,7 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _check_run(run: Run) -> None:
-    """Refuse a reward model; warn where the adapter was trained above a quantized base."""
-    if run.method is not None and run.method.trains != "policy":
-        raise UsageError(
-            f"{run.name} is a reward model: it scores responses, it does not write them",
-            "name the run of a policy: rlguide export RUN",
-        )
+def _warn_of_quantization(run: Run) -> None:
     bits = run.config.get("quantization_bit")
     if bits:
         warn(

@@ -1,0 +1,124 @@
+"""Which run a bare `chat`, `eval` or `export` takes: the newest that it can use."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+
+import pytest
+
+from rlguide.errors import UsageError
+from rlguide.evaluation.held_out import why_not_evaluable
+from rlguide.runs.choose import ModelRequest, choose_partner, run_meant, usable_run
+from rlguide.runs.record import Run
+from rlguide.serving.export import wanted_step
+from rlguide.workspace import Workspace
+from tests.policy.checkpoint_files import write_lora, write_model, write_state
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    """A base, an SFT adapter, pairs with a held-out split, and a finished DPO run."""
+    write_model(tmp_path / "models/tiny-base")
+    write_lora(tmp_path / "saves/sft")
+    (tmp_path / "data").mkdir()
+    workspace = Workspace(tmp_path)
+    make_run(workspace, "good", created="2026-01-01")
+    return workspace
+
+
+def make_run(ws: Workspace, name: str, weights: bool = True, **values: object) -> Path:
+    """A run on the SFT adapter that held the dataset pairs_test out."""
+    folder = ws.saves / name
+    folder.mkdir(parents=True)
+    if weights:
+        write_lora(folder)
+    record = {
+        "method": "dpo",
+        "status": "finished",
+        "created": "2026-02-02",
+        "base": "models/tiny-base",
+        "template": "qwen3_nothink",
+        "stack": ["saves/sft", f"saves/{name}"],
+        "reference": {"base": "models/tiny-base", "adapters": ["saves/sft"]},
+        "config": {"stage": "dpo", "dataset": "pairs", "eval_dataset": "pairs_test"},
+        **values,
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def evaluated(ws: Workspace, name: str | None = None) -> Run:
+    return usable_run(ws, name, lambda run: why_not_evaluable(ws, run))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"method": "rm"}, "is a reward model"),
+        ({"weights": False, "config": {"do_train": False}}, "trained nothing"),
+        ({"weights": False}, "has no usable weights"),
+        ({"status": "failed", "weights": False}, "is failed"),
+        ({"status": "interrupted", "weights": False}, "is interrupted"),
+    ],
+)
+def test_each_command_takes_the_newest_run_that_it_can_use(
+    ws: Workspace, capsys: pytest.CaptureFixture[str], values: dict[str, object], why: str
+) -> None:
+    make_run(ws, "newer", **values)  # type: ignore[arg-type]
+    for choose in (lambda: run_meant(ws, ModelRequest()), lambda: evaluated(ws)):
+        chosen = choose()
+        assert chosen is not None
+        assert chosen.name == "saves/good"
+        said = capsys.readouterr().err
+        assert "using saves/good" in said
+        assert f"saves/newer {why}" in said.replace("\n", " ")
+    with pytest.raises(UsageError, match=r"saves/good has no checkpoint of step 5"):
+        wanted_step(ws, None, 5)
+
+
+def test_a_run_of_no_steps_is_passed_over(ws: Workspace) -> None:
+    write_state(make_run(ws, "newer"), [], step=0)
+    assert evaluated(ws).name == "saves/good"
+
+
+def test_an_evaluation_passes_over_a_run_that_held_nothing_out(ws: Workspace) -> None:
+    make_run(ws, "newer", config={"stage": "dpo", "dataset": ""})
+    assert evaluated(ws).name == "saves/good"
+    assert usable_run(ws, None, lambda run: why_not_evaluable(ws, run, has_pairs=True)).name == "saves/newer"
+    meant = run_meant(ws, ModelRequest())
+    assert meant is not None
+    assert meant.name == "saves/newer"
+
+
+def test_a_checkpoint_of_an_unfinished_run_serves_where_there_is_nothing_else(ws: Workspace) -> None:
+    (ws.saves / "good/run.json").unlink()
+    write_lora(make_run(ws, "only", weights=False, status="interrupted") / "checkpoint-20")
+    partner = choose_partner(ws, ModelRequest(), dict)
+    assert partner.policy.adapters == ("saves/sft", "saves/only/checkpoint-20")
+
+
+def test_a_reward_model_writes_no_responses(ws: Workspace) -> None:
+    make_run(ws, "rm", method="rm")
+    with pytest.raises(UsageError, match="is a reward model"):
+        choose_partner(ws, ModelRequest("saves/rm"), dict)
+    (ws.saves / "good/run.json").unlink()
+    with pytest.raises(UsageError, match="saves/rm is a reward model"):
+        run_meant(ws, ModelRequest())
+
+
+def test_a_run_that_is_training_is_not_to_be_resumed(ws: Workspace) -> None:
+    folder = make_run(ws, "busy one", weights=False, status="running")
+    with (folder / ".training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="still training") as caught:
+            evaluated(ws, "saves/busy one")
+        assert caught.value.fix.endswith("`rlguide chat 'saves/busy one' --sft`")
+        with pytest.raises(UsageError, match="still training") as caught:
+            choose_partner(ws, ModelRequest("saves/busy one"), dict)
+        assert "--resume" not in caught.value.fix
+        write_lora(folder / "checkpoint-20")
+        with pytest.raises(UsageError, match="still training") as caught:
+            evaluated(ws, "saves/busy one")
+        assert caught.value.fix.endswith("`rlguide chat 'saves/busy one/checkpoint-20'`")
