@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -87,7 +88,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     """
     with held(run.path, run.name) as lock:
         if run.status == "finished":
-            raise UsageError(f"{run.name} is finished", f"`rlguide eval {run.name}`")
+            raise UsageError(f"{run.name} is finished", "use it; `rlguide checkpoints` lists what it left")
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         check_data_unchanged(ws, run)
@@ -195,4 +196,4 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
 def _say_how_to_resume(run: Run) -> None:
     checkpoint = last_checkpoint(run.path)
     kept = f"checkpoint at step {step_of(checkpoint)} is kept" if checkpoint else "no checkpoint yet"
-    say(f"stopped; {kept}. Resume with: rlguide train --resume {run.name}")
+    say(f"stopped; {kept}. Resume with: rlguide train --resume {shlex.quote(run.name)}")

@@ -1,0 +1,232 @@
+"""What a `fix:` or `next:` line tells to type is accepted when it is pasted.
+
+Each situation runs a command in this process; each `rlguide ...` in what it says is then run in the same workspace.
+No engine is needed: what would start one ends where it would, and a training stops at its dry run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.data.ingest.views import view
+from rlguide.engine.find import Engine
+from rlguide.engine.schema import Field, Schema
+from rlguide.policy.merge_fingerprint import MANIFEST
+from rlguide.runs.record import open_run
+from rlguide.runs.training_rows import write_fingerprints
+from rlguide.workspace import Workspace
+from tests.cli.command import run
+from tests.policy.checkpoint_files import write_lora, write_model
+
+ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
+SCORE = {"loss": 0.6, "chosen_reward": 0.2, "rejected_reward": 0.1}
+HELD: list[IO[str]] = []
+# What stands for something that only its reader knows.
+PLACEHOLDERS = {"FILE": "more.jsonl", "my_pairs.json": "more.jsonl"}
+
+
+@pytest.fixture
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A base, an SFT adapter, 40 pairs of which 8 are held out; the current folder."""
+    root = tmp_path / "我的 project"
+    ws = Workspace(root)
+    write_model(root / "models/tiny-base")
+    write_lora(ws.saves / "tiny/lora/sft")
+    for name in ("pairs", "more"):
+        rows = [{"instruction": f"{name} {n}?", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(40)]
+        (root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(root)
+    without_an_engine(monkeypatch)
+    assert run("register", "pairs.jsonl", "--test-size", "0.2") == 0
+    return ws
+
+
+def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command runs as far as it would go before it starts the engine."""
+    keys = [*hyperparameters(), "quantization_bit", "ref_model", "ref_model_adapters", "val_size", "dataset"]
+    schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink",), {"Tiny": "qwen3_nothink"})
+    for place in ("rlguide.recipes.checks", "rlguide.evaluation.pairs", "rlguide.serving.export"):
+        monkeypatch.setattr(f"{place}.load_schema", lambda engine: schema)
+    monkeypatch.setattr("rlguide.evaluation.pairs.check_keys", lambda *_: None)
+    monkeypatch.setattr("rlguide.engine.find.find_engine", lambda explicit=None: ENGINE)
+    monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])
+
+    def score(ws: Workspace, engine: Engine, run: Any, config: Any, rows: int) -> Path:
+        path = Path(run.path / "eval/pairs.jsonl")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((json.dumps(SCORE) + "\n") * rows)
+        return path
+
+    def merge(ws: Workspace, engine: Engine, policy: Any, target: Path, keys: Any) -> None:
+        write_model(target)
+        (target / MANIFEST).write_text('{"dtype": "float32"}')
+
+    def chat(ws: Workspace, engine: Engine, wanted: Any, options: Any) -> None:
+        from rlguide.runs.choose import choose_partner
+
+        choose_partner(ws, wanted, lambda: {"Tiny": "qwen3_nothink"})
+
+    monkeypatch.setattr("rlguide.evaluation.pairs._score", score)
+    monkeypatch.setattr("rlguide.serving.export.merge", merge)
+    monkeypatch.setattr("rlguide.serving.chat.chat", chat)
+
+
+def make_run(ws: Workspace, name: str = "tiny/lora/dpo", weights: bool = True, **values: Any) -> Path:
+    """A run on the SFT adapter, with what it leaves."""
+    folder = ws.saves / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if weights:
+        write_lora(folder)
+    config = {"stage": "dpo", "dataset": "pairs", "eval_dataset": "pairs_test", "template": "qwen3_nothink"}
+    config |= {"dataset_dir": "data", "model_name_or_path": "models/tiny-base", "output_dir": f"saves/{name}"}
+    record = {
+        "method": "dpo",
+        "status": "finished",
+        "created": "2026-02-02",
+        "base": "models/tiny-base",
+        "template": "qwen3_nothink",
+        "stack": ["saves/tiny/lora/sft", f"saves/{name}"],
+        "reference": {"base": "models/tiny-base", "adapters": ["saves/tiny/lora/sft"]},
+        "total_steps": 20,
+        **values,
+        "config": {**config, **values.get("config", {})},
+    }
+    (folder / "run.json").write_text(json.dumps(record))
+    write_fingerprints(ws, folder, record["config"])
+    return folder
+
+
+def commands(text: str) -> list[str]:
+    """The rlguide commands in the `fix:` and `next:` lines of what was printed."""
+    found = []
+    for line in text.splitlines():
+        _, mark, advice = line.partition("fix: ") if "fix: " in line else line.partition("next: ")
+        if not mark:
+            continue
+        quoted = re.findall(r"`(rlguide [^`]+)`", advice)
+        found += quoted or re.findall(r"rlguide (?:[^;,\s]+(?: (?! |then\b))?)+", advice)
+    return [command.strip() for command in found]
+
+
+def paste(ws: Workspace, command: str) -> int:
+    """The exit code of a command as a shell would run it; a training stops at its dry run."""
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
+    if "--resume" in words:
+        return 0 if open_run(ws, words[-1]).status in ("interrupted", "failed") else 2
+    if words[0] == "train" and "--dry-run" not in words:
+        words.append("--dry-run")
+    if words[0] == "download" or words[:2] == ["engine", "install"]:  # what needs a network
+        words.append("--help")
+    return run(*words)
+
+
+def summary(name: str = "tiny/lora/dpo") -> Callable[[Workspace], int]:
+    def show(ws: Workspace) -> int:
+        from rlguide.cli.train_cmd import _show_summary
+
+        _show_summary(ws, open_run(ws, f"saves/{name}"), as_json=False)
+        return 0
+
+    return show
+
+
+def after(method: str, **config: Any) -> Callable[[Workspace], int]:
+    """The end of a training of that method."""
+
+    def end(ws: Workspace) -> int:
+        dataset = view(ws, "pairs", method) if method in ("kto", "ppo") else "pairs"
+        keys = {"stage": method, "dataset": dataset, "eval_dataset": None, **config}
+        make_run(ws, f"tiny/lora/{method}", method=method, config=keys)
+        return summary(f"tiny/lora/{method}")(ws)
+
+    return end
+
+
+def with_run(
+    *arguments: str, checkpoint: bool = False, busy: bool = False, **values: Any
+) -> Callable[[Workspace], int]:
+    """A command on the run `saves/tiny/lora/my dpo`."""
+
+    def act(ws: Workspace) -> int:
+        folder = make_run(ws, "tiny/lora/my dpo", **values)
+        if checkpoint:
+            write_lora(folder / "checkpoint-20")
+        if busy:  # until what is said has been pasted: something trains in the folder
+            HELD.append((folder / ".training.lock").open("w"))
+            fcntl.flock(HELD[-1], fcntl.LOCK_EX)
+        return run(*arguments)
+
+    return act
+
+
+RUN = "saves/tiny/lora/my dpo"
+BUSY: dict[str, Any] = {"status": "running", "weights": False, "busy": True}
+STOPPED: dict[str, Any] = {"status": "interrupted", "weights": False}
+SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
+    # name: (what is done, how many commands are printed at least)
+    "after dpo": (after("dpo", eval_dataset="pairs_test"), 2),
+    "after dpo without held-out pairs": (after("dpo", dataset="pairs_test", eval_dataset=None), 1),
+    "after dpo with val_size": (after("dpo", val_size=0.25), 2),
+    "after kto": (after("kto", eval_dataset="pairs_kto_test"), 2),
+    "after kto with val_size": (after("kto", val_size=0.05), 1),
+    "after ppo": (after("ppo"), 2),
+    "after an evaluation": (with_run("eval", RUN), 1),
+    "eval of a running run": (with_run("eval", RUN, **BUSY), 1),
+    "eval of a running run with a checkpoint": (with_run("eval", RUN, checkpoint=True, **BUSY), 1),
+    "bare eval, running": (with_run("eval", **BUSY), 1),
+    "chat with a running run": (with_run("chat", RUN, **BUSY), 1),
+    "bare chat, running": (with_run("chat", **BUSY), 1),
+    "export of a running run": (with_run("export", RUN, **BUSY), 1),
+    "bare export, running": (with_run("export", **BUSY), 1),
+    "eval of an interrupted run": (with_run("eval", RUN, **STOPPED), 2),
+    "chat with an interrupted run": (with_run("chat", RUN, **STOPPED), 2),
+    "export of an interrupted run": (with_run("export", RUN, **STOPPED), 2),
+    "eval on what was trained on": (with_run("eval", RUN, "--dataset", "pairs"), 0),
+    "eval of a reward model": (with_run("eval", RUN, method="rm"), 0),
+    "eval of a run that held nothing out": (with_run("eval", RUN, config={"dataset": "pairs_test"}), 0),
+    "eval of a folder that is not a run": (lambda ws: run("eval", "saves/tiny/lora/sft"), 1),
+    "eval of nothing": (lambda ws: run("eval", "saves/nothing"), 1),
+    "chat with nothing": (lambda ws: run("chat", "saves/nothing"), 1),
+    "export of a base": (lambda ws: run("export", "--base", "models/tiny-base"), 0),
+    "after register": (lambda ws: run("register", "more.jsonl"), 2),
+    "after configure": (lambda ws: run("configure", "--sft-ckpt", "saves/tiny/lora/sft"), 1),
+    "no dataset of that name": (lambda ws: run("train", "--dataset", "nothing"), 1),
+    "a method that is not known": (lambda ws: run("train", "--method", "dpoo"), 1),
+    "resume of a finished run": (with_run("train", "--resume", RUN), 1),
+    "ppo on pairs": (lambda ws: run("train", "--method", "ppo", "--set", "dataset=pairs"), 0),
+}
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_what_is_printed_can_be_pasted(ws: Workspace, capsys: pytest.CaptureFixture[str], situation: str) -> None:
+    act, least = SITUATIONS[situation]
+    capsys.readouterr()
+    act(ws)
+    said = capsys.readouterr()
+    found = commands(said.out + said.err)
+    assert len(found) >= least, said.err
+    try:
+        for command in found:
+            assert paste(ws, command) == 0, f"{command}\n{capsys.readouterr().err}"
+    finally:
+        while HELD:
+            HELD.pop().close()
+
+
+def test_the_commands_of_a_line() -> None:
+    assert commands("  fix: `rlguide a b`, or `rlguide c 'd e'`") == ["rlguide a b", "rlguide c 'd e'"]
+    assert commands("next: rlguide eval x    then: rlguide chat x") == ["rlguide eval x", "rlguide chat x"]
+    assert commands("next: rlguide inspect p, then rlguide configure --dataset p") == [
+        "rlguide inspect p",
+        "rlguide configure --dataset p",
+    ]
+    assert commands("  fix: train one: rlguide train --method rm; or not") == ["rlguide train --method rm"]
