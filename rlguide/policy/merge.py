@@ -26,6 +26,7 @@ from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, digest_of
 from rlguide.policy.merge_view import MergeView
 from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
+from rlguide.policy.tied_embeddings import check_tied
 from rlguide.progress import format_bytes
 from rlguide.workspace import Workspace, atomic_write, free_bytes, user_cache, write_json
 
@@ -45,7 +46,7 @@ def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Map
         `target`, read back and complete.
 
     Raises:
-        UsageError: nothing to merge, or the target holds something.
+        UsageError: nothing to merge, the target holds something, or a tied layer was trained.
         CheckpointError: a part of the stack is missing or damaged.
         RlguideError: the disk is too small.
         EngineError: the engine failed.
@@ -54,6 +55,7 @@ def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Map
     _check_target(ws, policy, target)
     for note in check_policy(ws, policy):
         warn(note)
+    check_tied(ws, policy)
     found = fingerprint(ws, policy)
     if found["dtype"] is None:
         warn(f"the weight type of {policy.base} is unknown: LLaMA-Factory chooses the type of the merged model")

@@ -25,7 +25,7 @@ from rlguide.policy.policy import Policy
 from rlguide.runs.choose import ModelRequest
 from rlguide.serving.export import export, wanted_step
 from rlguide.workspace import Workspace
-from tests.policy.checkpoint_files import write_lora, write_model
+from tests.policy.checkpoint_files import lora_shapes, write_lora, write_model, write_safetensors
 
 STACK = Policy("models/tiny-base", ("saves/tiny/lora/sft", "saves/tiny/lora/dpo"), "qwen3_nothink")
 SCRIPT = """#!{python}
@@ -312,3 +312,38 @@ def test_order_template_and_base_make_another_merge(ws: Workspace, script: Calla
     ]
     write_model(ws.root / "saves/full")
     assert not any(is_merge_of(ws.root / "out", fingerprint(ws, other)) for other in others)
+
+
+@pytest.mark.parametrize(
+    ("base", "adapter", "is_refused"),
+    [
+        ({"tie_word_embeddings": True}, {"modules_to_save": ["embed_tokens"]}, True),
+        ({"tie_word_embeddings": True}, {"modules_to_save": ["model.lm_head"]}, True),
+        ({"text_config": {"tie_word_embeddings": True}}, {"modules_to_save": ["embed_tokens", "lm_head"]}, True),
+        ({}, {"modules_to_save": ["embed_tokens"]}, True),  # its weights hold no output layer
+        ({"tie_word_embeddings": False}, {"modules_to_save": ["embed_tokens"]}, False),
+        ({"tie_word_embeddings": True}, {"modules_to_save": ["norm"]}, False),
+        ({"tie_word_embeddings": True}, {"modules_to_save": None}, False),
+    ],
+)
+def test_an_adapter_on_tied_embeddings_is_not_merged(
+    ws: Workspace, script: Callable[..., Engine], base: dict[str, object], adapter: dict[str, object], is_refused: bool
+) -> None:
+    write_model(ws.root / STACK.base, **base)
+    file = ws.root / STACK.adapters[0] / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **adapter}))
+    if not is_refused:
+        merge(ws, script(), STACK, ws.root / "out")
+        return
+    with pytest.raises(UsageError, match=r"saves/tiny/lora/sft trains .* another model"):
+        merge(ws, script(), STACK, ws.root / "out")
+    assert not (ws.root / "out").exists()
+
+
+def test_lora_on_tied_embeddings_is_not_merged(ws: Workspace, script: Callable[..., Engine]) -> None:
+    write_model(ws.root / STACK.base, tie_word_embeddings=True)
+    layer = "base_model.model.model.embed_tokens"
+    shapes = {f"{layer}.lora_embedding_A": (4, 64), f"{layer}.lora_embedding_B": (16, 4), **lora_shapes()}
+    write_safetensors(ws.root / STACK.adapters[1] / "adapter_model.safetensors", shapes)
+    with pytest.raises(UsageError, match="saves/tiny/lora/dpo trains embed_tokens"):
+        merge(ws, script(), STACK, ws.root / "out")
