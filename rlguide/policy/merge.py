@@ -23,6 +23,7 @@ from rlguide.locks import locked
 from rlguide.policy.base import model_name
 from rlguide.policy.checkpoint import check_full_model, locate
 from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, digest_of, fingerprint, is_merge_of, weight_files
+from rlguide.policy.merge_template import match_template
 from rlguide.policy.merge_view import MergeView
 from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
@@ -73,6 +74,8 @@ def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Map
                 with MergeView(partial, needed) as view:
                     _run_engine(ws, engine, config(policy, partial, found, keys or {}), view)
                 _finish(partial, policy, found)
+                if policy.template:
+                    match_template(engine, partial, policy.template, keys or {})
                 partial.replace(target)
     except OSError as error:
         raise RlguideError(
