@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, find_method
@@ -27,7 +28,7 @@ from rlguide.policy.trained_on import TrainedPrompts, trained_on
 from rlguide.recipes.data import data_home
 from rlguide.runs.choose import is_reward_model, why_no_result
 from rlguide.runs.record import Run
-from rlguide.runs.training_rows import split_rows, why_unknown
+from rlguide.runs.training_rows import row_limit, split_rows, why_unknown
 from rlguide.workspace import Workspace, atomic_write
 
 _ANOTHER = "name pairs it was not trained on: --dataset NAME"
@@ -135,7 +136,7 @@ def _wanted(ws: Workspace, run: Run, config: Mapping[str, Any], rows: Mapping[st
     drawn = {**run.config, **{key: config[key] for key in ("dataset", "val_size", "seed") if key in config}}
     if why := why_unknown(ws, drawn):
         raise UsageError(f"which pairs {run.name} held out cannot be told ({why})", _ANOTHER)
-    limit = run.config.get("max_samples")
+    limit = row_limit(run.config)
     places = [(name, at) for name in split_names(config["dataset"]) for at in range(len(rows[name][:limit]))]
     wanted: dict[str, set[int]] = {name: set() for name in rows}
     for position in split_rows(drawn, len(places)).held_out.tolist():
@@ -150,21 +151,25 @@ def _rewritten(
     """The config on copies of the pairs that are kept."""
     private = Workspace(run.path / "eval")
     shutil.rmtree(private.data, ignore_errors=True)
-    names, count = [name for name in kept if kept[name]], 0
-    for name in names:
+    entries: dict[str, Any] = {}
+    count = 0
+    for name in (name for name in kept if kept[name]):
         pairs = [pair for at, pair in enumerate(examples_by_row(data, name)) if at in kept[name] and pair is not None]
-        _write(private, name, pairs)
-        count += len(pairs)
+        if pairs:
+            file = f"held_out_{len(entries)}.parquet"  # a name in dataset_info.json may hold anything, also a path
+            _write(private.data / file, pairs)
+            entries[name] = our_entry(file)
+            count += len(pairs)
     if not count:
         raise DataError(f"none of the pairs that {run.name} held out can be read", "register the dataset again")
-    change_registry(private, {name: our_entry(f"{name}.parquet") for name in names})
+    change_registry(private, entries)
     rest = {key: value for key, value in config.items() if key not in ("dataset", "val_size")}
-    return {**rest, "dataset_dir": ws.relative(private.data), "eval_dataset": ",".join(names)}, count
+    return {**rest, "dataset_dir": ws.relative(private.data), "eval_dataset": ",".join(entries)}, count
 
 
-def _write(private: Workspace, name: str, pairs: list[Example]) -> None:
+def _write(path: Path, pairs: list[Example]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with atomic_write(private.data / f"{name}.parquet", "wb") as file:
+    with atomic_write(path, "wb") as file:
         pq.write_table(pa.Table.from_batches([to_batch(pairs, "pairs")]), file)

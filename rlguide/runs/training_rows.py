@@ -46,7 +46,7 @@ def write_fingerprints(ws: Workspace, folder: Path, config: Mapping[str, Any]) -
     if config.get("tokenized_path") or _is_remote(data, names):
         return
     known = not why_unknown(ws, config)
-    limit = config.get("max_samples") if known else None
+    limit = row_limit(config) if known else None
     parts = []
     for name in names:
         parts.append(np.fromiter(_ticking(name, islice(prompt_fingerprints(data, name), limit)), dtype=np.uint64))
@@ -54,6 +54,12 @@ def write_fingerprints(ws: Workspace, folder: Path, config: Mapping[str, Any]) -
     if known:
         found = found[split_rows(config, len(found)).train]
     write_numbers(folder, np.unique(found[found != 0]).tolist())
+
+
+def row_limit(config: Mapping[str, Any]) -> int | None:
+    """How many rows of each dataset the engine reads (`max_samples`), None for all."""
+    limit = config.get("max_samples")
+    return None if limit is None else int(limit)
 
 
 def _ticking(name: str, values: Iterator[int]) -> Iterator[int]:

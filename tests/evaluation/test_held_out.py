@@ -153,6 +153,27 @@ def test_a_round_below_that_was_merged(ws: Workspace) -> None:
     assert trained_on(ws, Policy("saves/merged", ())).unchecked == ("saves/first",)
 
 
+def test_what_a_reward_model_was_trained_on_counts_too(ws: Workspace) -> None:
+    register(ws, "third", ["Something else?"], "--test-size", "0")
+    train(ws, "rm")
+    shown = view(ws, "third", "ppo")
+    run = train(ws, "ppo", stage="ppo", dataset=shown, reward_model="saves/rm")
+    with pytest.raises(UsageError, match="was trained on"):
+        evaluated(ws, run, "pairs")
+
+
+def test_a_dataset_whose_name_is_a_path_stays_in_its_place(ws: Workspace) -> None:
+    run = train(ws, "dpo")
+    entries = json.loads(ws.dataset_info.read_text())
+    entries["../../outside"] = {**entries["pairs"], "file_name": "mixed.parquet"}
+    ws.dataset_info.write_text(json.dumps(entries))
+    register(ws, "mixed", [PROMPTS[0], *sorted(prompts_of(ws, "pairs"))[:3], "Fresh?"], "--test-size", "0")
+    assert evaluated(ws, run, "../../outside")[-1] == "Fresh?"
+    found = {path.relative_to(run.path).as_posix() for path in (run.path / "eval").rglob("*.parquet")}
+    assert found == {"eval/data/held_out_0.parquet"}
+    assert not list(ws.root.parent.rglob("outside*"))
+
+
 def test_a_checkpoint_of_a_run_counts_as_the_run(ws: Workspace) -> None:
     (train(ws, "first").path / "checkpoint-5").mkdir()
     asked = next(prompt_fingerprints(ws, "pairs"))
