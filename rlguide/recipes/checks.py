@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, method_of, methods
@@ -13,13 +12,11 @@ from rlguide.engine.capabilities import can
 from rlguide.engine.config_file import split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
-from rlguide.engine.process import is_alive
 from rlguide.engine.schema import Schema, load_schema
 from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.policy.base import BaseModel, check_base, find_base
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.policy import check_reference
-from rlguide.policy.run_record import read_record
 from rlguide.workspace import Workspace
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
@@ -148,40 +145,6 @@ def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, l
         # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
         warnings += [note for note in check_base(checkpoint, base, trust_base=True) if note not in warnings]
     return base, warnings
-
-
-def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
-    """Refuse an output directory that already holds a run: LLaMA-Factory would silently resume it.
-
-    Raises:
-        UsageError: it holds a run, or is a file.
-    """
-    path = ws.root / output_dir
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"the output directory {output_dir} is a file", "choose another --output-dir")
-    if overwrite or not path.is_dir():
-        return
-    # What a run that failed before its first checkpoint left (logs, run.json) may be written over.
-    marks = ("adapter_config.json", "config.json", "trainer_state.json")
-    held = [name for name in marks if (path / name).exists()] + [item.name for item in path.glob("checkpoint-*")]
-    if held or _is_training(path):
-        raise UsageError(
-            f"{output_dir} already holds a run ({held[0] if held else 'it is training right now'})",
-            f"resume it: `rlguide train --resume {output_dir}`; or start another: -o {free_name(ws, output_dir)}",
-        )
-
-
-def _is_training(folder: Path) -> bool:
-    record = read_record(folder)
-    return record is not None and is_alive(record.pid)
-
-
-def free_name(ws: Workspace, output_dir: str) -> str:
-    """The first of dpo-2, dpo-3, ... that is not there yet."""
-    number = 2
-    while (ws.root / f"{output_dir}-{number}").exists():
-        number += 1
-    return f"{output_dir}-{number}"
 
 
 def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:

@@ -18,6 +18,7 @@ from rlguide.policy.run_record import RunRecord
 from rlguide.policy.template import TemplateGuess, template_for
 from rlguide.recipes.data import TrainingData
 from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.output import next_name
 from rlguide.workspace import Workspace
 
 # lambda_D n_D / (lambda_U n_U) should lie between these (arXiv 2402.01306, on the choice of the lambdas; the
@@ -130,6 +131,8 @@ def choose_template(options: TrainingOptions, start: StartingPoint, model_templa
 def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, start: StartingPoint) -> str:
     """`saves/<model>/lora/<method>`, in the model's folder that the SFT checkpoint already lies in if there is one.
 
+    Where that holds a finished run, it counts on: dpo-2, dpo-3.
+
     `--output-dir` is taken from the workspace, like every path in a config.
     """
     if options.output_dir:
@@ -141,4 +144,4 @@ def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, s
         model = model_name(start.checkpoint.base or start.reference.base).lower()
     loss = options.settings.get("pref_loss", options.loss)
     is_default = loss is None or loss == next(iter(method.losses), None)
-    return f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"
+    return next_name(ws, f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}")

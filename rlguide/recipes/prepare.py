@@ -21,7 +21,6 @@ from rlguide.recipes.checks import (
     check_keys,
     check_method,
     check_models,
-    check_output,
     check_ranges,
     check_required,
     check_values,
@@ -31,6 +30,7 @@ from rlguide.recipes.data import TrainingData, choose_data, data_keys, data_of_c
 from rlguide.recipes.disk import check_disk
 from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.output import check_output
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
 from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.recipes.start import find_start, merged_start
@@ -89,7 +89,7 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
     config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
     check_values(config, host, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
-    check_output(ws, output_dir, bool(config.get("overwrite_output_dir")))
+    check_output(ws, config, draft.data)
     prepared = Prepared(
         engine=host.engine,
         method=draft.method,

@@ -16,6 +16,7 @@ from rlguide.engine.schema import Field, Schema
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
+from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.recipes import data
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import Prepared, prepare
@@ -124,6 +125,47 @@ def test_a_model_that_is_set_by_hand_is_checked_too(ws: Workspace) -> None:
 def test_what_would_mislead_is_refused(ws: Workspace, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         asked(ws, **options)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("output_dir", "words"),
+    [
+        (SFT, "is an adapter that it starts from"),
+        ("models/tiny-base", "is the base model"),
+        ("data", "is the folder of the datasets"),
+        (".", "is the workspace itself"),
+        ("saves/a,b", "comma"),
+    ],
+)
+def test_no_way_of_naming_the_output_folder_destroys_what_is_read(
+    ws: Workspace, output_dir: str, words: str, overwrite: bool
+) -> None:
+    own = ws.root / "own.yaml"
+    own.write_text(asked(ws).text.replace("output_dir: saves/tiny/lora/dpo", f'output_dir: "{output_dir}"'), "utf-8")
+    force = {"overwrite_output_dir": overwrite}
+    for options in (
+        {"output_dir": output_dir, "settings": force},
+        {"settings": {**force, "output_dir": output_dir}},
+        {"config": own, "settings": force},
+        {"config": own, "settings": {**force, "output_dir": output_dir}},
+    ):
+        with pytest.raises(UsageError, match=words):
+            asked(ws, **options)
+
+
+def test_another_round_goes_into_the_next_folder(ws: Workspace) -> None:
+    first = asked(ws)
+    run = write_lora(ws.root / first.output_dir)
+    record = RunRecord(
+        status="finished", base="models/tiny-base", template="qwen3_nothink", stack=(SFT, first.output_dir)
+    )
+    write_record(run, record)
+    second = asked(ws, from_run=first.output_dir)
+    assert second.output_dir == "saves/tiny/lora/dpo-2"
+    assert second.reference.adapters == (SFT, first.output_dir)
+    with pytest.raises(UsageError, match="is an adapter that it starts from"):
+        asked(ws, from_run=first.output_dir, output_dir=first.output_dir)
 
 
 def test_a_reward_model_is_no_start(ws: Workspace) -> None:
