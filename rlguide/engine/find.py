@@ -11,7 +11,7 @@ from pathlib import Path
 from rlguide.engine.state import INSTALL_HINT, MAIN, ask, engine_folder, python_of, read_state, trouble
 from rlguide.errors import EngineError
 
-# The distributions whose versions decide what the engine can do.
+# The distributions whose versions decide what the engine can do, and those that a key of a config may need.
 WATCHED = (
     "llamafactory",
     "torch",
@@ -27,6 +27,28 @@ WATCHED = (
     "bitsandbytes",
     "unsloth",
     "lm_eval",
+    "liger_kernel",
+    "galore_torch",
+    "apollo_torch",
+    "badam",
+    "adam_mini",
+    "matplotlib",
+    "azureml_core",
+    "clearml",
+    "codecarbon",
+    "comet_ml",
+    "dagshub",
+    "dvclive",
+    "flytekit",
+    "mlflow",
+    "mlflow_skinny",
+    "neptune",
+    "neptune_client",
+    "swanlab",
+    "tensorboard",
+    "tensorboardX",
+    "trackio",
+    "wandb",
 )
 
 

@@ -108,32 +108,10 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
         raise UsageError(
             f"{source}: dpo_label_smoothing has no effect with pref_loss {loss}", "it belongs to sigmoid; remove it"
         )
-    for key, package in (("quantization_bit", "bitsandbytes"), ("deepspeed", "deepspeed"), ("use_unsloth", "unsloth")):
-        if config.get(key) and package not in versions:
-            raise EngineError(
-                f"{source}: {key} needs {package}, which the engine does not have",
-                f"install {package} in the engine's environment, or remove {key}",
-            )
     limitation = can(versions, method.name, loss)
     if limitation is not None:
         raise EngineError(limitation.what, limitation.fix)
     return method
-
-
-def check_ranges(config: Mapping[str, Any], source: str) -> None:
-    """Refuse values that must be above 0 and are not; the arithmetic of steps divides by some. Raises UsageError."""
-    for key in (
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "num_train_epochs",
-        "pref_beta",
-        "lora_rank",
-        "cutoff_len",
-    ):
-        value = config.get(key)
-        if value is not None and not value > 0:
-            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
 
 
 def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, list[str]]:

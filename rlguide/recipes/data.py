@@ -80,6 +80,11 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         DataError: data that the method cannot use.
     """
     check = _CHECKS[method.data]
+    for names in (train, held_out or []):
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(
+                f"the dataset {twice} is named twice", "name each dataset once; for more passes, num_train_epochs"
+            )
     datasets = check(ws, train)
     for item in datasets:
         if item.heldout in train:

@@ -10,24 +10,26 @@ from typing import Any
 from rlguide.catalog.methods import Method, find_method, method_of
 from rlguide.data.store.registered import RegisteredDataset
 from rlguide.engine.capabilities import ppo_template
-from rlguide.engine.config_file import load_config
+from rlguide.engine.config_file import load_config, split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.installed import engine_for
 from rlguide.policy.base import BaseModel
+from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy, cannot_merge, policies_of
+from rlguide.policy.run_record import record_of
 from rlguide.policy.template import TemplateGuess
 from rlguide.recipes.checks import (
     Host,
     check_keys,
     check_method,
     check_models,
-    check_ranges,
     check_required,
     check_values,
     look_at_host,
 )
 from rlguide.recipes.data import TrainingData, choose_data, data_keys, data_of_config
 from rlguide.recipes.disk import check_disk
+from rlguide.recipes.foreseen import cautions, check_foreseen, check_numbers, check_reference_model
 from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.output import check_output
@@ -70,6 +72,7 @@ class _Draft:
     schedule: Schedule
     notes: list[str]
     source: str
+    sft_template: str | None  # as the SFT run left it on record
 
 
 def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool = False) -> Prepared:
@@ -87,7 +90,9 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
     else:
         host, draft = _fill_recipe(ws, main, options, dry_run)
     config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
+    notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)
+    check_reference_model(ws, config, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
     check_output(ws, config, draft.data)
     prepared = Prepared(
@@ -102,7 +107,7 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         datasets=draft.data.train,
         held_out=draft.data.held_out,
         disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
-        notes=[*draft.notes, *_notes(config, draft.template)],
+        notes=[*draft.notes, *notes, *_notes(draft, host)],
         template_why=draft.template.why,
     )
     return replace(prepared, text=render(load_recipe(draft.method.name), config, _introduction(prepared)))
@@ -115,7 +120,8 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     host = look_at_host(engine_for(main, method.name, settings.get("pref_loss")))
     check_keys(settings, host.schema, "--set")
     check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
-    check_ranges(settings, "--set")
+    check_numbers(settings, "--set")
+    check_foreseen({**recipe.defaults, **settings}, method, host.engine.versions, "--set")  # before anything is merged
     start = find_start(ws, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
@@ -139,7 +145,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     base, notes = start.base, list(start.notes)
     if not start.config.items() <= config.items():  # another model was set by hand
         base, notes = check_models(config, ws)
-    return host, _Draft(method, config, data, base, template, count, notes, "the config")
+    return host, _Draft(method, config, data, base, template, count, notes, "the config", start.checkpoint.template)
 
 
 def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Path) -> tuple[Host, _Draft]:
@@ -154,12 +160,14 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Pa
     check_keys(config, host.schema, source)
     check_required(config, source)
     method = check_method(config, host.engine.versions, source)
-    check_ranges(config, source)
+    check_numbers(config, source)
     template = TemplateGuess(str(config["template"]), "as the config says", True)
     base, notes = check_models(config, ws)
     data = data_of_config(ws, method, config)
     count = _schedule(config, method, data, host)
-    return host, _Draft(method, config, data, base, template, count, notes, source)
+    records = [record_of(locate(ws, name)) for name in split_names(config.get("adapter_name_or_path"))]
+    recorded = next((record.template for record in reversed(records) if record and record.template), None)
+    return host, _Draft(method, config, data, base, template, count, notes, source, recorded)
 
 
 def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
@@ -178,13 +186,14 @@ def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
     return values
 
 
-def _notes(config: dict[str, Any], template: TemplateGuess) -> list[str]:
-    notes = []
+def _notes(draft: _Draft, host: Host) -> list[str]:
+    config, notes = draft.config, []
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
         notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
-    if not template.is_certain:
+    if not draft.template.is_certain:
         notes.append("the template is a guess; if SFT used another one, say so with --template")
-    return notes
+    named = {**config, "template": draft.template.name}  # PPO's engine may have it under another name
+    return notes + cautions(named, draft.base, draft.sft_template, host.schema.model_templates)
 
 
 def _introduction(prepared: Prepared) -> list[str]:

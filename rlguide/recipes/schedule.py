@@ -8,16 +8,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlguide.engine.hardware import Gpu
+from rlguide.errors import UsageError
 
 
 def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
-    """How many processes LLaMA-Factory will start: one per GPU, NPROC_PER_NODE x NNODES when torchrun is forced."""
-    nodes = int(environment.get("NNODES") or 1)
+    """How many processes LLaMA-Factory will start: one per GPU, NPROC_PER_NODE x NNODES when torchrun is forced.
+
+    Raises:
+        UsageError: one of these variables is not a count.
+    """
+    nodes = _count(environment, "NNODES", 1)
     forced = environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
     here = len(gpus) if not config.get("use_cpu") or len(gpus) > 1 else 1
     if forced or here > 1:
-        here = int(environment.get("NPROC_PER_NODE") or max(here, 1))
+        here = _count(environment, "NPROC_PER_NODE", max(here, 1))
     return max(here, 1) * nodes
+
+
+def _count(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 7):
+        raise UsageError(
+            f"the environment has {name}={text}, which is not a count",
+            f"set it to a number, e.g. {name}=2, or unset it; for elastic nodes: RDZV_ID, MIN_NNODES, MAX_NNODES",
+        )
+    return int(text)
 
 
 @dataclass(frozen=True)

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
-from rlguide.engine.find import Engine
-from rlguide.engine.schema import Field, Schema
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.recipes import data
-from rlguide.recipes.options import TrainingOptions
-from rlguide.recipes.prepare import Prepared, prepare
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
-
-ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
-SFT = "saves/tiny/lora/sft"
-
-
-@pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace with a base, an SFT adapter and pairs, of which some are held out."""
-    keys = [*hyperparameters(), "quantization_bit", "simpo_gamma"]
-    schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "llama3"), {})
-    monkeypatch.setattr("rlguide.recipes.checks.load_schema", lambda engine: schema)
-    monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])
-    ws = Workspace(tmp_path / "my 工作区")
-    write_model(ws.root / "models" / "tiny-base")
-    write_lora(ws.root / SFT)
-    ws.data.mkdir()
-    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
-    info = {}
-    for name, count in (("polite", 40), ("polite_test", 10)):
-        rows = [{"instruction": f"{name} {n}", "chosen": "Yes, please.", "rejected": "no"} for n in range(count)]
-        (ws.data / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
-        info[name] = {"file_name": f"{name}.json", "ranking": True, "columns": columns}
-    ws.dataset_info.write_text(json.dumps(info), encoding="utf-8")
-    return ws
-
-
-def asked(ws: Workspace, **options: Any) -> Prepared:
-    return prepare(ws, ENGINE, TrainingOptions(**options), dry_run=True)
+from tests.recipes.conftest import SFT, asked
 
 
 def test_the_reference_is_the_sft_policy(ws: Workspace) -> None:
@@ -120,6 +87,8 @@ def test_a_model_that_is_set_by_hand_is_checked_too(ws: Workspace) -> None:
         ({"output_dir": "saves/a,b"}, "comma"),
         ({"settings": {"simpo_gamma": 1.0}}, "no effect with dpo"),
         ({"template": "qwen33"}, "no template 'qwen33'"),
+        ({"datasets": ("polite", "polite")}, "polite is named twice"),
+        ({"settings": {"dataset": "polite,polite"}}, "polite is named twice"),
     ],
 )
 def test_what_would_mislead_is_refused(ws: Workspace, options: dict[str, Any], words: str) -> None:
