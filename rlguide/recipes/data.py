@@ -32,11 +32,6 @@ class TrainingData:
         return sum(item.rows or 0 for item in self.train)
 
     @property
-    def held_out_rows(self) -> int:
-        """Rows that are evaluated on."""
-        return sum(item.rows or 0 for item in self.held_out)
-
-    @property
     def size(self) -> int:
         """Bytes of all their files."""
         paths = [item.path for item in (*self.train, *self.held_out) if item.path is not None]

@@ -171,7 +171,8 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Pa
 
 
 def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
-    count = schedule(config, data.rows, data.held_out_rows, processes(config, host.gpus, os.environ))
+    counts, held_out = [item.rows for item in data.train], [item.rows for item in data.held_out]
+    count = schedule(config, counts, held_out, processes(config, host.gpus, os.environ))
     return replace(count, unit=_UNITS[method.data])
 
 
