@@ -20,7 +20,24 @@ from rlguide.policy.policy import check_reference
 from rlguide.workspace import Workspace
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
-_SECRET = re.compile(r"(^|_)(token|password|secret|api_key)$")
+# Names of secrets, by rule: keys that LLaMA-Factory or a tracker will have tomorrow are among them. "add_tokens",
+# "max_new_tokens" and "ignore_pad_token_for_loss" are not, nor is a number or a boolean.
+_SECRET = re.compile(
+    r"(^|[_.-])(token|api_?key|access_?key|private_?key|secret_?key|key)$|secret|passw(or)?d|passphrase|webhook|credential",
+    re.IGNORECASE,
+)
+_URL_SECRET = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^/\s?#]*@|[?&](access_)?(token|key|api_key|secret|signature|sig)=", re.I
+)
+# By the start of a key, the variable that the service itself reads; HF_TOKEN for any other token.
+_VARIABLES = {
+    "swanlab_api": "SWANLAB_API_KEY",
+    "wandb": "WANDB_API_KEY",
+    "ms_": "MODELSCOPE_API_TOKEN",
+    "om_": "OM_TOKEN",
+    "comet": "COMET_API_KEY",
+    "neptune": "NEPTUNE_API_TOKEN",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ def look_at_host(engine: Engine) -> Host:
 
 
 def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
-    """Refuse unknown keys, wrong types, unknown choices and tokens.
+    """Refuse unknown keys, wrong types, unknown choices and secrets.
 
     Args:
         source: what the config is called in the message ("configs/dpo_config.yaml", "--set").
@@ -46,18 +63,31 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
     Raises:
         UsageError: with the first problem, and how many more there are.
     """
-    for key, value in config.items():
-        if _SECRET.search(key) and value:
-            raise UsageError(
-                f"{source}: {key} would be written to disk with the run",
-                "remove it and set HF_TOKEN in the environment",
-            )
+    _check_secrets(config, source)
     problems = schema.problems(dict(config))
     if problems:
         more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:4])})" if len(problems) > 1 else ""
         raise UsageError(
             f"{source}: {problems[0]}{more}", "correct it; LLaMA-Factory's argument table has the valid keys"
         )
+
+
+def _check_secrets(values: Any, source: str, name: str = "") -> None:
+    """Refuse secrets in a config, also in mappings and lists within it; the message never holds the value."""
+    pairs = values.items() if isinstance(values, Mapping) else [(name, item) for item in values]
+    for key, value in pairs:
+        if isinstance(value, (Mapping, list)):
+            _check_secrets(value, source, str(key))
+        elif isinstance(value, str) and value.strip() and _SECRET.search(str(key)):
+            starts = (variable for start, variable in _VARIABLES.items() if str(key).startswith(start))
+            variable = next(starts, "HF_TOKEN" if str(key).lower().endswith("token") else None)
+            instead = f"set {variable} in the environment" if variable else "keep it in the environment of its service"
+            raise UsageError(f"{source}: {key} would be written to disk with the run", f"remove it and {instead}")
+        elif isinstance(value, str) and _URL_SECRET.search(value):
+            raise UsageError(
+                f"{source}: the URL in {key} holds a secret, which would be written to disk with the run",
+                "remove it from the URL; tokens of hubs come from HF_TOKEN or MODELSCOPE_API_TOKEN in the environment",
+            )
 
 
 def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:

@@ -63,6 +63,7 @@ def _schema_is_cached(engine: Engine) -> None:
         (["--dataset", "sft"], 1, "not a preference dataset"),
         (["--dataset", "polite,polite_test"], 2, "keeps out of training"),
         (["--set", "eval_dataset=polite"], 2, "both trained on and evaluated on"),
+        (["--set", "swanlab_lark_webhook_url=https://open.example/hook"], 2, "would be written to disk"),
         (["--set", "report_to=wandb"], 1, "needs wandb"),
         (["--set", "finetuning_type=full"], 2, "LoRA checkpoint"),
         (["--set", "val_size=0.1"], 2, "beside eval_dataset"),
