@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method
-from rlguide.data.ingest.views import view_names
+from rlguide.data.ingest.views import ViewUse, view_names
 from rlguide.data.names import is_heldout, is_view_name
 from rlguide.data.store.dataset_info import dataset_kind, read_registry
-from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_prompts, check_registered
+from rlguide.data.store.registered import (
+    RegisteredDataset,
+    check_labelled,
+    check_prompts,
+    check_registered,
+    label_counts,
+)
 from rlguide.engine.config_file import split_names
 from rlguide.errors import UsageError
+from rlguide.recipes.shadow import shadow
 from rlguide.workspace import Workspace
 
 _CHECKS = {"pairs": check_registered, "labels": check_labelled, "prompts": check_prompts}
+_VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo"}
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The datasets that are trained on, and those that are evaluated on."""
+    """The datasets that are trained on, and those that are evaluated on.
+
+    `size`: bytes of all their files. `labels`: desirable and undesirable responses, where the method weighs them.
+    """
 
     train: list[RegisteredDataset]
     held_out: list[RegisteredDataset]
+    size: int = 0
+    labels: tuple[int, int] | None = None
 
     @property
     def rows(self) -> int:
         """Rows that are trained on; datasets that the engine itself fetches count as 0."""
         return sum(item.rows or 0 for item in self.train)
 
-    @property
-    def size(self) -> int:
-        """Bytes of all their files."""
-        paths = [item.path for item in (*self.train, *self.held_out) if item.path is not None]
-        return sum(path.stat().st_size for path in paths if path.is_file())
-
 
 def choose_data(
-    ws: Workspace, method: Method, names: tuple[str, ...], settings: Mapping[str, Any], evaluates: bool
+    ws: Workspace, method: Method, names: tuple[str, ...], settings: Mapping[str, Any], evaluates: bool, dry_run: bool
 ) -> TrainingData:
     """The datasets for a method; pairs are seen as labelled responses or prompts if need be.
 
@@ -47,18 +55,25 @@ def choose_data(
         names: registered datasets; without any, the only one that fits.
         settings: the values of `--set`, which win.
         evaluates: whether the method can evaluate while it trains.
+        dry_run: a view that is missing is made aside, and nothing is written in the workspace.
 
     Raises:
         UsageError, DataError: an unknown name, or data that the method cannot use.
     """
-    if "dataset" in settings:
-        train = split_names(settings["dataset"])
-    else:
-        train = list(names) or _only_dataset(ws, method)
-        if method.data != "pairs":
-            train = view_names(ws, train, "ppo" if method.data == "prompts" else "kto")
     held_out = split_names(settings["eval_dataset"]) if "eval_dataset" in settings else None
-    return check_data(_place(ws, settings), method, train, held_out if evaluates else [])
+    held_out = held_out if evaluates else []
+    if "dataset" in settings or method.data == "pairs":
+        train = split_names(settings["dataset"]) if "dataset" in settings else list(names) or _only_dataset(ws, method)
+        return _counted(_place(ws, settings), method, train, held_out)
+    with shadow(ws) if dry_run else nullcontext(ws) as place:
+        train = view_names(place, list(names) or _only_dataset(place, method), _VIEWS[method.data])
+        return _counted(_place(place, settings), method, train, held_out)
+
+
+def _counted(ws: Workspace, method: Method, train: list[str], held_out: list[str] | None) -> TrainingData:
+    data = check_data(ws, method, train, held_out)
+    weighs = "kto_chosen_weight" in method.keys
+    return replace(data, labels=label_counts(ws, [item.name for item in data.train]) if weighs else None)
 
 
 def data_of_config(ws: Workspace, method: Method, config: Mapping[str, Any]) -> TrainingData:
@@ -94,7 +109,9 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
         )
-    return TrainingData(datasets, check(ws, held_out))
+    evaluated = check(ws, held_out)
+    paths = [item.path for item in (*datasets, *evaluated) if item.path is not None]
+    return TrainingData(datasets, evaluated, sum(path.stat().st_size for path in paths if path.is_file()))
 
 
 def data_keys(data: TrainingData) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, methods
-from rlguide.data.store.registered import label_counts
 from rlguide.engine.hardware import Gpu
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.base import model_name
@@ -77,8 +76,8 @@ def method_keys(
     ws: Workspace, method: Method, data: TrainingData, options: TrainingOptions, start: StartingPoint
 ) -> dict[str, Any]:
     """KTO's weights, from the counts of the labels; PPO's reward model. Raises UsageError, CheckpointError."""
-    if "kto_chosen_weight" in method.keys:
-        chosen, rejected = kto_weights(*label_counts(ws, [item.name for item in data.train]))
+    if data.labels is not None:
+        chosen, rejected = kto_weights(*data.labels)
         return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
     if "reward_model" in method.keys and "reward_model" not in options.settings:
         return {"reward_model": _reward_model(ws, options.reward_model, start)}

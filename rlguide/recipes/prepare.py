@@ -125,7 +125,8 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     start = find_start(ws, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
-    data = choose_data(ws, method, options.datasets, settings, evaluates="eval_dataset" in recipe.defaults)
+    evaluates = "eval_dataset" in recipe.defaults
+    data = choose_data(ws, method, options.datasets, settings, evaluates, dry_run)
     template = choose_template(options, start, host.schema.model_templates)
     values = {
         **start.config,

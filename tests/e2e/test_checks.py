@@ -181,6 +181,13 @@ def test_dry_run_writes_nothing(bench: Bench) -> None:
     assert f"{bench.engine.cli} train saves/tiny/lora/dpo/config.yaml" in done.stderr
 
 
+def test_a_dry_run_of_kto_on_pairs_makes_no_view(bench: Bench) -> None:
+    before = snapshot(bench.root)
+    done = bench.run(*COMMAND, "--method", "kto", "--dry-run")
+    assert snapshot(bench.root) == before
+    assert "dataset: polite_kto" in done.stdout
+
+
 def test_configure_keeps_an_edited_config(bench: Bench) -> None:
     configure = ["configure", "--sft-ckpt", SFT, "--dataset", "polite"]
     bench.run(*configure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.recipes import data
+from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.prepare import prepare
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
-from tests.recipes.conftest import SFT, asked
+from tests.recipes.conftest import ENGINE, SFT, asked
 
 
 def test_the_reference_is_the_sft_policy(ws: Workspace) -> None:
@@ -135,6 +138,32 @@ def test_another_round_goes_into_the_next_folder(ws: Workspace) -> None:
     assert second.reference.adapters == (SFT, first.output_dir)
     with pytest.raises(UsageError, match="is an adapter that it starts from"):
         asked(ws, from_run=first.output_dir, output_dir=first.output_dir)
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("method", [name for name in methods() if name != "ppo"])
+def test_a_dry_run_writes_nothing_and_tells_the_same(
+    ws: Workspace, method: str, outside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ws.data / ".old.lock").touch()
+    if outside:  # the file of the dataset lies beside the data folder
+        (ws.data / "polite.json").rename(ws.root / "polite.json")
+        info = json.loads(ws.dataset_info.read_text())
+        info["polite"]["file_name"] = "../polite.json"
+        ws.dataset_info.write_text(json.dumps(info))
+    before = files(ws.root)
+    monkeypatch.setattr("tempfile.tempdir", str(ws.root.parent))
+    dry = asked(ws, method=method, datasets=("polite",))
+    assert files(ws.root) == before
+    assert not list(ws.root.parent.glob("rlguide-dry-run-*"))
+    real = prepare(ws, ENGINE, TrainingOptions(method=method, datasets=("polite",)))
+    assert (files(ws.root) != before) == (method == "kto")
+    for name in ("config", "schedule", "reference", "policy", "text", "notes"):
+        assert getattr(dry, name) == getattr(real, name), name
+
+
+def files(root: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
 def test_a_reward_model_is_no_start(ws: Workspace) -> None:
