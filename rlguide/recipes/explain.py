@@ -53,8 +53,12 @@ def _key(name: str) -> list[str]:
             defaults.setdefault(format_value(value), []).append(method)
     if defaults:
         lines.append("  default   " + "; ".join(f"{value} ({', '.join(names)})" for value, names in defaults.items()))
+    for method in methods():
+        recipe = load_recipe(method)
+        if name in recipe.what:
+            lines.append(f"  {method:9} {recipe.what[name]}" + (f" {recipe.why[name]}" if name in recipe.why else ""))
     for label, text in (
-        ("range", entry.range),
+        ("choices" if entry.choices else "range", entry.range),
         ("change it", entry.when),
         ("why", entry.why),
         ("source", entry.source),

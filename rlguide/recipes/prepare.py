@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rlguide.catalog.methods import Method, find_method, method_of
@@ -38,6 +39,7 @@ from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.recipes.start import find_start, merged_start
 from rlguide.workspace import Workspace
 
+RUN_CONFIG = "config.yaml"
 _UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts"}
 
 
@@ -48,7 +50,6 @@ class Prepared:
     engine: Engine
     method: Method
     config: dict[str, Any]
-    text: str
     output_dir: str  # as the config names it
     schedule: Schedule
     reference: Policy
@@ -58,6 +59,15 @@ class Prepared:
     disk_bytes: int
     notes: list[str]
     template_why: str
+
+    @property
+    def text(self) -> str:
+        """The config as the run's own folder has it."""
+        return self.text_in(f"{self.output_dir}/{RUN_CONFIG}")
+
+    def text_in(self, name: str) -> str:
+        """The config as commented YAML in a file of this name, from the workspace; it says how to train with it."""
+        return render(load_recipe(self.method.name), self.config, _introduction(self, name))
 
 
 @dataclass(frozen=True)
@@ -95,11 +105,10 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
     check_reference_model(ws, config, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
     check_output(ws, config, draft.data)
-    prepared = Prepared(
+    return Prepared(
         engine=host.engine,
         method=draft.method,
         config=config,
-        text="",
         output_dir=str(config["output_dir"]),
         schedule=draft.schedule,
         reference=reference,
@@ -110,7 +119,6 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         notes=[*draft.notes, *notes, *_notes(draft, host)],
         template_why=draft.template.why,
     )
-    return replace(prepared, text=render(load_recipe(draft.method.name), config, _introduction(prepared)))
 
 
 def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool) -> tuple[Host, _Draft]:
@@ -198,13 +206,21 @@ def _notes(draft: _Draft, host: Host) -> list[str]:
     return notes + cautions(named, draft.base, draft.sft_template, host.schema.model_templates)
 
 
-def _introduction(prepared: Prepared) -> list[str]:
+def _introduction(prepared: Prepared, name: str) -> list[str]:
     start = "Reference" if prepared.method.has_reference else "Start"
-    name = f"configs/{prepared.method.name}_config.yaml"
+    paths = "Paths are relative to the workspace folder"
+    if name == f"{prepared.output_dir}/{RUN_CONFIG}":  # there it would train into the folder of the run that it is of
+        use = [f"The config of this run. {paths}; train the same again, there, with"]
+        command = f"rlguide train --config {quote(name)} --output-dir {quote(prepared.output_dir + '-again')}"
+        return [*_about(prepared, start), *use, f"    {command}"]
     return [
-        f"{prepared.method.title}. {start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}.",
-        prepared.schedule.describe() + ".",
-        "This file is yours. Paths are relative to the workspace folder; run it there with",
-        f"    rlguide train --config {name}",
-        f"or  llamafactory-cli train {name}",
+        *_about(prepared, start),
+        f"This file is yours. {paths}; run it there with",
+        f"    rlguide train --config {quote(name)}",
+        f"or  llamafactory-cli train {quote(name)}",
     ]
+
+
+def _about(prepared: Prepared, start: str) -> list[str]:
+    result = f"{start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}."
+    return [f"{prepared.method.title}. {result}", prepared.schedule.describe() + "."]

@@ -191,7 +191,10 @@ def test_a_dry_run_of_kto_on_pairs_makes_no_view(bench: Bench) -> None:
 def test_configure_keeps_an_edited_config(bench: Bench) -> None:
     configure = ["configure", "--sft-ckpt", SFT, "--dataset", "polite"]
     bench.run(*configure)
-    bench.run(*configure, "--set", "pref_beta=0.2")  # not edited: rendered anew
+    done = bench.run(*configure, "--set", "pref_beta=0.2")  # not edited: rendered anew
+    assert "pref_beta: 0.1 -> 0.2" in done.stderr
+    assert "pref_beta: 0.2 -> 0.1" in bench.run(*configure).stderr
+    bench.run(*configure, "--set", "pref_beta=0.2")
     path = bench.root / "configs/dpo_config.yaml"
     edited = path.read_text(encoding="utf-8").replace("pref_beta: 0.2", "pref_beta: 0.3")
     path.write_text(edited, encoding="utf-8")

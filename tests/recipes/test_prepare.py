@@ -166,6 +166,21 @@ def files(root: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
 
 
+def test_the_header_names_the_file_that_it_stands_in(ws: Workspace) -> None:
+    prepared = asked(ws)
+    own = prepared.text_in("configs/mein vergleich.yaml")
+    assert "rlguide train --config 'configs/mein vergleich.yaml'" in own
+    assert "dpo_config" not in own
+    command = next(line for line in prepared.text.splitlines() if "rlguide train" in line).removeprefix("#").split()
+    assert command[:4] == ["rlguide", "train", "--config", "saves/tiny/lora/dpo/config.yaml"]
+    path = ws.root / command[3]
+    path.parent.mkdir(parents=True)
+    path.write_text(prepared.text, encoding="utf-8")
+    write_lora(path.parent)
+    again = asked(ws, config=path, output_dir=command[5])  # what the header says works beside the finished run
+    assert again.output_dir != prepared.output_dir
+
+
 def test_a_reward_model_is_no_start(ws: Workspace) -> None:
     write_safetensors(write_lora(ws.saves / "rm") / "value_head.safetensors", {"v": (1,)})
     with pytest.raises(CheckpointError, match="is a reward model, not a policy"):
