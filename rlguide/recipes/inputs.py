@@ -130,7 +130,7 @@ def choose_template(options: TrainingOptions, start: StartingPoint, model_templa
 def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, start: StartingPoint) -> str:
     """`saves/<model>/lora/<method>`, in the model's folder that the SFT checkpoint already lies in if there is one.
 
-    Where that holds a finished run, it counts on: dpo-2, dpo-3.
+    Where that holds a finished run, it counts on (dpo-2, dpo-3), unless the run is to be overwritten.
 
     `--output-dir` is taken from the workspace, like every path in a config.
     """
@@ -143,4 +143,5 @@ def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, s
         model = model_name(start.checkpoint.base or start.reference.base).lower()
     loss = options.settings.get("pref_loss", options.loss)
     is_default = loss is None or loss == next(iter(method.losses), None)
-    return next_name(ws, f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}")
+    name = f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"
+    return name if options.settings.get("overwrite_output_dir") else next_name(ws, name)

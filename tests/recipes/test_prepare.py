@@ -136,6 +136,8 @@ def test_another_round_goes_into_the_next_folder(ws: Workspace) -> None:
     second = asked(ws, from_run=first.output_dir)
     assert second.output_dir == "saves/tiny/lora/dpo-2"
     assert second.reference.adapters == (SFT, first.output_dir)
+    assert asked(ws, sft_ckpt=SFT, settings={"overwrite_output_dir": True}).output_dir == first.output_dir
+    assert asked(ws, sft_ckpt=SFT, loss="ipo").output_dir == "saves/tiny/lora/dpo-ipo"
     with pytest.raises(UsageError, match="is an adapter that it starts from"):
         asked(ws, from_run=first.output_dir, output_dir=first.output_dir)
 
