@@ -1,4 +1,4 @@
-# Two commands on a fresh machine with Python 3.11: `make demo` and `make test`. Each makes .venv if it is not there.
+# Two commands on a fresh machine with Python 3.11: `make demo` and `make test`. Each creates .venv if it is missing.
 VENV ?= .venv
 export VENV
 
@@ -6,10 +6,10 @@ export VENV
 
 help:
 	@echo "make demo    train a tiny model with SFT and DPO and compare the two (no network, no GPU, minutes)"
-	@echo "make test    style, types, and all tests, those on the real engine too"
+	@echo "make test    style, types and all tests, on the real engine too"
 	@echo "make lint    style and types only"
-	@echo "make bench   how fast the command line starts, and how fast data is taken in (5 GB of temporary files)"
-	@echo "make setup   only make $(VENV)"
+	@echo "make bench   start-up time of the command line, and speed of importing data (5 GB of temporary files)"
+	@echo "make setup   only create $(VENV)"
 	@echo "make clean   remove $(VENV) and all caches"
 
 setup:

@@ -1,12 +1,12 @@
-"""Load a policy with LLaMA-Factory's own loader and answer, in JSON lines over stdin and stdout.
+"""Load a policy with LLaMA-Factory's own loader and generate responses, as JSON lines over stdin and stdout.
 
     python chat.py        the first line on stdin is {"args": {LLaMA-Factory keys}}; then one request a line:
 
     {"messages": [{"role", "content"}...], "generation": {"max_new_tokens", "temperature", "top_p"}}
         -> {"event": "delta", "text"}... {"event": "done", "reason": "stop" | "length" | "stopped"}
-    {"stop": true}                     ends the answer that is being written
+    {"stop": true}                     ends the response that is being generated
     {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16}
-        -> {"event": "answer", "index", "text"}... {"event": "done"}     greedy, in padded batches
+        -> {"event": "response", "index", "text"}... {"event": "done"}     greedy decoding, in padded batches
 
 Before the first request comes {"event": "ready"}; any failure is {"event": "error", "kind", "text"}. When stdin
 ends, the process ends at once, so it never outlives the one that started it. The prompt is encoded by the
@@ -44,7 +44,7 @@ def leave(code: int) -> None:
 
 
 def read_requests() -> None:
-    """Queue the requests; runs in a thread of its own, so that `stop` is heard while an answer is written."""
+    """Queue the requests; runs in a thread of its own, so that `stop` is read while a response is generated."""
     try:
         for line in sys.stdin.buffer:
             request = json.loads(line)
@@ -77,7 +77,7 @@ class Model:
         self.stop_ids = [number for number in stops if number is not None]
 
     def encode(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of the prompt: the turns so far and the opening of the answer."""
+        """Token ids of the prompt: the turns so far and the opening of the response."""
         system = None
         if messages and messages[0]["role"] == "system":
             system, messages = messages[0]["content"], messages[1:]
@@ -98,7 +98,7 @@ class Model:
         return ids, dropped
 
     def generation_config(self, settings: dict[str, Any]) -> Any:
-        """The engine's defaults, changed by `settings`; temperature 0 means the most probable token each time."""
+        """The engine's defaults, changed by `settings`; temperature 0 means greedy decoding."""
         from transformers import GenerationConfig
 
         known = {key: value for key, value in settings.items() if value is not None}
@@ -114,7 +114,7 @@ class Model:
 class Pieces:
     """What `generate` hands each new token to; sends the text on as soon as its characters are whole.
 
-    (The streamer of transformers holds text back to the next blank, which Chinese text does not have.)
+    (The streamer of transformers holds text back to the next space, which Chinese text does not have.)
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -150,8 +150,8 @@ class Pieces:
             self.ids, self.shown = [], ""
 
 
-def answer(model: Model, messages: list[dict[str, str]], settings: dict[str, Any]) -> None:
-    """Stream one answer."""
+def respond(model: Model, messages: list[dict[str, str]], settings: dict[str, Any]) -> None:
+    """Stream one response."""
     import torch
     from transformers import StoppingCriteriaList
 
@@ -175,8 +175,8 @@ def answer(model: Model, messages: list[dict[str, str]], settings: dict[str, Any
     send("done", reason="stopped" if _stop.is_set() else "stop" if last in model.stop_ids else "length")
 
 
-def answer_all(model: Model, conversations: list[list[dict[str, str]]], settings: dict[str, Any], size: int) -> None:
-    """Answer many conversations greedily, in batches of near length; a batch that does not fit is halved."""
+def respond_all(model: Model, conversations: list[list[dict[str, str]]], settings: dict[str, Any], size: int) -> None:
+    """Respond to many conversations greedily, in batches of similar length; a batch that does not fit is halved."""
     import torch
 
     config = model.generation_config({**settings, "temperature": 0.0})
@@ -194,12 +194,12 @@ def answer_all(model: Model, conversations: list[list[dict[str, str]]], settings
             continue
         order = order[size:]
         for index, text in zip(batch, texts, strict=True):
-            send("answer", index=index, text=text)
+            send("response", index=index, text=text)
     send("done")
 
 
 def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[str]:
-    """Answers to prompts of any length: padded on the left, so that every answer starts in the same column."""
+    """Responses to prompts of any length: padded on the left, so that every response starts in the same column."""
     import torch
 
     width = max(len(ids) for ids in prompts)
@@ -223,7 +223,7 @@ def fail(error: BaseException) -> None:
 
 
 def main() -> None:
-    """Load, say so, then answer until stdin ends."""
+    """Load, say so, then serve requests until stdin ends."""
     first = json.loads(sys.stdin.buffer.readline() or b"{}")
     threading.Thread(target=read_requests, daemon=True).start()
     try:
@@ -238,9 +238,9 @@ def main() -> None:
         settings = request.get("generation") or {}
         try:
             if "conversations" in request:
-                answer_all(model, request["conversations"], settings, int(request.get("batch_size") or 16))
+                respond_all(model, request["conversations"], settings, int(request.get("batch_size") or 16))
             else:
-                answer(model, request["messages"], settings)
+                respond(model, request["messages"], settings)
         except Exception as error:
             fail(error)
 

@@ -1,4 +1,4 @@
-"""Import what a training imports, ask torch about the cards, print it as one JSON document (last line of stdout)."""
+"""Import what a training imports, ask torch about the GPUs, print it as one JSON document (last line of stdout)."""
 
 import contextlib
 import json

@@ -2,9 +2,9 @@
 
 usage: count_tokens.py MODEL TEMPLATE < ROWS.jsonl
 
-Rows are JSON lines {"system", "messages": [question, answer, ..., question], "answers": [one or two texts]}. Each
-gives one line on stdout: [tokens of the prompt, of the first answer, (of the second)]. With two answers the engine's
-own pairwise processor is asked; a single answer is encoded with the same template as in KTO.
+Rows are JSON lines {"system", "messages": [user, assistant, ..., user], "responses": [one or two texts]}. Each gives
+one line on stdout: [tokens of the prompt, of the first response, (of the second)]. Two responses go through the
+engine's own pairwise processor; a single one is encoded with the same template as in KTO.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ NEVER = 1 << 30  # a cutoff_len that cuts nothing
 
 
 def main() -> None:
-    """Read, count, print; what the engine says goes to stderr."""
+    """Read, count, print; what the engine prints goes to stderr."""
     model, template_name = sys.argv[1:3]
     out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
@@ -33,12 +33,12 @@ def main() -> None:
             row = json.loads(line)
             roles = ("user", "assistant")
             prompt = [{"role": roles[i % 2], "content": text} for i, text in enumerate(row["messages"])]
-            answers = [{"role": "assistant", "content": text} for text in row["answers"]]
+            responses = [{"role": "assistant", "content": text} for text in row["responses"]]
             _, chosen, _, rejected = processor._encode_data_example(
-                prompt, [answers[0], answers[-1]], row["system"], "", [], [], []
+                prompt, [responses[0], responses[-1]], row["system"], "", [], [], []
             )
             source = chosen.count(IGNORE_INDEX)
-            counts = [source, len(chosen) - source, len(rejected) - source][: 1 + len(answers)]
+            counts = [source, len(chosen) - source, len(rejected) - source][: 1 + len(responses)]
             out.write(json.dumps(counts) + "\n")
             out.flush()
 

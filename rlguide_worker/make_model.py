@@ -121,7 +121,7 @@ def make_model(tokenizer: Any, layers: int, hidden: int, seed: int) -> Any:
 
 
 def encode(tokenizer: Any, rows: list[tuple[str, str]], longest: int = 512) -> list[tuple[list[int], list[int]]]:
-    """Token ids and labels of each row; the context carries no loss."""
+    """Token ids and labels of each row; no loss on the context."""
     contexts = tokenizer([context for context, _ in rows], add_special_tokens=False)["input_ids"]
     learnt = tokenizer([text for _, text in rows], add_special_tokens=False)["input_ids"]
     return [
@@ -131,7 +131,7 @@ def encode(tokenizer: Any, rows: list[tuple[str, str]], longest: int = 512) -> l
 
 
 def batches(examples: list[tuple[list[int], list[int]]], size: int, seed: int) -> Any:
-    """Endless batches of examples of like length (little padding), in a seeded random order."""
+    """Endless batches of examples of similar length (little padding), in a seeded random order."""
     order = random.Random(seed)
     while True:
         by_length = sorted(examples, key=lambda example: (len(example[0]), order.random()))
@@ -199,7 +199,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; must be absent or empty")
     parser.add_argument("--corpus", type=Path, help="JSON lines to learn from")
     parser.add_argument("--train-steps", type=int, default=0, help="0: leave the weights random")
-    parser.add_argument("--tiny", action="store_true", help="the defaults, said aloud: 2 layers, hidden 64, untrained")
+    parser.add_argument("--tiny", action="store_true", help="the defaults: 2 layers, hidden 64, untrained")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=64, help="a multiple of 64")
     parser.add_argument("--vocab", type=int, default=2000, help="at most this many tokens (at least 259)")
@@ -228,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         report("error", message=str(error))
         return 1
-    texts = [re.sub(r"<\|\w+\|>", "\n", context + text) for context, text in rows]  # specials are no words to learn
+    texts = [re.sub(r"<\|\w+\|>", "\n", context + text) for context, text in rows]  # special tokens are not text
     tokenizer = make_tokenizer(texts, options.vocab)
     model = make_model(tokenizer, options.layers, options.hidden, options.seed)
     size = sum(weights.numel() for weights in model.parameters())

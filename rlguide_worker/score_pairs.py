@@ -4,7 +4,7 @@ usage: score_pairs.py CONFIG.json OUT.jsonl EVENTS.jsonl
 
 The engine's own evaluation is run unchanged; its trainer is only watched. Each pair gives one line of OUT:
 {"loss", "chosen_reward", "rejected_reward", "chosen_logp", "rejected_logp", "ref_chosen_logp", "ref_rejected_logp"}
-with log-probabilities summed over the tokens of the answer, in the order of the dataset.
+with log-probabilities summed over the tokens of the response, in the order of the dataset.
 """
 
 import json

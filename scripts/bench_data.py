@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How fast `rlguide register` takes in data, and how much memory it needs.
+"""How fast `rlguide register` imports data, and how much memory it needs.
 
 usage: bench_data.py [--folder DIR] [--rows 10000,100000,1000000] [--runs 3]
 

@@ -62,8 +62,8 @@ def recipes() -> dict[str, str]:
     dpo = fill(recipe, {**values, **intervals(plan.total_steps)})
     introduction = [
         f"{recipe.title} for Qwen3-4B-Base on two A6000 48 GB: {plan.describe()}.",
-        "Copy it into configs/ of your workspace and make it yours. The numbers of steps are those of the whole",
-        "dataset; `rlguide configure` writes the same file for your checkpoint, your data and your cards.",
+        "Copy it into configs/ of your workspace and make it yours. The step counts are those of the whole",
+        "dataset; `rlguide configure` writes the same file for your checkpoint, your data and your GPUs.",
     ]
     evaluation = fill(
         load_recipe("eval"),

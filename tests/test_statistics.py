@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.statistics import mean, proportion
+from rlguide.statistics import exact_proportion, mean, proportion, wins
 
 
 def test_wilson_against_published_values() -> None:
@@ -36,3 +36,34 @@ def test_mean() -> None:
         mean([])
     with pytest.raises(ValueError, match="not a proportion"):
         proportion(3, 2)
+
+
+def test_the_exact_interval_against_published_values() -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 5: 81/263, 15/148, 0/20."""
+    for hits, count, low, high in ((81, 263, 0.2527, 0.3676), (15, 148, 0.0578, 0.1617), (0, 20, 0, 0.1684)):
+        found = exact_proportion(hits, count)
+        assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_exact_interval_holds_its_value_mirrors_and_is_wider_than_chance(case: tuple[int, int]) -> None:
+    hits, count = case
+    found, mirrored = exact_proportion(hits, count), exact_proportion(count - hits, count)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.low == pytest.approx(1 - mirrored.high, abs=1e-9)
+
+
+def test_an_interval_excludes_chance_only_where_the_sign_test_does() -> None:
+    """All of n: two-sided probability 2 / 2^n, below 5 % from n = 6 on."""
+    assert [n for n in range(1, 9) if exact_proportion(n, n).low > 0.5] == [6, 7, 8]
+
+
+def test_ties_are_half() -> None:
+    even, ties = wins([0.0] * 8)
+    assert (even.value, even.low, even.high, ties) == (0.5, 0.5, 0.5, 8)
+    mixed, ties = wins([0.0, 0.0, 1.0, -1.0])
+    assert (mixed.value, ties) == (0.5, 2)
+    clear, ties = wins([0.3] * 10 + [0.0] * 10)
+    assert (clear.value, ties) == (0.75, 10)
+    assert 0.5 < clear.low < clear.high == 0.75
+    assert wins([1.0, -1.0, 1.0])[0].value == pytest.approx(2 / 3)

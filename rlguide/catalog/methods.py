@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlguide.catalog.yaml_file import read_yaml
 from rlguide.errors import UsageError, did_you_mean
@@ -38,7 +38,7 @@ class Method:
     name: str
     title: str
     stage: str
-    data: str
+    data: Literal["pairs", "labels", "prompts"]
     needs: str
     cost: str
     strengths: str

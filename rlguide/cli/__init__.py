@@ -13,8 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-# In the order of the journey, which is the order of `rlguide --help`; command X lives in X_cmd.py. The words are
-# those of the overview, short enough for 80 columns.
+# In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py. The words
+# are those of the overview, short enough for 80 columns.
 COMMANDS = {
     "list": "Preference datasets: the catalog and your own.",
     "download": "Fetch, check and register datasets from the hub.",
@@ -103,15 +103,18 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
     )
     app.callback()(_root)
     for name in commands:
-        known = len(app.registered_commands)
-        import_module(f"rlguide.cli.{name}_cmd").register(app)
-        if app.registered_commands[known:]:
-            app.registered_commands[-1].short_help = COMMANDS[name]
-            kind = app.registered_commands[-1].cls or TyperCommand
-            app.registered_commands[-1].cls = type(kind.__name__, (_Frugal, kind), {})
-        else:
-            app.registered_groups[-1].short_help = COMMANDS[name]
+        add_command(app, name)
     return app
+
+
+def add_command(app: typer.Typer, name: str) -> None:
+    """Add a command: a function, or an app of subcommands. A class `Command` beside it makes what typer makes of it."""
+    module = import_module(f"rlguide.cli.{name}_cmd")
+    if isinstance(module.command, typer.Typer):
+        app.add_typer(module.command, name=name, short_help=COMMANDS[name])
+    else:
+        kind = getattr(module, "Command", TyperCommand)
+        app.command(name, cls=type(kind.__name__, (_Frugal, kind), {}), short_help=COMMANDS[name])(module.command)
 
 
 def _needed(arguments: Sequence[str]) -> Iterable[str]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_type_hints
+from typing import Any
 
 import typer
 from typer.models import OptionInfo
 
-from rlguide.data.curate.filters import Filters
-from rlguide.data.ingest.options import DownloadOptions, option_name
-from rlguide.data.sources.selection import FileSelection
+from rlguide.data.ingest.options import option_name
 
 REGISTER = {
     "name": "Name of the dataset. [default: from the file's name]",
@@ -46,18 +44,14 @@ DOWNLOAD_ORDER = (
     *("hub", "split", "heldout_split", "subset", "files", "name", "lang", "max_samples", "test_size", "dedupe"),
     *("pairing", "min_margin", "max_length", "balance_length", "form", "keep_good", "seed", "revision", "force"),
 )
+TYPES: dict[str, Any] = {"files": list[str] | None}
 _ALSO = {"subset": ["--config"]}
 _ENVIRONMENT = {"hub": "RLGUIDE_HUB"}
 
 
-def ingest_options(texts: dict[str, str], order: Sequence[str] = ()) -> dict[str, tuple[Any, OptionInfo]]:
-    """Type and Typer option of each field that has a text, in the order of the texts if no other is given."""
-    types = get_type_hints(DownloadOptions) | get_type_hints(Filters) | get_type_hints(FileSelection)
-    types["files"] = list[str] | None
+def ingest_options(texts: dict[str, str], order: Sequence[str] = ()) -> dict[str, OptionInfo]:
+    """The Typer option of each field that has a text, in the order of the texts if no other is given."""
     return {
-        name: (
-            types[name],
-            typer.Option(option_name(name), *_ALSO.get(name, ()), help=texts[name], envvar=_ENVIRONMENT.get(name)),
-        )
+        name: typer.Option(option_name(name), *_ALSO.get(name, ()), help=texts[name], envvar=_ENVIRONMENT.get(name))
         for name in order or texts
     }

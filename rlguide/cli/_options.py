@@ -25,6 +25,14 @@ EngineOption = Annotated[
     ),
 ]
 
+RunArgument = Annotated[
+    str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
+]
+TrustBaseOption = Annotated[
+    bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
+]
+TemplateOption = Annotated[str | None, typer.Option("--template", help="Chat template; a run knows its own.")]
+
 
 def open_workspace(path: Path) -> Workspace:
     """The workspace at `path`, with what a killed run left in it settled. Raises UsageError if it is not a folder."""

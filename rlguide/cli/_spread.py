@@ -10,12 +10,11 @@ from typing import Annotated, Any, get_type_hints
 
 from typer.models import OptionInfo
 
-Options = Mapping[str, tuple[Any, OptionInfo]]
-
 
 def spread(
     record: type[Any],
-    options: Options,
+    options: Mapping[str, OptionInfo],
+    types: Mapping[str, Any],
     build: Callable[[dict[str, Any]], Any] | None = None,
     without: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -23,16 +22,17 @@ def spread(
 
     Args:
         record: a dataclass of which each field has a default; a field that is such a record itself is spread, too.
-        options: type and Typer option of each field, by the field's name, in the order in which they appear.
+        options: the Typer option of each field, by the field's name, in the order in which they appear.
+        types: what Typer reads for a field, where that is not the type of the field.
         build: makes the record from the values of the options that were given; by default as the fields have them.
         without: fields that this command does not offer.
 
     Raises:
         ValueError: a field has no option, or an option has no field.
     """
-    defaults = dict(_defaults(record()))
-    if options.keys() != defaults.keys():
-        raise ValueError(f"only fields or only options: {sorted(options.keys() ^ defaults.keys())}")
+    known = {name: (types.get(name, kind), default) for name, kind, default in _leaves(record())}
+    if options.keys() != known.keys():
+        raise ValueError(f"only fields or only options: {sorted(options.keys() ^ known.keys())}")
     make = build or partial(_filled, record())
     names = [name for name in options if name not in without]
 
@@ -42,7 +42,7 @@ def spread(
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(command).parameters.values():
             if parameter.name == slot:
-                parameters += [_option(name, *options[name], defaults[name]) for name in names]
+                parameters += [_option(name, options[name], *known[name]) for name in names]
             else:
                 kind = inspect.Parameter.KEYWORD_ONLY
                 parameters.append(parameter.replace(annotation=hints[parameter.name], kind=kind))
@@ -59,16 +59,18 @@ def spread(
     return decorate
 
 
-def _defaults(record: Any) -> Iterator[tuple[str, Any]]:
+def _leaves(record: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of each field, of the records in it, too."""
+    hints = get_type_hints(type(record))
     for field in fields(record):
         value = getattr(record, field.name)
         if is_dataclass(value):
-            yield from _defaults(value)
+            yield from _leaves(value)
         else:
-            yield field.name, value
+            yield field.name, hints[field.name], value
 
 
-def _option(name: str, kind: Any, info: OptionInfo, default: Any) -> inspect.Parameter:
+def _option(name: str, info: OptionInfo, kind: Any, default: Any) -> inspect.Parameter:
     default = default if isinstance(default, bool | int | float | str) else None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,69 +21,42 @@ _LOSSES = "; ".join(f"with {name}: {', '.join(losses)}" for name, losses in _MET
 _SET = typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
 SetOption = Annotated[list[str] | None, _SET]
 
-# The options of each field of TrainingOptions: the type that Typer reads, and the option.
-_OPTIONS: dict[str, tuple[Any, OptionInfo]] = {
-    "sft_ckpt": (
-        str | None,
-        typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
+# The option of each field of TrainingOptions, and what Typer reads where that is not the field's type.
+_OPTIONS: dict[str, OptionInfo] = {
+    "sft_ckpt": typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
+    "from_run": typer.Option(
+        "--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."
     ),
-    "from_run": (
-        str | None,
-        typer.Option("--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."),
+    "method": typer.Option(
+        "--method",
+        "-m",
+        help=f"Method: {', '.join(_METHODS)}; {next(iter(_METHODS))} by default. See `rlguide methods`.",
     ),
-    "method": (
-        str | None,
-        typer.Option(
-            "--method",
-            "-m",
-            help=f"Method: {', '.join(_METHODS)}; {next(iter(_METHODS))} by default. See `rlguide methods`.",
-        ),
+    "loss": typer.Option("--loss", help=f"Preference loss, {_LOSSES}; the first is the default."),
+    "datasets": typer.Option(
+        "--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."
     ),
-    "loss": (
-        str | None,
-        typer.Option("--loss", help=f"Preference loss, {_LOSSES}; the first is the default."),
+    "config": typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one."),
+    "base": typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default."),
+    "trust_base": typer.Option(
+        "--trust-base", help="The base is the same model under another name; its shapes must fit."
     ),
-    "datasets": (
-        str | None,
-        typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."),
+    "template": typer.Option("--template", help="Chat template of LLaMA-Factory; inferred from the model by default."),
+    "output_dir": typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/<method> by default."),
+    "settings": _SET,
+    "quantization": typer.Option(
+        "--quantization", help="Quantize the base model to 4 or 8 bits (QLoRA); the stack is merged first."
     ),
-    "config": (
-        Path | None,
-        typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one."),
-    ),
-    "base": (
-        str | None,
-        typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default."),
-    ),
-    "trust_base": (
-        bool,
-        typer.Option("--trust-base", help="The base is the same model under another name; its shapes must fit."),
-    ),
-    "template": (
-        str | None,
-        typer.Option("--template", help="Chat template of LLaMA-Factory; inferred from the model by default."),
-    ),
-    "output_dir": (
-        str | None,
-        typer.Option("--output-dir", "-o", help="Folder of the run; saves/<model>/lora/<method> by default."),
-    ),
-    "settings": (list[str] | None, _SET),
-    "quantization": (
-        int | None,
-        typer.Option(
-            "--quantization", help="Quantize the base model to 4 or 8 bits (QLoRA); the stack is merged first."
-        ),
-    ),
-    "reward_model": (
-        str | None,
-        typer.Option("--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."),
+    "reward_model": typer.Option(
+        "--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."
     ),
 }
+_TYPES: dict[str, Any] = {"datasets": str | None, "settings": list[str] | None}
 
 
 def training_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator: the command's parameter `TrainingOptions` becomes its options, but for the fields `without`."""
-    return spread(TrainingOptions, _OPTIONS, _build, without)
+    return spread(TrainingOptions, _OPTIONS, _TYPES, _build, without)
 
 
 def _build(given: dict[str, Any]) -> TrainingOptions:
@@ -101,7 +73,7 @@ def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, 
     from rlguide.errors import UsageError
 
     # Typer keeps the first name of an option that stands in `Annotated` as its default.
-    others = [str(_OPTIONS[name][1].default) for name in options.given() if name not in allowed]
+    others = [str(_OPTIONS[name].default) for name in options.given() if name not in allowed]
     if others:
         raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 

@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._options import EngineOption, WorkspaceOption, open_workspace
+from rlguide.cli._options import (
+    EngineOption,
+    RunArgument,
+    TemplateOption,
+    TrustBaseOption,
+    WorkspaceOption,
+    open_workspace,
+)
 
 
-def chat(
-    run: Annotated[
-        str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
-    ] = None,
+def command(
+    run: RunArgument = None,
     sft: Annotated[
         bool, typer.Option("--sft", help="Chat with the SFT model that the run started from, to compare.")
     ] = False,
     base: Annotated[
         str | None, typer.Option("--base", help="Base model of a checkpoint; alone: chat with this model itself.")
     ] = None,
-    trust_base: Annotated[
-        bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
-    ] = False,
-    template: Annotated[str | None, typer.Option("--template", help="Chat template; a run knows its own.")] = None,
+    trust_base: TrustBaseOption = False,
+    template: TemplateOption = None,
     system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
     temperature: Annotated[
         float | None,
@@ -49,14 +52,8 @@ def chat(
     """
     from rlguide.engine.find import find_engine
     from rlguide.runs.choose import ModelRequest
-    from rlguide.serving.chat import ChatOptions
-    from rlguide.serving.chat import chat as start
+    from rlguide.serving.chat import ChatOptions, chat
 
     wanted = ModelRequest(run, base, template, sft, trust_base)
     options = ChatOptions(system, temperature, max_new_tokens, as_json)
-    start(open_workspace(workspace), find_engine(engine), wanted, options)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("chat")(chat)
+    chat(open_workspace(workspace), find_engine(engine), wanted, options)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from rlguide.policy.checkpoint import Checkpoint
 
 
+# Of a checkpoint, those that `--json` has under their own names.
+FIELDS = (
+    *("kind", "stage", "step", "base", "rank", "target_modules", "date", "last_loss", "template", "problem", "fix"),
+)
 COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "date", "last loss")
 
 
-def checkpoints(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """List the checkpoints under saves/, newest first; * marks the one that `--sft-ckpt latest` chooses.
 
     \b
@@ -53,23 +55,5 @@ def _row(item: Checkpoint, is_newest: bool) -> list[str]:
 
 
 def _record(item: Checkpoint, is_newest: bool) -> dict[str, Any]:
-    return {
-        "path": item.name,
-        "newest_sft": is_newest,
-        "kind": item.kind,
-        "stage": item.stage,
-        "step": item.step,
-        "base": item.base,
-        "rank": item.rank,
-        "target_modules": list(item.target_modules),
-        "date": item.date.isoformat(),
-        "last_loss": item.last_loss,
-        "template": item.template,
-        "problem": item.problem,
-        "fix": item.fix,
-    }
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("checkpoints")(checkpoints)
+    values = {name: getattr(item, name) for name in FIELDS}
+    return {"path": item.name, "newest_sft": is_newest, **values, "date": item.date.isoformat()}

@@ -13,7 +13,7 @@ from rlguide.recipes.options import TrainingOptions
 
 
 @training_options("config")
-def configure(
+def command(
     options: TrainingOptions,
     output: Annotated[
         Path | None, typer.Option("--output", help="File to write; configs/<method>_config.yaml by default.")
@@ -48,8 +48,3 @@ def configure(
         say(f"{ws.relative(path)} was rendered before; now {'; '.join(changed)}")
     show(ws.relative(path))
     say(f"next: rlguide train --config {ws.relative(path)}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("configure")(configure)

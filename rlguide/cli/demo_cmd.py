@@ -10,7 +10,7 @@ import typer
 from rlguide.cli._options import EngineOption, JsonOption
 
 
-def demo(
+def command(
     folder: Annotated[
         Path | None,
         typer.Option("--dir", help="New folder for all it makes; ./rlguide-demo (or -2, -3, ...) by default."),
@@ -36,8 +36,3 @@ def demo(
         show_json(result.as_dict())
     else:
         show_result(result)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("demo")(demo)

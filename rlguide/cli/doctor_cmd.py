@@ -12,7 +12,7 @@ from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
-def doctor(
+def command(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also import torch and LLaMA-Factory in the engine (about 10 s).")
     ] = False,
@@ -47,8 +47,3 @@ def doctor(
         show_json([asdict(item) for item in findings])
     if any(item.status == "problem" for item in findings):
         raise typer.Exit(1)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("doctor")(doctor)

@@ -7,19 +7,14 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._ingest import DOWNLOAD, DOWNLOAD_ORDER, ingest_options
+from rlguide.cli._ingest import DOWNLOAD, DOWNLOAD_ORDER, TYPES, ingest_options
 from rlguide.cli._options import WorkspaceOption, open_workspace
 from rlguide.cli._spread import spread
 from rlguide.data.ingest.options import DownloadOptions
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("download")(download)
-
-
-@spread(DownloadOptions, ingest_options(DOWNLOAD, DOWNLOAD_ORDER))
-def download(
+@spread(DownloadOptions, ingest_options(DOWNLOAD, DOWNLOAD_ORDER), TYPES)
+def command(
     names: Annotated[
         list[str], typer.Argument(help="Datasets of the catalog (`rlguide list`), or ids: org/name.", metavar="NAME...")
     ],

@@ -10,7 +10,7 @@ from rlguide.cli._options import EngineOption, JsonOption
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")]
 
-app = typer.Typer(
+command = typer.Typer(
     help="""List the engines and what each can train; install or remove them.
 
     \b
@@ -23,12 +23,7 @@ app = typer.Typer(
 )
 
 
-def register(parent: typer.Typer) -> None:
-    """Add the command to the app."""
-    parent.add_typer(app, name="engine")
-
-
-@app.command("list", short_help="The engines, and what each can train.")
+@command.command("list", short_help="The engines, and what each can train.")
 def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> None:
     """List the engines, their versions, and what each can train.
 
@@ -85,7 +80,7 @@ def list_engines(engine: EngineOption = None, as_json: JsonOption = False) -> No
         say("`rlguide train` picks the engine that can do the method")
 
 
-@app.command("install", short_help="Install the main engine, or the one for PPO.")
+@command.command("install", short_help="Install the main engine, or the one for PPO.")
 def install_engine(
     name: Annotated[str, typer.Argument(help="Which engine: main or ppo.", metavar="NAME")] = "main",
     yes: YesOption = False,
@@ -137,7 +132,7 @@ def install_engine(
         say(f"rlguide uses {used.python} before it; to use this one: export RLGUIDE_ENGINE={plan.folder}")
 
 
-@app.command("remove", short_help="Remove an engine that rlguide installed.")
+@command.command("remove", short_help="Remove an engine that rlguide installed.")
 def remove_engine(
     name: Annotated[str, typer.Argument(help="Which engine: main or ppo.", metavar="NAME")],
     yes: YesOption = False,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rlguide.evaluation.pairs import Evaluation
 
 
-def evaluate(
+def command(
     run: Annotated[str | None, typer.Argument(help="Folder of the run; the newest finished one by default.")] = None,
     dataset: Annotated[
         str | None,
@@ -35,13 +35,12 @@ def evaluate(
     from rlguide.console import show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
-    from rlguide.evaluation.pairs import evaluate as run_evaluation
+    from rlguide.evaluation.pairs import evaluate
     from rlguide.runs.record import open_run
 
     ws = open_workspace(workspace)
-    chosen = open_run(ws, run, finished=True)
-    found = find_engine(engine)
-    result = run_evaluation(ws, found, chosen, split_names(dataset), parse_settings(settings or []))
+    chosen, found = open_run(ws, run, finished=True), find_engine(engine)
+    result = evaluate(ws, found, chosen, split_names(dataset), parse_settings(settings or []))
     if as_json:
         show_json(result.as_dict())
     else:
@@ -65,8 +64,3 @@ def _show(result: Evaluation) -> None:
     show(f"{result.pairs:,} held-out pairs of {', '.join(result.datasets)}")
     show(result.verdict)
     say(f"every pair: {result.scores}    next: rlguide chat {result.run}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("eval")(evaluate)

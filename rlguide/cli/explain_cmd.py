@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 
-def explain(
+def command(
     words: Annotated[list[str], typer.Argument(metavar="METHOD|KEY...", help="Methods, or keys of a config.")],
 ) -> None:
     """Say what a method or a key does: default, range, when to change it, and where that comes from.
@@ -21,8 +21,3 @@ def explain(
 
     for number, word in enumerate(words):
         show("\n".join(([""] if number else []) + explain_word(word)))
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("explain")(explain)

@@ -7,13 +7,19 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
+from rlguide.cli._options import (
+    EngineOption,
+    JsonOption,
+    RunArgument,
+    TemplateOption,
+    TrustBaseOption,
+    WorkspaceOption,
+    open_workspace,
+)
 
 
-def export(
-    run: Annotated[
-        str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest finished run by default.")
-    ] = None,
+def command(
+    run: RunArgument = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="Folder to make; saves/<model>/merged/<run> by default."),
@@ -22,10 +28,8 @@ def export(
         int | None, typer.Option("--checkpoint", min=1, help="Step of the run to export instead of its end.")
     ] = None,
     base: Annotated[str | None, typer.Option("--base", help="Base model of a checkpoint that is not a run.")] = None,
-    trust_base: Annotated[
-        bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
-    ] = False,
-    template: Annotated[str | None, typer.Option("--template", help="Chat template; a run knows its own.")] = None,
+    trust_base: TrustBaseOption = False,
+    template: TemplateOption = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -41,20 +45,14 @@ def export(
     from rlguide.console import say, show, show_json
     from rlguide.engine.find import find_engine
     from rlguide.runs.choose import ModelRequest
-    from rlguide.serving.export import export as merge_stack
-    from rlguide.serving.export import next_steps, wanted_step
+    from rlguide.serving.export import export, next_steps, wanted_step
 
     ws = open_workspace(workspace)
     name = wanted_step(ws, run, checkpoint) if checkpoint else run
-    done = merge_stack(ws, find_engine(engine), ModelRequest(name, base, template, False, trust_base), output)
+    done = export(ws, find_engine(engine), ModelRequest(name, base, template, False, trust_base), output)
     if as_json:
         show_json(done.as_dict())
         return
     show(done.name)
     for line in next_steps(done):
         say(line)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("export")(export)

@@ -10,12 +10,7 @@ import typer
 from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("inspect")(inspect)
-
-
-def inspect(
+def command(
     name: Annotated[str, typer.Argument(help="Name of a registered dataset, see `rlguide list`.", metavar="NAME")],
     pairs: Annotated[int, typer.Option(min=0, help="How many rows to show, drawn at random.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the rows that are drawn.")] = 42,

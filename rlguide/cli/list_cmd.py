@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
@@ -16,12 +14,7 @@ if TYPE_CHECKING:
 COLUMNS = ("NAME", "HUB ID", "LANGUAGE", "ROWS", "LICENCE", "FOR", "DOWNLOADED")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("list")(list_datasets)
-
-
-def list_datasets(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
+def command(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
     """Show the preference datasets: those of the catalog, and your own in this workspace.
 
     \b

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from rlguide.cli._options import JsonOption
 
 
-def show_methods(as_json: JsonOption = False) -> None:
+def command(as_json: JsonOption = False) -> None:
     """Compare the methods of preference tuning: what each needs, costs and is good for.
 
     \b
@@ -25,8 +23,3 @@ def show_methods(as_json: JsonOption = False) -> None:
     columns = ("METHOD", "NEEDS", "COST", "STRENGTHS", "RECOMMENDATION")
     rows = [(m.name, m.needs, m.cost, m.strengths, m.recommendation) for m in methods().values()]
     show_table(columns, rows)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("methods")(show_methods)

@@ -9,18 +9,13 @@ import typer
 from typer import Context
 from typer.core import TyperCommand
 
-from rlguide.cli._ingest import REGISTER, ingest_options
+from rlguide.cli._ingest import REGISTER, TYPES, ingest_options
 from rlguide.cli._options import WorkspaceOption, open_workspace
 from rlguide.cli._spread import spread
 from rlguide.data.ingest.options import IngestOptions
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("register", cls=_WithFormats)(register_files)
-
-
-class _WithFormats(TyperCommand):
+class Command(TyperCommand):
     """Its help has the table of formats, which is made only when the help is shown."""
 
     def get_help(self, ctx: Context) -> str:  # type: ignore[override]
@@ -31,8 +26,8 @@ class _WithFormats(TyperCommand):
         return super().get_help(ctx)
 
 
-@spread(IngestOptions, ingest_options(REGISTER))
-def register_files(
+@spread(IngestOptions, ingest_options(REGISTER), TYPES)
+def command(
     paths: Annotated[
         list[Path],
         typer.Argument(

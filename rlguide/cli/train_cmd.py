@@ -22,7 +22,7 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 
 
 @training_options()
-def train(
+def command(
     options: TrainingOptions,
     run: Annotated[str | None, typer.Argument(help="With --resume: the run; the newest by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
@@ -40,14 +40,14 @@ def train(
     rlguide train --sft-ckpt latest --dataset my_pairs --set learning_rate=1e-6 --dry-run
     rlguide train --config configs/dpo_config.yaml
     rlguide train --method kto --dataset my_labels
-    rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs
+    rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     """
     from rlguide.cli._training import refuse_others, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
-    from rlguide.runs.train import train as start
+    from rlguide.runs.train import train
 
     ws = open_workspace(workspace)
     if run is not None and not resume:
@@ -67,7 +67,7 @@ def train(
             return
         if not options.config:
             _keep_config(ws, prepared)
-        finished = start(ws, prepared.engine, prepared)
+        finished = train(ws, prepared.engine, prepared)
     if finished:
         _show_summary(finished, as_json)
 
@@ -129,8 +129,3 @@ def _show_summary(run: Run, as_json: bool) -> None:
         say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {run.name}")
     else:
         say(f"next: rlguide eval {run.name}    then: rlguide chat {run.name}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("train")(train)

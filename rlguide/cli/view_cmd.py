@@ -10,12 +10,7 @@ import typer
 from rlguide.cli._options import WorkspaceOption, open_workspace
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the app."""
-    app.command("view")(view)
-
-
-def view(
+def command(
     names: Annotated[list[str], typer.Argument(help="Registered datasets of pairs.", metavar="NAME...")],
     use: Annotated[str, typer.Option(help="Its use: sft, kto or ppo; dpo and rm read pairs as they are.")],
     workspace: WorkspaceOption = Path(),

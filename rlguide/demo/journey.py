@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlguide.catalog.yaml_file import read_yaml
 from rlguide.console import console, say, show, show_table
 from rlguide.demo.score import DATA, Comparison, compare, read_held_out, samples
 from rlguide.demo.tasks import Pair, base_corpus
@@ -29,47 +31,12 @@ if TYPE_CHECKING:
     from rlguide.runs.record import Run
 
 
-TEMPLATE = "qwen3_nothink"  # what `make_model` writes as its chat format
-BASE, SFT = "models/base", "saves/demo/lora/sft"
+_SETTINGS = read_yaml(Path(__file__).with_name("settings.yaml"))
+SFT_CONFIG: dict[str, Any] = _SETTINGS["sft"]
+DPO_SETTINGS: dict[str, Any] = _SETTINGS["dpo"]
+BASE, SFT, TEMPLATE = (str(SFT_CONFIG[key]) for key in ("model_name_or_path", "output_dir", "template"))
 DATASET = "instructions"
 MODEL_OPTIONS = ("--layers", "4", "--hidden", "128", "--vocab", "1200", "--batch", "32", "--train-steps", "900")
-# Tried with several seeds. A model of a million weights needs far higher learning rates than a real one.
-SFT_CONFIG: dict[str, Any] = {
-    "model_name_or_path": BASE,
-    "stage": "sft",
-    "do_train": True,
-    "finetuning_type": "lora",
-    "lora_rank": 32,
-    "lora_target": "all",
-    "dataset_dir": "data",
-    "dataset": "demo_sft",
-    "template": TEMPLATE,
-    "cutoff_len": 256,
-    "output_dir": SFT,
-    "logging_steps": 5,
-    "save_strategy": "no",
-    "report_to": "none",
-    "per_device_train_batch_size": 16,
-    "learning_rate": 1.0e-3,
-    "num_train_epochs": 2.0,
-    "lr_scheduler_type": "cosine",
-    "warmup_ratio": 0.05,
-    "disable_gradient_checkpointing": True,
-}
-
-DPO_SETTINGS: dict[str, Any] = {
-    "learning_rate": 4.0e-4,
-    "num_train_epochs": 2.0,
-    # Without a share of SFT loss the likelihood of the chosen responses falls too, and this small model forgets some
-    # formats with some seeds (61 % followed before, 81 % after, against 94 % with it).
-    "pref_ftx": 0.2,
-    "per_device_train_batch_size": 8,
-    "gradient_accumulation_steps": 1,
-    "per_device_eval_batch_size": 16,
-    "eval_strategy": "epoch",
-    "cutoff_len": 256,
-    "disable_gradient_checkpointing": True,
-}
 
 
 @dataclass(frozen=True)
@@ -103,15 +70,15 @@ def choose_folder(chosen: Path | None) -> Path:
         UsageError: `chosen` is not empty; nothing is ever deleted or overwritten.
     """
     if chosen is not None:
-        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+        if not _is_free(chosen):
             raise UsageError(f"{chosen} is not empty", "name a new folder with --dir, or remove that one")
         return chosen
-    number = 1
-    while True:
-        folder = Path("rlguide-demo" if number == 1 else f"rlguide-demo-{number}")
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return folder
-        number += 1
+    others = (f"rlguide-demo-{number}" for number in itertools.count(2))
+    return next(folder for folder in map(Path, itertools.chain(["rlguide-demo"], others)) if _is_free(folder))
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def run_demo(folder: Path, engine_name: str | None = None, seed: int = 0) -> DemoResult:
@@ -154,7 +121,7 @@ class _Journey:
             run = self._dpo()
         with self._step("eval", "evaluate on held-out pairs, about topics it never saw together"):
             evaluation = self._evaluate(run)
-        with self._step("answers", "compare the responses of the two models"):
+        with self._step("responses", "compare the responses of the two models"):
             sft = self._responses(run.reference, held_out, "SFT")
             dpo = self._responses(run.policy, held_out, "DPO")
         self.seconds["total"] = time.monotonic() - started
@@ -282,7 +249,7 @@ class _Journey:
         return result
 
     def _responses(self, policy: Policy, held_out: list[Pair], name: str) -> list[str]:
-        """Greedy responses of a policy to the held-out prompts; also left in `answers/<name>.jsonl`."""
+        """Greedy responses of a policy to the held-out prompts; also left in `responses/<name>.jsonl`."""
         from rlguide.engine.chat import ChatSession
         from rlguide.serving.chat import loading_message
 
@@ -297,9 +264,9 @@ class _Journey:
                 texts[index] = text
                 if done % 64 == 0 or done == len(texts):
                     say(f"{name}: {done} of {len(texts)} responses")
-        with atomic_write(self.ws.root / "answers" / f"{name.lower()}.jsonl") as file:
+        with atomic_write(self.ws.root / "responses" / f"{name.lower()}.jsonl") as file:
             for pair, text in zip(held_out, texts, strict=True):
-                file.write(json.dumps({"prompt": pair.task.prompt, "answer": text}, ensure_ascii=False) + "\n")
+                file.write(json.dumps({"prompt": pair.task.prompt, "response": text}, ensure_ascii=False) + "\n")
         return texts
 
 
@@ -358,6 +325,6 @@ def show_result(result: DemoResult) -> None:
     times = ", ".join(f"{name} {value:.0f}" for name, value in result.seconds.items())
     show(f"seconds: {times}")
     show(
-        f"all responses: {result.folder}/answers/    run: {result.folder}/saves/demo/lora/dpo    log: engine.log in it"
+        f"all responses: {result.folder}/responses/    run: {result.folder}/saves/demo/lora/dpo    log: its engine.log"
     )
     show(f"next: rlguide chat -w {result.folder}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from rlguide.demo.tasks import Language, Pair, Task, follows, on_topic
+from rlguide.demo.tasks import Pair, Task, follows, on_topic
 
 DATA = files("rlguide.demo") / "data"
 
@@ -66,10 +66,8 @@ def read_held_out() -> list[Pair]:
 
 def compare(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str]) -> list[Comparison]:
     """Lines: all instructions, those of each language, those of each kind, and responses that stay on topic."""
-    indices = range(len(tasks))
 
-    def line(name: str, belongs: Callable[[Task], bool], passes: Callable[[Task, str], bool]) -> Comparison:
-        chosen = [index for index in indices if belongs(tasks[index])]
+    def line(name: str, chosen: Sequence[int], passes: Callable[[Task, str], bool]) -> Comparison:
         before, after = (
             Count(sum(passes(tasks[i], responses[i]) for i in chosen), len(chosen)) for responses in (sft, dpo)
         )
@@ -78,23 +76,14 @@ def compare(tasks: Sequence[Task], sft: Sequence[str], dpo: Sequence[str]) -> li
     def obeys(task: Task, response: str) -> bool:
         return follows(task.language, task.kind, task.argument, response)
 
-    def of_language(wanted: Language) -> Callable[[Task], bool]:
-        return lambda task: task.language == wanted
-
-    def of_kind(wanted: str) -> Callable[[Task], bool]:
-        return lambda task: task.kind == wanted
-
-    lines = [line("instructions followed", lambda task: True, obeys)]
-    lines += [
-        line("  in English", of_language("en"), obeys),
-        line("  in Chinese", of_language("zh"), obeys),
-    ]
+    every = range(len(tasks))
+    groups: dict[str, Sequence[int]] = {"instructions followed": every}
+    for name, language in (("English", "en"), ("Chinese", "zh")):
+        groups[f"  in {name}"] = [index for index in every if tasks[index].language == language]
     for kind in sorted({task.kind for task in tasks}):
-        lines.append(line(f"  {_KIND_NAMES[kind]}", of_kind(kind), obeys))
-    lines.append(
-        line("responses on topic", lambda task: True, lambda task, text: on_topic(task.language, task.topics, text))
-    )
-    return lines
+        groups[f"  {_KIND_NAMES[kind]}"] = [index for index in every if tasks[index].kind == kind]
+    lines = [line(name, chosen, obeys) for name, chosen in groups.items()]
+    return [*lines, line("responses on topic", every, lambda task, text: on_topic(task.language, task.topics, text))]
 
 
 _KIND_NAMES = {

@@ -14,70 +14,19 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from rlguide.catalog.yaml_file import read_yaml
 
 Language = Literal["en", "zh"]
 
-TOPICS: dict[Language, dict[str, tuple[str, ...]]] = {
-    "en": {
-        "fruits": ("apple", "pear", "plum", "mango", "lemon", "grape"),
-        "animals": ("cat", "dog", "horse", "rabbit", "tiger", "lion"),
-        "colours": ("red", "blue", "green", "yellow", "black", "white"),
-        "tools": ("hammer", "saw", "drill", "spade", "ladder", "wrench"),
-        "drinks": ("tea", "milk", "coffee", "juice", "water", "cocoa"),
-        "sports": ("tennis", "football", "swimming", "rowing", "hockey", "golf"),
-        "vegetables": ("carrot", "onion", "potato", "cabbage", "pepper", "bean"),
-        "clothes": ("shirt", "coat", "hat", "scarf", "sock", "glove"),
-        "flowers": ("rose", "lily", "tulip", "daisy", "orchid", "lotus"),
-        "furniture": ("table", "chair", "bed", "sofa", "desk", "shelf"),
-    },
-    "zh": {
-        "水果": ("苹果", "梨子", "李子", "芒果", "柠檬", "葡萄"),
-        "动物": ("小猫", "小狗", "大象", "兔子", "老虎", "狮子"),
-        "颜色": ("红色", "蓝色", "绿色", "黄色", "黑色", "白色"),
-        "工具": ("锤子", "锯子", "钻头", "铲子", "梯子", "扳手"),
-        "饮料": ("红茶", "牛奶", "咖啡", "果汁", "清水", "可可"),
-        "运动": ("网球", "足球", "游泳", "划船", "冰球", "拳击"),
-        "蔬菜": ("萝卜", "洋葱", "土豆", "白菜", "辣椒", "豆角"),
-        "衣物": ("衬衫", "外套", "帽子", "围巾", "袜子", "手套"),
-        "花卉": ("玫瑰", "百合", "菊花", "牡丹", "荷花", "兰花"),
-        "家具": ("桌子", "椅子", "床铺", "沙发", "柜子", "书架"),
-    },
-}
-
-REQUESTS: dict[Language, tuple[str, ...]] = {
-    "en": ("Name some {a} and {b}.", "Give me some {a} and {b}.", "Tell me about some {a} and {b}."),
-    "zh": ("说出一些{a}和{b}。", "给我一些{a}和{b}。", "列举一些{a}和{b}。"),
-}
-
-# The wordings of each instruction; {x} is its argument. The keys are the kinds that `follows` can check.
-INSTRUCTIONS: dict[Language, dict[str, tuple[str, ...]]] = {
-    "en": {
-        "capitals": ("Write in capital letters.", "Use only capital letters."),
-        "count": ("List exactly {x}.", "Exactly {x}, please."),
-        "json": ("Answer as a JSON list.", "Reply with a JSON list."),
-        "sentence": ("Answer in one sentence.", "Use only one sentence."),
-        "numbered": ("Answer as a numbered list.", "Number the lines."),
-        "bullets": ("Answer with bullet points.", "Use a bullet for each."),
-        "start": ('Start with "{x}".', 'Begin your answer with "{x}".'),
-    },
-    "zh": {
-        "brackets": ("每一项都放在【】里。", "用【】括起每一项。"),
-        "count": ("只列出{x}个。", "正好{x}个。"),
-        "json": ("用JSON列表回答。", "请输出JSON列表。"),
-        "sentence": ("用一句话回答。", "只用一句话。"),
-        "numbered": ("用编号列表回答。", "每行都要编号。"),
-        "bullets": ("每行用“-”开头。", "用“-”列出每一项。"),
-        "start": ("以“{x}”开头。", "回答要以“{x}”开头。"),
-    },
-}
-
-NUMBERS: dict[Language, dict[str, int]] = {
-    "en": {"two": 2, "three": 3, "four": 4},
-    "zh": {"两": 2, "三": 3, "四": 4},
-}
-
-OPENINGS: dict[Language, tuple[str, ...]] = {"en": ("Sure", "Well", "Yes"), "zh": ("好的", "当然", "是的")}
+_WORDS = read_yaml(Path(__file__).with_name("words.yaml"))
+TOPICS: dict[Language, dict[str, list[str]]] = _WORDS["topics"]
+REQUESTS: dict[Language, list[str]] = _WORDS["requests"]
+INSTRUCTIONS: dict[Language, dict[str, list[str]]] = _WORDS["instructions"]
+NUMBERS: dict[Language, dict[str, int]] = _WORDS["numbers"]
+OPENINGS: dict[Language, list[str]] = _WORDS["openings"]
 USUAL = 3  # things in a response where the instruction gives no number
 PLAIN = "plain"  # the style of a response that ignores every instruction
 
@@ -257,7 +206,7 @@ def _endless(language: Language, kind: str, held_out: bool, rng: random.Random) 
     """Different tasks of one kind, for as long as there are any."""
     seen: set[str] = set()
     combinations = topic_pairs(language, held_out)
-    arguments = {"count": tuple(NUMBERS[language]), "start": OPENINGS[language]}.get(kind, ("",))
+    arguments = {"count": list(NUMBERS[language]), "start": OPENINGS[language]}.get(kind, [""])
     for attempt in itertools.count():
         if attempt > 100_000:
             raise ValueError(f"there are not so many different tasks of the kind {kind}")
@@ -304,30 +253,3 @@ def pairs(collection: str) -> list[Pair]:
 def base_corpus() -> list[dict[str, str]]:
     """What the base model learns from: the same kind of text, but not in the chat format that SFT brings."""
     return [{"context": f"user\n{task.prompt}\nassistant\n", "text": response} for task, response in examples("base")]
-
-
-def bundled_files() -> dict[str, list[dict[str, object]]]:
-    """The rows of each file in `rlguide/demo/data`, by file name; `scripts/make_demo_data.py` writes them."""
-    sft: list[dict[str, object]] = [
-        {"instruction": task.prompt, "output": response} for task, response in examples("sft")
-    ]
-    train = pairs("pairs")
-    held_out = pairs("heldout")
-    return {
-        "sft.jsonl": sft,
-        "pairs.jsonl": [_pair_row(pair) for pair in train],
-        "heldout.jsonl": [
-            {
-                **_pair_row(pair),
-                "language": pair.task.language,
-                "kind": pair.task.kind,
-                "argument": pair.task.argument,
-                "topics": list(pair.task.topics),
-            }
-            for pair in held_out
-        ],
-    }
-
-
-def _pair_row(pair: Pair) -> dict[str, object]:
-    return {"prompt": pair.task.prompt, "chosen": pair.chosen, "rejected": pair.rejected}

@@ -27,13 +27,9 @@ def check_engine(engine: Engine) -> Iterator[Finding]:
     differing = mismatches(engine.versions, read_pins())
     for item in differing:
         what = f"{item.name} {item.installed or 'is missing'}, tested with {item.pinned}"
+        what += f": {item.breaks}" if item.breaks else ""
         fix = f"{pip} install {item.name}=={item.pinned}"
-        yield Finding(
-            "problem" if item.is_fatal else "warning",
-            "versions",
-            f"{what}: {item.breaks}" if item.breaks else what,
-            fix,
-        )
+        yield Finding("problem" if item.is_fatal else "warning", "versions", what, fix)
     if not differing:
         versions = ", ".join(f"{name} {engine.versions[name]}" for name in ("torch", "transformers", "trl", "peft"))
         yield Finding("ok", "versions", f"as tested ({versions})")
@@ -50,9 +46,8 @@ def _methods(engine: Engine) -> Iterator[Finding]:
     items = abilities(engine.versions, method_choices(), engine.python)
     for item in items:
         if item.limitation is not None and item.limitation.is_silent:
-            yield Finding(
-                "warning", "methods", f"rlguide refuses loss {item.loss}: {item.limitation.what}", item.limitation.fix
-            )
+            what = f"rlguide refuses loss {item.loss}: {item.limitation.what}"
+            yield Finding("warning", "methods", what, item.limitation.fix)
     text = summary(engine.versions, method_choices())
     beside = {item.limitation.engine: item.method for item in items if item.limitation and item.limitation.engine}
     for name, method in beside.items():

@@ -23,6 +23,11 @@ class Finding:
     fix: str = ""
 
 
+def warn_if(is_bad: bool, name: str, what: str, fix: str) -> Finding:
+    """A warning with its fix, or that all is well."""
+    return Finding("warning", name, what, fix) if is_bad else Finding("ok", name, what)
+
+
 class Later(Generic[Value]):
     """A check that runs beside the others; `wait` gives its result, or None if it takes too long."""
 

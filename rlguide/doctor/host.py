@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from rlguide.doctor.finding import GIB, Finding
+from rlguide.doctor.finding import GIB, Finding, warn_if
 from rlguide.engine.capabilities import release
 from rlguide.engine.find import Engine
-from rlguide.engine.hardware import Gpu
+from rlguide.engine.hardware import Gpu, driver_version
 from rlguide.engine.pins import read_pins
 from rlguide.workspace import Workspace, free_bytes
 
@@ -25,16 +23,11 @@ def check_host(ws: Workspace) -> Iterator[Finding]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = _memory()
     text = f"{cores} cores" + (f", {memory[1] / GIB:.0f} of {memory[0] / GIB:.0f} GiB of memory free" if memory else "")
-    if memory and memory[1] < 4 * GIB:
-        yield Finding("warning", "host", text, "close other programs: loading a model needs its size in main memory")
-    else:
-        yield Finding("ok", "host", text)
+    fix = "close other programs: loading a model needs its size in main memory"
+    yield warn_if(memory is not None and memory[1] < 4 * GIB, "host", text, fix)
     free = free_bytes(ws.root)
-    text = f"{free / GIB:.0f} GiB free at {ws.root}"
-    if free < 5 * GIB:
-        yield Finding("warning", "disk", text, "free some space: a 4B model takes 8 GiB, the datasets up to 2 GiB")
-    else:
-        yield Finding("ok", "disk", text)
+    fix = "free some space: a 4B model takes 8 GiB, the datasets up to 2 GiB"
+    yield warn_if(free < 5 * GIB, "disk", f"{free / GIB:.0f} GiB free at {ws.root}", fix)
 
 
 def _memory() -> tuple[int, int] | None:
@@ -54,24 +47,19 @@ def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not gpus:
         hidden = f" (CUDA_VISIBLE_DEVICES is {visible!r})" if visible is not None else ""
-        yield Finding(
-            "warning",
-            "gpu",
-            f"none seen{hidden}",
-            "the demo and tiny models run on the CPU; a 4B model needs an NVIDIA GPU with 24 GB or more",
-        )
+        fix = "the demo and tiny models run on the CPU; a 4B model needs an NVIDIA GPU with 24 GB or more"
+        yield Finding("warning", "gpu", f"none seen{hidden}", fix)
         return
     for gpu in gpus:
         text = f"{gpu.index}: {gpu.name}, {gpu.free_bytes / GIB:.0f} of {gpu.memory_bytes / GIB:.0f} GiB free"
         if not gpu.has_bf16:
             fix = "train with --set bf16=false --set fp16=true"
             yield Finding("warning", "gpu", f"{text}; it has no bfloat16", fix)
-        elif gpu.free_bytes < gpu.memory_bytes // 2:
-            yield Finding("warning", "gpu", text, "`nvidia-smi` shows who uses it; CUDA_VISIBLE_DEVICES chooses others")
         else:
-            yield Finding("ok", "gpu", text)
-    driver = _driver()
-    if driver is None:
+            fix = "`nvidia-smi` shows who uses it; CUDA_VISIBLE_DEVICES chooses others"
+            yield warn_if(gpu.free_bytes < gpu.memory_bytes // 2, "gpu", text, fix)
+    driver = driver_version()
+    if not driver:
         return
     torch = engine.versions.get("torch", "") if engine else ""
     if torch == read_pins().get("torch") and release(driver).major < _DRIVER_OF_CUDA_13:
@@ -80,15 +68,3 @@ def check_gpus(gpus: list[Gpu], engine: Engine | None) -> Iterator[Finding]:
         yield Finding("problem", "driver", f"{driver} is too old for torch {torch} (CUDA 13)", fix)
     else:
         yield Finding("ok", "driver", driver)
-
-
-def _driver() -> str | None:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    try:
-        command = [tool, "--query-gpu=driver_version", "--format=csv,noheader"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.split("\n")[0].strip() or None if done.returncode == 0 else None

@@ -34,9 +34,9 @@ def check_hub(answer: Later[str]) -> Finding:
     problem = answer.wait(_ALLOWED)
     name = hub_settings.without_password(os.environ.get("HF_ENDPOINT") or hub_settings.HUGGING_FACE)
     if problem == "":
-        return Finding("ok", "network", f"{name} answers")
+        return Finding("ok", "network", f"{name} responds")
     fix = "unset HF_ENDPOINT" if os.environ.get("HF_ENDPOINT") else hub_settings.MIRROR
-    what = f"{name} does not answer ({problem or 'no reply in 3 s'}): check the network, or use another address"
+    what = f"{name} does not respond ({problem or 'no reply in 3 s'}): check the network, or use another address"
     return Finding("warning", "network", what, fix)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from rlguide.data.store.dataset_info import REMOTE_KEYS, read_registry
-from rlguide.doctor.finding import Finding
+from rlguide.doctor.finding import Finding, warn_if
 from rlguide.errors import RlguideError
 from rlguide.policy.checkpoint import find_checkpoints
 from rlguide.runs.record import find_runs
@@ -23,12 +23,8 @@ def check_workspace(ws: Workspace) -> Iterator[Finding]:
     checkpoints = find_checkpoints(ws)
     broken = [item for item in checkpoints if item.problem]
     text = f"{len(checkpoints)} under {ws.saves}"
-    if broken:
-        yield Finding(
-            "warning", "checkpoints", f"{text}, {len(broken)} of them unusable", "`rlguide checkpoints` says why"
-        )
-    else:
-        yield Finding("ok", "checkpoints", text)
+    text += f", {len(broken)} of them unusable" if broken else ""
+    yield warn_if(bool(broken), "checkpoints", text, "`rlguide checkpoints` says why")
     for run in find_runs(ws):
         if run.status == "interrupted":
             fix = f"rlguide train --resume {shlex.quote(run.name)}"
@@ -51,11 +47,8 @@ def _datasets(ws: Workspace) -> Iterator[Finding]:
     text = f"{len(entries)} registered in {ws.dataset_info}" if entries else "none registered yet"
     if missing:
         names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        yield Finding(
-            "warning", "datasets", f"{text}; the files of {names} are missing", "download or register them again"
-        )
-    else:
-        yield Finding("ok", "datasets", text)
+        text += f"; the files of {names} are missing"
+    yield warn_if(bool(missing), "datasets", text, "download or register them again")
 
 
 def _leftovers(ws: Workspace) -> Iterator[Finding]:
@@ -70,6 +63,5 @@ def _leftovers(ws: Workspace) -> Iterator[Finding]:
     if old:
         size = sum(path.stat().st_size for path in old)
         fix = "rm " + " ".join(shlex.quote(str(path)) for path in old[:5])
-        yield Finding(
-            "warning", "leftovers", f"{len(old)} temporary files ({size / 1e6:.1f} MB) of killed commands", fix
-        )
+        what = f"{len(old)} temporary files ({size / 1e6:.1f} MB) of killed commands"
+        yield Finding("warning", "leftovers", what, fix)

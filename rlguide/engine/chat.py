@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rlguide.engine.failures import GPU_MEMORY, MAIN_MEMORY, explain_failure
@@ -65,9 +64,7 @@ class ChatSession:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
         self.close()
         if self._log is not None and not isinstance(value, EngineError):
             self._log.unlink(missing_ok=True)  # kept only where an error names it
@@ -114,7 +111,7 @@ class ChatSession:
         request = {"conversations": [list(item) for item in conversations], "batch_size": batch_size}
         self._send({**request, "generation": generation})
         for event in self._until_done():
-            if event["event"] == "answer":
+            if event["event"] == "response":
                 yield int(event["index"]), str(event["text"])
 
     def close(self) -> None:

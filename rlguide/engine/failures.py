@@ -51,7 +51,7 @@ def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) ->
     chains: list[Chain] = [item.chain for item in raised if item.chain]
     codes = [code for item in raised for code in item.exit_codes]
     if not raised:
-        chains = list(_tracebacks(log))[-1:]
+        chains = list(_tracebacks(log))[-1:] or list(_bare(log))[-1:]
         codes = [int(code) for code in _EXIT_CODE.findall(log)]
     chains = [tuple(link for link in chain if not _LAUNCHER.search(link[0])) for chain in chains]
     chains = [chain for chain in chains if chain]
@@ -92,6 +92,14 @@ def _known(kind: str, message: str) -> Failure | None:
         if is_type or ("message" in entry and re.search(entry["message"], f"{kind}: {message}")):
             return Failure(entry["what"].replace("{exception}", _shown(kind, message)), entry["fix"])
     return None
+
+
+def _bare(log: str) -> Iterator[Chain]:
+    """An exception that stands in the last lines without its traceback."""
+    for line in log.splitlines()[-20:]:
+        match = _EXCEPTION.match(line.strip())
+        if match and re.search(r"(?:Error|Exception)$", match["type"]):
+            yield ((match["type"], match["message"] or ""),)
 
 
 def _tracebacks(log: str) -> Iterator[Chain]:

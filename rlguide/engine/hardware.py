@@ -29,17 +29,25 @@ def list_gpus() -> list[Gpu]:
 
     `CUDA_VISIBLE_DEVICES` is honoured when it holds plain indices ("" hides all).
     """
+    return _visible(parse_nvidia_smi(ask_driver("index,name,memory.total,memory.free,compute_cap")))
+
+
+def driver_version() -> str:
+    """The version of the NVIDIA driver, "" without one."""
+    return ask_driver("driver_version").split("\n")[0].strip()
+
+
+def ask_driver(fields: str) -> str:
+    """What nvidia-smi says of these fields: CSV, a line for each GPU; "" without a driver."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return []
-    query = "--query-gpu=index,name,memory.total,memory.free,compute_cap"
+        return ""
     try:
-        done = subprocess.run(
-            [tool, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=10
-        )
+        command = [tool, f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return _visible(parse_nvidia_smi(done.stdout)) if done.returncode == 0 else []
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def parse_nvidia_smi(text: str) -> list[Gpu]:

@@ -98,7 +98,7 @@ def remove(name: str) -> float:
         return 0.0
     with locked(folder, timeout=1.0), _alone(folder):
         size = _size(folder)
-        (folder / STATE).unlink(missing_ok=True)  # from here on nobody uses it
+        (folder / STATE).unlink(missing_ok=True)  # from here on it is not used
         shutil.rmtree(folder)
         folder.with_suffix(".log").unlink(missing_ok=True)
     return size / 1e6

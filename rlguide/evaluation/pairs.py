@@ -30,8 +30,9 @@ from rlguide.policy.run_record import RUN_FILE
 from rlguide.recipes.checks import check_keys
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
+from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
-from rlguide.statistics import Estimate, mean, proportion
+from rlguide.statistics import Estimate, mean, wins
 from rlguide.workspace import Workspace, write_json
 
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.
@@ -43,9 +44,11 @@ class Evaluation:
     """Held-out figures of a policy against its reference.
 
     Attributes:
-        accuracy: share of pairs whose chosen response has the higher reward.
+        accuracy: share of pairs whose chosen response has the higher reward, ties as half, with the exact interval.
+        ties: pairs whose responses have the same reward.
         margin: chosen reward minus rejected reward, in units of pref_beta x nats.
-        loss: the preference loss; ln 2 for a policy that equals its reference (sigmoid).
+        loss: the preference loss.
+        loss_of_reference: what it would be if the policy were its reference (ln 2 with sigmoid); None if unknown.
         chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each response.
     """
 
@@ -53,8 +56,10 @@ class Evaluation:
     datasets: tuple[str, ...]
     pairs: int
     accuracy: Estimate
+    ties: int
     margin: Estimate
     loss: Estimate
+    loss_of_reference: float | None
     chosen_reward: Estimate
     rejected_reward: Estimate
     policy: str
@@ -69,12 +74,25 @@ class Evaluation:
 
     @property
     def verdict(self) -> str:
-        """What the figures say, in a sentence."""
+        """What the figures say, in a sentence or two."""
+        if self.ties == self.pairs:
+            return "policy and reference score all pairs alike: nothing was learnt; check learning rate and steps"
+        ties = f" ({self.ties} ties count as half)" if self.ties else ""
+        worse = self.loss_of_reference is not None and self.loss.low > self.loss_of_reference
+        harm = (
+            f"; its loss on held-out pairs is above the reference's ({self.loss_of_reference or 0:.4f}): it errs more"
+            " than it gains. Train fewer epochs, with a lower learning rate or a higher pref_beta"
+        )
         if self.accuracy.low > 0.5:
-            return "the policy has learnt the preference: the confidence interval of its accuracy is above chance"
+            learnt = "the policy has learnt the preference: the confidence interval of its accuracy is above chance"
+            return f"{learnt}{ties}{harm if worse else ''}"
         if self.accuracy.high < 0.5:
-            return "the policy prefers the REJECTED responses: check the data's columns and the learning rate"
-        return "no clear preference: the confidence interval includes chance (0.5); use more pairs or train longer"
+            return f"the policy prefers the REJECTED responses{ties}: check the data's columns and the learning rate"
+        if worse:
+            return f"no clear preference{ties}{harm}"
+        return (
+            f"no clear preference: the confidence interval includes chance (0.5){ties}; use more pairs or train longer"
+        )
 
 
 def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +165,7 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
     say(f"reference  {run.reference.describe()}")
     say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if config.get("val_size") else ""))
     scores = _score(ws, engine, run, config, rows)
-    result = _evaluation(run, tuple(names), read_scores(scores), run.file(f"eval/{scores.name}"))
+    result = _evaluation(run, config, read_scores(scores), run.file(f"eval/{scores.name}"))
     write_json(scores.with_name("result.json"), result.as_dict())
     return result
 
@@ -220,7 +238,7 @@ def read_scores(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _evaluation(run: Run, names: tuple[str, ...], rows: list[dict[str, float]], scores: str) -> Evaluation:
+def _evaluation(run: Run, config: Mapping[str, Any], rows: list[dict[str, float]], scores: str) -> Evaluation:
     bad = sum(not all(math.isfinite(value) for value in row.values()) for row in rows)
     if bad:
         raise DataError(
@@ -228,13 +246,16 @@ def _evaluation(run: Run, names: tuple[str, ...], rows: list[dict[str, float]], 
             "train again with a lower learning rate",
         )
     margins = [row["chosen_reward"] - row["rejected_reward"] for row in rows]
+    accuracy, ties = wins(margins)
     return Evaluation(
         run=run.name,
-        datasets=names,
+        datasets=tuple(split_names(config.get("eval_dataset") or config.get("dataset"))),
         pairs=len(rows),
-        accuracy=proportion(sum(margin > 0 for margin in margins), len(rows)),
+        accuracy=accuracy,
+        ties=ties,
         margin=mean(margins),
         loss=mean([row["loss"] for row in rows]),
+        loss_of_reference=first_loss({"stage": "dpo", **config}),
         chosen_reward=mean([row["chosen_reward"] for row in rows]),
         rejected_reward=mean([row["rejected_reward"] for row in rows]),
         policy=run.policy.describe(),

@@ -2,7 +2,7 @@
 
 An adapter loaded on the wrong base either fails after minutes of loading (shapes differ) or, worse, does not
 fail at all: Qwen3-4B and Qwen3-4B-Base have the same shapes, and an SFT adapter of one on the other is a
-policy that nobody trained. So both the shapes and the names are compared.
+policy that was never trained. So both the shapes and the names are compared.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def find_base(ws: Workspace, name: str) -> BaseModel:
             f"the base model {name} does not exist",
             "name its folder or hub id with --base, e.g. --base Qwen/Qwen3-4B-Base",
         )
-    config_file, has_weights = _cached(name)
+    config_file = cached_file(name, "config.json")
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+    has_weights = any(cached_file(name, file) for file in weights)
     if not has_weights and hub_settings.is_offline():
         raise CheckpointError(
             f"the base model {name} is not in the hub cache and HF_HUB_OFFLINE is set",
@@ -178,17 +180,13 @@ def _looks_local(ws: Workspace, name: str) -> bool:
     return "/" in name and ((ws.root / first).is_dir() or Path(first).is_dir())
 
 
-def _cached(name: str) -> tuple[Path | None, bool]:
-    """(config.json, whether the weights are there) of a hub model in the local cache; no network is used."""
+def cached_file(name: str, file: str) -> Path | None:
+    """A file of a hub model in the local cache, None if it is not there; no network is used."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    def cached(file: str) -> Path | None:
-        try:
-            found = try_to_load_from_cache(name, file, hub_settings.cache())
-        except HFValidationError:
-            return None
-        return Path(found) if isinstance(found, str) else None
-
-    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-    return cached("config.json"), any(cached(file) for file in weights)
+    try:
+        found = try_to_load_from_cache(name, file, hub_settings.cache())
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None

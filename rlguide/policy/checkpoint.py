@@ -137,18 +137,13 @@ def check_full_model(path: Path) -> None:
     Raises:
         CheckpointError: naming the file that is missing or damaged.
     """
-    _json_object(path / "config.json")
+    read_config(path / "config.json")
     _check_weights(path)
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         raise CheckpointError(
             f"{path} holds a full model but no tokenizer",
             "copy tokenizer.json and tokenizer_config.json from its base model into that folder",
         )
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The JSON object in `path` (config.json, adapter_config.json, ...). Raises CheckpointError."""
-    return _json_object(path)
 
 
 def _candidate_folders(saves: Path) -> Iterator[Path]:
@@ -208,7 +203,7 @@ def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
     except CheckpointError as caught:
         error = caught
     try:
-        state = _trainer_state(path)
+        state = read_config(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
     except CheckpointError as caught:
         state, error = {}, error or caught
     record = record_of(path) or RunRecord()
@@ -233,7 +228,7 @@ def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
 
 def _read_adapter(path: Path, values: dict[str, Any]) -> None:
     """Fill `values` step by step, so that what was read before an error is kept. Raises CheckpointError."""
-    config = _json_object(path / "adapter_config.json")
+    config = read_config(path / "adapter_config.json")
     base, rank, targets = config.get("base_model_name_or_path"), config.get("r"), config.get("target_modules")
     values["base"] = base if isinstance(base, str) and base else None
     values["rank"] = rank if isinstance(rank, int) else None
@@ -276,7 +271,7 @@ def _check_weights(path: Path) -> None:
 
 
 def _shards(index: Path) -> list[str]:
-    names = _json_object(index).get("weight_map")
+    names = read_config(index).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
         raise CheckpointError(f"{index} names no weight files", "copy or download the folder again")
     shards = sorted(set(names.values()))
@@ -300,7 +295,8 @@ def _existing(path: Path, name: str, wanted: str) -> None:
         raise CheckpointError(f"{file} is empty (0 bytes)", "copy it again, or choose another checkpoint")
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in `path` (config.json, adapter_config.json, ...). Raises CheckpointError."""
     try:
         if path.exists() and path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty (0 bytes)", "copy the folder again, or choose another checkpoint")
@@ -311,10 +307,6 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} does not hold a JSON object", "copy the folder again")
     return value
-
-
-def _trainer_state(path: Path) -> dict[str, Any]:
-    return _json_object(path / "trainer_state.json") if (path / "trainer_state.json").exists() else {}
 
 
 def _stage(path: Path, kind: Kind, history: list[dict[str, Any]], name: str | None, has_state: bool) -> Stage:
@@ -359,14 +351,10 @@ def _board_template(path: Path) -> str | None:
 
 def _date(path: Path) -> datetime:
     """When the weights were written; the configuration's or the folder's date if there are none."""
-    names = (
-        "adapter_model.safetensors",
-        "adapter_model.bin",
-        "model.safetensors",
-        "model.safetensors.index.json",
-    )
-    others = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_config.json", "config.json", ".")
-    for name in (*names, *others):
+    for name in (
+        *("adapter_model.safetensors", "adapter_model.bin", "model.safetensors", "model.safetensors.index.json"),
+        *("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_config.json", "config.json", "."),
+    ):
         try:
             return datetime.fromtimestamp((path / name).stat().st_mtime, tz=UTC)
         except (OSError, ValueError, OverflowError):

@@ -15,14 +15,14 @@ from rlguide import __version__
 from rlguide.console import say, warn
 from rlguide.engine.config_file import format_value
 from rlguide.engine.find import Engine
+from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import JobFailed, cli_command, run_job
 from rlguide.engine.process import is_alive
 from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageError
 from rlguide.locks import locked
 from rlguide.policy.base import model_name
 from rlguide.policy.checkpoint import check_full_model, locate
-from rlguide.policy.merge_config import DTYPES, FLOATS, config
-from rlguide.policy.merge_fingerprint import MANIFEST, digest_of, fingerprint, is_merge_of, weight_files
+from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, digest_of, fingerprint, is_merge_of, weight_files
 from rlguide.policy.merge_view import MergeView
 from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
@@ -31,6 +31,7 @@ from rlguide.workspace import Workspace, atomic_write, free_bytes, user_cache, w
 
 # LLaMA Board's record of a training; the one file by which a folder says its template (policy.checkpoint reads it).
 TEMPLATE_FILE = "training_args.yaml"
+_SHARD_GB = 5  # size of one weight file
 _ROOM = 1.05  # weights written for each byte of the base: tokenizer, config, and a little to spare
 
 
@@ -168,6 +169,23 @@ def _remove_abandoned(target: Path) -> None:
         match = re.fullmatch(r"\.(.+)\.(\d+)\.merging", folder.name)
         if match and match[1] == target.name and not is_alive(int(match[2])):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def config(policy: Policy, folder: Path, found: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of LLaMA-Factory's export into `folder`, in the base model's own type."""
+    dtype, size = found["dtype"], found["base_bytes"]
+    # On the GPU if one has room for the model: chat merges there too, and every rounding is then the same.
+    has_room = any(gpu.free_bytes > 1.3 * size + (1 << 30) for gpu in list_gpus())
+    return {
+        **keys,
+        **policy.model_config(),
+        "trust_remote_code": bool(keys.get("trust_remote_code", False)),
+        "infer_dtype": dtype if dtype in DTYPES.values() else "auto",
+        "export_dir": str(folder.absolute()),
+        "export_size": _SHARD_GB,
+        "export_device": "auto" if has_room else "cpu",
+        "export_legacy_format": False,
+    }
 
 
 def _run_engine(ws: Workspace, engine: Engine, values: dict[str, Any], view: MergeView) -> None:

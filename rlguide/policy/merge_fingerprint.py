@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import CheckpointError, DataError
-from rlguide.policy.base import find_base
+from rlguide.policy.base import cached_file, find_base
 from rlguide.policy.checkpoint import check_full_model, locate
-from rlguide.policy.merge_config import DTYPES, FLOATS
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
 
 MANIFEST = "rlguide.json"  # what was merged, beside the merged model
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+FLOATS = {*DTYPES, "F64", "F8_E4M3", "F8_E5M2"}
 
 
 def fingerprint(ws: Workspace, policy: Policy) -> dict[str, Any]:
@@ -25,7 +26,8 @@ def fingerprint(ws: Workspace, policy: Policy) -> dict[str, Any]:
         CheckpointError: a part is missing.
     """
     base = find_base(ws, policy.base)
-    folder = base.folder or _snapshot(policy.base)
+    config = cached_file(policy.base, "config.json")
+    folder = base.folder or (config.parent if config else None)
     weights = weight_files(folder) if folder else []
     # A local base can be trained again in place; a snapshot of the hub cannot, and its folder is named by commit.
     stamps = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in weights} if base.folder else {}
@@ -72,14 +74,6 @@ def _sha256(adapter: Path) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _snapshot(name: str) -> Path | None:
-    """The folder of a hub model in the cache, None if it is not there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(name, "config.json")
-    return Path(found).parent if isinstance(found, str) else None
 
 
 def weight_files(folder: Path) -> list[Path]:

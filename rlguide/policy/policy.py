@@ -21,6 +21,7 @@ from typing import Any
 from rlguide.catalog.methods import method_of
 from rlguide.engine.config_file import split_names
 from rlguide.errors import CheckpointError, UsageError
+from rlguide.policy.adapter_weights import check_weights
 from rlguide.policy.base import BaseModel, check_base, find_base, local_base
 from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint
 from rlguide.workspace import Workspace
@@ -92,6 +93,7 @@ def starting_point(
     parts = [*[read_checkpoint(locate(ws, item), ws) for item in below], checkpoint]
     notes: list[str] = []
     for part in parts:
+        check_weights(part)
         notes += [note for note in check_base(part, found, trust_base) if note not in notes]
         check_adapter_path(part.name)
     if checkpoint.stage == "preference" and not below:
@@ -140,6 +142,7 @@ def check_policy(ws: Workspace, policy: Policy) -> list[str]:
         )
     for adapter in policy.adapters:
         part = read_checkpoint(locate(ws, adapter), ws)
+        check_weights(part)
         notes += [note for note in check_base(part, base, trust_base=True) if note not in notes]
     return notes
 

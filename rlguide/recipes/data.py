@@ -12,19 +12,12 @@ from rlguide.catalog.methods import Method
 from rlguide.data.ingest.views import ViewUse, view_names
 from rlguide.data.names import is_heldout, is_view_name
 from rlguide.data.store.dataset_info import dataset_kind, read_registry
-from rlguide.data.store.registered import (
-    RegisteredDataset,
-    check_labelled,
-    check_prompts,
-    check_registered,
-    label_counts,
-)
+from rlguide.data.store.registered import RegisteredDataset, check_registered, label_counts
 from rlguide.engine.config_file import split_names
 from rlguide.errors import UsageError
 from rlguide.recipes.shadow import shadow
 from rlguide.workspace import Workspace
 
-_CHECKS = {"pairs": check_registered, "labels": check_labelled, "prompts": check_prompts}
 _VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo"}
 
 
@@ -89,13 +82,12 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         UsageError: an unknown name, or rows that are both trained on and evaluated on.
         DataError: data that the method cannot use.
     """
-    check = _CHECKS[method.data]
     for names in (train, held_out or []):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(
                 f"the dataset {twice} is named twice", "name each dataset once; for more passes, num_train_epochs"
             )
-    datasets = check(ws, train)
+    datasets = check_registered(ws, train, method.data)
     for item in datasets:
         if item.heldout in train:
             raise UsageError(
@@ -109,7 +101,7 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
         )
-    evaluated = check(ws, held_out)
+    evaluated = check_registered(ws, held_out, method.data)
     paths = [item.path for item in (*datasets, *evaluated) if item.path is not None]
     return TrainingData(datasets, evaluated, sum(path.stat().st_size for path in paths if path.is_file()))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
 from rlguide.engine.config_file import format_value
@@ -21,17 +23,15 @@ def explain_word(word: str) -> list[str]:
 
 def _method(name: str) -> list[str]:
     method, recipe = methods()[name], load_recipe(name)
-    lines = [f"{name}: {method.title}"]
-    for label, text in (
-        ("needs", method.needs),
-        ("cost", method.cost),
-        ("good for", method.strengths),
-        ("use it", method.recommendation),
-        ("losses", ", ".join(method.losses) if len(method.losses) > 1 else ""),
-        ("source", method.source),
-    ):
-        if text:
-            lines.append(f"  {label:9} {text}")
+    facts = {
+        "needs": method.needs,
+        "cost": method.cost,
+        "good for": method.strengths,
+        "use it": method.recommendation,
+        "losses": ", ".join(method.losses) if len(method.losses) > 1 else "",
+        "source": method.source,
+    }
+    lines = [f"{name}: {method.title}", *_lines(facts)]
     parent = load_recipe("dpo").defaults
     shown = [key for key in recipe.defaults if name == "dpo" or recipe.defaults[key] != parent.get(key)]
     lines.append("  defaults" if name == "dpo" else "  defaults that differ from dpo")
@@ -57,12 +57,10 @@ def _key(name: str) -> list[str]:
         recipe = load_recipe(method)
         if name in recipe.what:
             lines.append(f"  {method:9} {recipe.what[name]}" + (f" {recipe.why[name]}" if name in recipe.why else ""))
-    for label, text in (
-        ("choices" if entry.choices else "range", entry.range),
-        ("change it", entry.when),
-        ("why", entry.why),
-        ("source", entry.source),
-    ):
-        if text:
-            lines.append(f"  {label:9} {text}")
-    return lines
+    label = "choices" if entry.choices else "range"
+    facts = {label: entry.range, "change it": entry.when, "why": entry.why, "source": entry.source}
+    return lines + _lines(facts)
+
+
+def _lines(facts: Mapping[str, str | None]) -> list[str]:
+    return [f"  {label:9} {text}" for label, text in facts.items() if text]

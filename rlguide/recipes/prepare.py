@@ -201,7 +201,7 @@ def _notes(draft: _Draft, host: Host) -> list[str]:
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
         notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
     if not draft.template.is_certain:
-        notes.append("the template is a guess; if SFT used another one, say so with --template")
+        notes.append("the template is a guess; if SFT used another one, name it with --template")
     named = {**config, "template": draft.template.name}  # PPO's engine may have it under another name
     return notes + cautions(named, draft.base, draft.sft_template, host.schema.model_templates)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 from rlguide.console import warn
-from rlguide.errors import CheckpointError
+from rlguide.errors import CheckpointError, DataError
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.run_record import CHECKPOINT_NAME
 from rlguide.runs.record import Run
+from rlguide.workspace import read_json
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -42,9 +42,9 @@ def step_of(checkpoint: Path) -> int:
 
 def _is_complete(path: Path) -> bool:
     try:
-        json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))  # Trainer writes it last
+        read_json(path / "trainer_state.json")  # Trainer writes it last
         read_checkpoint(path)
-    except (OSError, ValueError, CheckpointError):
+    except (DataError, ValueError, CheckpointError):
         return False
     return True
 
@@ -52,9 +52,9 @@ def _is_complete(path: Path) -> bool:
 def is_complete(run: Run) -> bool:
     """Whether the engine came to the end: all steps done and the final state saved."""
     try:
-        state = json.loads((run.path / "trainer_state.json").read_text(encoding="utf-8"))
+        state = read_json(run.path / "trainer_state.json")
         done = int(state["global_step"]) >= int(state["max_steps"]) > 0
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, ValueError, KeyError, TypeError):
         return False
     last = run.method.last_file if run.method is not None else "train_results.json"
     return done and (run.path / last).is_file()

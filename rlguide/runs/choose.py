@@ -18,20 +18,9 @@ from rlguide.workspace import Workspace
 
 # Keys of a run's config that change how its model is loaded or its prompts are written.
 _MODEL_KEYS = (
-    "trust_remote_code",
-    "model_revision",
-    "quantization_bit",
-    "cache_dir",
-    "rope_scaling",
-    "flash_attn",
-    "resize_vocab",
-    "add_tokens",
-    "add_special_tokens",
-    "split_special_tokens",
-    "use_fast_tokenizer",
-    "default_system",
-    "tool_format",
-    "enable_thinking",
+    *("trust_remote_code", "model_revision", "quantization_bit", "cache_dir", "rope_scaling", "flash_attn"),
+    *("resize_vocab", "add_tokens", "add_special_tokens", "split_special_tokens", "use_fast_tokenizer"),
+    *("default_system", "tool_format", "enable_thinking"),
 )
 
 

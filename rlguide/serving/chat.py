@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 
 HELP = "/clear starts a new conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops a response"
+EXIT = ("/exit", "/quit", "exit", "quit")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class _Conversation:
         """Start again."""
         self.messages = list(self._first)
 
-    def ask(self, session: ChatSession, text: str) -> Iterator[str]:
+    def ask(self, session: ChatSession, text: str) -> Generator[str, None, None]:
         """Yield the response; afterwards both turns are part of the conversation. A prompt without one is not."""
         self.messages.append({"role": "user", "content": text})
         response = ""
@@ -106,7 +107,7 @@ def _chat_at_terminal(session: ChatSession, conversation: _Conversation) -> None
             sys.stderr.write("\n")
             return
         command = text.strip()
-        if command in ("/exit", "/quit", "exit", "quit"):
+        if command in EXIT:
             return
         if command == "/clear":
             conversation.clear()
@@ -134,37 +135,26 @@ def _stream(session: ChatSession, conversation: _Conversation, text: str) -> Non
     except KeyboardInterrupt:
         pass
     finally:
-        _close(pieces)
+        pieces.close()
         sys.stdout.write("\n")
         sys.stdout.flush()
     if session.finish_reason == "length":
         say(f"  (stopped at {conversation.generation['max_new_tokens']} tokens: --max-new-tokens)")
 
 
-def _close(pieces: Iterator[str]) -> None:
-    close = getattr(pieces, "close", None)
-    if close is not None:
-        close()
-
-
 def _chat_in_pipe(session: ChatSession, conversation: _Conversation, as_json: bool) -> None:
     """A line in, a line out; line breaks inside a response are written as \\n."""
-    for line in _piped_lines():
-        text = line.strip()
-        if text in ("/exit", "/quit", "exit", "quit"):
+    for line in sys.stdin.buffer:
+        text = line.decode("utf-8", "replace").strip()
+        if text in EXIT:
             return
         if text == "/clear":
             conversation.clear()
         elif text:
             response = "".join(conversation.ask(session, text))
             if as_json:
-                row = {"prompt": text, "answer": response, "finish_reason": session.finish_reason}
+                row = {"prompt": text, "response": response, "finish_reason": session.finish_reason}
                 sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
             else:
                 sys.stdout.write(printable(response).replace("\n", "\\n") + "\n")
             sys.stdout.flush()
-
-
-def _piped_lines() -> Iterator[str]:
-    for raw in sys.stdin.buffer:
-        yield raw.decode("utf-8", "replace")

@@ -149,14 +149,14 @@ def test_gpus(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     gib = 1 << 30
     gpus = [Gpu(0, "RTX A6000", 48 * gib, 47 * gib, (8, 6)), Gpu(1, "RTX A6000", 48 * gib, 5 * gib, (8, 6))]
     monkeypatch.setattr(doctor, "list_gpus", lambda: [*gpus, Gpu(2, "T4", 16 * gib, 16 * gib, (7, 5))])
-    monkeypatch.setattr(host, "_driver", lambda: "550.54.14")
+    monkeypatch.setattr(host, "driver_version", lambda: "550.54.14")
     assert [item.status for item in findings(tmp_path, "gpu")] == ["ok", "warning", "warning"]
     [driver] = findings(tmp_path, "driver")
     assert driver.status == "problem" and "580" in driver.fix
-    monkeypatch.setattr(host, "_driver", lambda: "580.65.06")
+    monkeypatch.setattr(host, "driver_version", lambda: "580.65.06")
     assert findings(tmp_path, "driver")[0].status == "ok"
     engine.versions["torch"] = "2.11.0+cu126"
-    monkeypatch.setattr(host, "_driver", lambda: "550.54.14")
+    monkeypatch.setattr(host, "driver_version", lambda: "550.54.14")
     assert findings(tmp_path, "driver")[0].status == "ok"
 
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rlguide.cli import download_cmd, register_cmd
-from rlguide.cli._ingest import DOWNLOAD, DOWNLOAD_ORDER, REGISTER, ingest_options
+from rlguide.cli import add_command
+from rlguide.cli._ingest import DOWNLOAD, DOWNLOAD_ORDER, REGISTER, TYPES, ingest_options
 from rlguide.cli._spread import spread
 from rlguide.data.ingest.options import RECORDED, DownloadOptions, IngestOptions, option_name
 
@@ -44,14 +44,14 @@ def with_other(record: Any, name: str) -> Any:
 
 
 CASES = [
-    (IngestOptions, register_cmd, "register", "register_all"),
-    (DownloadOptions, download_cmd, "download", "download_all"),
+    (IngestOptions, "register", "register_all"),
+    (DownloadOptions, "download", "download_all"),
 ]
 
 
-@pytest.mark.parametrize(("record", "module", "command", "function"), CASES)
+@pytest.mark.parametrize(("record", "command", "function"), CASES)
 def test_each_option_fills_its_field_and_no_other(
-    record: type[Any], module: Any, command: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: type[Any], command: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
     monkeypatch.delenv("RLGUIDE_HUB", raising=False)
@@ -59,7 +59,7 @@ def test_each_option_fills_its_field_and_no_other(
         f"rlguide.data.ingest.{command}.{function}", lambda workspace, what, options: seen.append(options)
     )
     app = typer.Typer()
-    module.register(app)
+    add_command(app, command)
 
     def run(*words: str) -> Any:
         done = CliRunner().invoke(app, ["x", "-w", str(tmp_path), *words])
@@ -90,4 +90,4 @@ def test_what_is_recorded_is_known_by_its_option() -> None:
 def test_a_field_without_an_option_is_a_mistake() -> None:
     texts = {name: text for name, text in REGISTER.items() if name != "dedupe"}
     with pytest.raises(ValueError, match="dedupe"):
-        spread(IngestOptions, ingest_options(texts))
+        spread(IngestOptions, ingest_options(texts), TYPES)

@@ -138,13 +138,13 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", b'[{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt"', "not a whole JSON list"),
+        ("a.json", b'[{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt"', "not a complete JSON list"),
         ("a.json", b'{\n "prompt": "q"\n}', "one JSON object"),
         ("a.json", b"", "is empty"),
         ("a.json", b"[]", "holds no objects"),
         ("a.json", '[{"prompt": "é"}]'.encode("latin-1"), "not UTF-8"),
         ("a.json", '[{"prompt": "q"}]'.encode("utf-16"), "UTF-16"),
-        ("a.parquet", b"PAR1 and nothing else PAR1", "not a whole Parquet file"),
+        ("a.parquet", b"PAR1 and nothing else PAR1", "not a complete Parquet file"),
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rlguide.demo import tasks
 from rlguide.demo.tasks import INSTRUCTIONS, Task, follows, make_tasks, on_topic
+from scripts.make_demo_data import bundled_files
 
 KINDS = [(language, kind) for language in INSTRUCTIONS for kind in INSTRUCTIONS[language]]
 DATA = Path(tasks.__file__).parent / "data"
@@ -129,7 +130,7 @@ def test_about_half_of_the_sft_answers_follow() -> None:
 
 
 def test_bundled_files_are_what_the_generator_gives() -> None:
-    made = tasks.bundled_files()
+    made = bundled_files()
     assert sorted(path.name for path in DATA.glob("*.jsonl")) == sorted(made)
     for name, rows in made.items():
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -29,7 +29,7 @@ def examine(before: str = "", **given: str) -> list[Finding]:
 @pytest.mark.parametrize("value", ["0", "false", "", "no"])
 def test_what_does_not_mean_offline(value: str) -> None:
     found = examine(HF_HUB_OFFLINE=value, HF_ENDPOINT="http://127.0.0.1:9")
-    assert "does not answer" in found[-1].what and "refused" in found[-1].what
+    assert "does not respond" in found[-1].what and "refused" in found[-1].what
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_what_does_not_mean_offline(value: str) -> None:
     [
         ({"HF_HUB_OFFLINE": "1"}, "no model or dataset is downloaded"),
         ({"TRANSFORMERS_OFFLINE": "YES"}, "no model or dataset is downloaded"),
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "does not answer"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "does not respond"),
         ({"HF_ENDPOINT": "hf-mirror.com", "HF_HUB_OFFLINE": "1"}, "not an address"),
         ({"HF_TOKEN": " hf_secret\n", "HF_HUB_OFFLINE": "1"}, "space or line break"),
         ({"HF_HUB_DOWNLOAD_TIMEOUT": "1.5", "HF_HUB_OFFLINE": "1"}, "whole number"),

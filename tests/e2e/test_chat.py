@@ -175,7 +175,7 @@ def test_piped_input_gives_a_line_for_a_line(engine: Engine, root: Path) -> None
     assert [row["prompt"] for row in rows] == ["你好", "hi there"]
     assert "base + sft + dpo" in done.stderr
     expected = generate(engine, args("saves/sft", "saves/dpo"), QUESTIONS[:2], root, max_new_tokens=12)
-    assert [row["answer"] for row in rows] == expected
+    assert [row["response"] for row in rows] == expected
     assert_nothing_left(root)
 
 

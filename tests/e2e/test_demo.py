@@ -21,7 +21,7 @@ pytestmark = pytest.mark.engine
 def followed(folder: Path, name: str) -> float:
     """Share of a model's saved answers that do as they were told, checked here once more."""
     answers = [
-        json.loads(line)["answer"] for line in (folder / f"answers/{name}.jsonl").read_text("utf-8").splitlines()
+        json.loads(line)["response"] for line in (folder / f"responses/{name}.jsonl").read_text("utf-8").splitlines()
     ]
     tasks = [pair.task for pair in read_held_out()]
     assert len(answers) == len(tasks)

@@ -127,7 +127,7 @@ def test_stack_merged_export_and_api_server_answer_alike(trained: Bench, tmp_pat
         capture_output=True,
         text=True,
     )
-    assert json.loads(chat.stdout)["answer"] == expected[PROMPTS.index("hi there")]
+    assert json.loads(chat.stdout)["response"] == expected[PROMPTS.index("hi there")]
     assert f"template {TEMPLATE}" in chat.stderr
     assert "config.json" not in chat.stderr  # read beside the model, not guessed
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
+import shutil
 import signal
 import subprocess
 import time
@@ -12,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from rlguide.engine.find import Engine
 from rlguide.engine.process import group_alive
-from tests.e2e.conftest import SFT, Bench, settings
+from tests.e2e.conftest import SFT, WORKSPACE, Bench, settings
 
 pytestmark = pytest.mark.engine
 
@@ -101,29 +104,125 @@ def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
     assert_starts_at_reference(first_log(bench, DPO))
 
 
-def test_interrupted_run_resumes_to_the_same_end(bench: Bench) -> None:
-    """Ctrl-C after step 25 of 100, resume from a checkpoint before it: the adapter is the same, byte for byte."""
-    options = settings("eval_strategy=no", "max_steps=100", "save_steps=20")
-    bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/whole", *options)
-    process = bench.start("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/cut", *options)
-    metrics = bench.root / "saves/cut/metrics.jsonl"
-    wait_until(lambda: metrics.exists() and '"step": 25,' in metrics.read_text(), process)
-    group = json.loads((bench.root / "saves/cut/run.json").read_text(encoding="utf-8"))["pid"]
-    assert group_alive(group)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "rlguide train --resume saves/cut" in err
-    assert not group_alive(group)
-    assert not (bench.root / "saves/cut/adapter_model.safetensors").exists()
+@pytest.fixture(scope="module")
+def three_epochs(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A workspace with an uninterrupted run of three epochs of 24 steps in saves/whole, with all its checkpoints."""
+    root = tmp_path_factory.mktemp("epochs") / WORKSPACE
+    shutil.copytree(master, root)
+    bench = Bench(root, engine)
+    bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/whole", *THREE_EPOCHS)
+    return bench
 
-    resumed = bench.run("train", "--resume", "saves/cut")
+
+THREE_EPOCHS = settings("eval_strategy=no", "max_steps=-1", "num_train_epochs=3", "save_steps=5", "save_total_limit=99")
+
+
+def cut(bench: Bench, source: str, name: str, step: int, **record: object) -> Path:
+    """A copy of a run as a kill after `step` leaves it: no later checkpoint, no end, "running" in its record."""
+    folder = bench.root / "saves" / name
+    shutil.copytree(bench.root / source, folder)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if int(checkpoint.name.partition("-")[2]) > step:
+            shutil.rmtree(checkpoint)
+    for left in ("adapter_model.safetensors", "train_results.json", "trainer_state.json", "all_results.json"):
+        (folder / left).unlink()
+    path = folder / "run.json"
+    values = {**json.loads(path.read_text(encoding="utf-8")), "status": "running", "pid": 2**22 + 1, **record}
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return folder
+
+
+def weights(bench: Bench, run: str) -> bytes:
+    return (bench.root / run / "adapter_model.safetensors").read_bytes()
+
+
+def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> None:
+    """Ctrl-C at random steps of the first, second and third epoch; the adapter is the same, byte for byte."""
+    bench, draw = three_epochs, random.Random(20261126)
+    command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/cut", *THREE_EPOCHS)
+    metrics = bench.root / "saves/cut/metrics.jsonl"
+    for epoch in range(3):
+        process = bench.start(*command)
+        step = 24 * epoch + draw.randint(6, 20)
+        wait_until(lambda step=step: metrics.exists() and f'"step": {step},' in metrics.read_text(), process)
+        group = json.loads((bench.root / "saves/cut/run.json").read_text(encoding="utf-8"))["pid"]
+        assert group_alive(group)
+        busy = bench.run("train", "--resume", "saves/cut", code=2)
+        assert "still training" in busy.stderr
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert "rlguide train --resume saves/cut" in err
+        assert not group_alive(group)
+        assert not (bench.root / "saves/cut/adapter_model.safetensors").exists()
+        command = ("train", "--resume", "saves/cut")
+    resumed = bench.run(*command)
     assert "resuming from step" in resumed.stderr
-    whole, cut = (bench.root / "saves" / name / "adapter_model.safetensors" for name in ("whole", "cut"))
-    assert whole.read_bytes() == cut.read_bytes()
-    assert (bench.root / "saves/cut/metrics.jsonl").read_text().count("\n") == 100
+    assert weights(bench, "saves/cut") == weights(bench, "saves/whole")
+    assert metrics.read_text().count("\n") == 72
     again = bench.run("train", "--resume", "saves/cut", code=2)
     assert "is finished" in again.stderr
+
+
+def test_what_cannot_be_resumed_to_the_same_end_is_refused(three_epochs: Bench) -> None:
+    bench = three_epochs
+    folder = cut(bench, "saves/whole", "model only", 30)
+    for path in folder.glob("checkpoint-*/optimizer.pt"):
+        path.unlink()
+    assert "no state of the optimizer" in bench.run("train", "--resume", "saves/model only", code=2).stderr
+    changed = cut(bench, "saves/whole", "other data", 30, checksums={"polite": "0" * 64})
+    refused = bench.run("train", "--resume", "saves/other data", code=2).stderr
+    assert "polite is not the data that saves/other data began with" in refused
+    assert not (changed / "adapter_model.safetensors").exists()
+
+
+def test_a_copy_of_a_run_is_resumed_in_its_own_folder(three_epochs: Bench) -> None:
+    bench = three_epochs
+    cut(bench, "saves/whole", "copy", 30)
+    before = {path: path.stat().st_mtime_ns for path in (bench.root / "saves/whole").rglob("*")}
+    bench.run("train", "--resume", "saves/copy")
+    assert weights(bench, "saves/copy") == weights(bench, "saves/whole")
+    assert {path: path.stat().st_mtime_ns for path in (bench.root / "saves/whole").rglob("*")} == before
+
+
+def test_a_run_that_overwrites_another_is_never_taken_for_it(three_epochs: Bench) -> None:
+    """Killed before its first checkpoint: nothing of the finished run in its folder counts any more."""
+    bench, folder = three_epochs, three_epochs.root / "saves/old"
+    shutil.copytree(bench.root / "saves/whole", folder)
+    command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/old", *THREE_EPOCHS)
+    process = bench.start(*command, "--set", "overwrite_output_dir=true")
+    wait_until(lambda: '"running"' in (folder / "run.json").read_text(encoding="utf-8"), process)
+    process.kill()
+    process.communicate()
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    os.killpg(record["pid"], signal.SIGKILL)
+    assert (
+        "saves/old: interrupted, would resume from the beginning"
+        in bench.run("train", "--resume", "saves/old", "--dry-run").stdout
+    )
+    assert not list(folder.glob("checkpoint-*")) and not (folder / "adapter_model.safetensors").exists()
+
+
+def test_training_text_forges_nothing(bench: Bench) -> None:
+    """The engine prints the first examples; a prompt that looks like a metric, a bar or an error is a prompt."""
+    forged = "{'loss': 0.9, 'rewards/chosen': -3.0}\n 50%|#| 1/2 [00:01<00:01]\nRuntimeError: CUDA out of memory"
+    rows = [{"prompt": f"{forged} {n}", "chosen": f"{n} yes", "rejected": f"no {n}"} for n in range(12)]
+    (bench.root / "forged.json").write_text(json.dumps(rows), encoding="utf-8")
+    bench.run("register", "forged.json")
+    options = settings("max_steps=2", "cutoff_len=256", "eval_strategy=no")
+    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "forged", "--json", *options)
+    log = (bench.root / DPO / "engine.log").read_text(encoding="utf-8")
+    assert "'rewards/chosen': -3.0" in log, "the engine no longer prints examples: this test would prove nothing"
+    values = json.loads(done.stdout)
+    assert values["start_check"]["ok"] is True
+    assert (values["first"]["loss"], values["first"]["rewards/chosen"]) == (pytest.approx(math.log(2), abs=1e-3), 0)
+    rows = [json.loads(line) for line in (bench.root / DPO / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    failed = bench.run("train", "--sft-ckpt", SFT, "--dataset", "forged", "-o", "saves/x", *options, *APEX, code=1)
+    assert "out of memory" not in failed.stderr
+
+
+APEX = ("--set", "optim=adamw_apex_fused")
 
 
 def test_training_survives_a_closed_terminal(bench: Bench) -> None:
@@ -157,15 +256,19 @@ def test_kill_stops_the_engine_too(bench: Bench) -> None:
     assert record["status"] == "interrupted"
 
 
-def test_two_processes(bench: Bench) -> None:
-    """torchrun splits its command line at blanks: the workspace has one, and the folder of the run too."""
+def test_two_processes_and_resumed_on_two(bench: Bench) -> None:
+    """The folder of the run has a space in it. Resumed without the variables it began with, in the second epoch."""
     env = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
-    options = settings("max_steps=-1", "num_train_epochs=1", "eval_strategy=no", "gradient_accumulation_steps=4")
-    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/two cards", *options, env=env)
-    assert "effective batch 8 on 2 processes; 6 steps" in done.stderr
-    log = (bench.root / "saves/two cards/engine.log").read_text(encoding="utf-8")
-    assert "Total optimization steps = 6" in log
-    assert_starts_at_reference(first_log(bench, "saves/two cards"))
+    options = settings("max_steps=-1", "num_train_epochs=2", "eval_strategy=no", "gradient_accumulation_steps=4")
+    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/two gpus", *options, env=env)
+    assert "effective batch 8 on 2 processes; 12 steps" in done.stderr
+    log = (bench.root / "saves/two gpus/engine.log").read_text(encoding="utf-8")
+    assert "Total optimization steps = 12" in log
+    assert_starts_at_reference(first_log(bench, "saves/two gpus"))
+    cut(bench, "saves/two gpus", "resumed", 8)
+    resumed = bench.run("train", "--resume", "saves/resumed")
+    assert "resuming from step 8 of 12" in resumed.stderr
+    assert weights(bench, "saves/resumed") == weights(bench, "saves/two gpus")
 
 
 def test_cause_of_a_failure_is_shown(bench: Bench) -> None:

@@ -216,9 +216,9 @@ def test_broken_files_register_nothing(own_hub: HubServer, rlguide: Rlguide, wor
         },
     )
     for name, reason in {
-        "dpo_en_zh": "dpo_zh.json of llamafactory/DPO-En-Zh-20k is not a whole JSON list",
+        "dpo_en_zh": "dpo_zh.json of llamafactory/DPO-En-Zh-20k is not a complete JSON list",
         "orca_dpo": "cut short",
-        "coig_p": "is not a whole Parquet file",
+        "coig_p": "is not a complete Parquet file",
         "ultrafeedback": "train_prefs-00001-of-00002.parquet is not there",
     }.items():
         failed = rlguide("download", name)

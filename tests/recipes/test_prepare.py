@@ -39,12 +39,12 @@ def test_each_file_is_read_once(ws: Workspace, monkeypatch: pytest.MonkeyPatch) 
         reads[path.name] += 1
         return read_header(path)
 
-    def counting_check(workspace: Workspace, names: list[str]) -> Any:
+    def counting_check(workspace: Workspace, names: list[str], wanted: Any) -> Any:
         reads.update(names)
-        return check(workspace, names)
+        return check(workspace, names, wanted)
 
     monkeypatch.setattr(checkpoint, "read_header", counting_header)
-    monkeypatch.setitem(data._CHECKS, "pairs", counting_check)
+    monkeypatch.setattr(data, "check_registered", counting_check)
     asked(ws, sft_ckpt=SFT, datasets=("polite",))
     assert reads == {"adapter_model.safetensors": 1, "model.safetensors": 1, "polite": 1, "polite_test": 1}
 

@@ -51,7 +51,20 @@ def test_with_another_loss_mixed_in_the_rewards_tell(config: dict[str, object]) 
     assert not bad.ok
 
 
-@pytest.mark.parametrize("config", [{"pref_loss": "orpo"}, {"ref_model": "m"}, {"ld_alpha": 0.5}])
+def test_a_small_beta_hides_nothing() -> None:
+    """Log-ratios of 9.5 nats are rewards of 0.0095 at beta 0.001."""
+    check = check_start({"pref_beta": 0.001}, {"loss": 0.6931, "rewards/chosen": 0.0095, "rewards/rejected": 0.0})
+    assert check is not None
+    assert not check.ok
+    assert "9.50 nats" in check.message
+    exact = check_start({"pref_beta": 10.0}, {"loss": 0.6931, **ZERO})
+    assert exact is not None
+    assert exact.ok
+
+
+@pytest.mark.parametrize(
+    "config", [{"pref_loss": "orpo"}, {"ref_model": "m"}, {"ld_alpha": 0.5}, {"neftune_noise_alpha": 5}]
+)
 def test_no_identity_where_there_is_none(config: dict[str, object]) -> None:
     assert check_start(config, {"loss": 3.0, **ZERO}) is None
 

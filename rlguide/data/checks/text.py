@@ -7,35 +7,19 @@ a row at once, single characters first (`in` runs at memory speed); expressions 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from rlguide.data.checks.mojibake import is_mojibake
 
 # Characters in one text, about 50,000 tokens: more than any cutoff_len that fits on a GPU, and nearly always a
 # file or a log that was pasted in by mistake.
 LONGEST_TEXT = 200_000
-# Tokens that the chat templates of LLaMA-Factory 0.9.5 put around turns (llamafactory/data/template.py). Tokenizers
-# read them as control tokens also in the middle of a text, so a response that holds one teaches to end early or to
-# speak for the user. <think> is not among them: reasoning models write it. <s> neither: it is HTML, too.
-TOKEN_FAMILIES = {
-    "chatml, kimi": "<|im_start|> <|im_end|> <|im_sep|> <|im_middle|> <|im_user|> <|im_assistant|> <|im_system|>",
-    "llama3": "<|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <|eom_id|> <|end_of_text|>",
-    "llama4": "<|header_start|> <|header_end|> <|eot|> <|eom|>",
-    "glm4, phi, zephyr": "<|system|> <|user|> <|assistant|> <|observation|> <|end|> <|tool|>",
-    "falcon, dbrx": "<|endoftext|> <|startoftext|> <|endofuser|> <|endofassistant|> <|eos|> <|role_end|>",
-    "gpt": "<|start|> <|message|> <|channel|> <|return|> <|call|>",
-    "granite": "<|start_of_role|> <|end_of_role|>",
-    "cohere": "<|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> <|SYSTEM_TOKEN|>",
-    "deepseek": "<｜User｜> <｜Assistant｜> <｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <|User|> <|Assistant|>",
-    "hunyuan": "<｜hy_User｜> <｜hy_Assistant｜> <｜hy_eos｜>",
-    "gemma": "<start_of_turn> <end_of_turn> <|turn> <turn|> <|channel> <channel|>",
-    "ernie": "<|begin_of_sentence|> <|end_of_sentence|>",
-    "llama2": "[INST] [/INST] <<SYS>> <</SYS>>",
-    "mistral": "[SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CALLS] [TOOL_RESULTS] [/TOOL_RESULTS] [AVAILABLE_TOOLS]",
-    "chatglm, exaone": "[gMASK] [|system|] [|user|] [|assistant|] [|endofturn|]",
-    "minimax, bailing, yayi": "]~b] [e~[ <role>HUMAN</role> <role>ASSISTANT</role> <_user> <_bot>",
-}
-
-TOKENS = [token for family in TOKEN_FAMILIES.values() for token in family.split()]
+# Tokens that the chat templates of LLaMA-Factory 0.9.5 put around turns (llamafactory/data/template.py), one line for
+# each family of models. Tokenizers read them as control tokens also in the middle of a text, so a response that holds
+# one teaches to end early or to speak for the user. <think> is not among them: reasoning models write it. <s> neither:
+# it is HTML, too.
+_FAMILIES = Path(__file__).with_name("chat_tokens.txt").read_text(encoding="utf-8").splitlines()
+TOKENS = [token for family in _FAMILIES for token in family.partition(": ")[2].split()]
 _NAMED = frozenset(TOKENS)
 
 _STEMS = (

@@ -17,6 +17,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from rlguide.errors import UsageError, did_you_mean
@@ -70,78 +71,22 @@ LANGUAGES = frozenset(
 )
 
 _LEAST_LETTERS = 8  # below that even the library guesses
-# The commonest words of each language. A word of k languages counts 1/k for each.
-_COMMON = {
-    "en": "the of and to in is you that it for was on are as with they i at be this have from or had by but"
-    " what some we can out other were all there when up use your how said an each she which do their if"
-    " will way about many then them would like so these her him has more could no my than been who its now"
-    " did get may not a me he his our write create give make list explain describe find following answer"
-    " question sentence code using should does why where between please here am any don't i'm it's what's"
-    " let's want need help hello hi thanks python",
-    "de": "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an werden"
-    " aus er hat dass sie nach wird bei einer um am sind noch wie einem über einen so zum war haben nur"
-    " oder aber vor zur bis mehr durch man sein wurde ich du wir ihr mein bitte was wenn kann diese dieser"
-    " dieses welche keine können muss",
-    "fr": "le de un à être et en avoir que pour dans ce il qui ne sur se pas plus par je avec tout faire son"
-    " mettre autre on mais nous comme ou si leur y dire elle les des est la une du au aux ces cette vous"
-    " êtes sont sa ses mon votre été d'un d'une l'on qu'il n'est c'est où très aussi être doit peut cet"
-    " quel quelle comment pourquoi",
-    "es": "de la que el en y a los se del las un por con no una su para es al lo como más o pero sus le ha me"
-    " si sin sobre este ya entre cuando todo esta ser son dos también fue había era muy años hasta desde"
-    " está mi porque qué cómo puede usted esto hay debe cuál tiene nos",
-    "it": "di e il la che in un a per è una sono mi si lo con ho non ti ma le ha cosa da come questo se qui hai"
-    " del della nel alla più sei bene al dei gli tutto anche io questa suo delle essere nella dal sul"
-    " perché quando deve può i degli ai dalla quale ci",
-    "pt": "de a o que e do da em um para é com não uma os no se na por mais as dos como mas foi ao ele das tem"
-    " à seu sua ou ser quando muito há nos já está eu também só pelo pela até isso ela entre era depois"
-    " sem mesmo aos ter seus quem nas me esse eles você este esta deve pode são qual",
-    "nl": "de en van het een in is dat op te zijn met voor niet die aan er om ook als dan maar bij nog uit"
-    " wordt door naar heeft hij ik ze was worden kan dit deze geen werd tot wat of moet je zich hebben"
-    " over wij u mijn uw hoe waar heb meer waarom",
-    "pl": "i w na z do się nie że jest to o jak ale po co za od przez dla tak być może czy są ten tego które"
-    " który która tylko przy oraz jego jej ich był była było lub już bez pod jeśli tym tej ma proszę musi"
-    " ze",
-    "vi": "và của là có không được cho một các trong để với này người những đã khi từ đó như về tôi bạn làm ra"
-    " nhiều phải cũng đến hay vào năm thì sẽ hoặc nếu trên tại theo bị hãy gì nào",
-    "id": "yang dan di itu dengan untuk tidak ini dari dalam akan pada juga saya ke karena tersebut bisa ada"
-    " mereka lebih kata tahun sudah atau saat oleh menjadi orang ia telah adalah seperti sebagai bahwa"
-    " dapat para harus kita anda apa bagaimana tolong buatlah satu namun",
-    "tr": "bir ve bu da de için ile çok ne olarak daha gibi olan var kadar ben sonra o ama en her mi değil"
-    " olduğu ya ki sen şey mı diye değildir nasıl veya olmalı lütfen hangi ise tarafından bunu olduğunu",
-    "sv": "och i att det som en på är av för med till den har de inte om ett han men var jag sig från vi så kan"
-    " när år under också efter eller nu sin där vid mot ska skulle kommer ut får finns vara hade alla"
-    " detta inga måste du",
-    "da": "og i at det er en til af på for med der den som ikke de har et han om jeg var fra vi så kan men sig"
-    " når år også efter eller nu ved skal ud være alle dette ingen hun mange denne må efter disse hvordan"
-    " hvad du",
-    "no": "og i det er på en til som av for at har med de ikke den han om et jeg var fra vi så kan men seg når"
-    " år også etter eller nå ved skal ut være alle dette ingen hun mange denne må disse hvordan hva du ble"
-    " bli bare",
-    "fi": "ja on ei se että oli hän en mutta ovat kuin myös joka mitä tämä sen ole niin kun jos olla tai voi"
-    " sekä jotka mukaan sitä vain kanssa ennen jälkeen minä olen sinä miten mikä tulee täytyy pitää nyt"
-    " tässä ole",
-    "cs": "a se v na je že to s z do i o k ve pro jako po by ale jsem si za od které který jak která tak nebo"
-    " jsou až není jeho byl být bylo při podle také co už jen má ze musí tento tato prosím již může než",
-    "ro": "de și în a la cu pe nu să care o un din este că mai pentru ce au fost sunt sau al se ai este după"
-    " prin fi ale lui dar ca lor acest această iar trebuie poate cum dacă vă fără până ei îl",
-    "hu": "a az és hogy nem is egy ez volt de csak meg ha már még van mint vagy el lesz ki kell amely azt sem"
-    " akkor nagyon minden lehet ezt én te mi ő ebben mert után szerint között két ezek milyen hogyan kérem",
-    "ca": "de la el i que a en els les un per amb no una és del es al com més o però ha va són aquest aquesta"
-    " també sobre ser si seva seu dels molt entre quan sense fins ho hi pels tots cal pot perquè què heu",
-}
 
 
+@cache
 def _weights() -> dict[str, list[tuple[str, float]]]:
+    """The common words, each with its languages and what it counts for them: of k languages, 1/k for each.
+
+    `common_words.txt` has a paragraph for each language: its code, then its commonest words.
+    """
+    text = files("rlguide.data.curate").joinpath("common_words.txt").read_text(encoding="utf-8")
     homes: dict[str, list[str]] = {}
-    for code, words in _COMMON.items():
-        for word in dict.fromkeys(words.split()):
+    for code, *words in map(str.split, text.split("\n\n")):
+        for word in dict.fromkeys(words):
             if len(word) == 1 and word.isascii():
                 continue  # a lone letter is as often a variable or an item of a list
             homes.setdefault(word, []).append(code)
     return {word: [(code, 1 / len(codes)) for code in codes] for word, codes in homes.items()}
-
-
-_WEIGHTS = _weights()
 
 
 def language(text: str) -> str:
@@ -194,7 +139,7 @@ def _latin(text: str) -> str:
         text = _NOISE.sub(" ", text)
     words = _WORD.findall(text.lower())
     scores: dict[str, float] = {}
-    weights = _WEIGHTS
+    weights = _weights()
     for word in words:
         if word in weights:
             for code, weight in weights[word]:

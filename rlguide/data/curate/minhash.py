@@ -186,13 +186,9 @@ def earlier_equal(values: NDArray[Any]) -> NDArray[np.int64]:
     """For each value the index of its first occurrence, -1 for the first itself."""
     import numpy as np
 
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    first = np.ones(len(values), bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    leaders = order[np.maximum.accumulate(np.where(first, np.arange(len(values)), 0))]
-    found = np.full(len(values), -1, np.int64)
-    found[order] = np.where(first, -1, leaders)
+    _, first, group = np.unique(values, return_index=True, return_inverse=True)
+    found: NDArray[np.int64] = first[group]
+    found[first] = -1
     return found
 
 

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 # The first of each that a row has is taken. Responses are texts or messages, or objects with a text and a score.
 RESPONSE_LISTS = (
-    "completions",
-    "responses",
-    "answers",
-    "candidates",
-    "generations",
-    "outputs",
-    "all_generated_responses",
+    *("completions", "responses", "answers", "candidates", "generations", "outputs", "all_generated_responses"),
 )
 
 RANK_LISTS = ("ranks", "rank")  # 1 is the best

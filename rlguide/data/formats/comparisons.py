@@ -21,7 +21,7 @@ from rlguide.data.formats.column_names import (
     SYSTEM,
     WINNERS,
 )
-from rlguide.data.formats.extract import assemble, is_conversation, number, part, prompt_turns, response
+from rlguide.data.formats.extract import assemble, held, is_conversation, number, part, prompt_turns, response
 from rlguide.data.formats.transcripts import any_prompt
 
 _NAMED = re.compile(r"(?:model|response|answer|assistant|completion|output|conversation)?[ _-]*([ab012])")
@@ -38,8 +38,7 @@ class Comparison(Format):
         names = _responses(row)
         if names is None or not _understood(row, names):
             return False
-        prompts = (row.get(column) for column in (*PROMPTS, *OTHER_PROMPTS))
-        return is_conversation(row[names[0]]) or any(prompt is not None for prompt in prompts)
+        return is_conversation(row[names[0]]) or held(row, (*PROMPTS, *OTHER_PROMPTS)) is not None
 
     def to_examples(self, row: Record) -> list[Example]:
         """The pair, better response first; none where neither is better. Raises BadRow."""
@@ -75,11 +74,10 @@ def _responses(row: Record) -> tuple[str, str] | None:
 
 
 def _prompt(row: Record) -> tuple[Turn, ...]:
-    if any(row.get(column) is not None for column in PROMPTS):
+    if held(row, PROMPTS):
         return any_prompt(row)
-    for column in ("context", "input"):
-        if row.get(column) is not None:
-            return prompt_turns(row, column)
+    if column := held(row, ("context", "input")):
+        return prompt_turns(row, column)
     if isinstance(row.get("history"), str):
         return (Turn(HUMAN, row["history"]),)
     raise BadRow("prompt is missing")
@@ -95,9 +93,9 @@ def _understood(row: Record, names: tuple[str, str]) -> bool:
 
 def _better(row: Record, names: tuple[str, str]) -> int | None:
     """The place of the better response, 0 or 1; None if neither is. Raises BadRow where it is not said."""
-    column = next((column for column in WINNERS if row.get(column) is not None), None)
+    column = held(row, WINNERS)
     if column is None:
-        raise BadRow("which response is better is not said")
+        raise BadRow("it does not say which response is better")
     value = row[column]
     if column in (*STRENGTHS, *FIRST_IS_ONE):
         grade = number(value)
@@ -130,7 +128,7 @@ class Responses(Format):
 
     def matches(self, row: Record) -> bool:
         responses = any(isinstance(row.get(key), str | list | dict) for key in BETTER_AND_WORSE)
-        return responses and any(row.get(column) is not None for column in PROMPTS)
+        return responses and held(row, PROMPTS) is not None
 
     def to_examples(self, row: Record) -> list[Example]:
         chosen, rejected = BETTER_AND_WORSE[2:] if row.get(BETTER_AND_WORSE[2]) is not None else BETTER_AND_WORSE[:2]

@@ -14,11 +14,7 @@ from rlguide.data.readers.source import Row, Source
 
 
 def open_rows(path: Path) -> Source:
-    """A file of any kind, as `open_source` opens it; JSON in the cells of a CSV file is decoded.
-
-    Raises:
-        DataError: like `open_source`.
-    """
+    """A file of any kind as `open_source` opens it, with JSON in a CSV file's cells decoded. Raises DataError, too."""
     source = open_source(path)
     if source.kind != "CSV":
         return source

@@ -1,7 +1,7 @@
 """Which columns a conversion really uses, and whether one that it leaves out holds a piece of the prompt.
 
 A piece of the prompt that is dropped without a word is the worst that can happen to preference data: every pair looks
-right, and the model learns responses to prompts that nobody wrote.
+right, and the model learns responses to prompts that were never written.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rlguide.data.example import GPT, HUMAN, ROLES, BadRow, Turn, prompt_key
+from rlguide.data.example import GPT, HUMAN, ROLES, BadRow, Example, Turn, prompt_key
 from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import PIECES
 
@@ -37,10 +37,10 @@ def find_loss(form: Format, rows: list[Record]) -> Loss | None:
     """The first column that is called like a piece of a prompt and whose text would be lost in one of these rows."""
     for row in rows:
         columns = [column for column in row if _is_piece(column) and not _is_label(row[column])]
-        made = _made(form, row) if columns else None
+        made = _made(form, row) if columns else []
         if isinstance(made, str) or not made:
             continue
-        whole, needed = _plain(" ".join(_all_texts(made))), _needed(form, row)
+        whole, needed = _plain(" ".join(text for example in made for text in example.texts)), _needed(form, row)
         for column in columns:
             if column in needed:
                 continue
@@ -50,7 +50,7 @@ def find_loss(form: Format, rows: list[Record]) -> Loss | None:
     return None
 
 
-def _made(form: Format, row: Record) -> Any:
+def _made(form: Format, row: Record) -> list[Example] | str:
     """What comes of a row, or the reason why nothing does."""
     try:
         return form.to_examples(row)
@@ -92,14 +92,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _texts(part)
-
-
-def _all_texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _all_texts(part)
 
 
 def _plain(text: str) -> bytes:

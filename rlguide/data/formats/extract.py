@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +20,11 @@ def has_responses(row: Record, kinds: tuple[type, ...]) -> bool:
     return any(isinstance(row.get(key), kinds) for key in RESPONSES)
 
 
+def held(row: Record, columns: Iterable[str]) -> str | None:
+    """The first of these columns that the row has something in, None if it has none of them."""
+    return next((column for column in columns if row.get(column) is not None), None)
+
+
 def need(row: Record, column: str) -> Any:
     value = row.get(column)
     if value is None:
@@ -27,11 +33,7 @@ def need(row: Record, column: str) -> Any:
 
 
 def text(row: Record, column: str, optional: bool = False) -> str:
-    value = row.get(column)
-    if value is None:
-        if optional:
-            return ""
-        raise BadRow(f"{column} is missing")
+    value = "" if optional and row.get(column) is None else need(row, column)
     if not isinstance(value, str):
         raise BadRow(f"{column} is not text")
     return value
@@ -39,16 +41,10 @@ def text(row: Record, column: str, optional: bool = False) -> str:
 
 def system(row: Record) -> str:
     """The system prompt of a row, under whichever of its names. Raises BadRow for two that differ."""
-    found = ""
-    for column in SYSTEM:
-        value = row.get(column)
-        if value:
-            if not isinstance(value, str):
-                raise BadRow(f"{column} is not text")
-            if found and value.split() != found.split():
-                raise BadRow("two columns hold different system prompts (take one of them out)")
-            found = found or value
-    return found
+    given = [text(row, column) for column in SYSTEM if row.get(column)]
+    if any(one.split() != given[0].split() for one in given):
+        raise BadRow("two columns hold different system prompts (take one of them out)")
+    return given[0] if given else ""
 
 
 def response(row: Record, column: str) -> str:
@@ -83,9 +79,9 @@ def earlier_turns(row: Record) -> list[Turn]:
     return earlier
 
 
-def alpaca_prompt(row: Record) -> Turn:
-    """Alpaca's instruction and input, joined as LLaMA-Factory's converter does."""
-    return Turn(HUMAN, joined(text(row, "instruction"), text(row, "input", optional=True)))
+def alpaca_prompt(row: Record) -> tuple[Turn, ...]:
+    """Alpaca's history, then its instruction and input, joined as LLaMA-Factory's converter does."""
+    return *earlier_turns(row), Turn(HUMAN, joined(text(row, "instruction"), text(row, "input", optional=True)))
 
 
 def joined(prompt_turns: str, more: str) -> str:
@@ -176,7 +172,7 @@ def number(value: Any) -> float | None:
 def part(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], row: Record) -> Example:
     """A pair from two whole conversations that are the same up to the last message."""
     if len(chosen) < 2 or len(rejected) < 2:
-        raise BadRow("chosen or rejected is not a whole conversation")
+        raise BadRow("chosen or rejected is not a complete conversation")
     if chosen[:-1] != rejected[:-1]:
         raise BadRow("chosen and rejected differ before their last message")
     if chosen[-1].role != GPT or rejected[-1].role != GPT:

@@ -7,7 +7,7 @@ from rlguide.data.formats.base import Format, Record
 from rlguide.data.formats.column_names import COMPLETIONS, CONVERSATIONS, LABELS, MEDIA, SYSTEM
 from rlguide.data.formats.extract import (
     alpaca_prompt,
-    earlier_turns,
+    held,
     need,
     prompt_turns,
     refuse_media,
@@ -27,8 +27,7 @@ class KtoMessages(Format):
         return has_label(row) and any(isinstance(row.get(key), list) for key in CONVERSATIONS)
 
     def to_examples(self, row: Record) -> list[Example]:
-        column = next((key for key in CONVERSATIONS if row.get(key) is not None), CONVERSATIONS[0])
-        messages = turns(need(row, column))
+        messages = turns(need(row, held(row, CONVERSATIONS) or CONVERSATIONS[0]))
         if not messages or messages[-1].role != GPT:
             raise BadRow("the messages do not end with the assistant")
         return [labelled(row, messages[:-1], messages[-1].value)]
@@ -60,12 +59,12 @@ class KtoAlpaca(Format):
         return has_label(row) and "instruction" in row and isinstance(row.get("output"), str)
 
     def to_examples(self, row: Record) -> list[Example]:
-        return [labelled(row, (*earlier_turns(row), alpaca_prompt(row)), response(row, "output"))]
+        return [labelled(row, alpaca_prompt(row), response(row, "output"))]
 
 
 def has_label(row: Record) -> bool:
     """Whether a label is there, good or not."""
-    return any(row.get(key) is not None for key in LABELS)
+    return held(row, LABELS) is not None
 
 
 def completion(row: Record) -> str | None:
@@ -77,5 +76,5 @@ def labelled(row: Record, messages: tuple[Turn, ...], given: str) -> Example:
     """A labelled response from its parts. Raises BadRow for tools and media."""
     refuse_media(row)
     rest, given_system = split_system(messages, system(row))
-    label = next((row[key] for key in LABELS if row.get(key) is not None), None)
-    return Example.labelled(rest, given, parse_label(label), given_system)
+    label = parse_label(row.get(held(row, LABELS) or LABELS[0]))
+    return Example.labelled(rest, given, label, given_system)

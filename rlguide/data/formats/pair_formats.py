@@ -12,7 +12,6 @@ from rlguide.data.formats.extract import (
     OTHER_PROMPT,
     alpaca_prompt,
     assemble,
-    earlier_turns,
     has_prompt,
     has_responses,
     is_conversation,
@@ -124,8 +123,7 @@ class Alpaca(Format):
         return "instruction" in row and has_responses(row, (str,))
 
     def to_examples(self, row: Record) -> list[Example]:
-        messages = (*earlier_turns(row), alpaca_prompt(row))
-        return [assemble(messages, response(row, "chosen"), response(row, "rejected"), row)]
+        return [assemble(alpaca_prompt(row), response(row, "chosen"), response(row, "rejected"), row)]
 
 
 class AlpacaRanking(Format):
@@ -142,7 +140,7 @@ class AlpacaRanking(Format):
         output = need(row, "output")
         if not isinstance(output, list) or list(map(type, output)) != [str, str]:
             raise BadRow("output is not a list of two texts")
-        return [assemble((*earlier_turns(row), alpaca_prompt(row)), output[0], output[1], row)]
+        return [assemble(alpaca_prompt(row), output[0], output[1], row)]
 
 
 class Orca(Format):

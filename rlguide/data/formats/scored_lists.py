@@ -19,7 +19,7 @@ from rlguide.data.formats.column_names import (
     SCORE_LISTS,
     SYSTEM,
 )
-from rlguide.data.formats.extract import number, refuse_media, split_system, system
+from rlguide.data.formats.extract import held, number, refuse_media, split_system, system
 from rlguide.data.formats.transcripts import any_prompt
 from rlguide.errors import UsageError
 
@@ -46,7 +46,7 @@ class Pairing:
 
 
 class Scored(NamedTuple):
-    """An response and its score; of ranks, the negative."""
+    """A response and its score; of ranks, the negative."""
 
     response: str
     score: float
@@ -62,7 +62,7 @@ class ScoredList(Format):
 
     def matches(self, row: Record) -> bool:
         responses = _first(row, RESPONSE_LISTS)
-        if not isinstance(responses, list) or not any(row.get(key) is not None for key in PROMPTS):
+        if not isinstance(responses, list) or held(row, PROMPTS) is None:
             return False
         lists = any(isinstance(row.get(key), list) for key in (*SCORE_LISTS, *RANK_LISTS))
         return lists or any(_has_score(entry) for entry in responses)
@@ -104,11 +104,12 @@ def with_pairing(form: Format, pairing: Pairing) -> Format:
 
 
 def _first(row: Record, columns: tuple[str, ...]) -> Any:
-    return next((row[column] for column in columns if row.get(column) is not None), None)
+    column = held(row, columns)
+    return None if column is None else row[column]
 
 
 def _has_score(entry: Any) -> bool:
-    return isinstance(entry, dict) and any(entry.get(key) is not None for key in (*SCORE_KEYS, *RANK_KEYS))
+    return isinstance(entry, dict) and held(entry, (*SCORE_KEYS, *RANK_KEYS)) is not None
 
 
 def _scored(row: Record) -> list[Scored]:
@@ -123,11 +124,10 @@ def _scored(row: Record) -> list[Scored]:
             raise BadRow("there are not as many scores as responses")
         sign = 1.0 if isinstance(scores, list) else -1.0
     else:
-        values = [_first(entry, SCORE_KEYS) if isinstance(entry, dict) else None for entry in responses]
-        sign = 1.0
-        if all(value is None for value in values):
-            values = [_first(entry, RANK_KEYS) if isinstance(entry, dict) else None for entry in responses]
-            sign = -1.0
+        objects = [entry if isinstance(entry, dict) else {} for entry in responses]
+        has_scores = any(held(entry, SCORE_KEYS) for entry in objects)
+        sign = 1.0 if has_scores else -1.0
+        values = [_first(entry, SCORE_KEYS if has_scores else RANK_KEYS) for entry in objects]
     numbers = [number(value) for value in values]
     return [
         Scored(_text(entry), sign * value) for entry, value in zip(responses, numbers, strict=True) if value is not None
@@ -135,21 +135,21 @@ def _scored(row: Record) -> list[Scored]:
 
 
 def _text(entry: Any) -> str:
-    """An response: text, an object with a text, a message of the assistant, or a list of one such message."""
+    """A response: text, an object with a text, a message of the assistant, or a list of one such message."""
     if isinstance(entry, str):
         return entry
     if isinstance(entry, list) and len(entry) == 1:
         entry = entry[0]
     if not isinstance(entry, dict):
-        raise BadRow("an response of the list has no text")
+        raise BadRow("a response of the list has no text")
     if "role" in entry or "from" in entry:
         message = turn(entry)
         if message.role != GPT:
-            raise BadRow("an response of the list is not a message of the assistant")
+            raise BadRow("a response of the list is not a message of the assistant")
         return message.value
     found = _first(entry, TEXT_KEYS)
     if isinstance(found, list) and len(found) == 1:
         return _text(found)
     if not isinstance(found, str):
-        raise BadRow("an response of the list has no text")
+        raise BadRow("a response of the list has no text")
     return found

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
+from rlguide.data.formats import comparisons, label_formats, pair_formats, scored_lists, transcripts
 from rlguide.data.formats.base import Format
-from rlguide.data.formats.comparisons import Comparison, Responses
-from rlguide.data.formats.label_formats import KtoAlpaca, KtoMessages, KtoPrompt
-from rlguide.data.formats.pair_formats import (
-    Alpaca,
-    AlpacaRanking,
-    OpenaiMessages,
-    OpenaiPreference,
-    Orca,
-    Sharegpt,
-    TrlImplicitPrompt,
-    TrlPrompt,
-    Ultrafeedback,
-)
-from rlguide.data.formats.scored_lists import ScoredList
-from rlguide.data.formats.transcripts import Dialogue, TextPrefix
 
 # The first that fits wins, so the more particular ones stand first; those of pairs go before those of labels.
 FORMATS: dict[str, Format] = {
     known.name: known
     for known in (
-        Sharegpt(),
-        Ultrafeedback(),
-        Dialogue(),
-        TrlPrompt(),
-        OpenaiMessages(),
-        OpenaiPreference(),
-        TrlImplicitPrompt(),
-        Alpaca(),
-        Orca(),
-        Comparison(),
-        AlpacaRanking(),
-        Responses(),
-        ScoredList(),
-        TextPrefix(),
-        KtoMessages(),
-        KtoPrompt(),
-        KtoAlpaca(),
+        pair_formats.Sharegpt(),
+        pair_formats.Ultrafeedback(),
+        transcripts.Dialogue(),
+        pair_formats.TrlPrompt(),
+        pair_formats.OpenaiMessages(),
+        pair_formats.OpenaiPreference(),
+        pair_formats.TrlImplicitPrompt(),
+        pair_formats.Alpaca(),
+        pair_formats.Orca(),
+        comparisons.Comparison(),
+        pair_formats.AlpacaRanking(),
+        comparisons.Responses(),
+        scored_lists.ScoredList(),
+        transcripts.TextPrefix(),
+        label_formats.KtoMessages(),
+        label_formats.KtoPrompt(),
+        label_formats.KtoAlpaca(),
     )
 }

@@ -10,18 +10,13 @@ from rlguide.hub_settings import without_password
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a repository. `bytes` and the checksums are None where the hub does not tell them.
-
-    Attributes:
-        git_id: its id as a git blob, which Hugging Face tells of small files in place of their sha256.
-        is_xet: it is in Xet storage, which has a transport of its own.
-    """
+    """A file of a repository. `bytes` and the checksums are None where the hub does not tell them."""
 
     path: str
     bytes: int | None = None
     sha256: str | None = None
-    git_id: str | None = None
-    is_xet: bool = False
+    git_id: str | None = None  # its id as a git blob, which Hugging Face tells of small files in place of their sha256
+    is_xet: bool = False  # in Xet storage, which has a transport of its own
 
 
 @dataclass(frozen=True)
@@ -38,21 +33,13 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Hub:
-    """A hub that is asked.
+    """A hub that is asked."""
 
-    Attributes:
-        url: its address, which may hold a password; messages show `address`.
-        timeout: seconds until it must answer, and without a byte.
-        token: sent to the origin of `url` only, as a header and as the cookie named `cookie` if that is not "".
-        token_variable: the environment variable that it comes from.
-        alternative: how to use another hub or mirror.
-    """
-
-    url: str
-    timeout: float
-    token: str
-    token_variable: str
-    alternative: str
+    url: str  # may hold a password; messages show `address`
+    timeout: float  # seconds until it must respond, and without a byte
+    token: str  # sent to the origin of `url` only, as a header and as the cookie of that name if there is one
+    token_variable: str  # of the environment, that it comes from
+    alternative: str  # how to use another hub or mirror
     cookie: str = ""
 
     @property

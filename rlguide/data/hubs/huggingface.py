@@ -69,7 +69,7 @@ def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:
     """As `client.file_details`. In the cache a file is named after its sha256 or git id."""
     if hub_settings.is_offline():
         names = ((path, _pointer(snapshot, path).resolve().name) for path in paths)
-        return [HubFile(path, sha256=_sha256(name), git_id=_commit(name)) for path, name in names]
+        return [HubFile(path, sha256=_matching(SHA256, name), git_id=_matching(COMMIT, name)) for path, name in names]
     from rlguide.data.hubs.session import open_session
 
     asked = {"paths": paths, "expand": False}
@@ -81,44 +81,43 @@ def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:
 
 def _file(path: str, told: dict[str, Any]) -> HubFile:
     size, large = told.get("size"), told.get("lfs")
-    sha256 = _sha256(large["oid"]) if large else None  # the git id of a large file is that of its pointer
-    git_id = None if large else _commit(told.get("oid"))
+    sha256 = _matching(SHA256, large["oid"]) if large else None  # the git id of a large file is that of its pointer
+    git_id = None if large else _matching(COMMIT, told.get("oid"))
     return HubFile(path, size if isinstance(size, int) else None, sha256, git_id, bool(told.get("xetHash")))
 
 
-def _sha256(text: object) -> str | None:
-    return text if isinstance(text, str) and SHA256.fullmatch(text) else None
-
-
-def _commit(text: object) -> str | None:
-    return text if isinstance(text, str) and COMMIT.fullmatch(text) else None
+def _matching(pattern: re.Pattern[str], text: object) -> str | None:
+    return text if isinstance(text, str) and pattern.fullmatch(text) else None
 
 
 def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, str]:
     """As `client.fetch_file`."""
     pointer = _pointer(snapshot, file.path)
-    offline = hub_settings.is_offline()
-    if pointer.exists() and not force:
-        if digest := checked(pointer, file):
-            return pointer, digest
-        _remove(pointer)
-        if offline:
-            raise damaged(snapshot.hub_id, file)
-        say_damaged(file)
+    if pointer.exists() and not force and (digest := _checked(pointer, snapshot, file)):
+        return pointer, digest
     # A commit is never changed: where the hub tells no checksum, commit and path name the content as well.
     name = file.sha256 or file.git_id or hashlib.sha256(f"{snapshot.commit}\t{file.path}".encode()).hexdigest()
     blob = _folder(snapshot.hub_id) / "blobs" / name
-    if file.is_xet and _by_xet(snapshot, file, blob, force):
-        if digest := checked(pointer, file):
-            return pointer, digest
-        _remove(pointer)
-        say_damaged(file)
+    if file.is_xet and _by_xet(snapshot, file, blob, force) and (digest := _checked(pointer, snapshot, file)):
+        return pointer, digest
     _check_size(file)
     path = f"/datasets/{snapshot.hub_id}/resolve/{snapshot.commit}/{quote(file.path)}"
     part = blob.with_name(f"{name}.rlguide.incomplete")
     digest = fetch(Remote(hub(), snapshot.hub_id, file, path, {}), blob, part, force)
     _link(pointer, blob)
     return pointer, digest
+
+
+def _checked(pointer: Path, snapshot: Snapshot, file: HubFile) -> str | None:
+    """The sha256 of a file in the cache. A damaged one is removed: the content and the name that points to it."""
+    if digest := checked(pointer, file):
+        return digest
+    pointer.resolve().unlink(missing_ok=True)
+    pointer.unlink(missing_ok=True)
+    if hub_settings.is_offline():
+        raise damaged(snapshot.hub_id, file)
+    say_damaged(file)
+    return None
 
 
 def _by_xet(snapshot: Snapshot, file: HubFile, blob: Path, force: bool) -> bool:
@@ -131,12 +130,9 @@ def _by_xet(snapshot: Snapshot, file: HubFile, blob: Path, force: bool) -> bool:
     if constants.HF_HUB_DISABLE_XET or find_spec("hf_xet") is None:
         return False
     disable_progress_bars()
-
-    def size() -> int:
-        return max((size_of(part) for part in blob.parent.glob(f"{blob.name}*.incomplete")), default=0)
-
+    part = f"{blob.name}*.incomplete"
     try:
-        with watched(f"fetching {file.path}", file.bytes, size):
+        with watched(f"fetching {file.path}", file.bytes, lambda: max(map(size_of, blob.parent.glob(part)), default=0)):
             hf_hub_download(
                 snapshot.hub_id,
                 file.path,
@@ -181,9 +177,3 @@ def _link(pointer: Path, blob: Path) -> None:
         pass  # another rlguide was faster
     except OSError:
         blob.replace(pointer)
-
-
-def _remove(pointer: Path) -> None:
-    """Remove a damaged file from the cache: the content and the name that points to it."""
-    pointer.resolve().unlink(missing_ok=True)
-    pointer.unlink(missing_ok=True)

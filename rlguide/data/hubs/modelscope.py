@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +88,18 @@ def fetch_file(snapshot: Snapshot, file: HubFile, force: bool) -> tuple[Path, st
     query = {"Revision": snapshot.revision, "FilePath": file.path}
     remote = Remote(hub(), snapshot.hub_id, file, f"/api/v1/datasets/{snapshot.hub_id}/repo", query)
     # Without a checksum nothing tells whether what is here is what is there now.
-    digest = fetch(remote, target, _part(target), force or file.sha256 is None)
-    _remove_other_parts(versions, target)
+    part = target.with_name(f"{target.name}.part")
+    digest = fetch(remote, target, part, force or file.sha256 is None)
+    _remove_other_parts(versions, part)
     return target, digest
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(f"{target.name}.part")
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _remove_other_parts(versions: Path, target: Path) -> None:
+def _remove_other_parts(versions: Path, part: Path) -> None:
     """Delete what was fetched of other versions of a file that now is here whole, unless somebody is fetching them."""
-    for part in versions.glob("*/*.part"):
-        if part == _part(target):
-            continue
-        try:
-            with locked(part.with_name(part.name.removesuffix(".part")), timeout=0.0):
-                part.unlink(missing_ok=True)
-        except Locked:
-            continue
+    for other in set(versions.glob("*/*.part")) - {part}:
+        with suppress(Locked), locked(other.with_suffix(""), timeout=0.0):
+            other.unlink(missing_ok=True)

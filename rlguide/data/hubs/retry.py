@@ -51,14 +51,10 @@ class Backoff:
         self._failures = 0
 
     def wait(self, reason: str, requested: float | None = None) -> None:
-        """Say why in one line, and wait before the next try.
+        """Say why in one line, and wait before the next try: at least the seconds that the hub `requested`.
 
-        Args:
-            reason: what failed; never an address, which may hold a token.
-            requested: seconds that the hub asked to wait, None if it did not.
-
-        Raises:
-            GaveUp: too many failures, or a longer wait than this allows.
+        `reason` never holds an address, in which a token may be. Raises GaveUp after too many failures, or if the wait
+        is longer than this allows.
         """
         self._failures += 1
         if self._failures >= TRIES:

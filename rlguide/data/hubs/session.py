@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -26,7 +25,7 @@ from rlguide.errors import HubError
 from rlguide.progress import FIRST_LINE
 
 BUSY = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
-UNREACHED_TRIES = 2  # of a hub that never answered: most likely the address or the network is wrong
+UNREACHED_TRIES = 2  # of a hub that never responded: most likely the address or the network is wrong
 
 FAULTS = (
     requests.ConnectionError,
@@ -35,15 +34,11 @@ FAULTS = (
     urllib3.exceptions.HTTPError,
 )
 
-_answered: set[str] = set()  # addresses that answered in this process: they are worth waiting for
+_responded: set[str] = set()  # addresses that responded in this process: they are worth waiting for
 
 
 class RetryingSession(requests.Session):
-    """A `requests.Session` with one hub that retries with exponential backoff, and has a timeout for every request.
-
-    Raises:
-        HubError: from any request, after the last try.
-    """
+    """A `requests.Session` with one hub: a timeout for every request, retries with exponential backoff, HubError."""
 
     def __init__(self, hub: Hub) -> None:
         super().__init__()
@@ -68,8 +63,7 @@ class RetryingSession(requests.Session):
     ) -> requests.Response:
         """As of `requests.Session`, but a response that means "later" leads to another try.
 
-        Args:
-            backoff: counts the tries, where this request is part of something longer.
+        `backoff` counts the tries, where this request is part of something longer.
         """
         backoff = backoff or Backoff()
         kwargs.setdefault("timeout", self.hub.timeout)
@@ -81,19 +75,19 @@ class RetryingSession(requests.Session):
                     response = super().request(method, url, **kwargs)
             except FAULTS as error:
                 fault = fault_name(error)
-                said = f"the hub does not answer ({fault})"
+                said = f"the hub does not respond ({fault})"
                 failures += 1
-                if self.hub.address not in _answered and failures >= UNREACHED_TRIES:
+                if self.hub.address not in _responded and failures >= UNREACHED_TRIES:
                     raise HubError(
                         f"cannot reach the hub at {self.hub.address} ({fault}, {time.monotonic() - started:.0f} s)",
                         f"check the network, or {self.hub.alternative}",
                     ) from None
             else:
-                _answered.add(self.hub.address)
+                _responded.add(self.hub.address)
                 if response.status_code not in BUSY:
                     return response
                 fault = f"HTTP {response.status_code}"
-                said = f"the hub answers {fault}"
+                said = f"the hub returned {fault}"
                 requested = requested_wait(response.headers)
                 response.close()
             self.wait(backoff, said, fault, requested)
@@ -141,7 +135,7 @@ def open_session(hub: Hub) -> Iterator[RetryingSession]:
 @contextmanager
 def _told_when_slow(timeout: float) -> Iterator[None]:
     """Say one line if the block takes longer than anything may be silent."""
-    said = f"  no answer from the hub yet: {timeout:.0f} s are allowed for one"
+    said = f"  no response from the hub yet (timeout: {timeout:.0f} s)"
     timer = threading.Timer(FIRST_LINE, console.say, (said,))
     timer.daemon = True
     timer.start()
@@ -151,14 +145,10 @@ def _told_when_slow(timeout: float) -> Iterator[None]:
         timer.cancel()
 
 
-def origin(address: str) -> tuple[str, str, int | None]:
+def origin(address: str) -> tuple[str | None, str | None, int | None]:
     """Scheme, host and port of an address: what must be the same for a secret to be sent along."""
-    parts = urlsplit(address)
-    try:
-        port = parts.port
-    except ValueError:  # not a number
-        port = None
-    return parts.scheme, parts.hostname or "", port or {"http": 80, "https": 443}.get(parts.scheme)
+    parts = urllib3.util.parse_url(address)  # as `requests` reads it
+    return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
 
 
 def fault_name(error: Exception) -> str:

@@ -38,14 +38,10 @@ class Remote:
 
 
 def fetch(remote: Remote, target: Path, part: Path, force: bool) -> str:
-    """Fetch a file, resuming what is already in `part`; return its sha256.
+    """Fetch a file to `target`, resuming what is already in `part`; return its sha256.
 
-    Args:
-        target: where it goes when it is whole. What is there already is kept if it is what the hub says it is.
-        force: use nothing of what is there.
-
-    Raises:
-        HubError: it cannot be fetched, or is not what the hub says it is. OSError: it cannot be stored.
+    What is at `target` already is kept if it is what the hub says it is; with `force` nothing of what is there is
+    used. Raises HubError: it cannot be fetched, or is not what the hub says it is. OSError: it cannot be stored.
     """
     file = remote.file
     with in_turn(target, f"  another rlguide is fetching {file.path}: waiting for that to end"):

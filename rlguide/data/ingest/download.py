@@ -10,7 +10,7 @@ from rlguide.catalog.datasets import CatalogDataset
 from rlguide.data.hubs import client as hub
 from rlguide.data.hubs.base import HubFile, Snapshot
 from rlguide.data.ingest.options import DownloadOptions
-from rlguide.data.ingest.pipeline import MAX_INVALID, ImportJob, ImportResult, Piece, describe, import_each, run
+from rlguide.data.ingest.pipeline import ImportJob, ImportResult, Piece, describe, import_each, run
 from rlguide.data.sources.fetch_plan import find_fetch_plans
 from rlguide.data.sources.resolve import find_requested
 from rlguide.data.store.dataset_info import is_intact
@@ -21,21 +21,14 @@ from rlguide.hub_settings import is_offline
 from rlguide.progress import format_bytes
 from rlguide.workspace import Workspace
 
-MAX_INVALID_OF_CATALOG = 0.2  # no user can fix a published set; with more it is not the one the catalog describes
-
 
 def download_all(workspace: Workspace, names: list[str], options: DownloadOptions) -> None:
-    """Download datasets one after the other and report each; one that fails does not stop the others.
+    """Download datasets one after the other and report each.
 
-    Raises:
-        UsageError: a name or an option cannot be meant; nothing was started.
-        RlguideError: the failure of the only one, or a summary of several.
+    Raises UsageError for a name or an option that cannot be meant, before anything is started; else as `import_each`.
     """
-
-    def make(dataset: CatalogDataset) -> tuple[DataManifest, list[str]]:
-        return download(workspace, dataset, options)
-
-    import_each(((dataset.name, dataset) for dataset in _check_options(names, options)), make)
+    datasets = _check_options(names, options)
+    import_each(((one.name, one) for one in datasets), lambda one: download(workspace, one, options))
 
 
 def _check_options(names: list[str], options: DownloadOptions) -> list[CatalogDataset]:
@@ -59,8 +52,7 @@ def _check_options(names: list[str], options: DownloadOptions) -> list[CatalogDa
 def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions) -> tuple[DataManifest, list[str]]:
     """Fetch, check, write and register one dataset; does nothing if the same commit and options are there.
 
-    Returns:
-        what is there now, and the lines that tell a person so.
+    Returns what is there now, and the lines that tell a person so.
 
     Raises:
         HubError: the hub cannot be reached or does not have it. DataError: what it gave is broken.
@@ -119,10 +111,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
 
         return Piece(f"{file.path} of {snapshot.hub_id}", fetch)
 
-    def origin() -> dict[str, Any]:
-        where = {"hub": snapshot.hub, "hub_id": snapshot.hub_id}
-        return {**where, "revision": snapshot.revision, "commit": snapshot.commit, "files": fetched}
-
+    where = {"hub": snapshot.hub, "hub_id": snapshot.hub_id}
     known = bool(dataset.parts)
     job = ImportJob(
         dataset.name,
@@ -130,11 +119,10 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
         [piece(file) for plan in plans for file in plan.heldout],
         options.of_rows(dataset),
         options.recorded(),
-        origin,
+        {**where, "revision": snapshot.revision, "commit": snapshot.commit, "files": fetched},
         advice="its layout may have changed on the hub: name an older commit with --revision"
         if known
         else "another --split, --subset or --file of it may hold pairs",
-        max_invalid=MAX_INVALID_OF_CATALOG if known else MAX_INVALID,
         expected=dataset.rows if known and not options.languages else None,
         enough=True,
         published=known,

@@ -23,22 +23,16 @@ def option_name(field: str) -> str:
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """How files become a dataset.
+    """How files become a dataset."""
 
-    name: in the workspace; None makes one from that of the file. form: a name of `FORMATS`, or "auto". test_size:
-    share to hold out (None: 5 %, at most 2,000 rows) where there are no held-out files. selection: split, subset or
-    files, if they are named. pairing: how a list of scored responses becomes pairs. filters: which valid rows are
-    kept. keep_good: drop invalid rows however many they are. force: replace a dataset of that name.
-    """
-
-    name: str | None = None
-    form: str = "auto"
-    test_size: float | None = None
-    selection: FileSelection = ANYTHING
-    pairing: str = "best-worst"
-    filters: Filters = field(default_factory=Filters)
-    keep_good: bool = False
-    force: bool = False
+    name: str | None = None  # in the workspace; None makes one from that of the file
+    form: str = "auto"  # or a name of `FORMATS`
+    test_size: float | None = None  # share to hold out (None: 5 %, at most 2,000 rows) if there are no held-out files
+    selection: FileSelection = ANYTHING  # split, subset or files, if they are named
+    pairing: str = "best-worst"  # how a list of scored responses becomes pairs
+    filters: Filters = field(default_factory=Filters)  # which valid rows are kept
+    keep_good: bool = False  # drop invalid rows however many they are
+    force: bool = False  # replace a dataset of that name
 
     def check(self) -> None:
         """Raises UsageError for a value that cannot be meant, or options that contradict each other."""
@@ -72,15 +66,12 @@ RECORDED = ("hub", *(one.name for one in fields(FileSelection)), *IngestOptions(
 
 @dataclass(frozen=True)
 class DownloadOptions(IngestOptions):
-    """What of a dataset on a hub is fetched, and how it becomes a dataset here.
+    """What of a dataset on a hub is fetched, and how it becomes a dataset here."""
 
-    filters.lang is also a part of a bilingual dataset of the catalog ("en", "zh"), and "both" stands for all.
-    hub: "hf" or "modelscope". revision: branch, tag or commit (None: the usual branch of the hub).
-    """
-
+    # `lang` is also a part of a bilingual dataset of the catalog ("en", "zh"), and "both" stands for all.
     filters: Filters = field(default_factory=lambda: Filters(lang="both"))
-    hub: str = "hf"
-    revision: str | None = None
+    hub: str = "hf"  # or "modelscope"
+    revision: str | None = None  # branch, tag or commit (None: the usual branch of the hub)
 
     @property
     def languages(self) -> list[str]:

@@ -6,24 +6,26 @@ import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from rlguide import console
+from rlguide.data.checks.examples import check_example
+from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split
-from rlguide.data.example import KIND_NAMES, ExampleKind
+from rlguide.data.example import KIND_NAMES, BadRow, Example, ExampleKind
 from rlguide.data.formats.base import Format
 from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.formats.detect import check_fits, choose_format, explain
 from rlguide.data.formats.scored_lists import Pairing, with_pairing
-from rlguide.data.ingest.convert import import_rows
 from rlguide.data.ingest.options import IngestOptions
 from rlguide.data.readers.files import expected_rows
 from rlguide.data.readers.source import Row, Source
 from rlguide.data.store.manifest import DataFile, DataManifest
 from rlguide.data.store.publish import Publication, nothing_left, publish, refuse
-from rlguide.data.store.row_counts import RowCounts
+from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 from rlguide.data.store.staging import Staging
 from rlguide.errors import DataError, RlguideError
 from rlguide.progress import Ticker
@@ -31,6 +33,7 @@ from rlguide.workspace import Workspace
 
 DETECT_ROWS = 50
 MAX_INVALID = 0.01  # share; more invalid rows than this are a mistake in the file, not a few slips
+MAX_INVALID_OF_CATALOG = 0.2  # no user can fix a published set; with more it is not the one the catalog describes
 IN_HELDOUT = "the same prompt is in the held-out split"
 
 T = TypeVar("T")
@@ -46,34 +49,18 @@ class Piece:
 
 @dataclass(frozen=True)
 class ImportJob:
-    """What is to become one dataset.
-
-    train: groups of files. heldout: the dataset's own held-out files. recorded: the options for the manifest; two
-    equal ones make the same files of the same rows. origin: called at the end, for the manifest: where the rows came
-    from. advice: what to do if more than `max_invalid` of the rows are invalid. expected: how many rows there are, if
-    that is known. enough: with `filters.max_samples` the rest of a group is not fetched once that many rows are there.
-    published: the files are somebody's finished work, so a row that cannot be read means that a file is damaged.
-    """
+    """What is to become one dataset."""
 
     name: str
-    train: Sequence[Sequence[Piece]]
-    heldout: Sequence[Piece]
+    train: Sequence[Sequence[Piece]]  # groups of files
+    heldout: Sequence[Piece]  # the dataset's own held-out files
     options: IngestOptions
-    recorded: dict[str, Any]
-    origin: Callable[[], dict[str, Any]]
-    advice: str
-    max_invalid: float = MAX_INVALID
-    expected: int | None = None
-    enough: bool = False
-    published: bool = False
-
-
-class Opened(NamedTuple):
-    """A file that is here, its format, and how many rows it has, where that is quick to tell."""
-
-    source: Source
-    form: Format
-    expected: int | None
+    recorded: dict[str, Any]  # the options for the manifest; two equal ones make the same files of the same rows
+    source: dict[str, Any]  # for the manifest: where the rows came from, complete when all files are fetched
+    advice: str  # what to do if too many of the rows are invalid
+    expected: int | None = None  # how many rows there are, if that is known
+    enough: bool = False  # with `filters.max_samples`: the rest of a group is not fetched once that many rows are there
+    published: bool = False  # the catalog knows it, so a row that cannot be read means that a file is damaged
 
 
 @dataclass(frozen=True)
@@ -115,7 +102,7 @@ def run(workspace: Workspace, job: ImportJob) -> ImportResult:
                 rows.stage(piece, train, kept_out)
                 if job.enough and filters.satisfied(len(train) - before):
                     break
-        about = Publication(job.name, job.origin(), job.recorded, rows.counts, rows.kind)
+        about = Publication(job.name, job.source, job.recorded, rows.counts, rows.kind)
         _check_amount(workspace, job, about, len(train))
         return ImportResult(publish(workspace, about, train, heldout), rows.counts, train.nothing_held_out)
 
@@ -137,20 +124,24 @@ class _Rows:
 
     def __init__(self, job: ImportJob) -> None:
         self._job = job
-        first = _open((*job.heldout, *job.train[0])[0], job.options)
-        self._first: Opened | None = first
-        self.kind: ExampleKind = first.form.kind
+        self._open = cache(partial(_open, options=job.options))  # the first one is not fetched twice
+        _, form, expected = self._open((*job.heldout, *job.train[0])[0])
+        self.kind: ExampleKind = form.kind
         self.counts = RowCounts()
         alone = sum(map(len, job.train)) == 1
+        known = job.expected or (expected if alone else None)
         # With a filter of rows, how many will be left shows only at the end.
-        self.expected = (
-            None if job.options.filters.look_at_rows else job.expected or (first.expected if alone else None)
-        )
+        self.expected = None if job.options.filters.look_at_rows else known
 
     def stage(self, piece: Piece, staging: Staging, kept_out: Collection[int] = ()) -> None:
         """Check the rows of one file and stage the valid ones, but not those whose prompt is in `kept_out`."""
         job, counts = self._job, self.counts
-        source, form, expected = self._opened(piece)
+        source, form, expected = self._open(piece)
+        if form.kind != self.kind:
+            raise DataError(
+                f"{piece.label} holds {KIND_NAMES[form.kind]}, and the files before it {KIND_NAMES[self.kind]}",
+                "import them as two datasets",
+            )
         counts.open(piece.label, source.unit, heldout=piece in job.heldout)
         started = counts.read
         with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
@@ -164,21 +155,9 @@ class _Rows:
                     staging.add(example)
                 ticker.update(counts.read - started)
 
-    def _opened(self, piece: Piece) -> Opened:
-        """A file and its format; the one that was looked at first is not fetched twice."""
-        if self._first is not None:
-            found, self._first = self._first, None
-            return found
-        found = _open(piece, self._job.options)
-        if found.form.kind != self.kind:
-            raise DataError(
-                f"{piece.label} holds {KIND_NAMES[found.form.kind]}, and the files before it {KIND_NAMES[self.kind]}",
-                "import them as two datasets",
-            )
-        return found
 
-
-def _open(piece: Piece, options: IngestOptions) -> Opened:
+def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Format, int | None]:
+    """Fetch a file; tell its format, and how many rows it has, where that is quick to tell."""
     path = piece.fetch()
     with _named(piece, path):
         source = open_rows(path)
@@ -186,7 +165,7 @@ def _open(piece: Piece, options: IngestOptions) -> Opened:
         form = with_pairing(choose_format(rows, path, options.form), Pairing(options.pairing))
         check_fits(form, rows, path)
     console.say(f"{piece.label}: {source.kind}; {explain(form, rows)}")
-    return Opened(source, form, expected_rows(source))
+    return source, form, expected_rows(source)
 
 
 @contextmanager
@@ -196,6 +175,32 @@ def _named(piece: Piece, path: Path) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(str(error.what).replace(str(path), piece.label), error.fix) from error
+
+
+def import_rows(rows: Iterable[Row], form: Format, counts: RowCounts, filters: Filters) -> Iterator[Example]:
+    """Yield what is good and wanted of the rows; all else is counted in `counts`."""
+    picky, convert = filters.look_at_rows, form.to_examples
+    for row in rows:
+        counts.read += 1
+        try:
+            if row.broken:
+                raise BadRow(row.broken)
+            if not isinstance(row.value, dict):
+                raise BadRow("not an object")
+            examples = convert(row.value)
+            for example in examples:
+                check_example(example)
+        except BadRow as reason:
+            counts.add_invalid(str(reason), row.position)
+            continue
+        if not examples:
+            counts.add_filtered(NO_PAIR)
+        for example in examples:
+            objection = filters.objection(example) if picky else None
+            if objection is None:
+                yield example
+            else:
+                counts.add_filtered(objection)
 
 
 def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
@@ -214,7 +219,8 @@ def _check_amount(workspace: Workspace, job: ImportJob, about: Publication, kept
         for line in counts.lines():
             console.say(f"  {line}")
         raise nothing_left(about)
-    excess, limit = counts.excess(job.max_invalid if kept else 0)
+    most = MAX_INVALID_OF_CATALOG if job.published else MAX_INVALID
+    excess, limit = counts.excess(most if kept else 0)
     if excess and not (kept and job.options.keep_good):
         report = refuse(workspace, about)
         for line in counts.lines():
@@ -258,11 +264,8 @@ def _amount(file: DataFile) -> str:
 def import_each(items: Iterable[tuple[str, T]], make: Callable[[T], tuple[DataManifest, list[str]]]) -> None:
     """Import one dataset after the other and report each; one that fails does not stop the others.
 
-    Args:
-        items: what to import, each by the name that a summary gives it. make: imports one; its lines are shown.
-
-    Raises:
-        RlguideError: the failure of the only one, or a summary of several.
+    `items` are by the names that a summary gives them; of what `make` returns, the lines are shown. Raises
+    RlguideError: the failure of the only one, or a summary of several.
     """
     items, failed, there = list(items), list[str](), list[DataManifest]()
     for name, item in items:

@@ -14,18 +14,16 @@ from rlguide.data.names import heldout_name, safe_name
 from rlguide.data.readers.source import plain_stem
 from rlguide.data.sources.selection import ANYTHING, FileSelection
 from rlguide.data.sources.splits import files_of_folder
-from rlguide.data.store.manifest import DataManifest
+from rlguide.data.store.manifest import DataManifest, size_and_time
 from rlguide.data.store.publish import check_free, check_space, writing
 from rlguide.errors import DataError, UsageError
 from rlguide.workspace import Workspace
 
 
 def register_all(workspace: Workspace, paths: list[Path], options: IngestOptions) -> None:
-    """Import files or folders one after the other and report each; one that fails does not stop the others.
+    """Import files or folders one after the other and report each.
 
-    Raises:
-        UsageError: an option cannot be meant; nothing was started.
-        RlguideError: the failure of the only file, or a summary of several.
+    Raises UsageError for an option that cannot be meant, before anything is started; else as `import_each`.
     """
     options.check()
     if options.name is not None and len(paths) > 1:
@@ -45,9 +43,7 @@ def register_all(workspace: Workspace, paths: list[Path], options: IngestOptions
 def register_path(workspace: Workspace, path: Path, options: IngestOptions) -> ImportResult:
     """Check every row of a file, or of the files in a folder, write the valid ones to `data/` and register them.
 
-    Raises:
-        UsageError: the name is taken or cannot be one; an option that cannot be meant.
-        DataError: a file cannot be read, has no known format, or too many invalid rows. Nothing is imported then.
+    Raises UsageError for a name that is taken or cannot be one, or an option that cannot be meant; else as `run`.
     """
     options.check()
     name = _dataset_name(path, options)
@@ -56,18 +52,12 @@ def register_path(workspace: Workspace, path: Path, options: IngestOptions) -> I
     check_free(workspace, name, options.force)
     _check_not_itself(workspace, name, files)
     check_space(workspace, [(file.name, file.stat().st_size) for file in files])
-    described = [_described(file) for file in files]
-    origin = {"folder": str(path.resolve()), "files": described} if path.is_dir() else described[0]
+    # No checksum: that takes half as long again as all the rest.
+    described: list[dict[str, Any]] = [{"file": str(file.resolve()), **size_and_time(file)} for file in files]
+    source = {"folder": str(path.resolve()), "files": described} if path.is_dir() else described[0]
     pieces = [[Piece(_label(file, path), partial(Path, file)) for file in part] for part in (train, heldout)]
-    job = ImportJob(
-        name,
-        pieces[:1],
-        pieces[1],
-        options,
-        options.recorded(),
-        origin=lambda: origin,
-        advice="correct the data, or name the right --format",
-    )
+    advice = "correct the data, or name the right --format"
+    job = ImportJob(name, pieces[:1], pieces[1], options, options.recorded(), source, advice)
     with writing(workspace, name):
         check_free(workspace, name, options.force)  # somebody else may have made it while this one waited
         return run(workspace, job)
@@ -110,9 +100,3 @@ def _check_not_itself(workspace: Workspace, name: str, files: list[Path]) -> Non
                     f"{file} is where the checked rows would be written",
                     f"give them another name, for example --name {safe_name(name + '_checked')}",
                 )
-
-
-def _described(file: Path) -> dict[str, Any]:
-    """What the manifest says of a file. No checksum: that takes half as long again as all the rest."""
-    status = file.stat()
-    return {"file": str(file.resolve()), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -44,42 +44,36 @@ USES: tuple[ViewUse, ...] = ("sft", "kto", "ppo")
 
 
 def view(workspace: Workspace, name: str, use: ViewUse) -> str:
-    """Register a dataset of pairs, and its held-out set, for another use; return the name of the view, `<name>_<use>`.
+    """Register pairs, and their held-out split, for another use; return the name of the view, `<name>_<use>`.
 
     Raises:
         UsageError: the dataset is not registered, or the name of the view is taken by something else.
-        DataError: it is not a dataset of pairs, or one whose responses the engine cannot read that way.
+        DataError: it is not a dataset of pairs, or one whose responses the engine cannot read that way; for KTO also
+            one without a pair, or that the engine itself fetches.
         RlguideError: the disk is full or the folder cannot be written.
     """
     return kto_view(workspace, name) if use == "kto" else _entry_view(workspace, name, use)
 
 
 def view_names(workspace: Workspace, names: list[str], use: ViewUse) -> list[str]:
-    """What is trained on for these datasets: the view of one of pairs, the dataset itself for one that is none.
-
-    Raises:
-        UsageError, DataError, RlguideError: like `view`.
-    """
+    """What is trained on for these datasets: the view of one of pairs, else the dataset itself. Raises as `view`."""
     found, entries = [], read_registry(workspace)
     for name in names:
-        manifest = read_manifest(workspace, name)
-        base = viewed_name(name, use)
+        manifest, base = read_manifest(workspace, name), viewed_name(name, use)
         if name not in entries and entry_kind(entries.get(base, {})) == "pairs":  # it went with the earlier pairs
-            found.append(view(workspace, base, use))
+            name = view(workspace, base, use)
         elif dataset_kind(workspace, name) == "pairs":
-            found.append(view(workspace, name, use))
-        elif manifest is not None and "derived_from" in manifest.source:  # made again if it is out of date
-            found.append(kto_view(workspace, str(manifest.source["derived_from"])))
-        else:
-            found.append(name)
+            name = view(workspace, name, use)
+        elif manifest is not None and manifest.derived_from:  # made again if it is out of date
+            name = kto_view(workspace, manifest.derived_from)
+        found.append(name)
     return found
 
 
 def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
     """The names of datasets of pairs for one use of them, registered if need be.
 
-    Raises:
-        UsageError: an unknown use. UsageError, DataError, RlguideError: like `view`.
+    Raises UsageError for an unknown use, else as `view`.
     """
     as_they_are = [method.name for method in methods().values() if method.data == "pairs"]
     if use in as_they_are:
@@ -92,13 +86,11 @@ def views_for(workspace: Workspace, names: list[str], use: str) -> list[str]:
 def viewed(workspace: Workspace, name: str) -> str | None:
     """The dataset of pairs that `name` shows: itself, what KTO's rows were made of, or whose file the entry shares.
 
-    Raises:
-        DataError: dataset_info.json is broken.
+    Raises DataError if dataset_info.json is broken.
     """
-    entries = read_registry(workspace)
-    parent = parent_name(name)
+    entries, parent = read_registry(workspace), parent_name(name)
     made = read_manifest(workspace, parent)
-    source = str(made.source.get("derived_from", "")) if made is not None else ""
+    source = made.derived_from if made is not None else ""
     if source and name != parent:
         source = heldout_name(source)
     pairs = {other: its.get("file_name") for other, its in entries.items() if entry_kind(its) == "pairs"}
@@ -114,9 +106,8 @@ def _entry_view(workspace: Workspace, name: str, use: Literal["sft", "ppo"]) -> 
     dataset = check_registered(workspace, [name])[0]
     entries = read_registry(workspace)
     wanted, shown = {}, view_name(name, use)
-    for source, target in ((name, shown), (dataset.heldout, heldout_name(shown))):
-        if source is None:
-            continue
+    held_out = [(dataset.heldout, heldout_name(shown))] if dataset.heldout else []
+    for source, target in ((name, shown), *held_out):
         wanted[target] = _as_single_responses(source, entries[source], dataset.formatting)
         if target in entries and entries[target] != wanted[target] and not is_view(entries[target]):
             raise UsageError(
@@ -133,7 +124,7 @@ def _as_single_responses(name: str, entry: Entry, formatting: str) -> Entry:
     if formatting != "alpaca":
         raise DataError(
             f"dataset {name} has its responses as messages, which LLaMA-Factory reads only as pairs",
-            "take the file in with `rlguide register FILE --name ...`, then use that dataset",
+            "import the file with `rlguide register FILE --name ...`, then use that dataset",
         )
     columns = dict(entry.get("columns") or DEFAULT_COLUMNS["alpaca"])
     columns["response"] = columns.pop("chosen")
@@ -146,12 +137,7 @@ def kto_view(workspace: Workspace, name: str) -> str:
 
     `NAME_kto` has each chosen response as a desirable row and each rejected one as an undesirable row, each once, and
     `NAME_kto_test` the same of the held-out set, if there is one. A response that is chosen in one pair and rejected in
-    another is left out. Rows of one prompt are no neighbours (see `kto_order`).
-
-    Raises:
-        UsageError: the dataset is not registered, or the name of the view is taken by something else.
-        DataError: it is not a dataset of pairs, has none, or is fetched by the engine itself.
-        RlguideError: the disk is full or the folder cannot be written.
+    another is dropped. Rows of one prompt are not neighbours (see `kto_order`). Raises as `view`.
     """
     view = view_name(name, "kto")
     _sources(workspace, name)
@@ -167,8 +153,8 @@ def kto_view(workspace: Workspace, name: str) -> str:
 
 def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
     """The dataset and what it holds out, checked to be pairs in local files."""
-    dataset = check_registered(workspace, [name])[0]
-    sources = [dataset, *(check_registered(workspace, [dataset.heldout]) if dataset.heldout else [])]
+    (dataset,) = check_registered(workspace, [name])
+    sources = [dataset, *check_registered(workspace, [dataset.heldout] if dataset.heldout else [])]
     for source in sources:
         local_files(source)
     return sources
@@ -177,7 +163,7 @@ def _sources(workspace: Workspace, name: str) -> list[RegisteredDataset]:
 def _check_ours(workspace: Workspace, view: str, name: str) -> None:
     """Refuse to replace a dataset, or a file, that is not an earlier state of this view."""
     manifest = read_manifest(workspace, view)
-    if manifest is not None and manifest.source.get("derived_from") == name:
+    if manifest is not None and manifest.derived_from == name:
         return
     entries = read_registry(workspace)
     for taken in (view, heldout_name(view)):
@@ -200,7 +186,7 @@ def _make(workspace: Workspace, view: str, origin: dict[str, Any]) -> None:
             _stage(workspace, source, staging, counts)
             staged.append(staging)
         for line in counts.filtered_lines():
-            console.say(f"  left out: {line}")
+            console.say(f"  dropped: {line}")
         if not len(staged[0]):
             reason = "only responses that are both chosen and rejected" if counts.read else "no pairs"
             raise DataError(f"dataset {name} has {reason}", "register the file again to see what is in it")

@@ -22,7 +22,7 @@ from rlguide.data.inspect.verdicts import verdicts
 from rlguide.data.names import heldout_name, is_heldout, parent_name
 from rlguide.data.store.dataset_info import data_path, entry_kind, find_entry, read_registry
 from rlguide.data.store.manifest import DataManifest, read_manifest
-from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered
+from rlguide.data.store.registered import RegisteredDataset, check_registered
 from rlguide.data.store.stale_views import outdated
 from rlguide.errors import UsageError
 from rlguide.plotting import can_plot, no_plots
@@ -111,7 +111,7 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
             f"dataset {name} is a view of {shown}: the same rows as another stage sees them",
             f"inspect that: rlguide inspect {shown}",
         )
-    return (check_labelled if kind == "labels" else check_registered)(workspace, [name])[0]
+    return check_registered(workspace, [name], "labels" if kind == "labels" else "pairs")[0]
 
 
 def _heldout_of(workspace: Workspace, name: str) -> str | None:

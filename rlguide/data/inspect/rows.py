@@ -23,7 +23,7 @@ class Checked:
 
     Rows that hold no example are skipped; those that `rlguide register` would refuse for what is in their texts, such
     as a chat-template token, are not, because they are trained on as they are. `bad` has both, when all are read. It
-    stays empty for a file that rlguide wrote and nobody changed: its rows were checked.
+    stays empty for a file that rlguide wrote and that is unchanged: its rows were checked.
     """
 
     def __init__(self, workspace: Workspace, dataset: RegisteredDataset) -> None:
@@ -33,11 +33,7 @@ class Checked:
         self.read = self.left_out = 0
 
     def __iter__(self) -> Iterator[Example]:
-        """The good rows in order.
-
-        Raises:
-            UsageError, DataError: like `reading.read_examples`.
-        """
+        """The good rows in order. Raises UsageError and DataError like `reading.read_examples`."""
         dataset = self._dataset
         if dataset.path is not None and written_file(self._workspace, dataset.name, dataset.path):
             yield from read_examples(self._workspace, dataset.name)

@@ -38,7 +38,9 @@ def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int
     arguments = worker_command(tokenizer.engine, "count_tokens", tokenizer.model, tokenizer.template)
     with tempfile.TemporaryFile() as given:
         for row in rows:
-            given.write(_line(row))
+            messages = [turn.value for turn in row.messages]
+            texts = {"system": row.system, "messages": messages, "responses": row.responses}
+            given.write(f"{json.dumps(texts)}\n".encode())
         given.seek(0)
         console.say("starting the engine to count tokens (about 10 s)")
         documents = stream_worker(tokenizer.engine, Command(tuple(arguments), variables=NO_GPU), given)
@@ -57,11 +59,6 @@ def count_tokens(tokenizer: Tokenizer, rows: Sequence[Example]) -> list[list[int
     if len(counts) != len(rows):
         raise EngineError(f"the engine counted the tokens of {len(counts)} of {len(rows)} rows", "run `rlguide doctor`")
     return counts
-
-
-def _line(row: Example) -> bytes:
-    messages = [turn.value for turn in row.messages]
-    return (json.dumps({"system": row.system, "messages": messages, "answers": row.responses}) + "\n").encode()
 
 
 def kept_lengths(prompt: int, response: int, cutoff: int) -> tuple[int, int]:

@@ -31,8 +31,10 @@ def read_csv(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
                 record = next(records, None)
                 if record is None:
                     return
-                if record:  # not an empty line
-                    yield _csv_row(line, names, record)
+                if record and len(record) != len(names):
+                    yield Row(line, None, "has another number of fields than the header")
+                elif record:  # not an empty line
+                    yield Row(line, dict(zip(names, record, strict=True)))
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{path} is not UTF-8, in line {line} or soon after it", "save the file as UTF-8"
@@ -51,9 +53,3 @@ def _separator(path: Path, header: str) -> str:
             "separate the columns by commas, or by tabs in a file whose name ends in .tsv",
         )
     return found[0] if found else usual
-
-
-def _csv_row(line: int, names: list[str], cells: list[str]) -> Row:
-    if len(cells) != len(names):
-        return Row(line, None, "has another number of fields than the header")
-    return Row(line, dict(zip(names, cells, strict=True)))

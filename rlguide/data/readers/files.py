@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlguide.data.readers.json_rows import (
-    HEAD,
-    count_lines,
-    has_row_lines,
-    is_wrapped,
-    read_array,
-    read_elements,
-    read_lines,
-    read_wrapped,
-    refuse_single_object,
-)
+from rlguide.data.readers import json_rows
 from rlguide.data.readers.source import Source, open_text, packing, text_suffix, unreadable
 from rlguide.errors import DataError
 
@@ -30,7 +20,7 @@ def open_source(path: Path) -> Source:
         raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet or CSV file")
     try:
         with open_text(path) as file:
-            head = file.read(HEAD)
+            head = file.read(json_rows.HEAD)
     except OSError as error:
         raise unreadable(path, error) from error
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -49,14 +39,14 @@ def open_source(path: Path) -> Source:
         return Source(path, "CSV", "line", read_csv)
     if text.startswith(b"["):
         if b"\n" in text.rstrip():
-            return Source(path, "JSON list", "line", read_array)
-        return Source(path, "JSON list", "row", read_elements)  # on one line, or with very long ones
-    if is_wrapped(head) and not has_row_lines(path):
+            return Source(path, "JSON list", "line", json_rows.read_array)
+        return Source(path, "JSON list", "row", json_rows.read_elements)  # on one line, or with very long ones
+    if json_rows.is_wrapped(head) and not json_rows.has_row_lines(path):
         lines = b"\n" in text.rstrip()
-        return Source(path, "JSON list in an object", "line" if lines else "row", read_wrapped)
+        return Source(path, "JSON list in an object", "line" if lines else "row", json_rows.read_wrapped)
     if text.startswith(b"{"):
-        refuse_single_object(path)
-        return Source(path, "JSON lines", "line", read_lines)
+        json_rows.refuse_single_object(path)
+        return Source(path, "JSON lines", "line", json_rows.read_lines)
     raise DataError(
         f"{path} is neither JSON, JSON lines, Parquet nor CSV",
         "convert it to JSON lines: one object with a pair a line",
@@ -84,7 +74,7 @@ def count_rows(path: Path) -> int | None:
 
         return count_parquet(path)
     if source.kind == "JSON lines":
-        return count_lines(path)
+        return json_rows.count_lines(path)
     return sum(1 for _ in source.rows())
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from rlguide.data.readers.source import Row, open_text
 from rlguide.errors import DataError
@@ -78,26 +77,14 @@ def read_wrapped(path: Path, _: frozenset[str] | None = None) -> Iterator[Row]:
     """Elements of a JSON list that is all that an object holds, as in {"data": [...]}. Raises as `read_array`."""
     from rlguide.data.readers.json_stream import iterate_array
 
-    with open_text(path) as file, _whole_list(path):
+    with open_text(path) as file:
         head = file.read(HEAD)
-        before = WRAPPED.match(head)
-        start = before.end() if before else 0
-        rest: Any = _Joined(head[start:], file)
-        lines = head[:start].count(b"\n")
-        counted = b"\n" in head.removeprefix(b"\xef\xbb\xbf").strip()
-        for number, (line, value) in enumerate(iterate_array(rest, line=lines + 1, closing="}"), start=1):
+    before = WRAPPED.match(head)
+    counted = b"\n" in head.removeprefix(b"\xef\xbb\xbf").strip()
+    with open_text(path) as file, _whole_list(path):
+        lines = file.read(before.end() if before else 0).count(b"\n")
+        for number, (line, value) in enumerate(iterate_array(file, line=lines + 1, closing="}"), start=1):
             yield Row(line if counted else number, value)
-
-
-class _Joined:
-    """Bytes that were read already, and the rest of their file."""
-
-    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
-        self._first, self._rest = first, rest
-
-    def read(self, size: int) -> bytes:
-        first, self._first = self._first, b""
-        return first or self._rest.read(size)
 
 
 @contextmanager
@@ -109,7 +96,7 @@ def _whole_list(path: Path) -> Iterator[None]:
         yield
     except StreamError as error:
         raise DataError(
-            f"{path} is not a whole JSON list: {error}",
+            f"{path} is not a complete JSON list: {error}",
             "fix the file there, or fetch it again if it was cut short",
         ) from error
 

@@ -77,11 +77,11 @@ def count_parquet(path: Path) -> int:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """What goes wrong in the block means that the file is not a whole Parquet file."""
+    """What goes wrong in the block means that the file is not a complete Parquet file."""
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a whole Parquet file: {reason}", "fetch or write the file again") from error
+        raise DataError(f"{path} is not a complete Parquet file: {reason}", "fetch or write the file again") from error

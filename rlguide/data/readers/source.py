@@ -82,7 +82,7 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and error.errno is not None:  # the disk, not the contents
             raise
         raise DataError(
-            f"{path} is not a whole {packed} file: {error or 'it is cut short'}", "fetch or compress the file again"
+            f"{path} is not a complete {packed} file: {error or 'it is cut short'}", "fetch or compress the file again"
         ) from error
 
 

@@ -20,12 +20,8 @@ def splits_of_card(
 ) -> tuple[Splits, str | None]:
     """The subsets, splits and files that the card's `configs:` names ({} if none), and the subset it calls default.
 
-    Args:
-        paths: the data files that are there.
-        of_names: tells splits from names, for a config that only names a folder (`data_dir`).
-
-    Raises:
-        DataError: it names more patterns than anybody writes; YAML can say that in few lines.
+    `paths` are the data files that are there; `of_names` tells splits from names, for a config that only names a
+    folder (`data_dir`). Raises DataError for more patterns than anybody writes; YAML can say that in few lines.
     """
     there: Splits = {}
     default = None
@@ -70,7 +66,7 @@ def _header(card: str) -> dict[str, Any]:
 
     try:
         loaded = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an impossible date
         return {}
     return loaded if isinstance(loaded, dict) else {}
 
@@ -94,8 +90,7 @@ def matching(pattern: str, paths: Sequence[str]) -> list[str]:
     The time grows with the length of pattern and path and no faster: whoever publishes a card chooses both.
     """
     names = (f"{pattern}/*" if f"/{pattern}".endswith("/**") else pattern).split("/")  # a folder is not in itself
-    # Two `**` in a row mean no more than one.
-    parts = [_part(name) for at, name in enumerate(names) if name != "**" or names[at - 1 : at] != ["**"]]
+    parts = list(map(_part, names))
     head = MAGIC.split(pattern, maxsplit=1)[0]
     return [path for path in paths if path.startswith(head) and (path == pattern or _fits(parts, path.split("/")))]
 
@@ -110,22 +105,10 @@ def _part(part: str) -> Callable[[str], object] | None:
 
 def _fits(parts: list[Callable[[str], object] | None], names: list[str]) -> bool:
     """Whether the names of a path fulfil the parts of a pattern: all ways of reading it are followed side by side."""
-    reached = _and_beyond({0}, parts)
-    for name in names:
-        following = set()
-        for at in reached:
-            if at < len(parts):
-                fits = parts[at]
-                if fits is None:
-                    following.add(at)
-                elif fits(name):
-                    following.add(at + 1)
-        reached = _and_beyond(following, parts)
-        if not reached:
-            return False
-    return len(parts) in reached
-
-
-def _and_beyond(reached: set[int], parts: list[Callable[[str], object] | None]) -> set[int]:
-    """These places in a pattern and those behind a `**`, which may stand for no folder at all."""
-    return reached | {at + 1 for at in reached if at < len(parts) and parts[at] is None}
+    reached = {0}  # how many of the names the parts so far may stand for
+    for fits in parts:
+        if fits is not None:
+            reached = {at + 1 for at in reached if at < len(names) and fits(names[at])}
+        elif reached:
+            reached = set(range(min(reached), len(names) + 1))
+    return len(names) in reached

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from rlguide import console
 from rlguide.catalog.datasets import CatalogDataset
@@ -28,14 +29,13 @@ def find_fetch_plans(
 ) -> list[FetchPlan]:
     """The portions to fetch, with sizes and checksums as far as the hub tells them.
 
-    Of a dataset whose parts are languages, only those of `languages`; all of them if it is empty.
-
-    Raises:
-        HubError: a file of the catalog is not there, or the hub fails. UsageError, DataError: as `select_files`.
+    Of a dataset whose parts are languages, only those of `languages`; all of them if it is empty. Raises HubError if a
+    file of the catalog is not there, or the hub fails; else as `select_files`.
     """
     if dataset.parts:
         parts = [part for part in dataset.parts if not languages or part.language in (None, *languages)]
-        return [_plan(snapshot, *(_matched(snapshot, one) for one in (part.train, part.heldout))) for part in parts]
+        match = partial(hub.match_files, snapshot)
+        return [_plan(snapshot, match(part.train), match(part.heldout)) for part in parts]
     try:
         found = select_files(snapshot.hub_id, snapshot.paths, hub.read_card(snapshot), wanted)
     except DataError as error:
@@ -48,10 +48,6 @@ def find_fetch_plans(
     console.say(f"  {found.reason}")
     hub.check_shards(snapshot, [*found.train, *found.heldout])
     return [_plan(snapshot, list(found.train), list(found.heldout))]
-
-
-def _matched(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
-    return hub.match_files(snapshot, patterns) if patterns else []
 
 
 def _plan(snapshot: Snapshot, train: list[str], heldout: list[str]) -> FetchPlan:

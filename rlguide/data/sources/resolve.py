@@ -15,14 +15,10 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def find_requested(given: list[str], hub: str, wanted: FileSelection, name: str | None) -> list[CatalogDataset]:
-    """The datasets meant, each once. Parts are empty where the files have to be found by `splits`.
+    """The datasets meant by names of the catalog, or ids (org/name), each once; `name` is what a single one is called
+    in the workspace. Parts are empty where the files have to be found by `splits`.
 
-    Args:
-        given: names of the catalog, or ids (org/name).
-        name: the name in the workspace, for a single dataset.
-
-    Raises:
-        UsageError: no such dataset, or options that cannot be meant together.
+    Raises UsageError: no such dataset, or options that cannot be meant together.
     """
     if name is not None and len(given) > 1:
         raise UsageError(f"--name {name} cannot be the name of {len(given)} datasets", "download them one by one")

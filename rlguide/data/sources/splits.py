@@ -40,10 +40,8 @@ class Selection:
 def select_files(where: str, paths: Iterable[str], card: str, wanted: FileSelection) -> Selection:
     """Choose the files of a split and of the held-out split that goes with it.
 
-    Args:
-        where: what messages call the repository or folder.
-        paths: every file in it, with `/`.
-        card: the text of its README.md, "" if there is none.
+    `where` is what messages call the repository or folder, `paths` every file in it, with `/`, and `card` the text of
+    its README.md, "" if there is none.
 
     Raises:
         UsageError: what is wanted is not there, or several things may be meant; the message lists what there is.
@@ -70,11 +68,7 @@ def select_files(where: str, paths: Iterable[str], card: str, wanted: FileSelect
 
 
 def files_of_folder(folder: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
-    """The train and the held-out files of a folder on this machine, found like those of a repository.
-
-    Raises:
-        UsageError: what is wanted is not there, or several things may be meant. DataError: no data file at all.
-    """
+    """The train and the held-out files of a folder on this machine, found and refused like those of a repository."""
     paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     readme = folder / "README.md"
     card = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""

@@ -39,11 +39,7 @@ def schema(kind: ExampleKind) -> pa.Schema:
 
 
 def to_batch(examples: Sequence[Example], kind: ExampleKind) -> pa.RecordBatch:
-    """Examples of one kind, checked before, as a batch of `schema(kind)`.
-
-    Raises:
-        UnicodeEncodeError: a text is not valid Unicode; the checks refuse such rows.
-    """
+    """Examples of one kind, whose texts have been checked to be Unicode, as a batch of `schema(kind)`."""
     import pyarrow as pa
 
     _keep_pandas_out()
@@ -80,8 +76,6 @@ def _keep_pandas_out() -> None:
 
 
 def _history(messages: tuple[Turn, ...]) -> list[list[str]]:
-    if len(messages) == 1:
-        return []
     return [[messages[at].value, messages[at + 1].value] for at in range(0, len(messages) - 1, 2)]
 
 
@@ -96,7 +90,6 @@ def from_row(row: dict[str, Any]) -> Example:
 
 def messages(row: dict[str, Any]) -> tuple[Turn, ...]:
     """The conversation in such a row: `history` and `prompt`."""
-    if not row["history"]:
-        return (Turn(HUMAN, row["prompt"]),)
-    earlier = [turn for prompt, response in row["history"] for turn in (Turn(HUMAN, prompt), Turn(GPT, response))]
+    history = row["history"] or ()
+    earlier = [turn for prompt, response in history for turn in (Turn(HUMAN, prompt), Turn(GPT, response))]
     return (*earlier, Turn(HUMAN, row["prompt"]))

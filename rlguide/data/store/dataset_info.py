@@ -27,11 +27,7 @@ DEFAULT_COLUMNS = {
 
 
 def read_registry(workspace: Workspace) -> dict[str, Entry]:
-    """Every entry by name, {} if there is no registry yet.
-
-    Raises:
-        DataError: dataset_info.json is not a JSON object of objects.
-    """
+    """Every entry by name, {} if there is no registry yet. Raises DataError if it is not a JSON object of objects."""
     if not workspace.dataset_info.exists():
         return {}
     entries = read_json(workspace.dataset_info)
@@ -46,9 +42,7 @@ def read_registry(workspace: Workspace) -> dict[str, Entry]:
 def change_registry(workspace: Workspace, add: Mapping[str, Entry], remove: tuple[str, ...] = ()) -> None:
     """Put entries into the registry under its lock, and take others out; everything else stays as it is.
 
-    Raises:
-        DataError: the registry is broken; it is not overwritten.
-        RlguideError: it cannot be locked or written.
+    Raises DataError for a broken registry, which is not overwritten; RlguideError if it cannot be locked or written.
     """
     path = workspace.dataset_info.resolve()  # a linked registry stays linked
     with locked(path):
@@ -78,11 +72,7 @@ def entry_kind(entry: Entry) -> Kind:
 
 
 def dataset_kind(workspace: Workspace, name: str) -> Kind:
-    """What a registered dataset holds, by its entry alone.
-
-    Raises:
-        UsageError: the name is not in the registry. DataError: dataset_info.json is broken.
-    """
+    """What a registered dataset holds, by its entry alone. Raises as `read_registry` and `find_entry`."""
     return entry_kind(find_entry(workspace, read_registry(workspace), name))
 
 
@@ -116,8 +106,6 @@ def is_intact(workspace: Workspace, manifest: DataManifest) -> bool:
 
 Entry = dict[str, Any]
 Use = Literal["pairs", "labels", "sft", "ppo"]
-_CONVERSATION = {"prompt": "prompt", "history": "history", "system": "system"}
-
 _RESPONSES: dict[Use, dict[str, str]] = {
     "pairs": {"chosen": "chosen", "rejected": "rejected"},
     "labels": {"response": "answer", "kto_tag": "label"},
@@ -128,12 +116,8 @@ _RESPONSES: dict[Use, dict[str, str]] = {
 
 def our_entry(file_name: str, use: Use = "pairs") -> Entry:
     """The entry of a file that rlguide wrote (see `columns`), for one use of it."""
-    return {
-        "file_name": file_name,
-        "ranking": use == "pairs",
-        "formatting": "alpaca",
-        "columns": {**_CONVERSATION, **_RESPONSES[use]},
-    }
+    columns = {"prompt": "prompt", "history": "history", "system": "system", **_RESPONSES[use]}
+    return {"file_name": file_name, "ranking": use == "pairs", "formatting": "alpaca", "columns": columns}
 
 
 def is_ours(entry: Entry, use: Use = "pairs") -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlguide import console
 from rlguide.errors import DataError, RlguideError
 from rlguide.locks import locked
 from rlguide.workspace import Workspace, read_json, write_json
@@ -31,18 +32,14 @@ LOCK = re.compile(r"\.(.+)\.dataset\.lock")  # there without a holder: of a kill
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be done for one dataset. Names of files are relative to the data folder.
-
-    moves: temporary name -> final name. delete: files of an earlier version. entries: to put into dataset_info.json;
-    drop: names to take out. manifest: its whole content.
-    """
+    """What is to be done for one dataset. Names of files are relative to the data folder."""
 
     name: str
-    moves: dict[str, str]
-    manifest: dict[str, Any]
-    entries: dict[str, dict[str, Any]]
-    delete: list[str] = field(default_factory=list)
-    drop: list[str] = field(default_factory=list)
+    moves: dict[str, str]  # temporary name -> final name
+    manifest: dict[str, Any]  # its whole content
+    entries: dict[str, dict[str, Any]]  # to put into dataset_info.json
+    delete: list[str] = field(default_factory=list)  # files of an earlier version
+    drop: list[str] = field(default_factory=list)  # names to remove from dataset_info.json
 
 
 def lock_path(workspace: Workspace, name: str) -> Path:
@@ -50,13 +47,17 @@ def lock_path(workspace: Workspace, name: str) -> Path:
     return workspace.data / f"{name}.dataset"
 
 
+def is_locked(workspace: Workspace, name: str) -> bool:
+    """Whether a dataset is being made at this moment (see `locks.locked`), or its lock was left there."""
+    path = lock_path(workspace, name)
+    return path.with_name(f".{path.name}.lock").exists()
+
+
 def commit(workspace: Workspace, change: Change) -> None:
     """Do what `change` says, for good. The caller holds the dataset's lock.
 
-    Raises:
-        DataError: dataset_info.json is broken. RlguideError: the disk is full, or a folder has the name of a file
-            that is to be written. Nothing is changed then, or, if the disk failed in between, the next command does
-            the rest.
+    Raises DataError for a broken dataset_info.json, RlguideError for a full disk or a folder that has the name of a
+    file. Nothing is changed then, or, if the disk failed in between, the next command does the rest.
     """
     for target in (*change.moves.values(), f"{change.name}.manifest.json", *change.delete):
         check_no_folder(workspace.data / target)
@@ -115,27 +116,22 @@ def _read(path: Path) -> Change:
 def _sync(folder: Path) -> None:
     """Make renames last through a power failure, where the system can."""
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with suppress(OSError):  # some network disks cannot
         os.fsync(descriptor)
-    except OSError:
-        pass  # some network disks cannot
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
 
 
-def recover(workspace: Workspace, name: str) -> str | None:
+def recover(workspace: Workspace, name: str) -> None:
     """Finish or clear away what a killed run left of one dataset; say what was done. The caller holds its lock."""
-    done = None
     pending = _pending(workspace, name)
-    if pending.exists():
+    if interrupted := pending.exists():
         _carry_out(workspace, _read(pending))
-        done = f"{name}: finished what an interrupted run had begun"
+        console.say(f"{name}: finished what an interrupted run had begun")
     freed = _remove_leftovers(workspace, name)
-    if freed and done is None:
+    if freed and not interrupted:
         from rlguide.progress import format_bytes
 
-        done = f"{name}: removed what an interrupted run had left ({format_bytes(freed)})"
-    return done
+        console.say(f"{name}: removed what an interrupted run had left ({format_bytes(freed)})")
 
 
 def abandon(workspace: Workspace, name: str) -> None:
@@ -162,56 +158,37 @@ def _may_be_in_use(path: Path) -> bool:
 
 
 def settle(workspace: Workspace) -> None:
-    """Finish or clear away what killed runs left in the workspace. Every command begins with this; it costs one look
+    """Finish or clear away what killed runs left in the workspace. Every command begins with this; it costs two looks
     into the data folder. What another rlguide is working on is left alone, and so is what cannot be read or written.
     """
-    names = _hidden(workspace.data)
     marks = (PENDING, LEFT_OVER, LOCK)
-    waiting = {match[1] for name in names for mark in marks if (match := mark.fullmatch(name))}
+    waiting = {match[1] for name in _hidden(workspace.data) for mark in marks if (match := mark.fullmatch(name))}
     for dataset in sorted(waiting):
         _try_to_recover(workspace, dataset)
-    _clear_registry_leftovers(workspace, names)
+    _clear_registry_leftovers(workspace)
 
 
 def _hidden(folder: Path) -> list[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries if entry.name.startswith(".")]
-    except OSError:
-        return []
+    with suppress(OSError):
+        return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    return []
 
 
 def _try_to_recover(workspace: Workspace, dataset: str) -> None:
-    from rlguide import console
-
-    with ExitStack() as stack:
+    # Else another rlguide is at it, or this folder is read-only.
+    with suppress(RlguideError, OSError), locked(lock_path(workspace, dataset), timeout=0):
         try:
-            stack.enter_context(locked(lock_path(workspace, dataset), timeout=0))
-        except RlguideError:
-            return  # another rlguide is at it, or this folder is read-only
-        try:
-            done = recover(workspace, dataset)
+            recover(workspace, dataset)
         except RlguideError as error:
             console.warn(f"an interrupted run of {dataset} cannot be finished: {error.what}; {error.fix}")
-            return
-        except OSError:
-            return  # this folder is read-only
-        if done:
-            console.say(done)
 
 
-def _clear_registry_leftovers(workspace: Workspace, names: list[str]) -> None:
+def _clear_registry_leftovers(workspace: Workspace) -> None:
     """Also where dataset_info.json is a link: it is written where the link points."""
     registry = Path(os.path.realpath(workspace.dataset_info))
-    if registry.parent != Path(os.path.realpath(workspace.data)):
-        names = _hidden(registry.parent)
     pattern = re.compile(rf"\.{re.escape(registry.name)}\.\w{{8}}\.tmp")
-    left = [name for name in names if pattern.fullmatch(name)]
-    if not left:
-        return
-    try:
-        with locked(registry, timeout=0):
-            for name in left:
-                (registry.parent / name).unlink(missing_ok=True)
-    except (RlguideError, OSError):
-        return
+    left = [registry.parent / name for name in _hidden(registry.parent) if pattern.fullmatch(name)]
+    if left:
+        with suppress(RlguideError, OSError), locked(registry, timeout=0):
+            for path in left:
+                path.unlink(missing_ok=True)

@@ -12,35 +12,27 @@ from rlguide.workspace import Workspace, read_json
 
 @dataclass(frozen=True)
 class DataFile:
-    """One registered file as it was when it was written; `file` is relative to the data folder.
-
-    `desirable` counts the rows with that label, None in a file of pairs.
-    """
+    """One registered file as it was when it was written."""
 
     dataset: str
-    file: str
+    file: str  # relative to the data folder
     rows: int
     bytes: int
     mtime_ns: int
     sha256: str
-    desirable: int | None = None
+    desirable: int | None = None  # rows with that label, None in a file of pairs
 
     def unchanged(self, folder: Path) -> bool:
         """Whether size and time of change are still the same. Cheap; says nothing about a careful forger."""
         try:
-            status = (folder / self.file).stat()
+            return size_and_time(folder / self.file) == {"bytes": self.bytes, "mtime_ns": self.mtime_ns}
         except OSError:
             return False
-        return (status.st_size, status.st_mtime_ns) == (self.bytes, self.mtime_ns)
 
 
 @dataclass(frozen=True)
 class DataManifest:
-    """Where a dataset came from and what was written. `files[0]` is for training, `files[1]`, if any, held out.
-
-    refused: invalid rows by reason (each one with its place is in `<name>.report.json`). left_out: valid rows that the
-    filters in `options` dropped, by reason.
-    """
+    """Where a dataset came from and what was written."""
 
     name: str
     created: str
@@ -48,13 +40,26 @@ class DataManifest:
     source: dict[str, Any]
     options: dict[str, Any]
     rows_read: int
-    refused: dict[str, int]
-    left_out: dict[str, int] = field(default_factory=dict)
-    files: list[DataFile] = field(default_factory=list)
+    refused: dict[str, int]  # invalid rows by reason; each one with its place is in `<name>.report.json`
+    left_out: dict[str, int] = field(
+        default_factory=dict
+    )  # valid rows that the filters in `options` dropped, by reason
+    files: list[DataFile] = field(default_factory=list)  # the first is for training, the second, if any, held out
 
     @property
     def heldout(self) -> DataFile | None:
         return self.files[1] if len(self.files) > 1 else None
+
+    @property
+    def derived_from(self) -> str:
+        """The dataset of pairs that rows for KTO were made of, "" for all other rows."""
+        return str(self.source.get("derived_from", ""))
+
+
+def size_and_time(path: Path) -> dict[str, int]:
+    """What tells cheaply whether a file has changed: the `bytes` and `mtime_ns` of it that a manifest keeps."""
+    status = path.stat()
+    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def manifest_path(workspace: Workspace, name: str) -> Path:

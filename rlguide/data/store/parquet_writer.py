@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rlguide.data.store.manifest import size_and_time
 from rlguide.errors import RlguideError
 
 if TYPE_CHECKING:
@@ -53,27 +55,20 @@ class ParquetOutput:
     def __enter__(self) -> ParquetOutput:
         import pyarrow.parquet as pq
 
-        self._pool = ThreadPoolExecutor(1)
-        try:
+        with writing_in(self.path.parent):
             self._writer = pq.ParquetWriter(
                 self.path, self._schema, compression="zstd", compression_level=1, use_dictionary=False
             )
             self._reader = self.path.open("rb")
-        except OSError as error:
-            self._pool.shutdown()
-            raise cannot_write(self.path.parent, error) from error
+        self._pool = ThreadPoolExecutor(1)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._reader.close()
         if not self._finished:
-            try:
+            with suppress(OSError):  # a full disk again; the first one has been reported
                 self._writer.close()
-            except OSError:
-                pass  # a full disk again; the first one has been reported
             self.path.unlink(missing_ok=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -93,10 +88,8 @@ class ParquetOutput:
 
         if not self._group:
             return
-        while len(self._waiting) >= WAITING:
-            self._settle(self._waiting.popleft())
-        table = pa.Table.from_batches(self._group)
-        self._waiting.append(self._pool.submit(self._store, table))
+        self._settle(WAITING - 1)
+        self._waiting.append(self._pool.submit(self._store, pa.Table.from_batches(self._group)))
         self._group, self._group_rows, self._group_bytes = [], 0, 0
 
     def _store(self, table: pa.Table) -> None:
@@ -110,30 +103,28 @@ class ParquetOutput:
     def finish(self) -> Written:
         """Write what is left, put it on the disk for good, and describe the file."""
         self._write_group()
-        while self._waiting:
-            self._settle(self._waiting.popleft())
-        try:
+        self._settle(0)
+        with writing_in(self.path.parent):
             self._writer.close()
             self._hash_what_is_new()
             with self.path.open("rb+") as file:
                 os.fsync(file.fileno())
-            status = self.path.stat()
-        except OSError as error:
-            raise cannot_write(self.path.parent, error) from error
+            facts = size_and_time(self.path)
         self._finished = True
-        return Written(
-            self.path, self._rows, status.st_size, status.st_mtime_ns, self._digest.hexdigest(), self._desirable
-        )
+        return Written(self.path, self._rows, **facts, sha256=self._digest.hexdigest(), desirable=self._desirable)
 
-    def _settle(self, write: Future[Any]) -> None:
-        try:
-            write.result()
-        except OSError as error:
-            raise cannot_write(self.path.parent, error) from error
+    def _settle(self, most: int) -> None:
+        """Wait until at most this many row groups are on their way to the disk."""
+        with writing_in(self.path.parent):
+            while len(self._waiting) > most:
+                self._waiting.popleft().result()
 
 
-def cannot_write(folder: Path, error: OSError) -> RlguideError:
-    """A full disk or a folder that may not be written, in two lines."""
-    return RlguideError(
-        f"cannot write in {folder}: {error.strerror or error}", "free some disk space, then run the same command again"
-    )
+@contextmanager
+def writing_in(folder: Path) -> Iterator[None]:
+    """Raises RlguideError when, in the block, the disk is full or the folder may not be written."""
+    try:
+        yield
+    except OSError as error:
+        what = f"cannot write in {folder}: {error.strerror or error}"
+        raise RlguideError(what, "free some disk space, then run the same command again") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,13 @@ SPARE_BYTES = 100_000_000  # of a disk, for what else is written there; of a sma
 @contextmanager
 def writing(workspace: Workspace, name: str) -> Iterator[None]:
     """Hold the locks of the dataset and its held-out set while they are made, after finishing or clearing away what a
-    killed run left. What a run that fails has written is cleared away at once.
-
-    Raises:
-        RlguideError: another rlguide works on it for more than an hour.
+    killed run left. What a run that fails has written is cleared away at once. Raises RlguideError as `in_turn`.
     """
     with ExitStack() as stack:
         for one in (name, heldout_name(name)):  # always in this order, so that no two wait for each other
             busy = f"{one}: another rlguide is making it; waiting for that to end"
             stack.enter_context(in_turn(journal.lock_path(workspace, one), busy))
-        done = journal.recover(workspace, name)
-        if done:
-            console.say(done)
+        journal.recover(workspace, name)
         try:
             yield
         except BaseException:
@@ -51,13 +46,11 @@ def writing(workspace: Workspace, name: str) -> Iterator[None]:
 
 
 def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, str] | None = None) -> None:
-    """Refuse a name whose entry or file is already there, unless `origin` says that it is an earlier state of this.
-
-    Args:
-        origin: keys and values that the manifest's source must have, such as the hub id.
+    """Refuse a name whose entry or file is already there, unless it is an earlier state of this: if `origin`, such as
+    the hub id, is in the source of its manifest.
 
     Raises:
-        UsageError: the name, or that of its held-out set, is taken and `force` is not given; or, whatever is given,
+        UsageError: the name, or that of its held-out split, is taken and `force` is not given; or, whatever is given,
             the two belong to different datasets.
         DataError: dataset_info.json is broken. RlguideError: a folder has the name of its file.
     """
@@ -109,17 +102,14 @@ def check_disk(workspace: Workspace, needed: int) -> None:
 
 @dataclass(frozen=True)
 class Publication:
-    """Where a dataset came from and how it was imported, for its manifest; what it holds.
-
-    report: whether the invalid rows are written down, each with its place.
-    """
+    """Where a dataset came from and how it was imported, for its manifest; what it holds."""
 
     name: str
     source: dict[str, Any]
     options: dict[str, Any]
     counts: RowCounts
     kind: ExampleKind = "pairs"
-    report: bool = True
+    report: bool = True  # write down the invalid rows, each with its place
 
 
 def nothing_left(about: Publication) -> DataError:
@@ -135,11 +125,8 @@ def nothing_left(about: Publication) -> DataError:
 def publish(workspace: Workspace, about: Publication, train: Staging, heldout: Staging | None = None) -> DataManifest:
     """Write and split what was staged, put the files in place and register them; return the manifest.
 
-    `heldout` holds the dataset's own held-out rows; `train` holds out nothing then.
-
-    Raises:
-        RlguideError: the disk is full or a folder cannot be written.
-        DataError: dataset_info.json is broken, or the filters leave no row to train on.
+    `heldout` holds the dataset's own held-out rows; `train` holds out nothing then. Raises DataError for a broken
+    dataset_info.json or if the filters leave no row to train on, RlguideError if the files cannot be written.
     """
     name = about.name
     read_registry(workspace)  # a broken one is found before anything is written
@@ -150,7 +137,9 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
         written += heldout.finish(about.counts)
     files = dict(zip((name, heldout_name(name)), written, strict=False))
     manifest = _manifest(about, files)
-    with _no_view_in_the_making(workspace, name):
+    # KTO's rows of the earlier dataset that another rlguide makes must not appear after it is gone.
+    view = view_name(name, "kto")
+    with writing(workspace, view) if journal.is_locked(workspace, view) else nullcontext():
         change, outdated = _change(workspace, manifest, files, about.kind)
         if about.report:
             report = temporary(workspace.data, name, "report")
@@ -169,29 +158,14 @@ def _manifest(about: Publication, written: dict[str, Written]) -> DataManifest:
 
     from rlguide import __version__
 
-    files = []
-    for dataset, file in written.items():
-        facts = (file.rows, file.bytes, file.mtime_ns, file.sha256, file.desirable)
-        files.append(DataFile(dataset, f"{dataset}.parquet", *facts))
+    files = [DataFile(dataset, f"{dataset}.parquet", *astuple(file)[1:]) for dataset, file in written.items()]
     counts, created = about.counts, datetime.now(UTC).isoformat(timespec="seconds")
     amounts = (counts.read, dict(counts.invalid), dict(counts.filtered))
     return DataManifest(about.name, created, __version__, about.source, about.options, *amounts, files)
 
 
-@contextmanager
-def _no_view_in_the_making(workspace: Workspace, name: str) -> Iterator[None]:
-    """Wait for another rlguide that makes KTO's rows of the earlier dataset: they must not appear after it is gone."""
-    view = view_name(name, "kto")
-    lock = journal.lock_path(workspace, view)
-    with writing(workspace, view) if lock.with_name(f".{lock.name}.lock").exists() else nullcontext():
-        yield
-
-
 def _change(
-    workspace: Workspace,
-    manifest: DataManifest,
-    written: dict[str, Written],
-    kind: ExampleKind,
+    workspace: Workspace, manifest: DataManifest, written: dict[str, Written], kind: ExampleKind
 ) -> tuple[journal.Change, Outlived]:
     """What is to be moved, registered, and deleted of an earlier version of the dataset; what showed that elsewhere."""
     entries, earlier = read_registry(workspace), read_manifest(workspace, manifest.name)
@@ -216,10 +190,7 @@ def _change(
 
 
 def refuse(workspace: Workspace, about: Publication) -> str:
-    """Write the report of rows that are not imported; return its path as a user types it.
-
-    The report of a dataset that is there and stays is not touched.
-    """
+    """Write the report of rows that are not imported, beside that of a dataset that is there; return its path."""
     there = read_manifest(workspace, about.name) is not None
     path = workspace.data / f"{about.name}.{'refused' if there else 'report'}.json"
     _write_report(path, about, "refused")

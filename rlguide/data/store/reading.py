@@ -13,7 +13,7 @@ from rlguide.data.formats.label_formats import KtoAlpaca, KtoMessages
 from rlguide.data.formats.pair_formats import Alpaca, Sharegpt
 from rlguide.data.store.columns import COLUMNS, from_row
 from rlguide.data.store.dataset_info import dataset_kind, is_ours, read_registry
-from rlguide.data.store.registered import RegisteredDataset, check_labelled, check_registered, local_files
+from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
 from rlguide.workspace import Workspace
 
 # The engine's words for columns, and the names that our formats know.
@@ -27,14 +27,12 @@ NAMES = {
 
 
 def read_examples(workspace: Workspace, name: str) -> Iterator[Example]:
-    """The examples of a registered dataset, in order; rows that are none are left out.
+    """The examples of a registered dataset, in order; rows that are not an example are dropped.
 
-    Raises:
-        UsageError, DataError: like `check_registered` and, for labels, `check_labelled`; DataError also for a dataset
-            that is not a local file.
+    Raises UsageError or DataError as `check_registered`, and DataError for a dataset that is not a local file.
     """
-    check = check_labelled if dataset_kind(workspace, name) == "labels" else check_registered
-    (dataset,) = check(workspace, [name])
+    kind: ExampleKind = "labels" if dataset_kind(workspace, name) == "labels" else "pairs"
+    (dataset,) = check_registered(workspace, [name], kind)
     convert, columns = converter(workspace, dataset)
     for file in local_files(dataset):
         for row in open_rows(file).rows(columns):

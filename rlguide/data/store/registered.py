@@ -38,44 +38,27 @@ _COLUMNS: dict[Wanted, tuple[str, ...]] = {"pairs": ("chosen", "rejected"), "lab
 
 @dataclass(frozen=True)
 class RegisteredDataset:
-    """A preference dataset that is ready to train on.
-
-    `path` is its file or folder and `rows` its pairs; both are None for a dataset that the engine itself fetches
-    from a hub, and `rows` also for kinds of file that rlguide does not read. `columns` maps the engine's words
-    (prompt, messages, chosen, ...) to columns. `heldout` is the name of its held-out dataset. `ranking` is True for
-    pairs and False for labelled responses, whose `rows` are the responses.
-    """
+    """A preference dataset that is ready to train on."""
 
     name: str
-    path: Path | None
-    rows: int | None
+    path: Path | None  # its file or folder, None if the engine itself fetches it from a hub
+    rows: int | None  # pairs, or labelled responses; None also for kinds of file that rlguide does not read
     formatting: str
-    ranking: bool
-    columns: dict[str, str]
-    heldout: str | None
+    ranking: bool  # True for pairs, False for labelled responses
+    columns: dict[str, str]  # the engine's words (prompt, messages, chosen, ...) -> columns
+    heldout: str | None  # the name of its held-out dataset
 
 
-def check_registered(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
-    """The registered datasets of pairs of these names, each checked as far as its first 50 rows.
+def check_registered(workspace: Workspace, names: list[str], wanted: Wanted = "pairs") -> list[RegisteredDataset]:
+    """The registered datasets of these names, each checked as far as its first 50 rows.
+
+    `wanted` is what they must hold: pairs, labelled responses, or prompts with single responses (for PPO).
 
     Raises:
         UsageError: a name is not in the registry.
-        DataError: the entry is of another kind, its file is missing or empty, or a column is not there.
+        DataError: the entry is of another kind, its file is missing or empty, a column is not there, or a label is not
+            one that the engine takes.
     """
-    return _check_all(workspace, names, "pairs")
-
-
-def check_labelled(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
-    """The same for labelled responses. Raises DataError also for a label that is not one the engine takes."""
-    return _check_all(workspace, names, "labels")
-
-
-def check_prompts(workspace: Workspace, names: list[str]) -> list[RegisteredDataset]:
-    """The same for prompts with single responses (for PPO)."""
-    return _check_all(workspace, names, "prompts")
-
-
-def _check_all(workspace: Workspace, names: list[str], wanted: Wanted) -> list[RegisteredDataset]:
     entries = read_registry(workspace)
     found = []
     for name in names:
@@ -200,11 +183,10 @@ def local_files(dataset: RegisteredDataset) -> list[Path]:
 def label_counts(workspace: Workspace, names: list[str]) -> tuple[int, int]:
     """Desirable and undesirable responses in these datasets together; from the manifest, else counted in the files.
 
-    Raises:
-        UsageError, DataError: like `check_labelled`; DataError also for a dataset that is not a local file.
+    Raises UsageError or DataError as `check_registered`, and DataError for a dataset that is not a local file.
     """
     counts = [0, 0]  # undesirable, desirable
-    for dataset in check_labelled(workspace, names):
+    for dataset in check_registered(workspace, names, "labels"):
         if dataset.path is None:
             raise DataError(
                 f"dataset {dataset.name} is fetched by the engine; rlguide cannot count its labels",

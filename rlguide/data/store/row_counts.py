@@ -22,11 +22,6 @@ class RowShare(NamedTuple):
     invalid: int
     read: int
 
-    @property
-    def is_mostly_invalid(self) -> bool:
-        """Whether more than half of the rows are invalid, and more than a slip or two."""
-        return self.invalid >= A_FEW and self.invalid > self.read / 2
-
     def __str__(self) -> str:
         return f"{self.invalid:,} of {self.read:,} {self.what} ({self.invalid / self.read:.1%})"
 
@@ -89,17 +84,15 @@ class RowCounts:
         return result
 
     def mostly_invalid(self) -> list[RowShare]:
-        """Files of which most rows are invalid, where there are several files."""
-        return [file for file in self.files() if file.is_mostly_invalid] if len(self._files) > 1 else []
+        """Files of which most rows are invalid, and more than a slip or two, where there are several files."""
+        invalid = [file for file in self.files() if file.invalid >= A_FEW and file.invalid > file.read / 2]
+        return invalid if len(self._files) > 1 else []
 
     def excess(self, max_invalid: float) -> tuple[list[RowShare], str]:
         """What has more invalid rows than may be dropped without being asked for, and the limit that it is over.
 
-        Training and held-out rows are judged apart, and so is each file: invalid rows among few held-out ones, or one
-        file of many that was written wrong, would otherwise vanish in the rest.
-
-        Args:
-            max_invalid: share of the rows that may be invalid.
+        `max_invalid` is the share that may be. Training and held-out rows are judged apart, and so is each file:
+        invalid rows among few held-out ones, or one bad file of many, would otherwise vanish in the rest.
         """
         parts = [part for part in self.parts() if part.invalid > max_invalid * part.read]
         if parts:

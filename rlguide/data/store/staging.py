@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rlguide import console
@@ -22,7 +21,7 @@ from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split, choose
 from rlguide.data.curate.kto_order import BLOCK, spread
 from rlguide.data.example import Example, ExampleKind, Turn, prompt_key
 from rlguide.data.store.columns import messages, schema, to_batch
-from rlguide.data.store.parquet_writer import ParquetOutput, Written, cannot_write
+from rlguide.data.store.parquet_writer import ParquetOutput, Written, writing_in
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.progress import Ticker
 
@@ -90,26 +89,19 @@ class Staging:
 
         self._schema = schema(self._kind)
         with ExitStack() as stack:
-            try:
+            with writing_in(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._rows_path = temporary(self._folder, self._name, f"{self._part}-rows")
                 stack.callback(self._rows_path.unlink, missing_ok=True)
                 self._file = stack.enter_context(pa.OSFile(str(self._rows_path), "wb"))
                 self._rows = pa.ipc.new_stream(self._file, self._schema)
-            except OSError as error:
-                raise cannot_write(self._folder, error) from error
             self._train = stack.enter_context(self._output(self._part))
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with suppress(OSError) if error is not None else nullcontext():  # a full disk again: that has been reported
             self._stack.close()
-        except OSError:
-            if error is None:
-                raise  # otherwise a full disk again; the first one has been reported
 
     def _output(self, part: str) -> ParquetOutput:
         return ParquetOutput(temporary(self._folder, self._name, part), self._schema)
@@ -156,10 +148,8 @@ class Staging:
         self._written += batch.num_rows
 
     def _wait(self, batch: pa.RecordBatch, hashes: Hashes) -> None:
-        try:
+        with writing_in(self._folder):
             self._rows.write_batch(batch)
-        except OSError as error:
-            raise cannot_write(self._folder, error) from error
         self._hashes.append(hashes)
         self._waiting += len(hashes)
 
@@ -191,10 +181,7 @@ class Staging:
         return {int(value) for part in self._hashes for value in part}
 
     def finish(self, counts: RowCounts) -> list[Written]:
-        """Write the rows that are wanted; return the training file and, if anything is held out, the held-out one.
-
-        The rows that a filter leaves out are counted in `counts`.
-        """
+        """Write the rows that are wanted, count those that a filter drops; return the training and a held-out file."""
         import numpy as np
 
         self._flush()
@@ -206,7 +193,8 @@ class Staging:
             if held.any():
                 outputs.append((stack.enter_context(self._output("test")), held))
             for output, mask in outputs:
-                for batch in self._kept(mask):
+                kept = self._kept(mask)
+                for batch in self._in_order(kept) if self._kind == "labels" else kept:
                     output.write(batch)
             return [output.finish() for output, _ in outputs]
 
@@ -244,21 +232,20 @@ class Staging:
         return prompts[chosen]
 
     def _kept(self, mask: Flags) -> Iterator[pa.RecordBatch]:
-        """The rows that waited and are in `mask`, in the order in which they are written."""
-        if not mask.any():
-            return
-        kept = (_filter(batch, mask[start : start + batch.num_rows]) for start, batch in self._read())
-        yield from self._in_order(kept) if self._kind == "labels" else kept
+        """The rows that waited and are in `mask`."""
+        import pyarrow as pa
+
+        for start, batch in self._read() if mask.any() else ():
+            wanted = mask[start : start + batch.num_rows]
+            yield batch if wanted.all() else batch.filter(pa.array(wanted))
 
     def _read(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The rows that waited, with the number of the first of each batch."""
         import pyarrow as pa
 
-        try:
+        with writing_in(self._folder):
             self._rows.close()
             self._file.flush()
-        except OSError as error:
-            raise cannot_write(self._folder, error) from error
         start = 0
         with (
             Ticker(f"writing {self._name}", "rows", self._waiting) as ticker,
@@ -288,16 +275,8 @@ class Staging:
             yield self._spread(pa.Table.from_batches(window))
 
     def _spread(self, table: pa.Table) -> pa.RecordBatch:
-        keys = [
-            int.from_bytes(self._digest(messages(row)), "little")
-            for row in table.select(["history", "prompt"]).to_pylist()
-        ]
+        rows = table.select(["history", "prompt"]).to_pylist()
+        keys = [int.from_bytes(self._digest(messages(row)), "little") for row in rows]
         order = list(spread(keys, self._filters.seed))
         (ordered,) = table.combine_chunks().take(order).to_batches()
         return ordered
-
-
-def _filter(batch: pa.RecordBatch, mask: Any) -> pa.RecordBatch:
-    import pyarrow as pa
-
-    return batch if mask.all() else batch.filter(pa.array(mask))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rlguide.data.names import heldout_name, parent_name, view_name
@@ -22,7 +23,7 @@ from rlguide.data.store.dataset_info import (
     is_view,
     read_registry,
 )
-from rlguide.data.store.manifest import DataManifest, manifest_path, read_manifest
+from rlguide.data.store.manifest import manifest_path, read_manifest, size_and_time
 from rlguide.errors import DataError, UsageError
 from rlguide.workspace import Workspace
 
@@ -32,12 +33,6 @@ class Outlived(NamedTuple):
 
     entries: list[str]
     files: list[str]
-
-
-def made_of(workspace: Workspace, name: str) -> DataManifest | None:
-    """The manifest of the rows for KTO that were made of a dataset, None if there are none."""
-    manifest = read_manifest(workspace, view_name(name, "kto"))
-    return manifest if manifest is not None and manifest.source.get("derived_from") == name else None
 
 
 def outlived(
@@ -50,36 +45,30 @@ def outlived(
         lost: files that are deleted, or hold no pairs from now on. kept: files that hold the dataset's new pairs.
     """
     names = [other for other, entry in entries.items() if is_view(entry) and entry.get("file_name") in lost]
-    for whole in (True, False):  # of an entry that somebody else wrote, and that is replaced
-        file = entries.get(name if whole else heldout_name(name), {}).get("file_name")
-        for view in (view_name(name, "sft"), view_name(name, "ppo")):
-            view = view if whole else heldout_name(view)
-            shown = entries.get(view, {})
-            same = file is not None and shown.get("file_name") == file and shown.get("ranking") is False
-            if same and file not in kept and view not in names:
-                names.append(view)
-    copy = made_of(workspace, name)
-    if copy is None:
+    whole = [(name, view_name(name, use)) for use in ("sft", "ppo")]
+    for base, view in (*whole, *((heldout_name(base), heldout_name(view)) for base, view in whole)):
+        # Of an entry that somebody else wrote, and that is replaced.
+        file, shown = entries.get(base, {}).get("file_name"), entries.get(view, {})
+        same = file is not None and shown.get("file_name") == file and shown.get("ranking") is False
+        if same and file not in kept and view not in names:
+            names.append(view)
+    copy = read_manifest(workspace, view_name(name, "kto"))
+    if copy is None or copy.derived_from != name:
         return Outlived(names, [])
     names += [file.dataset for file in copy.files if entries.get(file.dataset, {}).get("file_name") == file.file]
     return Outlived(names, [*(file.file for file in copy.files), manifest_path(workspace, copy.name).name])
 
 
 def outdated(workspace: Workspace, name: str) -> str | None:
-    """The dataset that KTO's rows, `name`, were made of, if it has changed since or is gone; else None.
-
-    Raises:
-        DataError: dataset_info.json is broken.
-    """
+    """The dataset that KTO's rows, `name`, were made of, if it has changed since or is gone; else None."""
     view = parent_name(name)
     manifest = read_manifest(workspace, view)
-    source = str(manifest.source.get("derived_from", "")) if manifest is not None else ""
-    if manifest is None or not source or all(file.dataset != name for file in manifest.files):
+    if manifest is None or not manifest.derived_from or all(file.dataset != name for file in manifest.files):
         return None
-    try:
-        return None if is_current(workspace, view, origin_of(workspace, source)) else source
-    except (DataError, UsageError, OSError):
-        return source
+    with suppress(DataError, UsageError, OSError):
+        if is_current(workspace, view, origin_of(workspace, manifest.derived_from)):
+            return None
+    return manifest.derived_from
 
 
 def origin_of(workspace: Workspace, name: str) -> dict[str, Any]:
@@ -91,12 +80,8 @@ def origin_of(workspace: Workspace, name: str) -> dict[str, Any]:
     heldout = heldout_name(name)
     if entry_kind(entries.get(heldout, {})) == "pairs":
         sources[heldout] = entries[heldout]
-    files = []
-    for source, entry in sources.items():
-        for file in data_files(data_path(workspace, source, entry)):
-            status = file.stat()
-            name_there = os.path.relpath(file, workspace.data)
-            files.append({"file": name_there, "bytes": status.st_size, "mtime_ns": status.st_mtime_ns})
+    paths = [path for source, entry in sources.items() for path in data_files(data_path(workspace, source, entry))]
+    files = [{"file": os.path.relpath(path, workspace.data), **size_and_time(path)} for path in paths]
     described = json.dumps(list(sources.values()), sort_keys=True)
     return {
         "derived_from": name,

@@ -12,7 +12,7 @@ from rlguide.data.formats.column_names import RESPONSE_PAIRS
 from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.detect import detect_format
 from rlguide.data.formats.table import FORMATS
-from rlguide.data.ingest.convert import import_rows
+from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.readers.source import Row
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError

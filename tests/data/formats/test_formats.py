@@ -18,7 +18,7 @@ from rlguide.data.formats.column_names import MEDIA
 from rlguide.data.formats.detect import check_fits, choose_format, detect_format, explain
 from rlguide.data.formats.scored_lists import Pairing, ScoredList, with_pairing
 from rlguide.data.formats.table import FORMATS
-from rlguide.data.ingest.convert import import_rows
+from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError
 from tests.data.conversations import (
@@ -256,7 +256,7 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
     [
         ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: r\n\nAssistant: b"}, "differ before"),
         ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "b"}, "does not begin with Human:"),
-        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a whole conversation"),
+        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a complete conversation"),
         (
             {"prompt": "x", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
             "not the one in chosen",

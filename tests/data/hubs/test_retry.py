@@ -59,9 +59,9 @@ def test_progress_begins_the_count_again_but_not_the_time(slept: list[float]) ->
 
 
 def test_what_is_asked_for_is_waited_up_to_a_bound(slept: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    Backoff().wait("the hub answers HTTP 429", 77.0)
+    Backoff().wait("the hub returned HTTP 429", 77.0)
     assert slept == [77.0]
-    assert "the hub answers HTTP 429: trying again in 77 s, as the hub asks (try 2 of 5)" in capsys.readouterr().err
+    assert "the hub returned HTTP 429: trying again in 77 s, as the hub asks (try 2 of 5)" in capsys.readouterr().err
     with pytest.raises(GaveUp) as ended:
         Backoff().wait("x", retry.LONGEST_REQUESTED + 1)
     assert ended.value.requested == retry.LONGEST_REQUESTED + 1

@@ -206,7 +206,7 @@ def test_an_answer_that_is_chosen_and_rejected_is_not_in_the_view(
     assert manifest is not None
     # Of six pairs a prompt: three times the best, three times the worst, six times those between.
     assert list(manifest.left_out.values()) == [6 * 40, 4 * 40]
-    assert "left out: 240 x a response chosen in one pair and rejected in another" in capsys.readouterr().err
+    assert "dropped: 240 x a response chosen in one pair and rejected in another" in capsys.readouterr().err
 
 
 def test_a_view_of_contradictions_alone_is_refused(workspace: Workspace) -> None:

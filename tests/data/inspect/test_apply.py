@@ -109,11 +109,9 @@ def test_whatever_was_asked_for_is_asked_again(how: IngestOptions) -> None:
     """Read back by the real command line: 0 is a value, and numbers are exact."""
     from typer.main import get_command
 
-    from rlguide.cli import register_cmd
-
     line = how_to_apply([Verdict("x", ())], manifest("mine", {"folder": "/"}, how.recorded()), "mine", "")
     words = shlex.split(line.removeprefix("to apply: rlguide register "))
-    given_options = get_command(_app(register_cmd)).make_context("register", words).params
+    given_options = get_command(_app()).make_context("register", words).params
     assert {key: given_options[key] for key in ("min_margin", "max_samples", "seed", "test_size", "keep_good")} == {
         "min_margin": how.filters.min_margin,
         "max_samples": how.filters.max_samples,
@@ -124,11 +122,13 @@ def test_whatever_was_asked_for_is_asked_again(how: IngestOptions) -> None:
     assert given_options["pairing"] == how.pairing
 
 
-def _app(command: Any) -> Any:
+def _app() -> Any:
     import typer
 
+    from rlguide.cli import add_command
+
     app = typer.Typer()
-    command.register(app)
+    add_command(app, "register")
     return app
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.hubs.file_names import check_paths, printable
+from rlguide.data.hubs.client import check_paths, printable
 from rlguide.data.sources.card import matching
 from rlguide.data.sources.selection import FileSelection
 from rlguide.data.sources.splits import Selection, files_of_folder, select_files

@@ -220,7 +220,7 @@ def test_parquet_csv_folders_and_hub_entries(workspace: Workspace) -> None:
         ({}, b"", "is empty"),
         ({}, b"[]", "has no rows"),
         ({}, b'["text"]', "is not an object"),
-        ({}, b'[{"q": "1', "not a whole JSON list"),
+        ({}, b'[{"q": "1', "not a complete JSON list"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(

@@ -24,7 +24,7 @@ from rlguide.data.store.dataset_info import change_registry, dataset_kind, read_
 from rlguide.data.store.journal import settle
 from rlguide.data.store.manifest import read_manifest
 from rlguide.data.store.reading import read_examples
-from rlguide.data.store.registered import check_labelled, check_prompts, check_registered, label_counts
+from rlguide.data.store.registered import check_registered, label_counts
 from rlguide.errors import DataError, UsageError
 from rlguide.recipes.inputs import kto_weights
 from rlguide.workspace import Workspace
@@ -89,7 +89,7 @@ def test_labels_are_registered_counted_and_held_out_by_prompt(workspace: Workspa
     good = sum(row["label"] for row in train)
     assert label_counts(workspace, ["拇指"]) == (good, len(train) - good)
     assert label_counts(workspace, ["拇指", "拇指_test"]) == (70, 30)
-    (dataset,) = check_labelled(workspace, ["拇指"])
+    (dataset,) = check_registered(workspace, ["拇指"], "labels")
     assert (dataset.rows, dataset.ranking, dataset.heldout) == (len(train), False, "拇指_test")
     assert dataset_kind(workspace, "拇指") == "labels"
     assert [(line.name, line.kind) for line in list_datasets(workspace) if line.hub_id is None] == [("拇指", "labels")]
@@ -112,11 +112,11 @@ def test_the_wrong_kind_is_sent_to_the_right_method(workspace: Workspace) -> Non
     assert "labelled single responses" in str(refused.value.what)
     assert "rlguide train --method kto --dataset labels" in refused.value.fix
     with pytest.raises(DataError, match="holds pairs"):
-        check_labelled(workspace, ["pairs"])
+        check_registered(workspace, ["pairs"], "labels")
     with pytest.raises(DataError, match="has no labels"):
-        check_labelled(workspace, ["sft"])
+        check_registered(workspace, ["sft"], "labels")
     with pytest.raises(UsageError, match="did you mean labels"):
-        check_labelled(workspace, ["label"])
+        check_registered(workspace, ["label"], "labels")
     with pytest.raises(UsageError):
         dataset_kind(workspace, "label")
     assert [dataset_kind(workspace, name) for name in ("labels", "pairs", "sft")] == ["labels", "pairs", "other"]
@@ -140,7 +140,7 @@ def test_labels_that_the_engine_would_drop_are_refused(
 ) -> None:
     put(workspace, "a", {"file_name": "a.jsonl", "columns": columns}, lines(rows))
     with pytest.raises(DataError, match=message):
-        check_labelled(workspace, ["a"])
+        check_registered(workspace, ["a"], "labels")
 
 
 def test_entries_of_others_are_counted_by_their_column(workspace: Workspace) -> None:
@@ -149,7 +149,7 @@ def test_entries_of_others_are_counted_by_their_column(workspace: Workspace) -> 
     put(workspace, "hub", {"hf_hub_url": "a/b", "columns": {"kto_tag": "ok", "prompt": "q", "response": "a"}})
     assert label_counts(workspace, ["a"]) == (3, 2)
     assert label_counts(workspace, ["sheet", "a"]) == (4, 4)
-    assert check_labelled(workspace, ["hub"])[0].path is None
+    assert check_registered(workspace, ["hub"], "labels")[0].path is None
     with pytest.raises(DataError, match="fetched by the engine"):
         label_counts(workspace, ["a", "hub"])
 
@@ -194,7 +194,7 @@ def test_a_view_holds_each_pair_twice_and_no_prompt_beside_itself(workspace: Wor
         assert content(rows) == expected(workspace, name)
         neighbours = zip(rows, [rows[-1], *rows[:-1]], strict=True)
         assert all(prompt(row) != prompt(other) for row, other in neighbours)
-    (dataset,) = check_labelled(workspace, ["问答_kto"])
+    (dataset,) = check_registered(workspace, ["问答_kto"], "labels")
     pairs = check_registered(workspace, ["问答"])[0].rows
     assert pairs is not None
     assert (dataset.rows, dataset.heldout) == (2 * pairs, "问答_kto_test")
@@ -248,7 +248,7 @@ def test_sft_and_ppo_read_the_stored_file(workspace: Workspace) -> None:
             entry = entries[f"a_{use}{end}"]
             assert (entry["file_name"], entry["ranking"]) == (f"a{end}.parquet", False)
             assert entry["columns"]["response"] == "chosen"
-        assert check_prompts(workspace, [f"a_{use}"])[0].rows == 28
+        assert check_registered(workspace, [f"a_{use}"], "prompts")[0].rows == 28
         assert viewed(workspace, f"a_{use}_test") == "a_test"
     assert sorted(workspace.data.glob("*.parquet")) == before
     assert [line.name for line in list_datasets(workspace) if line.hub_id is None] == ["a"]
