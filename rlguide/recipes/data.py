@@ -57,10 +57,10 @@ def choose_data(
     held_out = held_out if evaluates else []
     if "dataset" in settings or method.data == "pairs":
         train = split_names(settings["dataset"]) if "dataset" in settings else list(names) or _only_dataset(ws, method)
-        return _counted(_place(ws, settings), method, train, held_out)
+        return _counted(data_home(ws, settings), method, train, held_out)
     with shadow(ws) if dry_run else nullcontext(ws) as place:
         train = view_names(place, list(names) or _only_dataset(place, method), _VIEWS[method.data])
-        return _counted(_place(place, settings), method, train, held_out)
+        return _counted(data_home(place, settings), method, train, held_out)
 
 
 def _counted(ws: Workspace, method: Method, train: list[str], held_out: list[str] | None) -> TrainingData:
@@ -72,7 +72,7 @@ def _counted(ws: Workspace, method: Method, train: list[str], held_out: list[str
 def data_of_config(ws: Workspace, method: Method, config: Mapping[str, Any]) -> TrainingData:
     """The datasets that a config names, each checked. Raises UsageError or DataError."""
     train, held_out = split_names(config.get("dataset")), split_names(config.get("eval_dataset"))
-    return check_data(_place(ws, config), method, train, held_out)
+    return check_data(data_home(ws, config), method, train, held_out)
 
 
 def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[str] | None) -> TrainingData:
@@ -87,7 +87,7 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
             raise UsageError(
                 f"the dataset {twice} is named twice", "name each dataset once; for more passes, num_train_epochs"
             )
-    datasets = check_registered(ws, train, method.data)
+    datasets = _as_sampled(ws, check_registered(ws, train, method.data))
     for item in datasets:
         if item.heldout in train:
             raise UsageError(
@@ -101,9 +101,18 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
         )
-    evaluated = check_registered(ws, held_out, method.data)
+    evaluated = _as_sampled(ws, check_registered(ws, held_out, method.data))
     paths = [item.path for item in (*datasets, *evaluated) if item.path is not None]
     return TrainingData(datasets, evaluated, sum(path.stat().st_size for path in paths if path.is_file()))
+
+
+def _as_sampled(ws: Workspace, datasets: list[RegisteredDataset]) -> list[RegisteredDataset]:
+    """With the rows that the engine draws where an entry has `num_samples`, more than there are too (data/loader.py)."""
+    entries = read_registry(ws)
+    drawn = [entries.get(item.name, {}).get("num_samples") for item in datasets]
+    return [
+        replace(item, rows=rows) if isinstance(rows, int) else item for item, rows in zip(datasets, drawn, strict=True)
+    ]
 
 
 def data_keys(data: TrainingData) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def data_keys(data: TrainingData) -> dict[str, Any]:
     }
 
 
-def _place(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
+def data_home(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
     """The workspace of `dataset_dir`, which counts from ours, where the engine runs, whatever the current folder is."""
     folder: Path = ws.root / str(config.get("dataset_dir", "data"))
     return Workspace(folder.parent) if folder.name == "data" else ws

@@ -29,8 +29,6 @@ _POSITIVE = (
     "cutoff_len",
     "max_samples",
     "logging_steps",
-    "save_steps",
-    "eval_steps",
     "preprocessing_num_workers",
 )
 _UNBOUNDED = ("max_grad_norm",)  # .inf means that nothing is clipped

@@ -51,6 +51,11 @@ def strings(value: object) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
+def test_what_has_no_effect_is_told() -> None:
+    text = "\n".join(explain_word("lora_dropout"))
+    assert "dpo, kto, orpo, simpo: has no effect" in text and "measured with LLaMA-Factory 0.9.5" in text
+
+
 def test_a_source_is_told_to_its_end() -> None:
     assert "#10175" in explain_word("cutoff_len")[-1]
     text = "\n".join(explain_word("pref_beta"))

@@ -31,6 +31,15 @@ def test_the_reference_is_the_sft_policy(ws: Workspace) -> None:
     assert prepared.config["eval_dataset"] == "polite_test" and "val_size" not in prepared.config
 
 
+def test_rows_that_the_engine_draws_are_counted(ws: Workspace) -> None:
+    info = json.loads(ws.dataset_info.read_text())
+    info["polite"]["num_samples"] = 7
+    info["polite_test"]["num_samples"] = 15  # drawn with repetition
+    ws.dataset_info.write_text(json.dumps(info))
+    plan = asked(ws, datasets=("polite",)).schedule
+    assert (plan.rows, plan.held_out) == (7, 15)
+
+
 def test_each_file_is_read_once(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: Counter[str] = Counter()
     read_header, check = checkpoint.read_header, data.check_registered
