@@ -107,7 +107,7 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
 
 
 def _as_sampled(ws: Workspace, datasets: list[RegisteredDataset]) -> list[RegisteredDataset]:
-    """With the rows that the engine draws where an entry has `num_samples`, more than there are too (data/loader.py)."""
+    """With the rows that the engine draws where an entry has `num_samples`, also beyond all (data/loader.py)."""
     entries = read_registry(ws)
     drawn = [entries.get(item.name, {}).get("num_samples") for item in datasets]
     return [

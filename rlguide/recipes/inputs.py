@@ -141,6 +141,8 @@ def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, s
         model = parts[1]
     else:
         model = model_name(start.checkpoint.base or start.reference.base).lower()
+        if (ws.saves / model / "lora").is_relative_to(start.checkpoint.path):
+            model = f"{model}-tuned"  # a run has no place within the checkpoint that it starts from
     loss = options.settings.get("pref_loss", options.loss)
     is_default = loss is None or loss == next(iter(method.losses), None)
     name = f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"

@@ -94,7 +94,9 @@ def _read_by(ws: Workspace, config: Mapping[str, Any], data: TrainingData) -> It
             found = locate(ws, name)
             if found.exists():
                 yield what, found.resolve()
-    yield "the folder of the datasets", (ws.root / str(config.get("dataset_dir", "data"))).resolve()
+    datasets = (ws.root / str(config.get("dataset_dir", "data"))).resolve()
+    if not ws.root.resolve().is_relative_to(datasets):  # else all is in it
+        yield "the folder of the datasets", datasets
     for item in (*data.train, *data.held_out):
         if item.path is not None:
             yield f"the data of {item.name}", item.path.resolve()

@@ -21,6 +21,10 @@ from rlguide.recipes.schedule import processes
 from rlguide.workspace import Workspace
 from tests.recipes.conftest import ENGINE, SFT, asked
 
+_OF_PREFERENCE_LOSSES = (
+    *("pref_beta", "pref_ftx", "pref_bco_weight", "dpo_label_smoothing", "ld_alpha", "simpo_gamma"),
+    *("kto_chosen_weight", "kto_rejected_weight"),
+)
 HUGE = int("9" * 400)
 
 
@@ -68,6 +72,10 @@ def refused(ws: Workspace, method: str, settings: dict[str, Any], words: str) ->
         ("rm", {"neftune_noise_alpha": 5.0}, "AttributeError"),
         ("simpo", {"mask_history": True}, "except in SFT"),
         ("dpo", {"interleave_probs": "0.5,0.5"}, "interleaving"),
+        ("dpo", {"pref_loss": "hinge", "dpo_label_smoothing": 0.1}, "no effect with pref_loss hinge"),
+        ("orpo", {"pref_bco_weight": 0.1}, "no effect with orpo"),
+        ("simpo", {"pref_bco_weight": 0.1}, "no effect with simpo"),
+        *(("rm", {key: 0.1}, "no effect with rm") for key in _OF_PREFERENCE_LOSSES),
     ],
 )
 def test_what_fails_is_refused(ws: Workspace, method: str, settings: dict[str, Any], words: str) -> None:

@@ -75,6 +75,11 @@ def test_what_is_not_a_folder_of_its_own_is_refused(ws: Workspace, output_dir: s
     assert refused.value.fix
 
 
+@pytest.mark.parametrize("folder", [".", "..", "nowhere", "ONLINE"])
+def test_datasets_anywhere_leave_room_for_runs(ws: Workspace, folder: str) -> None:
+    check(ws, "saves/tiny/lora/dpo", dataset_dir=folder)
+
+
 def test_other_files_stay(ws: Workspace) -> None:
     (ws.root / "notes").mkdir()
     check(ws, "notes")

@@ -18,7 +18,7 @@ from rlguide.recipes import data
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
 from rlguide.workspace import Workspace
-from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors, write_state
 from tests.recipes.conftest import ENGINE, SFT, asked
 
 
@@ -175,6 +175,20 @@ def test_a_dry_run_writes_nothing_and_tells_the_same(
 
 def files(root: Path) -> dict[str, bytes | None]:
     return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+def test_the_default_folder_is_never_within_what_it_starts_from(ws: Workspace) -> None:
+    for name in ("saves/tiny-base", "saves/other"):
+        write_model(ws.root / name)
+        write_state(ws.root / name, [{"loss": 1.0, "step": 10}])
+        assert asked(ws, sft_ckpt=name).output_dir == f"{name}-tuned/lora/dpo"
+
+
+def test_a_quantized_run_counts_on(ws: Workspace) -> None:
+    full = write_model(ws.saves / "tiny/full/sft")
+    finished = write_lora(ws.saves / "tiny/lora/dpo")
+    write_record(finished, RunRecord(status="finished"))
+    assert asked(ws, sft_ckpt=str(full), quantization=4).output_dir == "saves/tiny/lora/dpo-2"
 
 
 def test_the_header_names_the_file_that_it_stands_in(ws: Workspace) -> None:
