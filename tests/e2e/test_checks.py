@@ -92,7 +92,7 @@ def _schema_is_cached(engine: Engine) -> None:
         (["--set", "output_dir=saves/a,b"], 2, "comma"),
         (["--config", "configs/none.yaml"], 2, "already says"),
         (["--resume"], 2, "takes no other option"),
-        (["--engine", "/nowhere"], 1, "rlguide[engine]"),
+        (["--engine", "/nowhere"], 1, "rlguide engine install"),
     ],
 )
 def test_wrong_options(bench: Bench, options: list[str], code: int, words: str) -> None:
