@@ -58,7 +58,7 @@ def recipes() -> dict[str, str]:
         "eval_strategy": "steps",
     }
     recipe = load_recipe("dpo")
-    plan = schedule(fill(recipe, values), 61135, 2000, processes=2)
+    plan = schedule(fill(recipe, values), [61135], [2000], processes=2)
     dpo = fill(recipe, {**values, **intervals(plan.total_steps)})
     introduction = [
         f"{recipe.title} for Qwen3-4B-Base on two A6000 48 GB: {plan.describe()}.",

@@ -34,14 +34,17 @@ def command(
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
     from rlguide.recipes.prepare import prepare
-    from rlguide.recipes.render import write_config
+    from rlguide.recipes.render import changed_values, write_config
 
     ws = open_workspace(workspace)
     prepared = prepare(ws, find_engine(engine), options)
     path = output or ws.configs / f"{prepared.method.name}_config.yaml"
-    backup = write_config(path, prepared.text, force)
+    changed = changed_values(path, prepared.config)
+    backup = write_config(path, prepared.text_in(ws.relative(path.absolute())), force)
     show_plan(prepared)
     if backup:
         say(f"your edited config is kept as {ws.relative(backup)}")
+    elif changed:
+        say(f"{ws.relative(path)} was rendered before; now {'; '.join(changed)}")
     show(ws.relative(path))
     say(f"next: rlguide train --config {ws.relative(path)}")

@@ -92,13 +92,16 @@ def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> R
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:
     """Leave the rendered config in configs/, unless a person has made the one there theirs."""
     from rlguide.console import say
-    from rlguide.recipes.render import was_edited, write_config
+    from rlguide.recipes.render import changed_values, was_edited, write_config
 
     path = ws.configs / f"{prepared.method.name}_config.yaml"
     if was_edited(path):
         say(f"{ws.relative(path)} was edited by hand and stays as it is; this run's config is in its folder")
     else:
-        write_config(path, prepared.text)
+        changed = changed_values(path, prepared.config)
+        write_config(path, prepared.text_in(ws.relative(path)))
+        if changed:
+            say(f"{ws.relative(path)} was rendered before; now {'; '.join(changed)}")
 
 
 def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:

@@ -233,7 +233,7 @@ class _Journey:
         say(f"reference  {prepared.reference.describe()}")
         say(f"result     {prepared.policy.describe()}")
         say(f"plan       {prepared.schedule.describe()}")
-        write_config(self.ws.configs / "dpo_config.yaml", prepared.text)
+        write_config(self.ws.configs / "dpo_config.yaml", prepared.text_in("configs/dpo_config.yaml"))
         run = train(self.ws, self.engine, prepared)
         for line in report_lines(report(run)):
             say(line)

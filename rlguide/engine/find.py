@@ -11,10 +11,13 @@ from pathlib import Path
 from rlguide.engine.state import INSTALL_HINT, MAIN, ask, engine_folder, python_of, read_state, trouble
 from rlguide.errors import EngineError
 
-# The distributions whose versions decide what the engine can do.
+# The distributions whose versions decide what the engine can do, and those that a key of a config may need.
 WATCHED = (
     *("llamafactory", "torch", "torchvision", "torchaudio", "transformers", "trl", "peft", "accelerate", "datasets"),
-    *("huggingface_hub", "deepspeed", "bitsandbytes", "unsloth", "lm_eval"),
+    *("huggingface_hub", "deepspeed", "bitsandbytes", "unsloth", "lm_eval", "liger_kernel", "matplotlib"),
+    *("galore_torch", "apollo_torch", "badam", "adam_mini", "azureml_core", "clearml", "codecarbon", "comet_ml"),
+    *("dagshub", "dvclive", "flytekit", "mlflow", "mlflow_skinny", "neptune", "neptune_client", "swanlab"),
+    *("tensorboard", "tensorboardX", "trackio", "wandb"),
 )
 
 

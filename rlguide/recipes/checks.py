@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, method_of, methods
@@ -14,17 +12,32 @@ from rlguide.engine.capabilities import can
 from rlguide.engine.config_file import split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
-from rlguide.engine.process import is_alive
 from rlguide.engine.schema import Schema, load_schema
 from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.policy.base import BaseModel, check_base, find_base
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.policy import check_reference
-from rlguide.policy.run_record import read_record
 from rlguide.workspace import Workspace
 
 REQUIRED = ("stage", "model_name_or_path", "dataset", "template", "output_dir")
-_SECRET = re.compile(r"(^|_)(token|password|secret|api_key)$")
+# Names of secrets, by rule: keys that LLaMA-Factory or a tracker will have tomorrow are among them. "add_tokens",
+# "max_new_tokens" and "ignore_pad_token_for_loss" are not, nor is a number or a boolean.
+_SECRET = re.compile(
+    r"(^|[_.-])(token|api_?key|access_?key|private_?key|secret_?key|key)$|secret|passw(or)?d|passphrase|webhook|credential",
+    re.IGNORECASE,
+)
+_URL_SECRET = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^/\s?#]*@|[?&](access_)?(token|key|api_key|secret|signature|sig)=", re.I
+)
+# By the start of a key, the variable that the service itself reads; HF_TOKEN for any other token.
+_VARIABLES = {
+    "swanlab_api": "SWANLAB_API_KEY",
+    "wandb": "WANDB_API_KEY",
+    "ms_": "MODELSCOPE_API_TOKEN",
+    "om_": "OM_TOKEN",
+    "comet": "COMET_API_KEY",
+    "neptune": "NEPTUNE_API_TOKEN",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ def look_at_host(engine: Engine) -> Host:
 
 
 def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
-    """Refuse unknown keys, wrong types, unknown choices and tokens.
+    """Refuse unknown keys, wrong types, unknown choices and secrets.
 
     Args:
         source: what the config is called in the message ("configs/dpo_config.yaml", "--set").
@@ -50,18 +63,31 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
     Raises:
         UsageError: with the first problem, and how many more there are.
     """
-    for key, value in config.items():
-        if _SECRET.search(key) and value:
-            raise UsageError(
-                f"{source}: {key} would be written to disk with the run",
-                "remove it and set HF_TOKEN in the environment",
-            )
+    _check_secrets(config, source)
     problems = schema.problems(dict(config))
     if problems:
         more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:4])})" if len(problems) > 1 else ""
         raise UsageError(
             f"{source}: {problems[0]}{more}", "correct it; LLaMA-Factory's argument table has the valid keys"
         )
+
+
+def _check_secrets(values: Any, source: str, name: str = "") -> None:
+    """Refuse secrets in a config, also in mappings and lists within it; the message never holds the value."""
+    pairs = values.items() if isinstance(values, Mapping) else [(name, item) for item in values]
+    for key, value in pairs:
+        if isinstance(value, (Mapping, list)):
+            _check_secrets(value, source, str(key))
+        elif isinstance(value, str) and value.strip() and _SECRET.search(str(key)):
+            starts = (variable for start, variable in _VARIABLES.items() if str(key).startswith(start))
+            variable = next(starts, "HF_TOKEN" if str(key).lower().endswith("token") else None)
+            instead = f"set {variable} in the environment" if variable else "keep it in the environment of its service"
+            raise UsageError(f"{source}: {key} would be written to disk with the run", f"remove it and {instead}")
+        elif isinstance(value, str) and _URL_SECRET.search(value):
+            raise UsageError(
+                f"{source}: the URL in {key} holds a secret, which would be written to disk with the run",
+                "remove it from the URL; tokens of hubs come from HF_TOKEN or MODELSCOPE_API_TOKEN in the environment",
+            )
 
 
 def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:
@@ -112,32 +138,10 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
         raise UsageError(
             f"{source}: dpo_label_smoothing has no effect with pref_loss {loss}", "it belongs to sigmoid; remove it"
         )
-    for key, package in (("quantization_bit", "bitsandbytes"), ("deepspeed", "deepspeed"), ("use_unsloth", "unsloth")):
-        if config.get(key) and package not in versions:
-            raise EngineError(
-                f"{source}: {key} needs {package}, which the engine does not have",
-                f"install {package} in the engine's environment, or remove {key}",
-            )
     limitation = can(versions, method.name, loss)
     if limitation is not None:
         raise EngineError(limitation.what, limitation.fix)
     return method
-
-
-def check_ranges(config: Mapping[str, Any], source: str) -> None:
-    """Refuse values that must be above 0 and are not; the arithmetic of steps divides by some. Raises UsageError."""
-    for key in (
-        "per_device_train_batch_size",
-        "gradient_accumulation_steps",
-        "learning_rate",
-        "num_train_epochs",
-        "pref_beta",
-        "lora_rank",
-        "cutoff_len",
-    ):
-        value = config.get(key)
-        if value is not None and not value > 0:
-            raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
 
 
 def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, list[str]]:
@@ -149,38 +153,6 @@ def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, l
         # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
         warnings += [note for note in check_base(checkpoint, base, trust_base=True) if note not in warnings]
     return base, warnings
-
-
-def check_output(ws: Workspace, output_dir: str, overwrite: bool) -> None:
-    """Refuse an output directory that already holds a run: LLaMA-Factory would silently resume it.
-
-    Raises:
-        UsageError: it holds a run, or is a file.
-    """
-    path = ws.root / output_dir
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"the output directory {output_dir} is a file", "choose another --output-dir")
-    if overwrite or not path.is_dir():
-        return
-    # What a run that failed before its first checkpoint left (logs, run.json) may be written over.
-    marks = ("adapter_config.json", "config.json", "trainer_state.json")
-    held = [name for name in marks if (path / name).exists()] + [item.name for item in path.glob("checkpoint-*")]
-    if held or _is_training(path):
-        raise UsageError(
-            f"{output_dir} already holds a run ({held[0] if held else 'it is training right now'})",
-            f"resume it: `rlguide train --resume {output_dir}`; or start another: -o {free_name(ws, output_dir)}",
-        )
-
-
-def _is_training(folder: Path) -> bool:
-    record = read_record(folder)
-    return record is not None and is_alive(record.pid)
-
-
-def free_name(ws: Workspace, output_dir: str) -> str:
-    """The first of dpo-2, dpo-3, ... that is not there yet."""
-    names = (f"{output_dir}-{number}" for number in itertools.count(2))
-    return next(name for name in names if not (ws.root / name).exists())
 
 
 def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:

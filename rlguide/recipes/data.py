@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method
-from rlguide.data.ingest.views import view_names
+from rlguide.data.ingest.views import ViewUse, view_names
 from rlguide.data.names import is_heldout, is_view_name
 from rlguide.data.store.dataset_info import dataset_kind, read_registry
-from rlguide.data.store.registered import RegisteredDataset, check_registered
+from rlguide.data.store.registered import RegisteredDataset, check_registered, label_counts
 from rlguide.engine.config_file import split_names
 from rlguide.errors import UsageError
+from rlguide.recipes.shadow import shadow
 from rlguide.workspace import Workspace
+
+_VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo"}
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The datasets that are trained on, and those that are evaluated on."""
+    """The datasets that are trained on, and those that are evaluated on.
+
+    `size`: bytes of all their files. `labels`: desirable and undesirable responses, where the method weighs them.
+    """
 
     train: list[RegisteredDataset]
     held_out: list[RegisteredDataset]
+    size: int = 0
+    labels: tuple[int, int] | None = None
 
     @property
     def rows(self) -> int:
         """Rows that are trained on; datasets that the engine itself fetches count as 0."""
         return sum(item.rows or 0 for item in self.train)
 
-    @property
-    def held_out_rows(self) -> int:
-        """Rows that are evaluated on."""
-        return sum(item.rows or 0 for item in self.held_out)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all their files."""
-        paths = [item.path for item in (*self.train, *self.held_out) if item.path is not None]
-        return sum(path.stat().st_size for path in paths if path.is_file())
-
 
 def choose_data(
-    ws: Workspace, method: Method, names: tuple[str, ...], settings: Mapping[str, Any], evaluates: bool
+    ws: Workspace, method: Method, names: tuple[str, ...], settings: Mapping[str, Any], evaluates: bool, dry_run: bool
 ) -> TrainingData:
     """The datasets for a method; pairs are seen as labelled responses or prompts if need be.
 
@@ -50,18 +48,25 @@ def choose_data(
         names: registered datasets; without any, the only one that fits.
         settings: the values of `--set`, which win.
         evaluates: whether the method can evaluate while it trains.
+        dry_run: a view that is missing is made aside, and nothing is written in the workspace.
 
     Raises:
         UsageError, DataError: an unknown name, or data that the method cannot use.
     """
-    if "dataset" in settings:
-        train = split_names(settings["dataset"])
-    else:
-        train = list(names) or _only_dataset(ws, method)
-        if method.data != "pairs":
-            train = view_names(ws, train, "ppo" if method.data == "prompts" else "kto")
     held_out = split_names(settings["eval_dataset"]) if "eval_dataset" in settings else None
-    return check_data(data_home(ws, settings), method, train, held_out if evaluates else [])
+    held_out = held_out if evaluates else []
+    if "dataset" in settings or method.data == "pairs":
+        train = split_names(settings["dataset"]) if "dataset" in settings else list(names) or _only_dataset(ws, method)
+        return _counted(data_home(ws, settings), method, train, held_out)
+    with shadow(ws) if dry_run else nullcontext(ws) as place:
+        train = view_names(place, list(names) or _only_dataset(place, method), _VIEWS[method.data])
+        return _counted(data_home(place, settings), method, train, held_out)
+
+
+def _counted(ws: Workspace, method: Method, train: list[str], held_out: list[str] | None) -> TrainingData:
+    data = check_data(ws, method, train, held_out)
+    weighs = "kto_chosen_weight" in method.keys
+    return replace(data, labels=label_counts(ws, [item.name for item in data.train]) if weighs else None)
 
 
 def data_of_config(ws: Workspace, method: Method, config: Mapping[str, Any]) -> TrainingData:
@@ -77,7 +82,12 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         UsageError: an unknown name, or rows that are both trained on and evaluated on.
         DataError: data that the method cannot use.
     """
-    datasets = check_registered(ws, train, method.data)
+    for names in (train, held_out or []):
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(
+                f"the dataset {twice} is named twice", "name each dataset once; for more passes, num_train_epochs"
+            )
+    datasets = _as_sampled(ws, check_registered(ws, train, method.data))
     for item in datasets:
         if item.heldout in train:
             raise UsageError(
@@ -91,7 +101,18 @@ def check_data(ws: Workspace, method: Method, train: list[str], held_out: list[s
         raise UsageError(
             f"{sorted(both)[0]} is both trained on and evaluated on", "remove it from dataset or from eval_dataset"
         )
-    return TrainingData(datasets, check_registered(ws, held_out, method.data))
+    evaluated = _as_sampled(ws, check_registered(ws, held_out, method.data))
+    paths = [item.path for item in (*datasets, *evaluated) if item.path is not None]
+    return TrainingData(datasets, evaluated, sum(path.stat().st_size for path in paths if path.is_file()))
+
+
+def _as_sampled(ws: Workspace, datasets: list[RegisteredDataset]) -> list[RegisteredDataset]:
+    """With the rows that the engine draws where an entry has `num_samples`, also beyond all (data/loader.py)."""
+    entries = read_registry(ws)
+    drawn = [entries.get(item.name, {}).get("num_samples") for item in datasets]
+    return [
+        replace(item, rows=rows) if isinstance(rows, int) else item for item, rows in zip(datasets, drawn, strict=True)
+    ]
 
 
 def data_keys(data: TrainingData) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rlguide.catalog.engine_keys import engine_keys
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
 from rlguide.engine.config_file import format_value
@@ -53,7 +54,15 @@ def _key(name: str) -> list[str]:
             defaults.setdefault(format_value(value), []).append(method)
     if defaults:
         lines.append("  default   " + "; ".join(f"{value} ({', '.join(names)})" for value, names in defaults.items()))
-    facts = {"range": entry.range, "change it": entry.when, "why": entry.why, "source": entry.source}
+    for method in methods():
+        recipe = load_recipe(method)
+        if name in recipe.what:
+            lines.append(f"  {method:9} {recipe.what[name]}" + (f" {recipe.why[name]}" if name in recipe.why else ""))
+    for rule in engine_keys().rules:
+        if name in rule.keys and not rule.when:
+            lines.append(f"  {', '.join(rule.methods) or 'any method'}: {rule.why} ({rule.source})")
+    label = "choices" if entry.choices else "range"
+    facts = {label: entry.range, "change it": entry.when, "why": entry.why, "source": entry.source}
     return lines + _lines(facts)
 
 

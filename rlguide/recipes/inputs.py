@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, methods
-from rlguide.data.store.registered import label_counts
 from rlguide.engine.hardware import Gpu
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.base import model_name
@@ -18,6 +17,7 @@ from rlguide.policy.run_record import RunRecord
 from rlguide.policy.template import TemplateGuess, template_for
 from rlguide.recipes.data import TrainingData
 from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.output import next_name
 from rlguide.workspace import Workspace
 
 # lambda_D n_D / (lambda_U n_U) should lie between these (arXiv 2402.01306, on the choice of the lambdas; the
@@ -76,8 +76,8 @@ def method_keys(
     ws: Workspace, method: Method, data: TrainingData, options: TrainingOptions, start: StartingPoint
 ) -> dict[str, Any]:
     """KTO's weights, from the counts of the labels; PPO's reward model. Raises UsageError, CheckpointError."""
-    if "kto_chosen_weight" in method.keys:
-        chosen, rejected = kto_weights(*label_counts(ws, [item.name for item in data.train]))
+    if data.labels is not None:
+        chosen, rejected = kto_weights(*data.labels)
         return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
     if "reward_model" in method.keys and "reward_model" not in options.settings:
         return {"reward_model": _reward_model(ws, options.reward_model, start)}
@@ -130,6 +130,8 @@ def choose_template(options: TrainingOptions, start: StartingPoint, model_templa
 def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, start: StartingPoint) -> str:
     """`saves/<model>/lora/<method>`, in the model's folder that the SFT checkpoint already lies in if there is one.
 
+    Where that holds a finished run, it counts on (dpo-2, dpo-3), unless the run is to be overwritten.
+
     `--output-dir` is taken from the workspace, like every path in a config.
     """
     if options.output_dir:
@@ -139,6 +141,9 @@ def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, s
         model = parts[1]
     else:
         model = model_name(start.checkpoint.base or start.reference.base).lower()
+        if (ws.saves / model / "lora").is_relative_to(start.checkpoint.path):
+            model = f"{model}-tuned"  # a run has no place within the checkpoint that it starts from
     loss = options.settings.get("pref_loss", options.loss)
     is_default = loss is None or loss == next(iter(method.losses), None)
-    return f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"
+    name = f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"
+    return name if options.settings.get("overwrite_output_dir") else next_name(ws, name)

@@ -5,37 +5,41 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rlguide.catalog.methods import Method, find_method, method_of
 from rlguide.data.store.registered import RegisteredDataset
 from rlguide.engine.capabilities import ppo_template
-from rlguide.engine.config_file import load_config
+from rlguide.engine.config_file import load_config, split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.installed import engine_for
 from rlguide.policy.base import BaseModel
+from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy, cannot_merge, policies_of
+from rlguide.policy.run_record import record_of
 from rlguide.policy.template import TemplateGuess
 from rlguide.recipes.checks import (
     Host,
     check_keys,
     check_method,
     check_models,
-    check_output,
-    check_ranges,
     check_required,
     check_values,
     look_at_host,
 )
 from rlguide.recipes.data import TrainingData, choose_data, data_keys, data_of_config
 from rlguide.recipes.disk import check_disk
+from rlguide.recipes.foreseen import cautions, check_foreseen, check_numbers, check_reference_model
 from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.output import check_output
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
 from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.recipes.start import find_start, merged_start
 from rlguide.workspace import Workspace
 
+RUN_CONFIG = "config.yaml"
 _UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts"}
 
 
@@ -46,7 +50,6 @@ class Prepared:
     engine: Engine
     method: Method
     config: dict[str, Any]
-    text: str
     output_dir: str  # as the config names it
     schedule: Schedule
     reference: Policy
@@ -56,6 +59,15 @@ class Prepared:
     disk_bytes: int
     notes: list[str]
     template_why: str
+
+    @property
+    def text(self) -> str:
+        """The config as the run's own folder has it."""
+        return self.text_in(f"{self.output_dir}/{RUN_CONFIG}")
+
+    def text_in(self, name: str) -> str:
+        """The config as commented YAML in a file of this name, from the workspace; it says how to train with it."""
+        return render(load_recipe(self.method.name), self.config, _introduction(self, name))
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class _Draft:
     schedule: Schedule
     notes: list[str]
     source: str
+    sft_template: str | None  # as the SFT run left it on record
 
 
 def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool = False) -> Prepared:
@@ -87,14 +100,15 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
     else:
         host, draft = _fill_recipe(ws, main, options, dry_run)
     config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
+    notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)
+    check_reference_model(ws, config, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
-    check_output(ws, output_dir, bool(config.get("overwrite_output_dir")))
-    prepared = Prepared(
+    check_output(ws, config, draft.data)
+    return Prepared(
         engine=host.engine,
         method=draft.method,
         config=config,
-        text="",
         output_dir=str(config["output_dir"]),
         schedule=draft.schedule,
         reference=reference,
@@ -102,10 +116,9 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         datasets=draft.data.train,
         held_out=draft.data.held_out,
         disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
-        notes=[*draft.notes, *_notes(config, draft.template)],
+        notes=[*draft.notes, *notes, *_notes(draft, host)],
         template_why=draft.template.why,
     )
-    return replace(prepared, text=render(load_recipe(draft.method.name), config, _introduction(prepared)))
 
 
 def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool) -> tuple[Host, _Draft]:
@@ -115,11 +128,13 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     host = look_at_host(engine_for(main, method.name, settings.get("pref_loss")))
     check_keys(settings, host.schema, "--set")
     check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
-    check_ranges(settings, "--set")
+    check_numbers(settings, "--set")
+    check_foreseen({**recipe.defaults, **settings}, method, host.engine.versions, "--set")  # before anything is merged
     start = find_start(ws, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
-    data = choose_data(ws, method, options.datasets, settings, evaluates="eval_dataset" in recipe.defaults)
+    evaluates = "eval_dataset" in recipe.defaults
+    data = choose_data(ws, method, options.datasets, settings, evaluates, dry_run)
     template = choose_template(options, start, host.schema.model_templates)
     values = {
         **start.config,
@@ -139,7 +154,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     base, notes = start.base, list(start.notes)
     if not start.config.items() <= config.items():  # another model was set by hand
         base, notes = check_models(config, ws)
-    return host, _Draft(method, config, data, base, template, count, notes, "the config")
+    return host, _Draft(method, config, data, base, template, count, notes, "the config", start.checkpoint.template)
 
 
 def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Path) -> tuple[Host, _Draft]:
@@ -154,16 +169,19 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Pa
     check_keys(config, host.schema, source)
     check_required(config, source)
     method = check_method(config, host.engine.versions, source)
-    check_ranges(config, source)
+    check_numbers(config, source)
     template = TemplateGuess(str(config["template"]), "as the config says", True)
     base, notes = check_models(config, ws)
     data = data_of_config(ws, method, config)
     count = _schedule(config, method, data, host)
-    return host, _Draft(method, config, data, base, template, count, notes, source)
+    records = [record_of(locate(ws, name)) for name in split_names(config.get("adapter_name_or_path"))]
+    recorded = next((record.template for record in reversed(records) if record and record.template), None)
+    return host, _Draft(method, config, data, base, template, count, notes, source, recorded)
 
 
 def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
-    count = schedule(config, data.rows, data.held_out_rows, processes(config, host.gpus, os.environ))
+    counts, held_out = [item.rows for item in data.train], [item.rows for item in data.held_out]
+    count = schedule(config, counts, held_out, processes(config, host.gpus, os.environ))
     return replace(count, unit=_UNITS[method.data])
 
 
@@ -178,22 +196,31 @@ def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
     return values
 
 
-def _notes(config: dict[str, Any], template: TemplateGuess) -> list[str]:
-    notes = []
+def _notes(draft: _Draft, host: Host) -> list[str]:
+    config, notes = draft.config, []
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
         notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
-    if not template.is_certain:
+    if not draft.template.is_certain:
         notes.append("the template is a guess; if SFT used another one, name it with --template")
-    return notes
+    named = {**config, "template": draft.template.name}  # PPO's engine may have it under another name
+    return notes + cautions(named, draft.base, draft.sft_template, host.schema.model_templates)
 
 
-def _introduction(prepared: Prepared) -> list[str]:
+def _introduction(prepared: Prepared, name: str) -> list[str]:
     start = "Reference" if prepared.method.has_reference else "Start"
-    name = f"configs/{prepared.method.name}_config.yaml"
+    paths = "Paths are relative to the workspace folder"
+    if name == f"{prepared.output_dir}/{RUN_CONFIG}":  # there it would train into the folder of the run that it is of
+        use = [f"The config of this run. {paths}; train the same again, there, with"]
+        command = f"rlguide train --config {quote(name)} --output-dir {quote(prepared.output_dir + '-again')}"
+        return [*_about(prepared, start), *use, f"    {command}"]
     return [
-        f"{prepared.method.title}. {start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}.",
-        prepared.schedule.describe() + ".",
-        "This file is yours. Paths are relative to the workspace folder; run it there with",
-        f"    rlguide train --config {name}",
-        f"or  llamafactory-cli train {name}",
+        *_about(prepared, start),
+        f"This file is yours. {paths}; run it there with",
+        f"    rlguide train --config {quote(name)}",
+        f"or  llamafactory-cli train {quote(name)}",
     ]
+
+
+def _about(prepared: Prepared, start: str) -> list[str]:
+    result = f"{start}: {prepared.reference.describe()}. Result: {prepared.policy.describe()}."
+    return [f"{prepared.method.title}. {result}", prepared.schedule.describe() + "."]

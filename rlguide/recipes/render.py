@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.yaml_file import read_yaml
-from rlguide.engine.config_file import format_config
-from rlguide.errors import UsageError
+from rlguide.engine.config_file import format_config, format_value, load_config
+from rlguide.errors import RlguideError, UsageError
 
 _MARK = "# rlguide: rendered "
 
@@ -21,13 +22,15 @@ _MARK = "# rlguide: rendered "
 class Recipe:
     """A template: sections of keys with their default values; None means filled in later or left out.
 
-    `why` holds reasons for values that differ from those of other methods, by key.
+    `why` holds reasons for values that differ from those of other methods, by key; `what` says what keys do that do
+    something else in this method.
     """
 
     name: str
     title: str
     sections: dict[str, dict[str, Any]]
     why: dict[str, str]
+    what: dict[str, str] = field(default_factory=dict)
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def load_recipe(name: str) -> Recipe:
     """
     value = read_yaml(Path(__file__).parent / "templates" / f"{name}.yaml")
     if "extends" not in value:
-        return Recipe(name, value["title"], value["sections"], value.get("why", {}))
+        return Recipe(name, value["title"], value["sections"], value.get("why", {}), value.get("what", {}))
     parent = load_recipe(value["extends"])
     change, dropped = value.get("change", {}), value.get("drop", [])
     sections = {
@@ -52,7 +55,7 @@ def load_recipe(name: str) -> Recipe:
         for title, keys in parent.sections.items()
     }
     sections["method"].update(value.get("add", {}))
-    return Recipe(name, value["title"], sections, value.get("why", {}))
+    return Recipe(name, value["title"], sections, value.get("why", {}), value.get("what", {}))
 
 
 def fill(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> s
         if keys:
             lines += ["", f"### {title}"]
             for key in keys:
-                lines += [*_comment(key, recipe.why), formatted[key]]
+                lines += [*_comment(key, recipe, config[key]), formatted[key]]
     body = "\n".join(lines) + "\n"
     return f"{_MARK}by {__version__}, checksum {_checksum(body)}\n{body}"
 
@@ -84,15 +87,21 @@ def _wrapped(line: str) -> list[str]:
     return [line] if line.startswith(" ") else textwrap.wrap(line, 106, break_on_hyphens=False)
 
 
-def _comment(key: str, why: dict[str, str]) -> list[str]:
-    """The comment above a key: what it does and its range, and this method's reason, which replaces the range."""
+def _comment(key: str, recipe: Recipe, value: Any) -> list[str]:
+    """The comment above a key: what it does and its range, and this method's reason, which replaces the range.
+
+    A range is left out where it would contradict a value that rlguide itself has computed.
+    """
     entry = hyperparameters().get(key)
     if entry is None:
         return []
-    text = entry.what
-    if key in why:
-        text += f" {why[key]}"
-    elif entry.range:
+    text = recipe.what.get(key, entry.what)
+    is_computed = recipe.defaults.get(key, "") is None
+    if key in recipe.why:
+        text += f" {recipe.why[key]}"
+    elif key not in recipe.what and entry.choices:
+        text += f" Choices: {entry.range}." if value in entry.choices else ""
+    elif key not in recipe.what and entry.range and (entry.holds(value) or not is_computed):
         text += f" Sensible range: {entry.range}."
     return [f"# {line}" for line in textwrap.wrap(text, 106)]
 
@@ -114,8 +123,22 @@ def was_edited(path: Path) -> bool:
     return not (head.startswith(_MARK) and head.endswith(_checksum(body)))
 
 
+def changed_values(path: Path, config: Mapping[str, Any]) -> list[str]:
+    """What a config at `path` says otherwise than `config`, as "key: before -> now"; nothing if there is none."""
+    try:
+        before = load_config(path)
+    except RlguideError:
+        return []
+    keys = [key for key in {**before, **config} if before.get(key) != config.get(key)]
+    return [f"{key}: {_said(before, key)} -> {_said(config, key)}" for key in keys]
+
+
+def _said(config: Mapping[str, Any], key: str) -> str:
+    return format_value(config[key]) if key in config else "(none)"
+
+
 def write_config(path: Path, text: str, force: bool = False) -> Path | None:
-    """Write a rendered config; with `force` an edited file is kept as `<name>.bak` first.
+    """Write a rendered config; with `force` an edited file is kept as `<name>.bak` (.bak2, ...) first.
 
     Returns:
         The backup, if one was made.
@@ -127,13 +150,21 @@ def write_config(path: Path, text: str, force: bool = False) -> Path | None:
 
     backup = None
     if was_edited(path):
+        backup = _free_backup(path)
         if not force:
             raise UsageError(
                 f"{path} was edited by hand; it would be overwritten",
-                f"train with it: `rlguide train --config {path}`; or --force (the old one is kept as {path.name}.bak)",
+                f"train with it: `rlguide train --config {path}`; or --force (the old one is kept as {backup.name})",
             )
-        backup = path.with_name(path.name + ".bak")
         path.replace(backup)
     with atomic_write(path) as file:
         file.write(text)
+    return backup
+
+
+def _free_backup(path: Path) -> Path:
+    backup, number = path.with_name(path.name + ".bak"), 1
+    while backup.exists():
+        number += 1
+        backup = path.with_name(f"{path.name}.bak{number}")
     return backup

@@ -15,6 +15,7 @@ from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
 from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
 from rlguide.policy.run_record import RUN_FILE
+from rlguide.policy.trained_on import FINGERPRINTS
 from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
 from rlguide.runs.checkpoints import is_complete, last_checkpoint, list_checkpoints, put_damaged_aside, step_of
@@ -25,6 +26,7 @@ from rlguide.runs.plots import plot_run, preload_plots
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
 from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
 from rlguide.runs.running import EVENTS, held
+from rlguide.runs.training_rows import write_fingerprints
 from rlguide.workspace import Workspace, atomic_write
 
 # What LLaMA-Factory leaves in the folder of a run.
@@ -64,6 +66,7 @@ def train(ws: Workspace, engine: Engine, prepared: Prepared) -> Run:
         run = create_run(ws, prepared, engine.versions)
         with atomic_write(run.path / CONFIG) as file:
             file.write(prepared.text)
+        write_fingerprints(ws, run.path, prepared.config)
         return _drive(ws, engine, run, 0, keep=(lock,))
 
 
@@ -92,6 +95,8 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         check_data_unchanged(ws, run)
+        if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
+            write_fingerprints(ws, run.path, run.config)
         variables = same_processes(run)
         step = _restore(run)
         return _drive(ws, engine, run, step, keep=(lock,), variables=variables)

@@ -63,14 +63,36 @@ def _schema_is_cached(engine: Engine) -> None:
         (["--dataset", "sft"], 1, "not a preference dataset"),
         (["--dataset", "polite,polite_test"], 2, "keeps out of training"),
         (["--set", "eval_dataset=polite"], 2, "both trained on and evaluated on"),
+        (["--set", "swanlab_lark_webhook_url=https://open.example/hook"], 2, "would be written to disk"),
+        (["--set", "report_to=wandb"], 1, "needs wandb"),
+        (["--set", "finetuning_type=full"], 2, "LoRA checkpoint"),
+        (["--set", "val_size=0.1"], 2, "beside eval_dataset"),
+        (["--set", "do_train=false"], 2, "nothing would be trained"),
+        (["--set", "pissa_init=true"], 2, "where there is a reference"),
+        (["--set", "use_galore=true"], 2, "use_galore"),
+        (["--set", "per_device_eval_batch_size=0"], 2, "above 0"),
+        (["--set", "max_samples=0", "--dry-run"], 2, "above 0"),
+        (["--set", "streaming=true"], 2, "needs max_steps"),
+        (["--set", "num_train_epochs=.inf"], 2, "finite"),
+        (["--set", f"gradient_accumulation_steps={'9' * 400}"], 2, "larger than any training"),
+        (["--set", "ref_model=/no/such"], 1, "does not exist"),
+        (["--set", "group_by_length=true"], 2, "group_by_length"),
+        (["--dataset", "polite,polite"], 2, "named twice"),
         (["--sft-ckpt", "saves/tiny/lora/stf"], 1, "does not exist"),
         (["--sft-ckpt", "data"], 1, "not a checkpoint"),
         (["--base", "Qwen/Qwen3-4B"], 1, "was trained on"),
         (["--base", "models/nothing"], 1, "does not exist"),
-        (["--output-dir", "saves/tiny/lora/sft"], 2, "already holds a run"),
+        (["--output-dir", SFT], 2, "is an adapter that it starts from"),
+        (["--output-dir", SFT, "--dry-run", "--set", "overwrite_output_dir=true"], 2, "an adapter that it starts from"),
+        (["--output-dir", "models/tiny"], 2, "is the base model"),
+        (["--output-dir", "saves"], 2, "an adapter that it starts from"),
+        (["--output-dir", "data"], 2, "the folder of the datasets"),
+        (["--output-dir", "."], 2, "the workspace itself"),
+        (["--output-dir", "saves/a,b"], 2, "comma"),
+        (["--set", "output_dir=saves/a,b"], 2, "comma"),
         (["--config", "configs/none.yaml"], 2, "already says"),
         (["--resume"], 2, "takes no other option"),
-        (["--engine", "/nowhere"], 1, "rlguide[engine]"),
+        (["--engine", "/nowhere"], 1, "rlguide engine install"),
     ],
 )
 def test_wrong_options(bench: Bench, options: list[str], code: int, words: str) -> None:
@@ -159,10 +181,20 @@ def test_dry_run_writes_nothing(bench: Bench) -> None:
     assert f"{bench.engine.cli} train saves/tiny/lora/dpo/config.yaml" in done.stderr
 
 
+def test_a_dry_run_of_kto_on_pairs_makes_no_view(bench: Bench) -> None:
+    before = snapshot(bench.root)
+    done = bench.run(*COMMAND, "--method", "kto", "--dry-run")
+    assert snapshot(bench.root) == before
+    assert "dataset: polite_kto" in done.stdout
+
+
 def test_configure_keeps_an_edited_config(bench: Bench) -> None:
     configure = ["configure", "--sft-ckpt", SFT, "--dataset", "polite"]
     bench.run(*configure)
-    bench.run(*configure, "--set", "pref_beta=0.2")  # not edited: rendered anew
+    done = bench.run(*configure, "--set", "pref_beta=0.2")  # not edited: rendered anew
+    assert "pref_beta: 0.1 -> 0.2" in done.stderr
+    assert "pref_beta: 0.2 -> 0.1" in bench.run(*configure).stderr
+    bench.run(*configure, "--set", "pref_beta=0.2")
     path = bench.root / "configs/dpo_config.yaml"
     edited = path.read_text(encoding="utf-8").replace("pref_beta: 0.2", "pref_beta: 0.3")
     path.write_text(edited, encoding="utf-8")

@@ -9,46 +9,17 @@ from typing import Any
 
 import pytest
 
-from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
-from rlguide.engine.find import Engine
-from rlguide.engine.schema import Field, Schema
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
+from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.recipes import data
 from rlguide.recipes.options import TrainingOptions
-from rlguide.recipes.prepare import Prepared, prepare
+from rlguide.recipes.prepare import prepare
 from rlguide.workspace import Workspace
-from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
-
-ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
-SFT = "saves/tiny/lora/sft"
-
-
-@pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace with a base, an SFT adapter and pairs, of which some are held out."""
-    keys = [*hyperparameters(), "quantization_bit", "simpo_gamma"]
-    schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "llama3"), {})
-    monkeypatch.setattr("rlguide.recipes.checks.load_schema", lambda engine: schema)
-    monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])
-    ws = Workspace(tmp_path / "my 工作区")
-    write_model(ws.root / "models" / "tiny-base")
-    write_lora(ws.root / SFT)
-    ws.data.mkdir()
-    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
-    info = {}
-    for name, count in (("polite", 40), ("polite_test", 10)):
-        rows = [{"instruction": f"{name} {n}", "chosen": "Yes, please.", "rejected": "no"} for n in range(count)]
-        (ws.data / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
-        info[name] = {"file_name": f"{name}.json", "ranking": True, "columns": columns}
-    ws.dataset_info.write_text(json.dumps(info), encoding="utf-8")
-    return ws
-
-
-def asked(ws: Workspace, **options: Any) -> Prepared:
-    return prepare(ws, ENGINE, TrainingOptions(**options), dry_run=True)
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors, write_state
+from tests.recipes.conftest import ENGINE, SFT, asked
 
 
 def test_the_reference_is_the_sft_policy(ws: Workspace) -> None:
@@ -58,6 +29,15 @@ def test_the_reference_is_the_sft_policy(ws: Workspace) -> None:
     assert prepared.config["create_new_adapter"] is True
     assert (prepared.schedule.rows, prepared.schedule.held_out) == (40, 10)
     assert prepared.config["eval_dataset"] == "polite_test" and "val_size" not in prepared.config
+
+
+def test_rows_that_the_engine_draws_are_counted(ws: Workspace) -> None:
+    info = json.loads(ws.dataset_info.read_text())
+    info["polite"]["num_samples"] = 7
+    info["polite_test"]["num_samples"] = 15  # drawn with repetition
+    ws.dataset_info.write_text(json.dumps(info))
+    plan = asked(ws, datasets=("polite",)).schedule
+    assert (plan.rows, plan.held_out) == (7, 15)
 
 
 def test_each_file_is_read_once(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,11 +99,111 @@ def test_a_model_that_is_set_by_hand_is_checked_too(ws: Workspace) -> None:
         ({"output_dir": "saves/a,b"}, "comma"),
         ({"settings": {"simpo_gamma": 1.0}}, "no effect with dpo"),
         ({"template": "qwen33"}, "no template 'qwen33'"),
+        ({"datasets": ("polite", "polite")}, "polite is named twice"),
+        ({"settings": {"dataset": "polite,polite"}}, "polite is named twice"),
     ],
 )
 def test_what_would_mislead_is_refused(ws: Workspace, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         asked(ws, **options)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("output_dir", "words"),
+    [
+        (SFT, "is an adapter that it starts from"),
+        ("models/tiny-base", "is the base model"),
+        ("data", "is the folder of the datasets"),
+        (".", "is the workspace itself"),
+        ("saves/a,b", "comma"),
+    ],
+)
+def test_no_way_of_naming_the_output_folder_destroys_what_is_read(
+    ws: Workspace, output_dir: str, words: str, overwrite: bool
+) -> None:
+    own = ws.root / "own.yaml"
+    own.write_text(asked(ws).text.replace("output_dir: saves/tiny/lora/dpo", f'output_dir: "{output_dir}"'), "utf-8")
+    force = {"overwrite_output_dir": overwrite}
+    for options in (
+        {"output_dir": output_dir, "settings": force},
+        {"settings": {**force, "output_dir": output_dir}},
+        {"config": own, "settings": force},
+        {"config": own, "settings": {**force, "output_dir": output_dir}},
+    ):
+        with pytest.raises(UsageError, match=words):
+            asked(ws, **options)
+
+
+def test_another_round_goes_into_the_next_folder(ws: Workspace) -> None:
+    first = asked(ws)
+    run = write_lora(ws.root / first.output_dir)
+    record = RunRecord(
+        status="finished", base="models/tiny-base", template="qwen3_nothink", stack=(SFT, first.output_dir)
+    )
+    write_record(run, record)
+    second = asked(ws, from_run=first.output_dir)
+    assert second.output_dir == "saves/tiny/lora/dpo-2"
+    assert second.reference.adapters == (SFT, first.output_dir)
+    assert asked(ws, sft_ckpt=SFT, settings={"overwrite_output_dir": True}).output_dir == first.output_dir
+    assert asked(ws, sft_ckpt=SFT, loss="ipo").output_dir == "saves/tiny/lora/dpo-ipo"
+    with pytest.raises(UsageError, match="is an adapter that it starts from"):
+        asked(ws, from_run=first.output_dir, output_dir=first.output_dir)
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("method", [name for name in methods() if name != "ppo"])
+def test_a_dry_run_writes_nothing_and_tells_the_same(
+    ws: Workspace, method: str, outside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ws.data / ".old.lock").touch()
+    if outside:  # the file of the dataset lies beside the data folder
+        (ws.data / "polite.json").rename(ws.root / "polite.json")
+        info = json.loads(ws.dataset_info.read_text())
+        info["polite"]["file_name"] = "../polite.json"
+        ws.dataset_info.write_text(json.dumps(info))
+    before = files(ws.root)
+    monkeypatch.setattr("tempfile.tempdir", str(ws.root.parent))
+    dry = asked(ws, method=method, datasets=("polite",))
+    assert files(ws.root) == before
+    assert not list(ws.root.parent.glob("rlguide-dry-run-*"))
+    real = prepare(ws, ENGINE, TrainingOptions(method=method, datasets=("polite",)))
+    assert (files(ws.root) != before) == (method == "kto")
+    for name in ("config", "schedule", "reference", "policy", "text", "notes"):
+        assert getattr(dry, name) == getattr(real, name), name
+
+
+def files(root: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+def test_the_default_folder_is_never_within_what_it_starts_from(ws: Workspace) -> None:
+    for name in ("saves/tiny-base", "saves/other"):
+        write_model(ws.root / name)
+        write_state(ws.root / name, [{"loss": 1.0, "step": 10}])
+        assert asked(ws, sft_ckpt=name).output_dir == f"{name}-tuned/lora/dpo"
+
+
+def test_a_quantized_run_counts_on(ws: Workspace) -> None:
+    full = write_model(ws.saves / "tiny/full/sft")
+    finished = write_lora(ws.saves / "tiny/lora/dpo")
+    write_record(finished, RunRecord(status="finished"))
+    assert asked(ws, sft_ckpt=str(full), quantization=4).output_dir == "saves/tiny/lora/dpo-2"
+
+
+def test_the_header_names_the_file_that_it_stands_in(ws: Workspace) -> None:
+    prepared = asked(ws)
+    own = prepared.text_in("configs/mein vergleich.yaml")
+    assert "rlguide train --config 'configs/mein vergleich.yaml'" in own
+    assert "dpo_config" not in own
+    command = next(line for line in prepared.text.splitlines() if "rlguide train" in line).removeprefix("#").split()
+    assert command[:4] == ["rlguide", "train", "--config", "saves/tiny/lora/dpo/config.yaml"]
+    path = ws.root / command[3]
+    path.parent.mkdir(parents=True)
+    path.write_text(prepared.text, encoding="utf-8")
+    write_lora(path.parent)
+    again = asked(ws, config=path, output_dir=command[5])  # what the header says works beside the finished run
+    assert again.output_dir != prepared.output_dir
 
 
 def test_a_reward_model_is_no_start(ws: Workspace) -> None:

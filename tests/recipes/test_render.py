@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.engine.config_file import format_value, load_config, parse_settings, parse_yaml
 from rlguide.errors import DataError, UsageError
-from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
+from rlguide.recipes.render import changed_values, fill, load_recipe, render, was_edited, write_config
 
 VALUES = st.one_of(
     st.booleans(),
@@ -114,3 +114,43 @@ def test_an_edited_config_is_not_overwritten(tmp_path: Path) -> None:
     assert backup is not None
     assert "stage: kto" in backup.read_text(encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text
+    path.write_text("stage: orpo\n", encoding="utf-8")
+    later = write_config(path, text, force=True)
+    assert later is not None and later != backup, "an earlier backup stays"
+
+
+def test_what_a_new_render_changes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "dpo_config.yaml"
+    assert changed_values(path, {"stage": "dpo"}) == []
+    write_config(path, render(load_recipe("dpo"), {"stage": "dpo", "pref_beta": 0.2, "seed": 1}, []))
+    assert changed_values(path, {"stage": "dpo", "pref_beta": 0.1, "bf16": True}) == [
+        "pref_beta: 0.2 -> 0.1",
+        "seed: 1 -> (none)",
+        "bf16: (none) -> true",
+    ]
+
+
+def comment(method: str, key: str, value: object) -> str:
+    """The comment above a key in a rendered config of a method."""
+    lines = render(load_recipe(method), {key: value}, []).splitlines()
+    return " ".join(line.removeprefix("# ") for line in lines[1:-1] if line.startswith("# "))
+
+
+def test_a_range_does_not_contradict_a_computed_value() -> None:
+    assert "Sensible range: 50 to 500" in comment("dpo", "save_steps", 200)
+    assert "range" not in comment("dpo", "save_steps", 2)
+    assert "Sensible range" in comment("dpo", "learning_rate", 1.0), "what a person sets is measured by it"
+
+
+def test_choices_are_not_called_a_range() -> None:
+    assert "Choices: sigmoid, hinge, ipo." in comment("dpo", "pref_loss", "ipo")
+    assert "sigmoid" not in comment("simpo", "pref_loss", "simpo")
+    assert "Choices" in comment("dpo", "eval_strategy", "no")
+    for name, entry in hyperparameters().items():
+        assert not (entry.choices and "Sensible range" in comment("dpo", name, entry.choices[0])), name
+
+
+def test_a_key_that_means_something_else_is_explained_so() -> None:
+    for method in ("simpo", "orpo"):
+        text = comment(method, "pref_beta", load_recipe(method).defaults["pref_beta"])
+        assert "no reference" in text and "kept close to the reference" not in text

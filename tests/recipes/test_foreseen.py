@@ -1,0 +1,145 @@
+"""What the engine would say after its imports, or never, is said beforehand, of rendered configs and of one's own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rlguide.catalog.engine_keys import Rule, engine_keys
+from rlguide.catalog.methods import methods
+from rlguide.engine.find import WATCHED
+from rlguide.errors import RlguideError, UsageError
+from rlguide.policy.run_record import RunRecord, write_record
+from rlguide.recipes.foreseen import check_foreseen, check_numbers
+from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.prepare import prepare
+from rlguide.recipes.render import load_recipe
+from rlguide.recipes.schedule import processes
+from rlguide.workspace import Workspace
+from tests.recipes.conftest import ENGINE, SFT, asked
+
+_OF_PREFERENCE_LOSSES = (
+    *("pref_beta", "pref_ftx", "pref_bco_weight", "dpo_label_smoothing", "ld_alpha", "simpo_gamma"),
+    *("kto_chosen_weight", "kto_rejected_weight"),
+)
+HUGE = int("9" * 400)
+
+
+def both(ws: Workspace, method: str, settings: dict[str, Any]) -> list[list[str]]:
+    """The notes on the settings in a rendered config, and in a config that is the same but for them."""
+    own = ws.root / "own.yaml"
+    own.write_text(asked(ws, method=method).text, encoding="utf-8")
+    return [asked(ws, method=method, settings=settings).notes, asked(ws, config=own, settings=settings).notes]
+
+
+def refused(ws: Workspace, method: str, settings: dict[str, Any], words: str) -> None:
+    own = ws.root / "own.yaml"
+    own.write_text(asked(ws, method=method).text, encoding="utf-8")
+    for options in ({"method": method, "settings": settings}, {"config": own, "settings": settings}):
+        with pytest.raises(RlguideError, match=words) as error:
+            asked(ws, **options)
+        assert error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "words"),
+    [
+        ("dpo", {"report_to": "wandb"}, "report_to wandb needs wandb, which the engine does not have"),
+        ("dpo", {"report_to": ["none", "swanlab"]}, "needs swanlab"),
+        ("dpo", {"report_to": "wandbb"}, "does not know"),
+        ("dpo", {"finetuning_type": "full"}, "LoRA checkpoint"),
+        ("dpo", {"finetuning_type": "freeze"}, "LoRA checkpoint"),
+        ("dpo", {"val_size": 0.1}, "beside eval_dataset"),
+        ("dpo", {"do_train": False}, "nothing would be trained"),
+        ("dpo", {"pissa_init": True}, "where there is a reference"),
+        ("dpo", {"use_galore": True}, "use_galore"),
+        ("dpo", {"use_badam": True}, "use_badam"),
+        ("dpo", {"per_device_eval_batch_size": 0}, "above 0"),
+        ("dpo", {"max_samples": 0}, "above 0"),
+        ("dpo", {"logging_steps": 0}, "above 0"),
+        ("dpo", {"streaming": True}, "max_steps"),
+        ("dpo", {"streaming": True, "max_steps": 5, "max_samples": 5}, "with streaming"),
+        ("dpo", {"num_train_epochs": math.inf}, "finite"),
+        ("dpo", {"learning_rate": math.nan}, "finite"),
+        ("dpo", {"gradient_accumulation_steps": HUGE}, "larger than any training"),
+        ("dpo", {"seed": -HUGE}, "larger than any training"),
+        ("dpo", {"ref_model": "/no/such"}, "does not exist"),
+        ("dpo", {"ref_model": "models/tiny-base", "ref_model_adapters": "saves/no"}, "does not exist"),
+        ("dpo", {"group_by_length": True}, "group_by_length"),
+        ("rm", {"neftune_noise_alpha": 5.0}, "AttributeError"),
+        ("simpo", {"mask_history": True}, "except in SFT"),
+        ("dpo", {"interleave_probs": "0.5,0.5"}, "interleaving"),
+        ("dpo", {"pref_loss": "hinge", "dpo_label_smoothing": 0.1}, "no effect with pref_loss hinge"),
+        ("orpo", {"pref_bco_weight": 0.1}, "no effect with orpo"),
+        ("simpo", {"pref_bco_weight": 0.1}, "no effect with simpo"),
+        *(("rm", {key: 0.1}, "no effect with rm") for key in _OF_PREFERENCE_LOSSES),
+    ],
+)
+def test_what_fails_is_refused(ws: Workspace, method: str, settings: dict[str, Any], words: str) -> None:
+    refused(ws, method, settings, words)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "words"),
+    [
+        ("dpo", {"lora_dropout": 0.1}, "lora_dropout has no effect"),
+        ("simpo", {"label_smoothing_factor": 0.1}, "label_smoothing_factor has no effect"),
+        ("orpo", {"ref_model": "models/tiny-base"}, "ref_model has no effect"),
+        ("dpo", {"cutoff_len": 100_000}, "cutoff_len 100000 is above"),
+        ("dpo", {"template": "llama3"}, "the template is llama3"),
+        ("dpo", {"learning_rate": 0.1}, "learning_rate 0.1 is far out"),
+        ("dpo", {"learning_rate": 1e-30}, "far out"),
+    ],
+)
+def test_what_misleads_is_said(ws: Workspace, method: str, settings: dict[str, Any], words: str) -> None:
+    for notes in both(ws, method, settings):
+        assert any(words in note for note in notes), notes
+
+
+@pytest.mark.parametrize("method", [name for name, method in methods().items() if method.data == "pairs"])
+def test_the_recipe_itself_is_without_reproach(ws: Workspace, method: str) -> None:
+    for notes in both(ws, method, {}):
+        assert all("guess" in note for note in notes), notes
+    assert check_foreseen(load_recipe(method).defaults, methods()[method], {}, "it") == []
+
+
+def test_a_reward_model_trains_with_dropout(ws: Workspace) -> None:
+    assert not any("lora_dropout" in note for notes in both(ws, "rm", {"lora_dropout": 0.1}) for note in notes)
+
+
+def test_another_template_than_that_of_sft(ws: Workspace) -> None:
+    write_record(ws.root / SFT, RunRecord(base="models/tiny-base", template="llama3"))
+    for notes in both(ws, "dpo", {"template": "qwen3_nothink"}):
+        assert any("SFT used llama3" in note for note in notes), notes
+
+
+def test_an_installed_tracker_is_no_fault(ws: Workspace) -> None:
+    engine = replace(ENGINE, versions={**ENGINE.versions, "tensorboardX": "2"})
+    options = TrainingOptions(settings={"report_to": "tensorboard"})
+    assert prepare(ws, engine, options, dry_run=True).config["report_to"] == "tensorboard"
+
+
+def test_the_engine_is_asked_for_every_package_of_the_table() -> None:
+    table = engine_keys()
+    assert {*table.packages.values(), *(name for names in table.trackers.values() for name in names)} <= set(WATCHED)
+
+
+@pytest.mark.parametrize("rule", engine_keys().rules, ids=lambda rule: "-".join(rule.keys))
+def test_every_rule_names_its_source_and_known_methods(rule: Rule) -> None:
+    assert rule.does in ("nothing", "fails")
+    assert rule.source
+    assert set(rule.methods) <= set(methods())
+
+
+def test_a_gradient_norm_without_bound() -> None:
+    check_numbers({"max_grad_norm": math.inf, "do_train": True}, "it")
+
+
+@pytest.mark.parametrize("text", ["1:4", "two", "0", "-1", "1.5", "²", "9" * 5000])
+@pytest.mark.parametrize("name", ["NNODES", "NPROC_PER_NODE"])
+def test_a_variable_that_is_not_a_count(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        processes({}, [], {"FORCE_TORCHRUN": "1", name: text})
