@@ -5,10 +5,14 @@ On a terminal Rich draws; in a pipe the same words come as plain text without co
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,16 +22,102 @@ if TYPE_CHECKING:
 
 _consoles: dict[bool, Console] = {}
 
+_NOBODY_READS = (errno.EPIPE, errno.EIO)  # of a pipe that is closed; of a terminal that is
+_STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+class _Output(io.FileIO):
+    """A standard stream that becomes the null device when nobody reads it any more: the command runs on.
+
+    Messages that cannot be written (a full disk) are dropped; data on stdout that cannot be written is an error.
+    """
+
+    def write(self, data: Any) -> int:
+        """Write, as FileIO does; OSError for data only."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _NOBODY_READS and self.fileno() != _STREAMS["stderr"]:
+                raise OSError(error.errno, error.strerror, "stdout") from error
+            silence(self.fileno())
+            return len(data)
+
+
+def silence(descriptor: int) -> None:
+    """Let the null device stand in for a stream, for this process and for those that it starts."""
+    null = os.open(os.devnull, os.O_RDWR)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
+
+
+def guard_streams() -> None:
+    """Make stdout and stderr streams on which a write never stops a command because of who reads, or how it is encoded.
+
+    A stream that was closed (`>&-`) is the null device: else the next file that is opened would take its number, and
+    get what is printed.
+    """
+    for name, descriptor in _STREAMS.items():
+        stream = getattr(sys, name)
+        if stream is not None and stream is not getattr(sys, f"__{name}__"):
+            continue  # a test's, or a caller's
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            silence(descriptor)
+        if name != "stdin":
+            _guard(name, descriptor, stream)
+        elif stream is None:
+            sys.stdin = open(descriptor, encoding="utf-8", closefd=False)  # noqa: SIM115  (for as long as we run)
+
+
+def _guard(name: str, descriptor: int, stream: Any) -> None:
+    if stream is not None:
+        try:
+            stream.flush()
+        except OSError:
+            silence(descriptor)
+    guarded = io.TextIOWrapper(
+        io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
+        encoding=stream.encoding if stream is not None else "utf-8",
+        errors="backslashreplace",
+        line_buffering=name == "stderr" or os.isatty(descriptor),
+    )
+    setattr(sys, name, guarded)
+
+
+def cleaned(text: str) -> str:
+    """The text as it is shown: what could act on a screen is escaped (\\x1b); line ends and tabs stay."""
+    return UNSAFE.sub(lambda found: found[0] if found[0] in "\n\t" else escaped(found[0]), text)
+
 
 def console(stderr: bool = False) -> Console:
     """The shared Rich console for stdout (data) or stderr (messages, progress)."""
     if stderr not in _consoles:
-        from rich.console import Console
-
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else 100_000  # never wrap or cut what a pipe reads
-        _consoles[stderr] = Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+        kind = _clean_console()
+        _consoles[stderr] = kind(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
     return _consoles[stderr]
+
+
+@cache
+def _clean_console() -> type[Console]:
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class CleanConsole(Console):
+        """A console on which no text acts, whatever it is part of: a line, a table, a live panel.
+
+        What Rich itself sends to the terminal are control segments and styles, which stay.
+        """
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            """The segments of a renderable, their text cleaned."""
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(cleaned(segment.text), segment.style)
+
+    return CleanConsole
 
 
 def say(message: str) -> None:
@@ -47,7 +137,19 @@ def show(renderable: RenderableType) -> None:
 
 def show_json(value: Any) -> None:
     """Print one JSON document on stdout (`--json`)."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    sys.stdout.write(to_json(value, indent=2) + "\n")
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON in readable UTF-8, in which what could act on a screen is escaped, as JSON lets one do."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    return UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+
+
+def show_error(what: str, fix: str) -> None:
+    """Print the two lines of an error (stderr); what is in them never makes a third."""
+    console(stderr=True).print(f"error: {escaped(what)}", style="bold red", markup=False)
+    console(stderr=True).print(f"  fix: {escaped(fix)}", markup=False)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -59,12 +161,12 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
         table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
         for row in rows:
-            table.add_row(*[Text(cell) for cell in row])
+            table.add_row(*[Text(cleaned(cell)) for cell in row])
         show(table)
         return
     from rich.cells import cell_len  # Chinese characters are two cells wide
 
-    lines = [list(columns), *[list(row) for row in rows]]
+    lines = [[cleaned(cell) for cell in line] for line in (columns, *rows)]
     widths = [max(cell_len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]

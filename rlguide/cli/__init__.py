@@ -8,10 +8,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from rlguide.errors import RlguideError
 
 # In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py. The words
 # are those of the overview, short enough for 80 columns.
@@ -130,23 +133,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    from rlguide.errors import RlguideError
+    from rlguide.console import guard_streams, show_error, silence
 
     signal.signal(signal.SIGTERM, _interrupt)
+    guard_streams()
     given = list(sys.argv[1:] if argv is None else argv)
-    arguments = [argument for argument in given if argument != "--debug"]  # allowed anywhere
     try:
-        result = build_app(_needed(arguments))(args=arguments, standalone_mode=True)
-        return int(result or 0)
-    except RlguideError as error:
-        if "--debug" in given:
-            raise
-        from rlguide.console import console
-
-        err = console(stderr=True)
-        err.print(f"error: {error.what}", style="bold red", markup=False)
-        err.print(f"  fix: {error.fix}", markup=False)
-        return error.exit_code
+        try:
+            return _run([argument for argument in given if argument != "--debug"])  # allowed anywhere
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
@@ -154,6 +150,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
             sys.stderr.write("interrupted\n")
         raise
-    except BrokenPipeError:  # `rlguide list | head`
-        sys.stderr.close()
-        return 0
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        said = _in_words(error)
+        show_error(said.what, said.fix)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it is stdout that cannot be written, and Python would try again at its end
+            silence(1)
+        return said.exit_code
+
+
+def _run(arguments: list[str]) -> int:
+    return int(build_app(_needed(arguments))(args=arguments, standalone_mode=True) or 0)
+
+
+def _in_words(error: Exception) -> RlguideError:
+    """Any error as one with a fix: what the system says of a file, and what nobody foresaw, are in two lines, too."""
+    from rlguide.errors import RlguideError
+
+    if isinstance(error, RlguideError):
+        return error
+    if isinstance(error, UnicodeEncodeError):
+        return RlguideError(
+            f"the encoding {error.encoding} has no {error.object[error.start]!r}, which is in a name or a value",
+            "set a UTF-8 locale (export LC_ALL=C.UTF-8 PYTHONUTF8=1), then run the same command again",
+        )
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return RlguideError(
+            f"{where}{error.strerror or error}",
+            "check that path, its permissions and the space on its disk, then run the same command again",
+        )
+    return RlguideError(
+        f"unexpected {type(error).__name__}: {error}",
+        "run the same command with --debug, and report what it prints; one of the files it reads may be damaged",
+    )

@@ -185,6 +185,8 @@ class _Steps:
 
     def run(self, label: str, command: list[str]) -> float:
         """Run one command into the log, counting its seconds on the screen, and return them. Raises EngineError."""
+        from rich.markup import escape
+
         python = Path(command[0])
         environment = engine_environment(Engine(python, {}), CUDA_VISIBLE_DEVICES="")
         for name in _UNTOUCHED_BY_PIP:
@@ -203,7 +205,7 @@ class _Steps:
                     lines.append(line.strip())
                     if not err.is_terminal and re.search(r"Downloading .*\(\d{3,}\.?\d* MB\)", line):
                         say(f"    {line.strip()}")
-                status.update(f"{label}: {time.monotonic() - started:.0f} s  {lines[-1][:60] if lines else ''}")
+                status.update(f"{label}: {time.monotonic() - started:.0f} s  {escape(lines[-1][:60]) if lines else ''}")
         if process.returncode != 0:
             raise self._failure(label, lines)
         return time.monotonic() - started

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rlguide.console import console, printable, say
+from rlguide.console import console, printable, say, to_json
 from rlguide.engine.chat import ChatSession, Message
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
@@ -154,7 +153,7 @@ def _chat_in_pipe(session: ChatSession, conversation: _Conversation, as_json: bo
             response = "".join(conversation.ask(session, text))
             if as_json:
                 row = {"prompt": text, "response": response, "finish_reason": session.finish_reason}
-                sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+                sys.stdout.write(to_json(row) + "\n")
             else:
                 sys.stdout.write(printable(response).replace("\n", "\\n") + "\n")
             sys.stdout.flush()
