@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,27 +101,39 @@ def write_json(path: Path, value: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a UTF-8 JSON file (a byte-order mark is allowed).
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file (a byte-order mark is dropped).
 
     Raises:
-        DataError: the file is missing, not UTF-8 or not JSON; the message names the line.
+        DataError: it is missing, not a regular file (a pipe would be waited for), cannot be read, or is not UTF-8.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        if not stat.S_ISREG(path.stat().st_mode):
+            kind = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+            raise DataError(f"{path} is {kind}, not a file", "name a file, or put one in its place")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", "check the path, or run `rlguide doctor`") from None
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror or error}", "check the path and its permissions"
-        ) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start})", "save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise DataError(
-            f"{path} is not valid JSON: {error.msg} at line {error.lineno}",
-            "fix or delete the file, then try again",
+            f"cannot read {path}: {getattr(error, 'strerror', None) or error}", "check the path and its permissions"
         ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a UTF-8 JSON file.
+
+    Raises:
+        DataError: as `read_text`, or it is not JSON; the message names the line.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python reads
+        place = f"{error.msg} at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(f"{path} is not valid JSON: {place}", "fix or delete the file, then try again") from error
 
 
 def user_cache() -> Path:

@@ -166,6 +166,10 @@ def _run(arguments: list[str]) -> int:
     return int(build_app(_needed(arguments))(args=arguments, standalone_mode=True) or 0)
 
 
+# What pathlib raises for a name that no file can have, beside OSError.
+_OF_A_PATH = ("Symlink loop", "Could not determine home", "embedded null")
+
+
 def _in_words(error: Exception) -> RlguideError:
     """Any error as one with a fix: what the system says of a file, and what nobody foresaw, are in two lines, too."""
     from rlguide.errors import RlguideError
@@ -177,10 +181,10 @@ def _in_words(error: Exception) -> RlguideError:
             f"the encoding {error.encoding} has no {error.object[error.start]!r}, which is in a name or a value",
             "set a UTF-8 locale (export LC_ALL=C.UTF-8 PYTHONUTF8=1), then run the same command again",
         )
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename is not None else ""
+    if isinstance(error, OSError) or str(error).startswith(_OF_A_PATH):
+        file = getattr(error, "filename", None)
         return RlguideError(
-            f"{where}{error.strerror or error}",
+            f"{'' if file is None else f'{file}: '}{getattr(error, 'strerror', None) or error}",
             "check that path, its permissions and the space on its disk, then run the same command again",
         )
     return RlguideError(

@@ -162,7 +162,7 @@ class ChatSession:
         for line in self._process.stdout:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(event, dict) and "event" in event:
                 self._events.put(event)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlguide.errors import DataError, UsageError
+from rlguide.workspace import read_text
 
 if TYPE_CHECKING:
     import yaml
@@ -42,7 +44,11 @@ def _loader() -> type[yaml.SafeLoader]:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen = set()
             for key_node, _ in node.value:
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    continue
                 key = self.construct_object(key_node, deep=True)
+                if not isinstance(key, Hashable):
+                    raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"the key {key!r} is given twice", key_node.start_mark
@@ -58,13 +64,49 @@ def _loader() -> type[yaml.SafeLoader]:
     return Loader
 
 
+_MOST_VALUES = 100_000  # a config has some hundred; aliases of aliases make millions of a few lines
+_WHOLE_NUMBERS = range(-(10**300), 10**300)  # beyond them no float can follow
+
+
 def parse_yaml(text: str) -> Any:
-    """Parse YAML with OmegaConf's idea of numbers. Raises yaml.YAMLError."""
-    loader = _loader()(text)
+    """Parse YAML with OmegaConf's idea of numbers. Raises yaml.YAMLError, also for what no config can hold."""
+    import yaml
+
+    loader = None
     try:
-        return loader.get_single_data()
+        loader = _loader()(text)
+        value = loader.get_single_data()
+    except yaml.YAMLError:
+        raise
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, TypeError, AttributeError, LookupError, OverflowError) as error:  # `!!int abc`, for one
+        raise yaml.YAMLError(f"a value cannot be read ({error})") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
+    _check_plain(value)
+    return value
+
+
+def _check_plain(value: Any) -> None:
+    """Raises yaml.YAMLError for values that JSON has not, numbers that no setting can be, and endless structures."""
+    import yaml
+
+    waiting, count = [value], 0
+    while waiting:
+        item = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise yaml.YAMLError("it holds too many values, or itself")
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, int) and item not in _WHOLE_NUMBERS:
+            raise yaml.YAMLError("a number has too many digits")
+        elif not isinstance(item, str | int | float | None):
+            raise yaml.YAMLError(f"it holds a {type(item).__name__}, and a config holds text, numbers and lists")
 
 
 def load_config(path: Path) -> dict[str, Any]:
@@ -72,22 +114,18 @@ def load_config(path: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: the file does not exist.
-        DataError: not YAML, not a mapping, or a key twice; the message has the line.
+        DataError: not a file, not YAML, not a mapping, or a key twice; the message has the line.
     """
     import yaml
 
+    if not os.path.lexists(path):
+        raise UsageError(f"the config {path} does not exist", "make one with `rlguide configure --sft-ckpt latest`")
     try:
-        value = parse_yaml(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UsageError(
-            f"the config {path} does not exist", "make one with `rlguide configure --sft-ckpt latest`"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", "check the path; a config is UTF-8 text") from error
+        value = parse_yaml(read_text(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise DataError(
             f"{path} is not valid YAML{where}: {problem}", "fix that line; each line is `key: value`"
         ) from error

@@ -176,7 +176,7 @@ def stream_worker(
         for line in process.stdout:
             try:
                 document = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             yield document
         code = process.wait()

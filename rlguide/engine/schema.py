@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from rlguide import __version__
 from rlguide.console import console
 from rlguide.engine.find import Engine
 from rlguide.engine.job import NO_GPU, ask_worker
-from rlguide.errors import did_you_mean
-from rlguide.workspace import user_cache, write_json
+from rlguide.errors import DataError, EngineError, RlguideError, did_you_mean
+from rlguide.workspace import read_json, user_cache, write_json
 
 _KIND_NAMES = {
     "bool": "true or false",
@@ -99,22 +100,40 @@ def load_schema(engine: Engine) -> Schema:
         EngineError: LLaMA-Factory does not import; the message holds the cause.
     """
     cache = schema_cache(engine)
-    try:
-        return _schema(json.loads(cache.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not there yet, or damaged: read it again
+    with suppress(DataError, *_NOT_A_TABLE):  # not there yet, or damaged: read it again
+        return _schema(read_json(cache))
     with console(stderr=True).status("reading LLaMA-Factory's argument table (once for this engine, about 10 s)"):
         if not console(stderr=True).is_terminal:
             console(stderr=True).print("reading LLaMA-Factory's argument table (once for this engine, about 10 s)")
         document = ask_worker(engine, "dump_schema", NO_GPU)
-    schema = _schema(document)
-    write_json(cache, document)
+    try:
+        schema = _schema(document)
+    except _NOT_A_TABLE as error:
+        raise EngineError(
+            f"the engine {engine.python} printed no argument table ({type(error).__name__}: {error})",
+            "run `rlguide doctor`, or name another engine with --engine",
+        ) from error
+    with suppress(RlguideError):  # a read-only home: it is read again next time
+        write_json(cache, document)
     return schema
+
+
+# What reading something else as a table raises.
+_NOT_A_TABLE = (ValueError, LookupError, TypeError, AttributeError)
 
 
 def _schema(document: dict[str, Any]) -> Schema:
     fields = {
-        name: Field(name, tuple(item["kinds"]), tuple(item["choices"]), item["default"], item["help"])
+        name: Field(name, _texts(item["kinds"]), tuple(item["choices"]), item["default"], str(item["help"] or ""))
         for name, item in document["fields"].items()
     }
-    return Schema(fields, tuple(document["templates"]), dict(document["model_templates"]))
+    table = dict(document["model_templates"])
+    _texts([*table, *table.values()])
+    return Schema(fields, _texts(document["templates"]), table)
+
+
+def _texts(values: list[str]) -> tuple[str, ...]:
+    """Raises TypeError unless it is a list of texts."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("not a list of texts")
+    return tuple(values)

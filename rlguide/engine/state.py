@@ -61,7 +61,8 @@ def trouble(name: str) -> str | None:
     if not state.get("complete"):
         return "is installed in part only"
     python = python_of(folder)
-    expected = {str(key): str(value) for key, value in state.get("versions", {}).items()}
+    noted = state.get("versions")
+    expected = {str(key): str(value) for key, value in noted.items()} if isinstance(noted, dict) else {}
     try:
         found = ask(python, ["llamafactory", *expected])["versions"]
     except EngineError:
@@ -93,13 +94,25 @@ def ask(python: Path, names: Sequence[str]) -> dict[str, Any]:
     """
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
     try:
-        done = subprocess.run(
-            [str(python), "-c", _ASK, *names], capture_output=True, text=True, timeout=60, env=environment
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = subprocess.run([str(python), "-c", _ASK, *names], capture_output=True, timeout=60, env=environment)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise EngineError(f"{python} does not run: {error}", INSTALL_HINT) from error
     if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EngineError(f"{python} does not run: {last}", INSTALL_HINT)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    return _checked_answer(python, done.stdout)
+
+
+def _checked_answer(python: Path, printed: bytes) -> dict[str, Any]:
+    """What an interpreter printed, if it is an answer at all: what is taken for an engine may be any program."""
+    try:
+        answer = json.loads(printed)
+        versions, folders = answer["versions"], answer["folders"]
+        texts = [answer["base"], *folders, *versions, *versions.values()]
+        is_answer = isinstance(folders, list) and all(isinstance(text, str) for text in texts)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        is_answer = False
+    if not is_answer:
+        raise EngineError(f"{python} does not answer as a Python does", INSTALL_HINT)
+    result: dict[str, Any] = answer
+    return result

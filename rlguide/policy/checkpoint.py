@@ -301,9 +301,8 @@ def read_config(path: Path) -> dict[str, Any]:
         if path.exists() and path.stat().st_size == 0:
             raise CheckpointError(f"{path} is empty (0 bytes)", "copy the folder again, or choose another checkpoint")
         value = read_json(path)
-    except (DataError, RecursionError) as error:
-        what = error.what if isinstance(error, DataError) else f"{path} is not valid JSON"
-        raise CheckpointError(what, "copy the folder again, or choose another checkpoint") from error
+    except DataError as error:
+        raise CheckpointError(error.what, "copy the folder again, or choose another checkpoint") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} does not hold a JSON object", "copy the folder again")
     return value

@@ -78,7 +78,7 @@ def read_record(folder: Path) -> RunRecord | None:
     """The record of the run in this folder; None if there is none, or it is not a JSON object."""
     try:
         values = read_json(folder / RUN_FILE)
-    except (DataError, ValueError, RecursionError):  # ValueError: a number of more digits than Python reads
+    except DataError:
         return None
     if not isinstance(values, dict):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.yaml_file import read_yaml
 from rlguide.engine.config_file import format_config, format_value, load_config
-from rlguide.errors import RlguideError, UsageError
+from rlguide.errors import DataError, RlguideError, UsageError
+from rlguide.workspace import read_text
 
 _MARK = "# rlguide: rendered "
 
@@ -115,11 +117,9 @@ def _checksum(body: str) -> str:
 def was_edited(path: Path) -> bool:
     """Whether `path` exists and is not exactly what rlguide rendered: then a person has made it theirs."""
     try:
-        head, _, body = path.read_text(encoding="utf-8").partition("\n")
-    except FileNotFoundError:
-        return False
-    except (OSError, UnicodeDecodeError):
-        return True
+        head, _, body = read_text(path).partition("\n")
+    except DataError:
+        return os.path.lexists(path)
     return not (head.startswith(_MARK) and head.endswith(_checksum(body)))
 
 

@@ -44,7 +44,7 @@ def _is_complete(path: Path) -> bool:
     try:
         read_json(path / "trainer_state.json")  # Trainer writes it last
         read_checkpoint(path)
-    except (DataError, ValueError, CheckpointError):
+    except (DataError, CheckpointError):
         return False
     return True
 
@@ -54,7 +54,7 @@ def is_complete(run: Run) -> bool:
     try:
         state = read_json(run.path / "trainer_state.json")
         done = int(state["global_step"]) >= int(state["max_steps"]) > 0
-    except (DataError, ValueError, KeyError, TypeError):
+    except (DataError, ValueError, KeyError, TypeError, OverflowError):
         return False
     last = run.method.last_file if run.method is not None else "train_results.json"
     return done and (run.path / last).is_file()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from rlguide.errors import DataError
@@ -72,6 +73,25 @@ def read_manifest(workspace: Workspace, name: str) -> DataManifest | None:
     path = manifest_path(workspace, name)
     try:
         loaded = read_json(path)
-        return DataManifest(**{**loaded, "files": [DataFile(**entry) for entry in loaded["files"]]})
+        manifest = DataManifest(**{**loaded, "files": [DataFile(**entry) for entry in loaded["files"]]})
     except (DataError, TypeError, KeyError):
         return None
+    counts = [*manifest.refused.values(), *manifest.left_out.values()] if _is_typed(manifest) else [None]
+    is_whole = (
+        all(isinstance(count, int) for count in counts) and all(map(_is_typed, manifest.files)) and manifest.files
+    )
+    return manifest if is_whole else None
+
+
+_KINDS: dict[str, type[Any] | UnionType] = {
+    "str": str,
+    "int": int,
+    "int | None": int | None,
+    "dict[str, Any]": dict,
+    "dict[str, int]": dict,
+    "list[DataFile]": list,
+}
+
+
+def _is_typed(record: DataFile | DataManifest) -> bool:
+    return all(isinstance(getattr(record, item.name), _KINDS[str(item.type)]) for item in fields(record))
