@@ -34,6 +34,9 @@ TrustBaseOption = Annotated[
 TemplateOption = Annotated[str | None, typer.Option("--template", help="Chat template; a run knows its own.")]
 
 
+TrustCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the base model.")]
+
+
 def open_workspace(path: Path) -> Workspace:
     """The workspace at `path`, with what a killed run left in it settled. Raises UsageError if it is not a folder."""
     from rlguide.data.store.journal import settle

@@ -12,6 +12,7 @@ from rlguide.cli._options import (
     RunArgument,
     TemplateOption,
     TrustBaseOption,
+    TrustCodeOption,
     WorkspaceOption,
     open_workspace,
 )
@@ -26,6 +27,7 @@ def command(
         str | None, typer.Option("--base", help="Base model of a checkpoint; alone: chat with this model itself.")
     ] = None,
     trust_base: TrustBaseOption = False,
+    trust_remote_code: TrustCodeOption = False,
     template: TemplateOption = None,
     system: Annotated[str | None, typer.Option("--system", help="System prompt.")] = None,
     temperature: Annotated[
@@ -54,6 +56,6 @@ def command(
     from rlguide.runs.choose import ModelRequest
     from rlguide.serving.chat import ChatOptions, chat
 
-    wanted = ModelRequest(run, base, template, sft, trust_base)
+    wanted = ModelRequest(run, base, template, sft, trust_base, trust_remote_code)
     options = ChatOptions(system, temperature, max_new_tokens, as_json)
     chat(open_workspace(workspace), find_engine(engine), wanted, options)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
+from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import SetOption
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def command(
         typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
     ] = None,
     settings: SetOption = None,
+    trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
     as_json: JsonOption = False,
@@ -43,7 +44,8 @@ def command(
 
     ws = open_workspace(workspace)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
-    result = evaluate(ws, find_engine(engine), chosen, split_names(dataset), parse_settings(settings or []))
+    keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
+    result = evaluate(ws, find_engine(engine), chosen, split_names(dataset), keys)
     if as_json:
         show_json(result.as_dict())
     else:

@@ -13,6 +13,7 @@ from rlguide.cli._options import (
     RunArgument,
     TemplateOption,
     TrustBaseOption,
+    TrustCodeOption,
     WorkspaceOption,
     open_workspace,
 )
@@ -29,6 +30,7 @@ def command(
     ] = None,
     base: Annotated[str | None, typer.Option("--base", help="Base model of a checkpoint that is not a run.")] = None,
     trust_base: TrustBaseOption = False,
+    trust_remote_code: TrustCodeOption = False,
     template: TemplateOption = None,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = Path(),
@@ -49,7 +51,8 @@ def command(
 
     ws = open_workspace(workspace)
     name = wanted_step(ws, run, checkpoint) if checkpoint else run
-    done = export(ws, find_engine(engine), ModelRequest(name, base, template, False, trust_base), output)
+    wanted = ModelRequest(name, base, template, False, trust_base, trust_remote_code)
+    done = export(ws, find_engine(engine), wanted, output)
     if as_json:
         show_json(done.as_dict())
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
+from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
 
@@ -29,6 +30,7 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
     ] = False,
+    trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
     as_json: JsonOption = False,
@@ -55,8 +57,10 @@ def command(
     if resume:
         why = "--resume trains with the config that the run began with, so it takes no other option"
         refuse_others(options, (), why, "leave the others out; to change something, start a new run with --output-dir")
-        finished = _resume(ws, find_engine(engine), run, dry_run)
+        finished = _resume(ws, find_engine(engine), _resumable(ws, run, trust_remote_code), dry_run)
     else:
+        if trust_remote_code:
+            options = replace(options, settings={**options.settings, "trust_remote_code": True})
         if options.config:
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
@@ -72,14 +76,23 @@ def command(
         _show_summary(ws, finished, as_json)
 
 
-def _resume(ws: Workspace, engine: Engine, name: str | None, dry_run: bool) -> Run | None:
+def _resumable(ws: Workspace, name: str | None, trust_remote_code: bool) -> Run:
+    """The run that is to be resumed, with what its record may not decide refused."""
+    from rlguide.runs.choose import check_trusted, check_writes
+    from rlguide.runs.record import open_run
+
+    run = open_run(ws, name)
+    check_trusted(run, trust_remote_code)
+    check_writes(ws, run)
+    return run
+
+
+def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool) -> Run | None:
     from rlguide.console import say, show
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
-    from rlguide.runs.record import open_run
     from rlguide.runs.train import resume
 
-    run = open_run(ws, name)
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
     if dry_run:
         checkpoint = last_checkpoint(run.path)

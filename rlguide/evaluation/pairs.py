@@ -29,13 +29,14 @@ from rlguide.policy.run_record import RUN_FILE
 from rlguide.recipes.checks import check_keys
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
+from rlguide.runs.choose import check_trusted
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, wins
 from rlguide.workspace import Workspace, write_json
 
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.
-_FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed", "trust_remote_code")
+_FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed")
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,10 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
     of its training set drawn with the same seed.
 
     Raises:
-        UsageError: the run held nothing out and no dataset is named; or it trained a reward model.
+        UsageError: the run held nothing out and no dataset is named; it trained a reward model; or it wants to run
+            code that comes with its base, and `settings` does not say `trust_remote_code`.
     """
+    check_trusted(run, is_settled="trust_remote_code" in settings)
     method = find_method(run.method_name)
     if method.trains != "policy":
         raise UsageError(

@@ -17,9 +17,11 @@ from rlguide.policy.template import template_for
 from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.workspace import Workspace
 
+# Keys of a run's config, beside output_dir, that say where the engine writes.
+_WRITE_KEYS = ("logging_dir", "tokenized_path", "ray_storage_path", "swanlab_logdir", "export_dir")
 # Keys of a run's config that change how its model is loaded or its prompts are written.
 _MODEL_KEYS = (
-    *("trust_remote_code", "model_revision", "quantization_bit", "cache_dir", "rope_scaling", "flash_attn"),
+    *("model_revision", "quantization_bit", "cache_dir", "rope_scaling", "flash_attn"),
     *("resize_vocab", "add_tokens", "add_special_tokens", "split_special_tokens", "use_fast_tokenizer"),
     *("default_system", "tool_format", "enable_thinking"),
 )
@@ -36,13 +38,19 @@ class Partner:
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """Which model is meant. `name`: a run or a checkpoint; None with no `base` either: the newest usable run."""
+    """Which model is meant.
+
+    Attributes:
+        name: a run or a checkpoint; None with no `base` either: the newest usable run.
+        trust_remote_code: whether code that comes with the base model may run; no file decides that.
+    """
 
     name: str | None = None
     base: str | None = None
     template: str | None = None
     sft: bool = False
     trust_base: bool = False
+    trust_remote_code: bool = False
 
 
 def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable[[], dict[str, str]]) -> Partner:
@@ -59,6 +67,7 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     notes: list[str] = []
     run = run_meant(ws, wanted)
     if run is not None:
+        check_trusted(run, wanted.trust_remote_code)
         policy, roles = _of_run(ws, run, wanted)
         extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
     elif wanted.name is not None:
@@ -68,6 +77,8 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
         roles = _stages(ws, policy)
     else:
         policy, roles = Policy(str(wanted.base)), []
+    if wanted.trust_remote_code:
+        extra["trust_remote_code"] = True
     notes += [note for note in check_policy(ws, policy) if note not in notes]
     for note in notes:
         warn(note)
@@ -80,6 +91,39 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     policy = Policy(policy.base, policy.adapters, template)
     title = " + ".join(["base", *roles]) + f" ({policy.describe()}), template {template}"
     return Partner(policy, {**extra, **policy.model_config()}, title)
+
+
+def check_trusted(run: Run, is_settled: bool) -> None:
+    """Refuse to run a base model's own code because a run's record says so: the record may be anybody's.
+
+    Args:
+        is_settled: whether the person who runs the command has said whether that code may run.
+
+    Raises:
+        UsageError: the record asks for it, and the person has not.
+    """
+    if run.config.get("trust_remote_code") and not is_settled:
+        raise UsageError(
+            f"{run.name} runs code that comes with its base model {run.record.base} (trust_remote_code)",
+            "read that code; if you trust it, add --trust-remote-code",
+        )
+
+
+def check_writes(ws: Workspace, run: Run) -> None:
+    """Refuse a record with which the engine would write outside the workspace.
+
+    The run's own folder is the one that its record lies in, whatever the record says.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    for key in _WRITE_KEYS:
+        value = run.config.get(key)
+        if value is not None and not (ws.root / str(value)).resolve().is_relative_to(ws.root.resolve()):
+            raise UsageError(
+                f"{run.name} would write outside the workspace: {key} is {value}",
+                f"remove {key} from the config in {run.file(RUN_FILE)}, if you do not want that; else train anew",
+            )
 
 
 def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:

@@ -105,6 +105,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
 def _restore(run: Run) -> int:
     """Write the config that resumes the run; returns the step from which it will, 0 for the beginning."""
     config = {key: value for key, value in run.config.items() if key != "resume_from_checkpoint"}
+    config["output_dir"] = run.name  # where the record lies, whatever it says
     put_damaged_aside(run.path)
     not_resumable = run.method.not_resumable if run.method is not None else ""
     checkpoint = None if not_resumable else last_checkpoint(run.path)

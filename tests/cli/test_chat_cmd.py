@@ -49,7 +49,8 @@ def no_templates() -> dict[str, str]:
 
 
 def choose(ws: Workspace, *args: object, **kwargs: object) -> Partner:
-    return choose_partner(ws, ModelRequest(*args, **kwargs), no_templates)  # type: ignore[arg-type]
+    wanted = ModelRequest(*args, **{"trust_remote_code": True, **kwargs})  # type: ignore[arg-type]
+    return choose_partner(ws, wanted, no_templates)
 
 
 def test_the_newest_run_brings_its_stack_and_template(ws: Workspace) -> None:
@@ -114,10 +115,20 @@ def test_a_stack_with_a_part_missing_is_refused_before_the_engine_starts(
     ws: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (ws.saves / "sft").rename(ws.saves / "moved")
-    assert run("chat", "-w", str(ws.root)) == 1
+    assert run("chat", "--trust-remote-code", "-w", str(ws.root)) == 1
     first, second = capsys.readouterr().err.splitlines()[-2:]
     assert "saves/sft does not exist" in first
     assert second.startswith("  fix: ")
+
+
+def test_a_record_does_not_decide_whose_code_runs(ws: Workspace) -> None:
+    for kwargs in ({}, {"sft": True}, {"name": "saves/dpo"}):
+        with pytest.raises(RlguideError, match="runs code that comes with its base model models/tiny-base") as caught:
+            choose(ws, trust_remote_code=False, **kwargs)
+        assert "--trust-remote-code" in caught.value.fix
+    write_run(ws.root, status="finished", config={"stage": "dpo"})
+    assert "trust_remote_code" not in choose(ws, trust_remote_code=False).args
+    assert choose(ws, trust_remote_code=True).args["trust_remote_code"] is True
 
 
 def test_no_run(tmp_path: Path, ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

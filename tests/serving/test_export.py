@@ -108,7 +108,7 @@ def visible(folder: Path) -> list[str]:
 def test_the_engine_gets_the_whole_stack_and_the_base_s_own_type(
     ws: Workspace, script: Callable[..., Engine], tmp_path: Path
 ) -> None:
-    done = export(ws, script(), ModelRequest())
+    done = export(ws, script(), ModelRequest(trust_remote_code=True))
     assert done.path == ws.root / "saves/tiny/merged/dpo"
     (config,) = calls(tmp_path)
     assert config["adapter_name_or_path"] == ",".join(STACK.adapters)
@@ -201,6 +201,12 @@ def test_a_reward_model_is_refused(ws: Workspace, script: Callable[..., Engine])
             export(ws, script(f"is not needed for {name is None}"), ModelRequest(name))
 
 
+def test_a_record_does_not_decide_whose_code_runs(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="runs code that comes with its base"):
+        export(ws, script("is not needed"), ModelRequest())
+    assert calls(tmp_path) == []
+
+
 def test_a_missing_part_is_named(ws: Workspace, script: Callable[..., Engine]) -> None:
     shutil.rmtree(ws.root / "saves/tiny/lora/sft")
     with pytest.raises(CheckpointError, match="saves/tiny/lora/sft"):
@@ -212,7 +218,7 @@ def test_a_checkpoint_of_a_run_is_named_by_its_step(ws: Workspace, script: Calla
     with pytest.raises(UsageError, match="step 3") as caught:
         wanted_step(ws, None, 3)
     assert "20" in caught.value.fix
-    done = export(ws, script(), ModelRequest(wanted_step(ws, None, 20)))
+    done = export(ws, script(), ModelRequest(wanted_step(ws, None, 20), trust_remote_code=True))
     assert done.path == ws.root / "saves/tiny/merged/dpo-20"
     assert done.policy.adapters == ("saves/tiny/lora/sft", "saves/tiny/lora/dpo/checkpoint-20")
 
