@@ -141,6 +141,16 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlguide"
 
 
+def log_folder() -> Path:
+    """Where the logs of the engine's short jobs go: into the cache, or to temporary files where that cannot be used."""
+    folder = user_cache() / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+    except OSError:
+        return Path(tempfile.gettempdir())
+
+
 def user_data() -> Path:
     """The folder for what takes long to make again (engines): `$XDG_DATA_HOME/rlguide` or `~/.local/share/rlguide`."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rlguide"

@@ -27,7 +27,7 @@ from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.process import group_alive, read_tail, signal_group, start_process
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
-from rlguide.workspace import user_cache
+from rlguide.workspace import log_folder
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 
@@ -134,9 +134,7 @@ class ChatSession:
                 time.sleep(0.02)
 
     def _start(self) -> None:
-        folder = user_cache() / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix="chat-", suffix=".log", dir=folder)
+        descriptor, name = tempfile.mkstemp(prefix="chat-", suffix=".log", dir=log_folder())
         self._log = Path(name)
         try:
             streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": descriptor}

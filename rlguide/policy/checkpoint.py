@@ -17,7 +17,7 @@ from rlguide.catalog.methods import recorded_method
 from rlguide.errors import CheckpointError, DataError, did_you_mean
 from rlguide.policy.run_record import CHECKPOINT_NAME, RunRecord, record_of
 from rlguide.policy.safetensors import read_header
-from rlguide.workspace import Workspace, read_json
+from rlguide.workspace import Workspace, read_json, read_text
 
 Kind = Literal["lora", "full", "unknown"]
 Stage = Literal["sft", "preference", "reward", "model"]
@@ -339,9 +339,11 @@ def _board_template(path: Path) -> str | None:
             continue
         import yaml
 
+        from rlguide.engine.config_file import parse_yaml
+
         try:
-            value = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError):
+            value = parse_yaml(read_text(file))
+        except (yaml.YAMLError, DataError):
             continue
         if isinstance(value, dict) and isinstance(value.get("template"), str):
             return str(value["template"])

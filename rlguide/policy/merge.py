@@ -29,7 +29,7 @@ from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
 from rlguide.policy.tied_embeddings import check_tied
 from rlguide.progress import format_bytes
-from rlguide.workspace import Workspace, atomic_write, free_bytes, user_cache, write_json
+from rlguide.workspace import Workspace, atomic_write, free_bytes, log_folder, write_json
 
 # LLaMA Board's record of a training; the one file by which a folder says its template (policy.checkpoint reads it).
 TEMPLATE_FILE = "training_args.yaml"
@@ -195,9 +195,7 @@ def config(policy: Policy, folder: Path, found: Mapping[str, Any], keys: Mapping
 
 def _run_engine(ws: Workspace, engine: Engine, values: dict[str, Any], view: MergeView) -> None:
     """Run `llamafactory-cli export`; its config and log stay only where an error names them."""
-    logs = user_cache() / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="export-", dir=logs))
+    folder = Path(tempfile.mkdtemp(prefix="export-", dir=log_folder()))
     log, file = folder / "engine.log", folder / "export.yaml"
     with atomic_write(file) as out:
         out.writelines(f"{key}: {format_value(value)}\n" for key, value in values.items())

@@ -12,7 +12,6 @@ model (upstream issues #2323, #2111), so the stack is recorded with each run and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import Any
 
 from rlguide.catalog.methods import method_of
 from rlguide.engine.config_file import split_names
-from rlguide.errors import CheckpointError, UsageError
+from rlguide.errors import CheckpointError, DataError, UsageError
 from rlguide.policy.adapter_weights import check_weights
 from rlguide.policy.base import BaseModel, check_base, find_base, local_base
 from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint
-from rlguide.workspace import Workspace
+from rlguide.workspace import Workspace, read_json
 
 
 @dataclass(frozen=True)
@@ -224,8 +223,9 @@ def cannot_merge(config: Mapping[str, Any]) -> str | None:
     settings = config.get("deepspeed")
     if isinstance(settings, str) and Path(settings).is_file():
         try:
-            settings = json.loads(Path(settings).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            settings = read_json(Path(settings))
+        except DataError:
             return None
-    stage = settings.get("zero_optimization", {}).get("stage") if isinstance(settings, dict) else None
+    zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
+    stage = zero.get("stage") if isinstance(zero, dict) else None
     return "DeepSpeed ZeRO-3" if stage == 3 else None

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlguide.workspace import atomic_write
+from rlguide.errors import DataError
+from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
 
@@ -62,28 +63,36 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`; a truncated last line is dropped."""
     rows = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        lines = read_text(path).splitlines()
+    except DataError:
         return []
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict):
+        if row := _numbers(row):
             rows.append(row)
     return rows
 
 
+def _numbers(row: Any) -> dict[str, Any] | None:
+    """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        return None
+    return {key: value for key, value in row.items() if type(value) in (int, float) and -1e300 < value < 1e300}
+
+
 def _log_history(path: Path) -> list[dict[str, Any]]:
     try:
-        history = json.loads(path.read_text(encoding="utf-8"))["log_history"]
-    except (OSError, ValueError, KeyError, TypeError):
+        history = read_json(path)["log_history"]
+    except (DataError, LookupError, TypeError):
         return []
     rows = []
-    for item in history:
-        if isinstance(item, dict) and "step" in item and ("loss" in item or "eval_loss" in item):
-            rows.append({"step": item["step"], **{key: value for key, value in item.items() if key != "step"}})
+    for item in history if isinstance(history, list) else ():
+        row = _numbers(item)
+        if row is not None and ("loss" in row or "eval_loss" in row):
+            rows.append({"step": row.pop("step"), **row})
     return rows
 
 

@@ -30,7 +30,7 @@ TYPED: dict[str, tuple[list[str], object]] = {
 BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization")
 
 
-class _Reached(Exception):
+class _Reached(BaseException):  # no command catches it
     pass
 
 

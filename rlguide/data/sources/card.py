@@ -66,7 +66,7 @@ def _header(card: str) -> dict[str, Any]:
 
     try:
         loaded = yaml.safe_load(match[1])
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an impossible date
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError):  # `!!bool x`, `!!timestamp x`
         return {}
     return loaded if isinstance(loaded, dict) else {}
 

@@ -103,7 +103,13 @@ def _read(path: Path) -> Change:
     loaded = read_json(path)
     try:
         change = Change(**loaded)
+        if not all(isinstance(value, dict) for value in (change.manifest, change.entries, *change.entries.values())):
+            raise TypeError
+        if not all(isinstance(value, list) for value in (change.delete, change.drop)):
+            raise TypeError
         names = [*change.moves, *change.moves.values(), *change.delete, change.name]
+        if not all(isinstance(name, str) for name in (*names, *change.drop)):
+            raise TypeError
         if any("/" in name or "\\" in name for name in names):
             raise ValueError
     except (TypeError, ValueError, AttributeError) as error:
