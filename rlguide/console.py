@@ -81,7 +81,7 @@ def _guard(name: str, descriptor: int, stream: Any) -> None:
         io.BufferedWriter(_Output(descriptor, "w", closefd=False)),
         encoding=stream.encoding if stream is not None else "utf-8",
         errors="backslashreplace",
-        line_buffering=name == "stderr" or os.isatty(descriptor),
+        line_buffering=name == "stderr" or os.isatty(descriptor) or getattr(stream, "write_through", False),
     )
     setattr(sys, name, guarded)
 
