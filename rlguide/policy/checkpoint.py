@@ -207,7 +207,8 @@ def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
     except CheckpointError as caught:
         state, error = {}, error or caught
     record = record_of(path) or RunRecord()
-    history = [entry for entry in state.get("log_history") or [] if isinstance(entry, dict)]
+    logged = state.get("log_history")
+    history = [entry for entry in logged if isinstance(entry, dict)] if isinstance(logged, list) else []
     step = state.get("global_step")
     named = CHECKPOINT_NAME.fullmatch(path.name)
     return Checkpoint(

@@ -293,7 +293,7 @@ def test_random_content(
     path = workspace / file
     before = path.read_bytes() if path.exists() else None
 
-    @settings(max_examples=12, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck))
     @given(
         st.one_of(mutated(document), mutated(document), hard_yaml.map(str.encode) if ".yaml" in file else hard_bytes)
     )

@@ -198,7 +198,7 @@ def test_a_reward_model_is_refused(ws: Workspace, script: Callable[..., Engine])
     file.write_text(json.dumps({**json.loads(file.read_text()), "method": "rm"}))
     for name in (None, "saves/tiny/lora/dpo"):
         with pytest.raises(UsageError, match="reward model"):
-            export(ws, script(f"is not needed for {name is None}"), ModelRequest(name))
+            export(ws, script(f"is not needed for {name is None}"), ModelRequest(name, trust_remote_code=True))
 
 
 def test_a_record_does_not_decide_whose_code_runs(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:

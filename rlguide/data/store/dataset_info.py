@@ -54,11 +54,18 @@ def change_registry(workspace: Workspace, add: Mapping[str, Entry], remove: tupl
 
 
 def find_entry(workspace: Workspace, entries: dict[str, Entry], name: str) -> Entry:
-    """The entry of a name. Raises UsageError if there is none."""
+    """The entry of a name. Raises UsageError if there is none, DataError if it is not an entry."""
     if name not in entries:
         raise UsageError(
             f"no dataset {name} in {workspace.relative(workspace.dataset_info)}{did_you_mean(name, list(entries))}",
             "see `rlguide list`; `rlguide download NAME` or `rlguide register FILE` adds one",
+        )
+    columns = entries[name].get("columns")
+    is_entry = columns is None or isinstance(columns, dict)
+    if not is_entry or not all(column is None or isinstance(column, str) for column in (columns or {}).values()):
+        raise DataError(
+            f'"columns" of dataset {name} in dataset_info.json is not an object of names',
+            "correct it there, or register the file again with `rlguide register FILE`",
         )
     return entries[name]
 
