@@ -93,8 +93,8 @@ def turns(messages: Any) -> tuple[Turn, ...]:
     found = []
     for message in messages:
         # A message with nothing but a role and a text, which nearly all are, in a fifth of the time.
-        if type(message) is dict and len(message) == 2:
-            role, value = message.get("role"), message.get("content")
+        if type(message) is dict and len(message) == 2 and "role" in message and "content" in message:
+            role, value = message["role"], message["content"]
             if type(role) is str and type(value) is str and (known := ROLES.get(role)):
                 found.append(_make(Turn, (known, value)))
                 continue

@@ -14,6 +14,8 @@ from rlguide.data.formats.column_names import MEDIA, MEDIA_NAMES, RESPONSES, SCO
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 OTHER_PROMPT = "the prompt is not the one in chosen and rejected"
 
+_SYSTEM_NAMES = frozenset(SYSTEM)
+
 
 def has_responses(row: Record, kinds: tuple[type, ...]) -> bool:
     """Whether at least one of chosen and rejected is there with one of the types."""
@@ -41,6 +43,8 @@ def text(row: Record, column: str, optional: bool = False) -> str:
 
 def system(row: Record) -> str:
     """The system prompt of a row, under whichever of its names. Raises BadRow for two that differ."""
+    if _SYSTEM_NAMES.isdisjoint(row):  # in a tenth of the time, for what nearly all rows are
+        return ""
     given = [text(row, column) for column in SYSTEM if row.get(column)]
     if any(one.split() != given[0].split() for one in given):
         raise BadRow("two columns hold different system prompts (take one of them out)")
