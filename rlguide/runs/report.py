@@ -21,6 +21,7 @@ def report(run: Run) -> dict[str, Any]:
         "first": summary.get("first"),
         "last": summary.get("last"),
         "held_out": summary.get("held_out"),
+        "held_out_repeated": _repeated(run),
         "base": run.policy.base,
         "stack": list(run.policy.adapters),
         "reference": asdict(record.reference) if record.reference else None,
@@ -28,6 +29,13 @@ def report(run: Run) -> dict[str, Any]:
         "metrics": run.file(METRICS),
         "log": run.file(LOG),
     }
+
+
+def _repeated(run: Run) -> int:
+    """How many held-out pairs the evaluation during training counts twice, to fill the last batch of all processes."""
+    rows = [count for count in (run.record.held_out or {}).values() if isinstance(count, int)]
+    batch = run.config.get("per_device_eval_batch_size", 8)
+    return -sum(rows) % ((run.record.processes or 1) * (batch if isinstance(batch, int) and batch > 0 else 1))
 
 
 _ROWS = (
@@ -56,6 +64,11 @@ def report_lines(values: dict[str, Any]) -> list[str]:
             form.format(row[k]) if k in row else "-" for row, k in ((first, key), (last, key), (held_out, held_key))
         ]
         lines.append(f"{name:18}" + "".join(f"{cell:>12}" for cell in cells))
+    if held_out and values["held_out_repeated"]:
+        repeated = values["held_out_repeated"]
+        lines.append(
+            f"held out: about, because {repeated} pairs count twice to fill the last batch; `rlguide eval` is exact"
+        )
     lines.append("policy: " + " + ".join([values["base"], *values["stack"]]))
     files = [values["metrics"], *values["plots"], values["log"]]
     lines.append("files: " + "  ".join(files))
