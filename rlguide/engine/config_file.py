@@ -16,6 +16,8 @@ from rlguide.workspace import read_text
 if TYPE_CHECKING:
     import yaml
 
+TOO_MANY_DIGITS = "a number has too many digits"
+
 
 def split_names(value: Any) -> list[str]:
     """Names in a comma-separated value, as LLaMA-Factory splits it."""
@@ -104,7 +106,7 @@ def _check_plain(value: Any) -> None:
         elif isinstance(item, list):
             waiting += item
         elif isinstance(item, int) and item not in _WHOLE_NUMBERS:
-            raise yaml.YAMLError("a number has too many digits")
+            raise yaml.YAMLError(TOO_MANY_DIGITS)
         elif not isinstance(item, str | int | float | None):
             raise yaml.YAMLError(f"it holds a {type(item).__name__}, and a config holds text, numbers and lists")
 
@@ -156,9 +158,12 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
             )
         try:
             values[key] = text.strip() if text.strip().lower() in _WORDS else parse_yaml(text)
-        except yaml.YAMLError:
+        except yaml.YAMLError as error:
+            shown = setting if len(setting) <= 80 else f"{setting[:60]}..."
+            if TOO_MANY_DIGITS in str(error):
+                raise UsageError(f"--set {shown}: larger than any training can use", f"set {key} smaller") from None
             raise UsageError(
-                f"--set {setting}: the value cannot be read", f"put it in quotes: --set '{key}=\"...\"'"
+                f"--set {shown}: the value cannot be read", f"if it is text, put it in quotes: --set '{key}=\"...\"'"
             ) from None
     return values
 

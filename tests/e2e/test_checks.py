@@ -178,7 +178,7 @@ def test_dry_run_writes_nothing(bench: Bench) -> None:
     assert snapshot(bench.root) == before
     assert "create_new_adapter: true" in done.stdout
     assert f"adapter_name_or_path: {SFT}" in done.stdout
-    assert f"{bench.engine.cli} train saves/tiny/lora/dpo/config.yaml" in done.stderr
+    assert "rlguide_worker/train.py saves/tiny/lora/dpo/config.yaml" in done.stderr
 
 
 def test_a_dry_run_of_kto_on_pairs_makes_no_view(bench: Bench) -> None:
