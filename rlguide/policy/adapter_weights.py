@@ -20,10 +20,11 @@ _PART = re.compile(r"^(?P<module>.+)\.lora_(?P<side>[AB]|embedding_[AB])(?:\.[^.
 _NUMPY = {"F32": "<f4", "F16": "<f2", "F64": "<f8"}
 
 
-def check_weights(checkpoint: Checkpoint) -> None:
+def check_weights(checkpoint: Checkpoint, may_be_zero: bool = False) -> None:
     """Read an adapter's weights once (0.1 s for 130 MB) and compare them with its config.
 
-    A full model is left alone, and so is an adapter without safetensors (a .bin file is a pickle).
+    A full model is left alone, and so is an adapter without safetensors (a .bin file is a pickle). `may_be_zero`: of
+    what a run has trained, an evaluation says itself that nothing was learnt.
 
     Raises:
         CheckpointError: a half of a pair is missing, another rank than the config says, NaN or infinity, or no effect.
@@ -33,7 +34,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
         return
     header = read_header(path)
     _check_parts(checkpoint.name, header, read_config(checkpoint.path / "adapter_config.json"))
-    _check_values(path, checkpoint.name, header)
+    _check_values(path, checkpoint.name, header, may_be_zero)
 
 
 def _check_parts(name: str, header: dict[str, TensorInfo], config: dict[str, Any]) -> None:
@@ -57,10 +58,10 @@ def _check_parts(name: str, header: dict[str, TensorInfo], config: dict[str, Any
         )
 
 
-def _check_values(path: Path, name: str, header: dict[str, TensorInfo]) -> None:
+def _check_values(path: Path, name: str, header: dict[str, TensorInfo], may_be_zero: bool) -> None:
     import numpy as np
 
-    has_effect, is_lora = False, False
+    has_effect, is_lora = may_be_zero, False
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         offsets = json.loads(file.read(length))

@@ -35,7 +35,7 @@ class Run:
     @property
     def status(self) -> str:
         """ "running", "finished", "failed" or "interrupted"; a run whose process is gone was interrupted."""
-        is_gone = self.record.status == "running" and not is_training(self.path, self.record.pid)
+        is_gone = self.record.status in ("prepared", "running") and not is_training(self.path, self.record.pid)
         return "interrupted" if is_gone else str(self.record.status)
 
     @property

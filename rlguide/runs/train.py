@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,9 +65,10 @@ def train(ws: Workspace, engine: Engine, prepared: Prepared) -> Run:
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
         run = create_run(ws, prepared, engine.versions)
-        with atomic_write(run.path / CONFIG) as file:
-            file.write(prepared.text)
-        write_fingerprints(ws, run.path, prepared.config)
+        with _interrupted_is_said(run):
+            with atomic_write(run.path / CONFIG) as file:
+                file.write(prepared.text)
+            write_fingerprints(ws, run.path, prepared.config)
         return _drive(ws, engine, run, 0, keep=(lock,))
 
 
@@ -138,7 +140,7 @@ def _drive(
     command = replace(train_command(ws, engine, run.path), keep=keep, variables=variables or {})
     log = MetricsLog(run.path / METRICS, start_step)
     try:
-        with log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
+        with _interrupted_is_said(run), log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
             watch = _Watch(run, view, log, is_from_start=start_step == 0)
             run_job(engine, command, run.path / LOG, watch)
     except JobFailed as error:
@@ -146,12 +148,19 @@ def _drive(
         settle_metrics(run.path)
         error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
         raise
+    return _settle(run, watch.check)
+
+
+@contextmanager
+def _interrupted_is_said(run: Run) -> Iterator[None]:
+    """Ctrl-C in the block leaves a record that says so, and a line that says how to resume."""
+    try:
+        yield
     except KeyboardInterrupt:
         run.update(status="interrupted", pid=None)
         settle_metrics(run.path)
         _say_how_to_resume(run)
         raise
-    return _settle(run, watch.check)
 
 
 class _Watch:

@@ -67,6 +67,7 @@ def test_zeros_that_change_nothing(adapter: Path) -> None:
     replace_values(path, bytes(4), "lora_B")
     with pytest.raises(CheckpointError, match="changes nothing"):
         check(adapter)
+    check_weights(read_checkpoint(adapter), may_be_zero=True)
     replace_values(path, ONE, "layers.0.self_attn.q_proj.lora_B")
     check(adapter)
 
