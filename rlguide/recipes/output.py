@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlguide.engine.config_file import split_names
+from rlguide.engine.running import LOCK, is_training
 from rlguide.errors import UsageError
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.run_record import RUN_FILE, read_record
@@ -18,8 +18,7 @@ from rlguide.workspace import Workspace
 # What a folder in which something was trained holds. What a run that failed before its first checkpoint left (logs,
 # run.json) may be written over.
 _TRAINED = ("adapter_config.json", "config.json", "trainer_state.json")
-_LOCK = ".training.lock"
-_OF_A_RUN = (RUN_FILE, _LOCK, "trainer_state.json", "trainer_log.jsonl", "train_results.json")
+_OF_A_RUN = (RUN_FILE, LOCK, "trainer_state.json", "trainer_log.jsonl", "train_results.json")
 # The keys that name models. Each value may be a list, as the engine splits it, though most are not.
 _MODELS = {
     "model_name_or_path": "the base model",
@@ -52,7 +51,7 @@ def check_output(ws: Workspace, config: Mapping[str, Any], data: TrainingData) -
     if not path.is_dir():
         return
     held = _trained(path)
-    if (held and not config.get("overwrite_output_dir")) or _is_training(path):
+    if (held and not config.get("overwrite_output_dir")) or is_training(path, None):
         raise UsageError(
             f"{named} already holds a run ({held[0] if held else 'it is training right now'})",
             f"{_resume(path, named)}start another: -o {free_name(ws, named)}",
@@ -108,18 +107,6 @@ def _trained(path: Path) -> list[str]:
 
 def _is_run(path: Path) -> bool:
     return any((path / name).exists() for name in _OF_A_RUN) or any(path.glob("checkpoint-*"))
-
-
-def _is_training(folder: Path) -> bool:
-    """Whether a training holds the lock of this folder (`runs.running`)."""
-    try:
-        with (folder / _LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def next_name(ws: Workspace, output_dir: str) -> str:

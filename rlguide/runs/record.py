@@ -12,12 +12,12 @@ from typing import Any
 from rlguide import __version__
 from rlguide.catalog.methods import Method, find_method, recorded_method
 from rlguide.data.store.registered import checksum
+from rlguide.engine.running import is_training
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
 from rlguide.recipes.prepare import Prepared
-from rlguide.runs.running import is_training
 from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"

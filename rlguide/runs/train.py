@@ -13,6 +13,7 @@ from rlguide.console import say
 from rlguide.engine.events import Begun, Logged
 from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
+from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
 from rlguide.policy.run_record import RUN_FILE
@@ -26,7 +27,6 @@ from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
 from rlguide.runs.plots import plot_run, preload_plots
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
 from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
-from rlguide.runs.running import EVENTS, held
 from rlguide.runs.training_rows import write_fingerprints
 from rlguide.workspace import Workspace, atomic_write
 

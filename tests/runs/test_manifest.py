@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rlguide.engine.running import EVENTS, held, is_training
 from rlguide.errors import DataError, UsageError
 from rlguide.runs.checkpoints import last_checkpoint, put_damaged_aside
 from rlguide.runs.record import find_runs, open_run
-from rlguide.runs.running import EVENTS, held, is_training
 from rlguide.workspace import Workspace
 
 
