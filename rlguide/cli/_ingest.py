@@ -12,7 +12,8 @@ from rlguide.data.ingest.options import option_name
 
 REGISTER = {
     "name": "Name of the dataset. [default: from the file's name]",
-    "form": "Format of the rows, if it is not to be detected (see `rlguide register -h`).",
+    "columns": "What columns hold, as prompt=query,chosen=good_one; ignored=NAME leaves one out.",
+    "form": "Shape of the rows, if it is not to be detected (see `rlguide register -h`).",
     "test_size": "Share of the rows to hold out. [default: 0.05, at most 2000 rows]",
     "split": "Split to train on, where there are several.",
     "heldout_split": "Split to hold out; none: hold out a share of --split instead. [default: its counterpart]",
@@ -20,6 +21,7 @@ REGISTER = {
     "files": "Train on the files that this pattern names; may be given more than once.",
     "dedupe": "Drop duplicates of an earlier row, exact or near.",
     "pairing": "Pairs from a list of scored responses: best-worst, or all whose scores differ by --min-margin.",
+    "good_from": "Rating from which on a single response is desirable, for KTO.",
     "min_margin": "Drop pairs whose chosen score is not at least this much above the rejected one.",
     "max_length": "Drop rows longer than this many characters: the whole conversation with its longer response.",
     "lang": "Keep the rows in this language (or these: en,zh).",
@@ -28,6 +30,7 @@ REGISTER = {
     "seed": "Seed of everything that is drawn at random.",
     "keep_good": "Drop invalid rows even if they are more than 1 %, or most of a file.",
     "force": "Replace a dataset of the same name.",
+    "dry_run": "Say how the rows would be read, show three of them, and write nothing.",
 }
 DOWNLOAD = REGISTER | {
     "hub": "Hub to ask: hf or modelscope.",
@@ -42,7 +45,8 @@ DOWNLOAD = REGISTER | {
 }
 DOWNLOAD_ORDER = (
     *("hub", "split", "heldout_split", "subset", "files", "name", "lang", "max_samples", "test_size", "dedupe"),
-    *("pairing", "min_margin", "max_length", "balance_length", "form", "keep_good", "seed", "revision", "force"),
+    *("columns", "pairing", "good_from", "min_margin", "max_length", "balance_length", "form", "keep_good", "seed"),
+    *("revision", "force", "dry_run"),
 )
 TYPES: dict[str, Any] = {"files": list[str] | None}
 _ALSO = {"subset": ["--config"]}

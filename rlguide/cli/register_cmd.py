@@ -48,19 +48,24 @@ def command(
     rlguide register big.parquet --dedupe --lang zh --max-length 8000
     rlguide register scored.jsonl.gz --pairing all --min-margin 1 --balance-length
 
-    Every invalid row is named, with its line and the reason, in data/NAME.report.json. The format is detected. Pairs,
-    for every method:
+    \b
+    rlguide register odd.csv --columns prompt=query,chosen=good_one,rejected=bad_one
+    rlguide register odd.csv --dry-run
+
+    Every invalid row is named, with its line and the reason, in data/NAME.report.json. How the rows are read is found
+    out from the names and the cells of their columns, in English and Chinese; responses may be texts, messages,
+    dialogues with markers, JSON in a text, or rendered with a chat template. Pairs, for every method:
 
     \b
     {pairs}
 
-    Labelled single responses, for KTO; label (or kto_tag) is true/false or 1/0:
+    Labelled single responses, for KTO; the label is true/false, 1/0, up/down, good/bad and the like:
 
     \b
     {labels}
 
-    system may also be called system_prompt or system_message, and input is added below the prompt. A column that
-    looks like a piece of the prompt and is not read stops the command; --format leaves it out.
+    A system prompt, history (earlier turns), input (added below the prompt) and scores are read, too. A column that
+    looks like a piece of the prompt and is not read stops the command; --columns says what to do with it.
     """
     from rlguide.data.ingest.register import register_all
 

@@ -6,10 +6,13 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
+from rlguide.catalog.columns import vocabulary
+
 ExampleKind = Literal["pairs", "labels"]
 KIND_NAMES: dict[ExampleKind, str] = {"pairs": "pairs", "labels": "labelled responses"}
 HUMAN = "human"
 GPT = "gpt"
+TOOL = "tool"
 
 
 class Turn(NamedTuple):  # a million of them are made: a tuple takes a third of the time of a frozen dataclass
@@ -83,19 +86,19 @@ _make: Any = tuple.__new__  # what `Turn(...)` calls, in half of its time
 
 
 def turns(messages: Any) -> tuple[Turn, ...]:
-    """Messages as dictionaries (`from`/`value` or `role`/`content`) -> turns; a system turn keeps its role.
+    """Messages as dictionaries (`from`/`value`, `role`/`content`, ...) -> turns; a system turn keeps its role.
 
     Raises:
         BadRow: not a list, an entry has no role or text, an unknown role, tool calls, or media.
     """
     if not isinstance(messages, list):
         raise BadRow("the messages are not a list")
-    found = []
+    found, known_roles = [], vocabulary().speakers
     for message in messages:
         # A message with nothing but a role and a text, which nearly all are, in a fifth of the time.
         if type(message) is dict and len(message) == 2 and "role" in message and "content" in message:
             role, value = message["role"], message["content"]
-            if type(role) is str and type(value) is str and (known := ROLES.get(role)):
+            if type(role) is str and type(value) is str and (known := known_roles.get(role)) and known != TOOL:
                 found.append(_make(Turn, (known, value)))
                 continue
         found.append(turn(message))
@@ -106,14 +109,14 @@ def turn(message: Any) -> Turn:
     """One message as a dictionary -> a turn. Raises BadRow like `turns`."""
     if not isinstance(message, dict):
         raise BadRow("a message is not an object with a role and a text")
-    role = message["from"] if "from" in message else message.get("role")
-    value = message["value"] if "value" in message else message.get("content")
-    known = ROLES.get(role) or ROLES.get(role.lower()) if isinstance(role, str) else None
+    words = vocabulary()
+    role = next((message[key] for key in ("from", *words.role_keys) if key in message), None)
+    value = next((message[key] for key in ("value", *words.text_keys) if key in message), None)
+    known = words.speakers.get(role) or words.speakers.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
-        tools = isinstance(role, str) and role.lower() in TOOL_ROLES
-        raise BadRow(TOOLS if tools else "a message has an unknown role")
-    if message.get("tool_calls"):
-        raise BadRow(TOOLS)
+        raise BadRow("a message has an unknown role")
+    if known == TOOL or message.get("tool_calls"):
+        raise BadRow("uses tools, which this version does not carry")
     if isinstance(value, list):
         value = _joined(value)
     if not isinstance(value, str):
@@ -123,44 +126,27 @@ def turn(message: Any) -> Turn:
 
 def _joined(parts: list[Any]) -> str:
     """The text of a message given in parts, as chat interfaces with pictures do: [{"type": "text", "text": ...}]."""
-    texts: list[str] = []
+    texts: list[Any] = []
     for part in parts:
-        text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
-        if not isinstance(text, str):
-            raise BadRow("a message is not text alone (pictures or other media)")
-        texts.append(text)
+        if isinstance(part, dict) and part.get("type", "text") == "text":
+            part = next((part[key] for key in ("text", "value", "content") if part.get(key) is not None), None)
+        texts.append(part)
+    if not all(isinstance(text, str) for text in texts):
+        raise BadRow("a message is not text alone (pictures or other media)")
     return "".join(texts)
 
 
-TOOLS = "uses tools, which this version does not carry"
-# The names that the formats in use give to the two speakers and to the system prompt.
-ROLES = {
-    "human": HUMAN,
-    "user": HUMAN,
-    "prompter": HUMAN,
-    "gpt": GPT,
-    "assistant": GPT,
-    "chatgpt": GPT,
-    "bot": GPT,
-    "model": GPT,
-    "system": "system",
-}
-
-TOOL_ROLES = {"tool", "function", "function_call", "observation", "ipython"}
-
-
 def parse_label(value: Any) -> bool:
-    """A label as files give it: true/false, 1/0, or these as text in any case. Raises BadRow for all else."""
+    """A label as files give it: true/false, 1/0, 1/-1, or a word for one of them. Raises BadRow for all else."""
     if value is None:
         raise BadRow("the label is missing")
     if isinstance(value, str):
-        value = LABEL_WORDS.get(value.strip().lower())
-    if isinstance(value, bool | int | float) and value in (0, 1):
-        return bool(value)
+        value = vocabulary().labels.get(value.strip().lower())
+    if isinstance(value, bool | int | float) and value in (0, 1, -1):
+        return value > 0
     raise BadRow("the label is neither true nor false")
 
 
-LABEL_WORDS = {"true": True, "false": False, "1": True, "0": False}
 _SPACES = b" \t\n\v\f\r"
 _LOWER = bytes(range(256)).lower()
 

@@ -16,10 +16,19 @@ from rlguide.cli._spread import spread
 from rlguide.data.ingest.options import RECORDED, DownloadOptions, IngestOptions, option_name
 
 OTHER: dict[str, Any] = {
-    **{"name": "n", "form": "trl", "test_size": 0.25, "split": "a", "heldout_split": "b", "subset": "c"},
+    **{
+        "name": "n",
+        "form": "pair",
+        "columns": "prompt=x",
+        "good_from": 4.0,
+        "test_size": 0.25,
+        "split": "a",
+        "heldout_split": "b",
+        "subset": "c",
+    },
     **{"files": ("x/*", "y"), "dedupe": True, "pairing": "all", "min_margin": 0.5, "max_length": 9, "lang": "zh"},
     **{"balance_length": True, "max_samples": 7, "seed": 3, "keep_good": True, "force": True},
-    **{"hub": "modelscope", "revision": "r"},
+    **{"hub": "modelscope", "revision": "r", "dry_run": True},
 }
 
 
@@ -77,7 +86,7 @@ def test_each_option_fills_its_field_and_no_other(
 def test_the_help_names_each_option_once() -> None:
     assert sorted(REGISTER) == sorted(leaves(IngestOptions()))
     assert sorted(DOWNLOAD_ORDER) == sorted(DOWNLOAD) == sorted(leaves(DownloadOptions()))
-    assert set(RECORDED) == {*DOWNLOAD} - {"name", "force", "revision"}
+    assert set(RECORDED) == {*DOWNLOAD} - {"name", "force", "revision", "dry_run"}
 
 
 def test_what_is_recorded_is_known_by_its_option() -> None:

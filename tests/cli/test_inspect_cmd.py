@@ -83,7 +83,7 @@ def foreign(workspace: Path) -> Path:
     ]
     (workspace / "data/theirs.json").write_text(json.dumps(rows))
     registry = workspace / "data/dataset_info.json"
-    columns = {"prompt": "instruction", "chosen": "better", "rejected": "worse"}
+    columns = {"prompt": "instruction", "chosen": "uno", "rejected": "dos"}
     entries = json.loads(registry.read_text(encoding="utf-8"))
     for name in ("theirs", f"theirs {HOSTILE}"):
         entries[name] = {"file_name": "theirs.json", "ranking": True, "columns": columns}
@@ -108,7 +108,7 @@ def test_a_file_of_others_is_to_be_taken_in(foreign: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert run("inspect", "theirs") == 0
     command = "rlguide register data/theirs.json --name theirs_checked --keep-good"
-    assert f"then import the file: {command}" in capsys.readouterr().out
+    assert f"and import the file: {command}" in capsys.readouterr().out
 
 
 BAD = {

@@ -57,7 +57,7 @@ def test_a_file_becomes_two_datasets(folder: Path) -> None:
     done = rlguide(folder, "register", "客服 pairs, v2.jsonl")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    assert "JSON lines; format trl, by the columns prompt, chosen, rejected; 50 of the first 50 rows fit" in done.stderr
+    assert "JSON lines; pair: prompt, chosen, rejected; 50 of the first 50 rows fit" in done.stderr
     assert "95 pairs to train on" in done.stderr
     assert "rlguide configure --dataset 客服_pairs_v2" in done.stderr.splitlines()[-1]
     info = registry(folder)
@@ -148,8 +148,8 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
         ("a.txt", b"some words", "neither JSON"),
-        ("a.json", b'[{"messages": [], "label": true}]', "is not a valid labelled response,"),
-        ("a.json", b'[{"x": 1}]', "none of the known formats"),
+        ("a.json", b'[{"messages": [], "label": true}]', "no column is known as a response"),
+        ("a.json", b'[{"x": 1}]', "its columns are x"),
     ],
 )
 def test_a_file_that_is_no_pairs_is_two_lines(folder: Path, name: str, content: bytes, message: str) -> None:
@@ -169,7 +169,7 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     write(folder / "pairs.jsonl", rows(20))
     done = rlguide(folder, "register", "thumbs.jsonl", "pairs.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "format kto-trl, by the columns prompt, completion, label" in done.stderr
+    assert "label: prompt, response from completion, label" in done.stderr
     assert "thumbs: 95 responses (" in done.stderr and "desirable" in done.stderr
     assert "these are for KTO: rlguide train --method kto --dataset thumbs\n" in done.stderr
     assert "rlguide configure --dataset pairs" in done.stderr.splitlines()[-1]
@@ -181,8 +181,8 @@ def test_labelled_answers_are_registered_for_kto(folder: Path) -> None:
     assert [(line["name"], line["kind"]) for line in listed[-2:]] == [("thumbs", "labels"), ("pairs", "pairs")]
     assert listed[-2]["local_rows"] + listed[-2]["heldout_rows"] == 100
     assert "labels, for KTO" in rlguide(folder, "list").stdout
-    wrong = rlguide(folder, "register", "pairs.jsonl", "--name", "b", "--format", "kto-trl")
-    assert wrong.returncode == 1 and "none of the first 20 rows of pairs.jsonl is of the format kto-trl" in wrong.stderr
+    wrong = rlguide(folder, "register", "pairs.jsonl", "--name", "b", "--format", "label")
+    assert wrong.returncode == 1 and "pairs.jsonl cannot be read as label" in wrong.stderr
 
 
 def test_several_files_one_of_them_broken(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_usage_errors_start_nothing(folder: Path) -> None:
     write(folder / "a.jsonl", rows(10))
     for arguments, message in (
         (["--name", "a,b"], "--name a_b"),
-        (["--format", "alpace"], "did you mean alpaca?"),
+        (["--format", "pairr"], "did you mean pair?"),
         (["--test-size", "1"], "--test-size 1"),
         (["--seed", str(2**70)], "--seed"),
         (["--min-margin", "nan"], "--min-margin"),
@@ -402,7 +402,7 @@ def test_a_slip_in_a_small_file_of_a_large_folder_is_dropped(folder: Path) -> No
     source.mkdir()
     write(source / "train-1.jsonl", rows(300))
     write(source / "train-2.jsonl", bad(2))
-    done = rlguide(folder, "register", "set", "--format", "trl")
+    done = rlguide(folder, "register", "set", "--format", "pair")
     assert done.returncode == 0, done.stderr
     assert "dropped 2 of 302 rows as invalid" in done.stderr and "mostly invalid" not in done.stderr
 

@@ -1,28 +1,50 @@
-"""What a format is."""
+"""What a way to read rows is made of, before a file's rows are read with it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from rlguide.data.example import Example, ExampleKind
+from rlguide.data.example import BadRow, Example, ExampleKind
+from rlguide.data.formats.cells import is_empty
 
 Record = dict[str, Any]
 
 
-class Format(ABC):
-    """One shape of preference data."""
+@dataclass(frozen=True)
+class Wanted:
+    """What a person says of the rows.
+
+    form: the name of a shape, or "auto". columns: column -> what it holds, as `prompt` or `response_a`. pairing: how a
+    list of scored responses becomes pairs. good_from: the rating from which on a single response is desirable.
+    """
+
+    form: str = "auto"
+    columns: tuple[tuple[str, str], ...] = ()
+    pairing: str = "best-worst"
+    good_from: float | None = None
+
+
+class Shape(NamedTuple):
+    """One way to read rows: `used` are the columns by what they hold, `needed` those that a row must have."""
 
     name: str
-    kind: ExampleKind = "pairs"  # what comes of its rows
-    sentence: str  # which columns hold what, shown when the format is detected and in the help of `register`
-    note: str = ""  # what is assumed, if anything: also shown
-    columns: tuple[str, ...]  # all that the conversion may look at; the others of a Parquet file are not read
+    kind: ExampleKind
+    used: dict[str, str]
+    needed: tuple[str, ...]
+    convert: Callable[[Record], list[Example]]
+    note: str = ""
 
-    @abstractmethod
-    def matches(self, row: Record) -> bool:
-        """Whether the row has this shape. Looks at columns and types only, not at whether the row is any good."""
+    def fits(self, row: Record) -> bool:
+        """Whether a row has what is needed, good or not."""
+        return all(not is_empty(row.get(column)) for column in self.needed)
 
-    @abstractmethod
-    def to_examples(self, row: Record) -> list[Example]:
-        """The examples in the row, one in most formats, texts unchanged. Raises BadRow with the reason for none."""
+
+def refuse_media(row: Record, columns: Iterable[str]) -> None:
+    """Raises BadRow for tools, pictures and other media, which would be dropped without a word."""
+    for column in columns:
+        value = row.get(column)
+        nothing = is_empty(value) or (isinstance(value, str) and value.strip() in ("", "[]", "{}", "null", "None"))
+        if not nothing:
+            raise BadRow("uses tools or media, which this version does not carry")

@@ -1,30 +1,147 @@
-"""All formats, in the order in which they are tried."""
+"""The first rows of a file as columns: what each may be by its name, and what its cells hold."""
 
 from __future__ import annotations
 
-from rlguide.data.formats import comparisons, label_formats, pair_formats, scored_lists, transcripts
-from rlguide.data.formats.base import Format
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
-# The first that fits wins, so the more particular ones stand first; those of pairs go before those of labels.
-FORMATS: dict[str, Format] = {
-    known.name: known
-    for known in (
-        pair_formats.Sharegpt(),
-        pair_formats.Ultrafeedback(),
-        transcripts.Dialogue(),
-        pair_formats.TrlPrompt(),
-        pair_formats.OpenaiMessages(),
-        pair_formats.OpenaiPreference(),
-        pair_formats.TrlImplicitPrompt(),
-        pair_formats.Alpaca(),
-        pair_formats.Orca(),
-        comparisons.Comparison(),
-        pair_formats.AlpacaRanking(),
-        comparisons.Responses(),
-        scored_lists.ScoredList(),
-        transcripts.TextPrefix(),
-        label_formats.KtoMessages(),
-        label_formats.KtoPrompt(),
-        label_formats.KtoAlpaca(),
-    )
-}
+from rlguide.catalog.columns import plain
+from rlguide.data.example import BadRow
+from rlguide.data.formats.cells import EMPTY, holds_messages, is_empty, kind, unpacked
+from rlguide.data.formats.markup import response_of, style_of, turns_of
+from rlguide.data.formats.names import Meaning, meanings
+
+Record = dict[str, Any]
+Decoder = Callable[[Any], Any]
+LISTS = ("list", "scores", "ranks", "history", "conversation", "verdict", "media")  # roles whose cells may be lists
+HALF = 0.5  # share of the texts that must be JSON for a column to be read as such
+
+
+class Column(NamedTuple):
+    """A column that is not empty. kind: of most of its cells; values: of the first rows, None where one has nothing."""
+
+    name: str
+    kind: str
+    values: list[Any]
+    meanings: tuple[Meaning, ...]
+
+
+class Table:
+    """The columns of these rows; text that holds something else is decoded.
+
+    Args:
+        given: what a person says of columns: name -> role and key. Other columns are not looked for in its place.
+        with_empty: whether columns that hold nothing in these rows count as text.
+    """
+
+    def __init__(
+        self, rows: Sequence[Record], given: Mapping[str, Meaning] | None = None, with_empty: bool = False
+    ) -> None:
+        self.given = dict(given or {})
+        self.decoders: dict[str, Decoder] = {}
+        self._with_empty = with_empty
+        names = dict.fromkeys(str(name) for row in rows for name in row)
+        self.all = tuple(names)
+        self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
+        self._decode_markup()
+
+    def find(self, role: str, kinds: Sequence[str] = (), key: str = "") -> list[Column]:
+        """The columns that may have this role and hold cells of these kinds (() for any), the likeliest first."""
+        found = [
+            (meaning.order, at, column)
+            for at, column in enumerate(self.columns.values())
+            for meaning in column.meanings
+            if (meaning.role, meaning.key) == (role, key) and (not kinds or column.kind in kinds)
+        ]
+        return [column for *_, column in sorted(found, key=lambda entry: entry[:2])]
+
+    def keyed(self, role: str) -> dict[str, dict[str, Column]]:
+        """The numbered columns of a role: base of their names -> number -> column."""
+        found: dict[str, dict[str, Column]] = {}
+        for column in self.columns.values():
+            for meaning in column.meanings:
+                if meaning.role == role and meaning.key not in ("", "chosen", "rejected"):
+                    found.setdefault(meaning.base, {})[meaning.key] = column
+        return found
+
+    def is_given(self, column: Column, role: str) -> bool:
+        """Whether a person said that this column has this role."""
+        return column.name in self.given and self.given[column.name].role == role
+
+    def is_media(self, name: str) -> bool:
+        """Whether a column holds pictures, tools and the like, by its name; also one that is empty in these rows."""
+        return any(meaning.role == "media" for meaning in ((self.given.get(name) and ()) or self._free(name)))
+
+    def order(self, column: Column, role: str) -> int:
+        """How likely this column has the role: 0 is the likeliest."""
+        return min((meaning.order for meaning in column.meanings if meaning.role == role), default=99)
+
+    def _column(self, name: str, rows: Sequence[Record]) -> Column | None:
+        values = [None if is_empty(value := row.get(name)) else value for row in rows]
+        held = [value for value in values if value is not None]
+        said = (self.given[name],) if name in self.given else self._free(name)
+        if not held:
+            return Column(name, "text", values, said) if self._with_empty else None
+        is_list = any(meaning.role in LISTS for meaning in said) and all(meaning.role != "response" for meaning in said)
+        if _are_packed(held, is_list or plain(name) == "output"):
+            decode = self.decoders[name] = partial(_unpack, name)
+            values = [_tried(decode, value) for value in values]
+            held = [value for value in values if value not in EMPTY]
+        kinds = Counter(map(kind, held))
+        return Column(name, kinds.most_common(1)[0][0] if kinds else "text", values, said)
+
+    def _free(self, name: str) -> tuple[Meaning, ...]:
+        taken = {(meaning.role, meaning.key) for meaning in self.given.values()}
+        return tuple(meaning for meaning in meanings(name) if (meaning.role, meaning.key) not in taken)
+
+    def _decode_markup(self) -> None:
+        """Find the columns that are dialogues or rendered templates.
+
+        The responses to such a prompt lose what ends a turn.
+        """
+        prompt_style, plain = None, []
+        for column in list(self.columns.values()):
+            roles = {meaning.role for meaning in column.meanings}
+            texts = [value for value in column.values if isinstance(value, str)]
+            if not texts or roles.isdisjoint(
+                ("prompt", "input", "context", "conversation", "history", "response", "list")
+            ):
+                continue
+            style = style_of(texts)
+            if style is None:
+                plain += [column.name] if "response" in roles else []
+                continue
+            if "response" not in roles:
+                prompt_style = style
+            decode = self.decoders[column.name] = partial(turns_of, style)
+            values = [_tried(decode, value) for value in column.values]
+            self.columns[column.name] = column._replace(kind="dialogue", values=values)
+        if prompt_style is not None:
+            self.decoders |= {name: partial(response_of, prompt_style) for name in plain if name not in self.decoders}
+
+
+def _unpack(name: str, text: str) -> Any:
+    value = unpacked(text)
+    if value is None and text.lstrip()[:1] in ("[", "{"):
+        raise BadRow(f"{name} is not JSON")
+    return text if value is None else value
+
+
+def _tried(decode: Decoder, value: Any) -> Any:
+    try:
+        return decode(value) if isinstance(value, str) else value
+    except BadRow:
+        return value
+
+
+def _are_packed(values: list[Any], is_list: bool) -> bool:
+    """Whether most of the texts of a column are messages as JSON or Python (where lists are usual: any list)."""
+    texts = [value for value in values if isinstance(value, str)]
+    looking = [text for text in texts if text.lstrip()[:1] in ("[", "{")]
+    if not looking or len(looking) < HALF * len(texts):
+        return False
+    found = [unpacked(text) for text in looking]
+    fitting = [value for value in found if value is not None and (is_list or holds_messages(value))]
+    return len(fitting) >= HALF * len(looking)

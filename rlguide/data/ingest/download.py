@@ -10,7 +10,7 @@ from rlguide.catalog.datasets import CatalogDataset
 from rlguide.data.hubs import client as hub
 from rlguide.data.hubs.base import HubFile, Snapshot
 from rlguide.data.ingest.options import DownloadOptions
-from rlguide.data.ingest.pipeline import ImportJob, ImportResult, Piece, describe, import_each, run
+from rlguide.data.ingest.pipeline import ImportJob, Piece, describe, import_each, look, run
 from rlguide.data.sources.fetch_plan import find_fetch_plans
 from rlguide.data.sources.resolve import find_requested
 from rlguide.data.store.dataset_info import is_intact
@@ -28,6 +28,11 @@ def download_all(workspace: Workspace, names: list[str], options: DownloadOption
     Raises UsageError for a name or an option that cannot be meant, before anything is started; else as `import_each`.
     """
     datasets = _check_options(names, options)
+    if options.dry_run:
+        for dataset in datasets:
+            branch = options.revision or hub.HUBS[options.hub]
+            look(_job(workspace, dataset, options, hub.find_snapshot(dataset.hub_id, branch, options.hub)))
+        return
     import_each(((one.name, one) for one in datasets), lambda one: download(workspace, one, options))
 
 
@@ -74,7 +79,7 @@ def download(workspace: Workspace, dataset: CatalogDataset, options: DownloadOpt
             why = "--force" if options.force else "other options or another commit"
             rows = sum(file.rows for file in there.files)
             console.say(f"{dataset.name}: the {rows:,} rows that are there will be replaced ({why})")
-        done = _make(workspace, dataset, options, snapshot)
+        done = run(workspace, _job(workspace, dataset, options, snapshot))
         return done.manifest, [*describe(done), f"  from {snapshot.hub_id} at commit {snapshot.commit[:12]}"]
 
 
@@ -93,7 +98,7 @@ def _still_there(manifest: DataManifest) -> str:
     return f"{manifest.name}: already there at commit {str(manifest.source['commit'])[:12]}: {rows}"
 
 
-def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: Snapshot) -> ImportResult:
+def _job(workspace: Workspace, dataset: CatalogDataset, options: DownloadOptions, snapshot: Snapshot) -> ImportJob:
     plans = find_fetch_plans(snapshot, dataset, options.languages, options.selection)
     files = [file for plan in plans for file in (*plan.heldout, *plan.train)]
     if options.filters.max_samples is not None:
@@ -113,7 +118,7 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
 
     where = {"hub": snapshot.hub, "hub_id": snapshot.hub_id}
     known = bool(dataset.parts)
-    job = ImportJob(
+    return ImportJob(
         dataset.name,
         [[piece(file) for file in plan.train] for plan in plans],
         [piece(file) for plan in plans for file in plan.heldout],
@@ -127,4 +132,3 @@ def _make(workspace: Workspace, dataset: CatalogDataset, options: DownloadOption
         enough=True,
         published=known,
     )
-    return run(workspace, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 
 from rlguide.data.example import ExampleKind
-from rlguide.data.formats.table import FORMATS
+from rlguide.data.formats.reading import KINDS, SHAPES
 
 WIDTH = 78  # with the indent of a help text, a line of a usual terminal
 NAMES = 19  # the longest name, and a space
@@ -13,8 +13,8 @@ NAMES = 19  # the longest name, and a space
 
 def format_help(kind: ExampleKind) -> str:
     """A line or two for each format of this kind: its name, then its columns."""
-    known = [form for form in FORMATS.values() if form.kind == kind]
     return "\n".join(
-        fill(form.sentence, WIDTH, initial_indent=form.name.ljust(NAMES), subsequent_indent=" " * NAMES)
-        for form in known
+        fill(sentence, WIDTH, initial_indent=name.ljust(NAMES), subsequent_indent=" " * NAMES)
+        for name, sentence in SHAPES.items()
+        if KINDS[name] == kind
     )

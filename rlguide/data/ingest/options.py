@@ -12,6 +12,7 @@ from rlguide.errors import UsageError
 
 if TYPE_CHECKING:
     from rlguide.catalog.datasets import CatalogDataset
+    from rlguide.data.formats.base import Wanted
 
 _NAMED = {"form": "--format", "files": "--file"}
 
@@ -21,24 +22,58 @@ def option_name(field: str) -> str:
     return _NAMED.get(field) or f"--{field.replace('_', '-')}"
 
 
+def parse_columns(text: str) -> tuple[tuple[str, str], ...]:
+    """`prompt=query,chosen=good` as (column, role). Raises UsageError for anything else.
+
+    A comma or an equals sign in the name of a column is kept where only one reading is possible: a part without "="
+    belongs to the name before it.
+    """
+    found: list[tuple[str, str]] = []
+    for part in text.split(",") if text.strip() else ():
+        role, sign, column = part.partition("=")
+        if sign and role.strip().replace("_", "").isalnum():
+            found.append((column.strip(), role.strip()))
+        elif found:
+            found[-1] = (f"{found[-1][0]},{part}", found[-1][1])
+        else:
+            raise UsageError(
+                f"--columns {text} does not say which column holds what", "write --columns prompt=query,chosen=good_one"
+            )
+    if any(not column for column, _ in found):
+        raise UsageError(f"--columns {text}: a column is missing after =", "write for example --columns prompt=query")
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class IngestOptions:
     """How files become a dataset."""
 
     name: str | None = None  # in the workspace; None makes one from that of the file
-    form: str = "auto"  # or a name of `FORMATS`
+    form: str = "auto"  # or a name of `SHAPES`
+    columns: str | None = None  # what columns hold, as prompt=query,chosen=good: role, then the name of the column
     test_size: float | None = None  # share to hold out (None: 5 %, at most 2,000 rows) if there are no held-out files
     selection: FileSelection = ANYTHING  # split, subset or files, if they are named
     pairing: str = "best-worst"  # how a list of scored responses becomes pairs
+    good_from: float | None = None  # the rating from which on a single response is desirable
     filters: Filters = field(default_factory=Filters)  # which valid rows are kept
     keep_good: bool = False  # drop invalid rows however many they are
     force: bool = False  # replace a dataset of that name
+    dry_run: bool = False  # stop before anything is written
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is said of the rows. Raises UsageError for `columns` that are not role=column."""
+        from rlguide.data.formats.base import Wanted
+
+        return Wanted(self.form, parse_columns(self.columns or ""), self.pairing, self.good_from)
 
     def check(self) -> None:
         """Raises UsageError for a value that cannot be meant, or options that contradict each other."""
-        from rlguide.data.formats.scored_lists import Pairing
+        from rlguide.data.formats.advice import check_columns
+        from rlguide.data.formats.lists import check_pairing
 
-        Pairing(self.pairing)
+        check_pairing(self.pairing)
+        check_columns(self.wanted.columns)
         if self.name is not None:
             check_name(self.name)
         if self.test_size is not None and not 0 <= self.test_size < 1:
@@ -53,6 +88,8 @@ class IngestOptions:
         return {
             **self.selection.recorded(),
             "form": self.form,
+            **({"columns": self.columns} if self.columns else {}),
+            **({"good_from": self.good_from} if self.good_from is not None else {}),
             "pairing": self.pairing,
             "test_size": self.test_size,
             **asdict(self.filters),
@@ -61,7 +98,12 @@ class IngestOptions:
 
 
 # The keys of `recorded`, in the order in which a command is written.
-RECORDED = ("hub", *(one.name for one in fields(FileSelection)), *IngestOptions().recorded())
+RECORDED = (
+    "hub",
+    *(one.name for one in fields(FileSelection)),
+    *("columns", "good_from"),
+    *IngestOptions().recorded(),
+)
 
 
 @dataclass(frozen=True)

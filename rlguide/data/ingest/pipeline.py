@@ -16,18 +16,17 @@ from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split
 from rlguide.data.example import KIND_NAMES, BadRow, Example, ExampleKind
-from rlguide.data.formats.base import Format
-from rlguide.data.formats.csv_cells import open_rows
-from rlguide.data.formats.detect import check_fits, choose_format, explain
-from rlguide.data.formats.scored_lists import Pairing, with_pairing
+from rlguide.data.formats.reading import Reading, choose_reading
 from rlguide.data.ingest.options import IngestOptions
-from rlguide.data.readers.files import expected_rows
+from rlguide.data.ingest.preview import preview
+from rlguide.data.ingest.split_column import SplitColumn, split_column
+from rlguide.data.readers.files import expected_rows, open_source
 from rlguide.data.readers.source import Row, Source
 from rlguide.data.store.manifest import DataFile, DataManifest
 from rlguide.data.store.publish import Publication, nothing_left, publish, refuse
 from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 from rlguide.data.store.staging import Staging
-from rlguide.errors import DataError, RlguideError
+from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
 
@@ -85,13 +84,16 @@ def run(workspace: Workspace, job: ImportJob) -> ImportResult:
     if job.heldout and options.test_size is not None:
         console.warn(f"--test-size is not used: {job.name} has a held-out split of its own")
     rows_alone = replace(filters, balance_length=False, max_samples=None)
-    split = NO_SPLIT if job.heldout else Split(options.test_size, rows.expected)
+    by_column = rows.split_columns()
+    held_out: list[tuple[Piece, SplitColumn | None]] = [(piece, None) for piece in job.heldout]
+    held_out += [(piece, split) for piece, split in by_column.items() if split.heldout is not None]
+    split = NO_SPLIT if held_out else Split(options.test_size, rows.expected)
     with ExitStack() as stack, _without_collector():
         heldout, kept_out = None, set[int]()
-        if job.heldout:
+        if held_out:
             heldout = stack.enter_context(Staging(folder / job.name, rows_alone, ALL_HELDOUT, rows.kind))
-            for piece in job.heldout:
-                rows.stage(piece, heldout)
+            for piece, column in held_out:
+                rows.stage(piece, heldout, split=column)
             if not len(heldout):
                 _check_amount(workspace, job, Publication(job.name, {}, {}, rows.counts, rows.kind), 0)
             kept_out = heldout.hashes()
@@ -99,7 +101,7 @@ def run(workspace: Workspace, job: ImportJob) -> ImportResult:
         for group in job.train:
             before = len(train)
             for piece in group:
-                rows.stage(piece, train, kept_out)
+                rows.stage(piece, train, kept_out, by_column.get(piece))
                 if job.enough and filters.satisfied(len(train) - before):
                     break
         about = Publication(job.name, job.source, job.recorded, rows.counts, rows.kind)
@@ -119,33 +121,74 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
+def look(job: ImportJob) -> None:
+    """Say how each file would be read, and show its first examples; nothing is written. Raises as `run`."""
+    rows = _Rows(job)
+    job.options.filters.check(rows.kind)
+    rows.split_columns()
+    for piece in [*job.heldout, *(piece for group in job.train for piece in group)][: None if not job.enough else 1]:
+        rows.open(piece)
+    console.say(f"{job.name}: dry run, nothing was written")
+
+
 class _Rows:
     """The rows of a job's files, which must all be pairs or all be labelled; the first file is opened at once."""
 
     def __init__(self, job: ImportJob) -> None:
         self._job = job
-        self._open = cache(partial(_open, options=job.options))  # the first one is not fetched twice
-        _, form, expected = self._open((*job.heldout, *job.train[0])[0])
-        self.kind: ExampleKind = form.kind
+        self.open = cache(partial(_open, options=job.options))  # the first one is not fetched twice
+        _, reading, expected = self.open((*job.heldout, *job.train[0])[0])
+        self.kind: ExampleKind = reading.kind
         self.counts = RowCounts()
         alone = sum(map(len, job.train)) == 1
         known = job.expected or (expected if alone else None)
         # With a filter of rows, how many will be left shows only at the end.
         self.expected = None if job.options.filters.look_at_rows else known
 
-    def stage(self, piece: Piece, staging: Staging, kept_out: Collection[int] = ()) -> None:
-        """Check the rows of one file and stage the valid ones, but not those whose prompt is in `kept_out`."""
+    def split_columns(self) -> dict[Piece, SplitColumn]:
+        """The files with a column that says the split, unless the job has held-out files."""
+        found: dict[Piece, SplitColumn] = {}
+        pieces = [piece for group in self._job.train for piece in group]
+        if self._job.heldout or self._job.published or (len(pieces) > 1 and self._job.options.selection.split):
+            return found
+        for piece in pieces:
+            source, reading, _ = self.open(piece)
+            if reading.split is None:
+                continue
+            with _named(piece, source.path):
+                split = split_column(source, reading.split, self._job.options.selection)
+            if split is not None:
+                found[piece] = split
+                console.say(f"{piece.label}: {split}")
+        wanted = self._job.options.selection
+        if not found and "file" in self._job.source and (wanted.split or wanted.heldout_split):
+            raise UsageError(
+                f"{pieces[0].label} is a file, and no column of it says a split for --split to choose from",
+                "leave --split and --heldout-split out, or name the column with --columns split=NAME",
+            )
+        return found
+
+    def stage(
+        self, piece: Piece, staging: Staging, kept_out: Collection[int] = (), split: SplitColumn | None = None
+    ) -> None:
+        """Check the rows of one file and stage the valid ones, but not those whose prompt is in `kept_out`.
+
+        Of a file with a split column only the rows for training, or the held-out ones, are looked at.
+        """
         job, counts = self._job, self.counts
-        source, form, expected = self._open(piece)
+        source, form, expected = self.open(piece)
         if form.kind != self.kind:
             raise DataError(
                 f"{piece.label} holds {KIND_NAMES[form.kind]}, and the files before it {KIND_NAMES[self.kind]}",
                 "import them as two datasets",
             )
-        counts.open(piece.label, source.unit, heldout=piece in job.heldout)
+        counts.open(piece.label, source.unit, staging.is_heldout)
         started = counts.read
         with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
-            rows: Iterable[Row] = source.rows(form.columns)
+            columns = form.columns if split is None else (*form.columns, split.name)
+            rows: Iterable[Row] = source.rows(columns)
+            if split is not None:
+                rows = split.of(rows, split.heldout if staging.is_heldout else split.train)
             if job.published:
                 rows = _unbroken(source, rows)
             for example in import_rows(rows, form, counts, job.options.filters):
@@ -156,16 +199,26 @@ class _Rows:
                 ticker.update(counts.read - started)
 
 
-def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Format, int | None]:
-    """Fetch a file; tell its format, and how many rows it has, where that is quick to tell."""
+def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | None]:
+    """Fetch a file; tell how its rows are read, and how many it has, where that is quick to tell."""
     path = piece.fetch()
     with _named(piece, path):
-        source = open_rows(path)
+        source = open_source(path)
         rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
-        form = with_pairing(choose_format(rows, path, options.form), Pairing(options.pairing))
-        check_fits(form, rows, path)
-    console.say(f"{piece.label}: {source.kind}; {explain(form, rows)}")
-    return source, form, expected_rows(source)
+        reading = choose_reading(rows, path, options.wanted)
+        _check_pairing(reading, options.pairing)
+        console.say(f"{piece.label}: {source.kind}; {reading.explain(rows)}")
+        for line in preview(reading, rows):
+            console.say(line)
+    return source, reading, expected_rows(source)
+
+
+def _check_pairing(reading: Reading, pairing: str) -> None:
+    if pairing != "best-worst" and reading.name != "scored-list":
+        raise UsageError(
+            f"--pairing {pairing} is for lists of scored responses, and the rows here are read as {reading.name}",
+            "leave --pairing out, or name the shape with --format scored-list",
+        )
 
 
 @contextmanager
@@ -177,7 +230,7 @@ def _named(piece: Piece, path: Path) -> Iterator[None]:
         raise DataError(str(error.what).replace(str(path), piece.label), error.fix) from error
 
 
-def import_rows(rows: Iterable[Row], form: Format, counts: RowCounts, filters: Filters) -> Iterator[Example]:
+def import_rows(rows: Iterable[Row], form: Reading, counts: RowCounts, filters: Filters) -> Iterator[Example]:
     """Yield what is good and wanted of the rows; all else is counted in `counts`."""
     picky, convert = filters.look_at_rows, form.to_examples
     for row in rows:

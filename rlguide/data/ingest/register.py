@@ -9,10 +9,10 @@ from typing import Any
 
 from rlguide import console
 from rlguide.data.ingest.options import IngestOptions
-from rlguide.data.ingest.pipeline import ImportJob, ImportResult, Piece, describe, import_each, run
+from rlguide.data.ingest.pipeline import ImportJob, ImportResult, Piece, describe, import_each, look, run
 from rlguide.data.names import heldout_name, safe_name
 from rlguide.data.readers.source import plain_stem
-from rlguide.data.sources.selection import ANYTHING, FileSelection
+from rlguide.data.sources.selection import FileSelection
 from rlguide.data.sources.splits import files_of_folder
 from rlguide.data.store.manifest import DataManifest, size_and_time
 from rlguide.data.store.publish import check_free, check_space, writing
@@ -33,6 +33,11 @@ def register_all(workspace: Workspace, paths: list[Path], options: IngestOptions
         if names.count(name) > 1:
             raise UsageError(f"two of these would be called {name}", "register them one at a time, with --name")
 
+    if options.dry_run:
+        for path in paths:
+            look(_job(path, options))
+        return
+
     def make(path: Path) -> tuple[DataManifest, list[str]]:
         done = register_path(workspace, path, options)
         return done.manifest, describe(done)
@@ -46,21 +51,26 @@ def register_path(workspace: Workspace, path: Path, options: IngestOptions) -> I
     Raises UsageError for a name that is taken or cannot be one, or an option that cannot be meant; else as `run`.
     """
     options.check()
-    name = _dataset_name(path, options)
-    train, heldout = _files(path, options.selection)
-    files = [*train, *heldout]
-    check_free(workspace, name, options.force)
-    _check_not_itself(workspace, name, files)
+    job = _job(path, options)
+    files = [Path(file["file"]) for file in job.source.get("files", [job.source])]
+    check_free(workspace, job.name, options.force)
+    _check_not_itself(workspace, job.name, files)
     check_space(workspace, [(file.name, file.stat().st_size) for file in files])
+    with writing(workspace, job.name):
+        check_free(workspace, job.name, options.force)  # somebody else may have made it while this one waited
+        return run(workspace, job)
+
+
+def _job(path: Path, options: IngestOptions) -> ImportJob:
+    train, heldout = _files(path, options.selection)
     # No checksum: that takes half as long again as all the rest.
-    described: list[dict[str, Any]] = [{"file": str(file.resolve()), **size_and_time(file)} for file in files]
+    described: list[dict[str, Any]] = [
+        {"file": str(file.resolve()), **size_and_time(file)} for file in (*train, *heldout)
+    ]
     source = {"folder": str(path.resolve()), "files": described} if path.is_dir() else described[0]
     pieces = [[Piece(_label(file, path), partial(Path, file)) for file in part] for part in (train, heldout)]
-    advice = "correct the data, or name the right --format"
-    job = ImportJob(name, pieces[:1], pieces[1], options, options.recorded(), source, advice)
-    with writing(workspace, name):
-        check_free(workspace, name, options.force)  # somebody else may have made it while this one waited
-        return run(workspace, job)
+    advice = "correct the data, or say what its columns hold with --columns"
+    return ImportJob(_dataset_name(path, options), pieces[:1], pieces[1], options, options.recorded(), source, advice)
 
 
 def _dataset_name(path: Path, options: IngestOptions) -> str:
@@ -78,8 +88,8 @@ def _files(path: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
         for file in empty:
             console.warn(f"skipped {_label(file, path)}: it is empty")
         return [file for file in train if file not in empty], [file for file in heldout if file not in empty]
-    if wanted != ANYTHING:
-        raise UsageError(f"{path} is a file, and --split, --subset and --file choose from a folder", "leave them out")
+    if wanted.subset or wanted.files:
+        raise UsageError(f"{path} is a file, and --subset and --file choose from a folder", "leave them out")
     if not path.is_file():
         what = "is not a regular file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet or CSV file, or a folder of them")

@@ -11,12 +11,12 @@ from typing import Any
 
 from rlguide.catalog.datasets import CatalogDataset, load_datasets
 from rlguide.data.curate.language import languages
-from rlguide.data.formats.csv_cells import open_rows
-from rlguide.data.formats.detect import choose_format
+from rlguide.data.formats.reading import choose_reading
 from rlguide.data.hubs.client import HUBS
 from rlguide.data.ingest.options import RECORDED, DownloadOptions, option_name
 from rlguide.data.inspect.verdicts import Verdict
 from rlguide.data.names import safe_name
+from rlguide.data.readers.files import open_source
 from rlguide.data.store.dataset_info import data_files
 from rlguide.data.store.manifest import DataManifest
 from rlguide.data.store.registered import FIRST_ROWS
@@ -43,7 +43,7 @@ def how_to_apply(found: Sequence[Verdict], manifest: DataManifest | None, name: 
     origin = _origin(manifest, known) if manifest is not None else None
     if manifest is None or origin is None:
         words = ["register", _short(file), "--name", safe_name(f"{name}_checked")]
-        names = "" if _has_known_columns(Path(file)) else "give its columns names that rlguide register knows, then "
+        names = "" if _has_known_columns(Path(file)) else "say what its columns hold with --columns, and "
         return f"to apply, {names}import the file: {_command(words, wanted, root)}"
     earlier = {option: manifest.options[key] for key, option in _OPTIONS.items() if _was_given(manifest, key)}
     return f"to apply: {_command(origin, {**earlier, **wanted}, root)}"
@@ -111,7 +111,7 @@ def _has_known_columns(path: Path) -> bool:
     """Whether `register` would know what the columns of a file are: an entry may call them by any name."""
     try:
         file = data_files(path)[0]
-        choose_format([row.value for row in islice(open_rows(file).rows(), FIRST_ROWS)], file, "auto")
+        choose_reading([row.value for row in islice(open_source(file).rows(), FIRST_ROWS)], file)
     except (DataError, OSError, IndexError):
         return False
     return True

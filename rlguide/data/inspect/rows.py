@@ -8,8 +8,8 @@ from typing import Any
 
 from rlguide.data.checks.examples import check_texts
 from rlguide.data.example import BadRow, Example
-from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.inspect.figures import BadRows
+from rlguide.data.readers.files import open_source
 from rlguide.data.readers.source import Row
 from rlguide.data.store.reading import converter, read_examples
 from rlguide.data.store.registered import RegisteredDataset, local_files, written_file
@@ -41,7 +41,7 @@ class Checked:
         files = local_files(dataset)
         convert, columns = converter(self._workspace, dataset)
         for file in files:
-            source = open_rows(file)
+            source = open_source(file)
             for row in source.rows(columns):
                 self.read += 1
                 place = f"{source.unit} {row.position}" if len(files) == 1 else f"{file.name}:{row.position}"

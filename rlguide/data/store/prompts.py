@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
 from rlguide.data.example import GPT, BadRow, Turn, prompt_key, turns
-from rlguide.data.formats.csv_cells import open_rows
-from rlguide.data.formats.extract import alpaca_prompt
+from rlguide.data.formats.prompts import engine_prompt
+from rlguide.data.readers.files import open_source
 from rlguide.data.store.columns import messages
 from rlguide.data.store.dataset_info import Use, entry_kind, find_entry, is_ours, read_registry
 from rlguide.data.store.reading import NAMES, renamer
@@ -38,7 +38,7 @@ def prompt_fingerprints(workspace: Workspace, name: str) -> Iterator[int]:
     columns = ("history", "prompt") if is_written_here else dataset.columns.values()
     rename = renamer(entry.get("tags") or {})
     for file in local_files(dataset):
-        for row in open_rows(file).rows(columns):
+        for row in open_source(file).rows(columns):
             try:
                 prompt = messages(row.value) if is_written_here else _foreign(dataset, row.value, rename)
                 yield fingerprint(prompt)
@@ -53,7 +53,7 @@ def _foreign(dataset: RegisteredDataset, value: Any, rename: Any) -> tuple[Turn,
     row = {NAMES.get(key, key): value.get(column) for key, column in dataset.columns.items()}
     if dataset.formatting == "alpaca":
         row.setdefault("instruction", "")
-        return alpaca_prompt(row)
+        return engine_prompt(row)
     conversation = row.get("conversations")
     if not isinstance(conversation, list):
         raise BadRow("no conversation")

@@ -6,11 +6,10 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from rlguide.data.checks.examples import check_structure, check_unicode
-from rlguide.data.example import BadRow, Example, ExampleKind, turn
-from rlguide.data.formats.base import Format
-from rlguide.data.formats.csv_cells import open_rows
-from rlguide.data.formats.label_formats import KtoAlpaca, KtoMessages
-from rlguide.data.formats.pair_formats import Alpaca, Sharegpt
+from rlguide.data.example import GPT, BadRow, Example, ExampleKind, parse_label
+from rlguide.data.formats.cells import conversation, response
+from rlguide.data.formats.prompts import Asked, engine_prompt
+from rlguide.data.readers.files import open_source
 from rlguide.data.store.columns import COLUMNS, from_row
 from rlguide.data.store.dataset_info import dataset_kind, is_ours, read_registry
 from rlguide.data.store.registered import RegisteredDataset, check_registered, local_files
@@ -43,7 +42,7 @@ def examples_by_row(workspace: Workspace, name: str) -> Iterator[Example | None]
     (dataset,) = check_registered(workspace, [name], kind)
     convert, columns = converter(workspace, dataset)
     for file in local_files(dataset):
-        for row in open_rows(file).rows(columns):
+        for row in open_source(file).rows(columns):
             try:
                 yield convert(row.value)
             except BadRow:
@@ -70,26 +69,31 @@ def _as_written(row: Any) -> Example:
 def _by_entry(dataset: RegisteredDataset, kind: ExampleKind, tags: dict[str, Any]) -> Callable[[Any], Example]:
     """A function from a row to its example, by the entry's columns and tags."""
     alpaca, pairs = dataset.formatting == "alpaca", kind == "pairs"
-    forms: tuple[Format, Format] = (Alpaca(), KtoAlpaca()) if alpaca else (Sharegpt(), KtoMessages())
-    form = forms[0 if pairs else 1]
-    rename = renamer(tags)
+    asked, rename = Asked(systems=("system",), media=("tools", "images", "videos", "audios")), renamer(tags)
 
     def convert(value: Any) -> Example:
         if not isinstance(value, dict):
             raise BadRow("not an object")
         row = {NAMES.get(key, key): value.get(column) for key, column in dataset.columns.items()}
-        if alpaca:
-            row.setdefault("instruction", "")
-        elif isinstance(messages := row.get("conversations"), list):
-            row["conversations"] = list(map(rename, messages))
-        for side in ("chosen", "rejected") if pairs and not alpaca else ():
-            row[side] = turn(rename(row[side])).value
-        (example,) = form.to_examples(row)
+        messages = engine_prompt(row) if alpaca else conversation(_renamed(row.get("conversations"), rename))
+        if pairs:
+            sides = [response(_renamed(row.get(side), rename), side) for side in ("chosen", "rejected")]
+            example = asked.assemble(row, messages, sides[0], sides[1])
+        else:
+            if not alpaca and (not messages or messages[-1].role != GPT):
+                raise BadRow("the messages do not end with the assistant")
+            given = response(row.get("output"), "output") if alpaca else messages[-1].value
+            rest, system = asked.split(row, messages if alpaca else messages[:-1])
+            example = Example.labelled(rest, given, parse_label(row.get("label")), system)
         check_structure(example)
         check_unicode(example)
         return example
 
     return convert
+
+
+def _renamed(value: Any, rename: Callable[[Any], Any]) -> Any:
+    return list(map(rename, value)) if isinstance(value, list) else rename(value)
 
 
 def renamer(tags: dict[str, Any]) -> Callable[[Any], Any]:

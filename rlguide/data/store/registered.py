@@ -9,9 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from rlguide.data.formats.csv_cells import open_rows
 from rlguide.data.names import heldout_name, parent_name
-from rlguide.data.readers.files import count_rows
+from rlguide.data.readers.files import count_rows, open_source
 from rlguide.data.store.dataset_info import (
     DEFAULT_COLUMNS,
     REMOTE_KEYS,
@@ -140,7 +139,7 @@ def _check_rows(name: str, file: Path, columns: dict[str, str], label: str | Non
 
     The engine takes true and false only and drops a row with 1, 0 or text (converter.py), without a word.
     """
-    rows = list(islice(open_rows(file).rows(), FIRST_ROWS))
+    rows = list(islice(open_source(file).rows(), FIRST_ROWS))
     if not rows:
         raise DataError(f"dataset {name} has no rows: {file}", "download or register the dataset again")
     if not isinstance(rows[0].value, dict):
@@ -205,7 +204,7 @@ def _count_labels(dataset: RegisteredDataset, counts: list[int]) -> None:
     column, before = dataset.columns["kto_tag"], sum(counts)
     with Ticker(f"counting the labels of {dataset.name}", "rows", dataset.rows) as ticker:
         for file in local_files(dataset):
-            for row in open_rows(file).rows():
+            for row in open_source(file).rows():
                 label = _engine_label(row.value.get(column), file) if isinstance(row.value, dict) else None
                 if label is not None:
                     counts[label] += 1

@@ -82,6 +82,7 @@ class Staging:
         self._stack = ExitStack()
         self._duplicates: DuplicateFinder = heldout._duplicates if heldout is not None else DuplicateFinder()
         self._duplicates_before = len(self._duplicates)
+        self.is_heldout = split == ALL_HELDOUT
         self.nothing_held_out = ""  # why not, if something was to be held out
 
     def __enter__(self) -> Staging:

@@ -1,4 +1,4 @@
-"""Every format, both ways: random conversations written in it are detected and come back as they were."""
+"""Every shape, both ways: random conversations written in it are recognised and come back as they were."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow, Example, Turn
-from rlguide.data.formats.column_names import MEDIA
-from rlguide.data.formats.detect import check_fits, choose_format, detect_format, explain
-from rlguide.data.formats.scored_lists import Pairing, ScoredList, with_pairing
-from rlguide.data.formats.table import FORMATS
+from rlguide.data.formats.base import Wanted
+from rlguide.data.formats.reading import KINDS, SHAPES, Reading, choose_reading
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError
@@ -41,10 +39,9 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
     @given(st.lists(pairs(turns), min_size=1, max_size=4, unique_by=lambda pair: pair.messages[0].value.strip()))
     def check(originals: list[Example]) -> None:
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
-        form = detect_format(rows, "file")
-        assert form.kind == "pairs"
-        assert form.name == name
-        assert [pair for row in rows for pair in form.to_examples(row)] == [
+        reading = choose_reading(rows, "file")
+        assert (reading.kind, reading.name) == ("pairs", name)
+        assert [pair for row in rows for pair in reading.to_examples(row)] == [
             expected(writer, pair) for pair in originals
         ]
         for pair in originals:
@@ -54,28 +51,40 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
 
 
 EVERY_WRITER = [*((name, write) for name, write, _ in WRITERS), *((name, write) for name, write, _ in LABEL_WRITERS)]
+MEDIA = ("tools", "images", "image", "videos", "audios", "video_path", "image_path")
+
+
+def read(*rows: dict[str, Any], **wanted: Any) -> Reading:
+    return choose_reading(list(rows), "file", Wanted(**wanted))
+
+
+def examples_of(row: dict[str, Any], **wanted: Any) -> list[Example]:
+    return read(row, **wanted).to_examples(row)
 
 
 @pytest.mark.parametrize(("name", "writer"), EVERY_WRITER, ids=lambda value: getattr(value, "__name__", None))
 @pytest.mark.parametrize("column", MEDIA)
-def test_no_format_drops_tools_and_media_unsaid(
+def test_tools_and_media_are_not_dropped_unsaid(
     name: str, writer: Callable[[Any], dict[str, Any]], column: str
 ) -> None:
     turns = (Turn("human", "What is this?"),)
-    form, convert = FORMATS[name], FORMATS[name].to_examples
-    if form.kind == "pairs":
+    if KINDS[name] == "pairs":
         row = writer(Example.pair(turns, "A cat. It sleeps.", "A dog. It barks.", "", (5.0, 1.0)))
     else:
         row = writer(Example.labelled(turns, "A cat. It sleeps.", True))
-    assert column in form.columns, "or Parquet files would be read without it"
     for nothing in (None, [], "[]", "null", ""):
-        assert convert({**row, column: nothing}) == convert(row)
-    with pytest.raises(BadRow, match="uses tools or media"):
-        convert({**row, column: ["cat.png"]})
+        assert examples_of({**row, column: nothing}) == examples_of(row)
+    assert column in read({**row, column: None}).columns, "or Parquet files would be read without it"
+    late = read(row)
+    for reading in (read({**row, column: ["cat.png"]}), late):
+        with pytest.raises(BadRow, match="uses tools or media"):
+            reading.to_examples({**row, column: ["cat.png"]})
 
 
-def test_every_format_is_covered() -> None:
-    assert {name for name, _, _ in WRITERS} == {name for name, form in FORMATS.items() if form.kind == "pairs"}
+def test_every_shape_is_covered() -> None:
+    there = {name for name, *_ in [*WRITERS, *LABEL_WRITERS]}
+    assert there == {*SHAPES} - {"ranked-list"}
+    assert [one.chosen for one in examples_of({"instruction": "q", "output": ["a", "b"]})] == ["a"]
 
 
 GOOD = Example.pair((Turn("human", "q"),), "a", "b")
@@ -91,11 +100,11 @@ GOOD = Example.pair((Turn("human", "q"),), "a", "b")
         ({"prompt": "q", "chosen": "same", "rejected": "same "}, "chosen equals rejected"),
         ({"prompt": "", "chosen": "a", "rejected": "b"}, "a message of the prompt is empty"),
         ({"prompt": [], "chosen": "a", "rejected": "b"}, "the prompt is empty"),
-        ({"prompt": 7, "chosen": "a", "rejected": "b"}, "prompt is neither text nor messages"),
-        ({"prompt": "q", "chosen": 7, "rejected": "b"}, "chosen is not text"),
-        ({"prompt": "q", "chosen": float("nan"), "rejected": "b"}, "chosen is not text"),
+        ({"prompt": True, "chosen": "a", "rejected": "b"}, "the prompt is not text"),
+        ({"prompt": "q", "chosen": {"x": 1}, "rejected": "b"}, "chosen is an object without a text"),
+        ({"prompt": "q", "chosen": float("nan"), "rejected": "b"}, "chosen is missing"),
+        ({"prompt": "q", "chosen": True, "rejected": "b"}, "chosen is not text"),
         ({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]}, "rejected is a list of texts, not one response"),
-        ({"prompt": "q", "input": 7, "chosen": "a", "rejected": "b"}, "input is not text"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "system": ["x"]}, "system is not text"),
         ({"prompt": "\ud800", "chosen": "a", "rejected": "b"}, "a text is not valid Unicode"),
         ({"prompt": "q", "chosen": "a", "rejected": "b", "tools": "[...]"}, "uses tools or media"),
@@ -114,7 +123,7 @@ def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
     counts = RowCounts()
     good = {"prompt": "q", "chosen": "a", "rejected": "b"}
     counts.open("a.jsonl", "line")
-    kept = list(import_rows([Row(1, good), Row(2, row), Row(3, good)], FORMATS["trl"], counts, Filters()))
+    kept = list(import_rows([Row(1, good), Row(2, row), Row(3, good)], read(good), counts, Filters()))
     assert kept == [GOOD, GOOD]
     assert len(counts.invalid) == 1
     assert reason in next(iter(counts.invalid))
@@ -125,12 +134,12 @@ def test_conversations_that_part_early_are_refused() -> None:
     row = as_trl_implicit(Example.pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b"))
     row["rejected"][1] = {"role": "assistant", "content": "other"}
     with pytest.raises(BadRow, match="differ before their last message"):
-        FORMATS["trl-implicit"].to_examples(row)
+        examples_of(row)
 
 
 def test_alpaca_joins_instruction_and_input_as_the_engine_does() -> None:
     row = {"instruction": "Translate.", "input": "Hallo", "chosen": "Hello", "rejected": "Bye"}
-    assert FORMATS["alpaca"].to_examples(row)[0].messages == (Turn("human", "Translate.\nHallo"),)
+    assert examples_of(row)[0].messages == (Turn("human", "Translate.\nHallo"),)
 
 
 @pytest.mark.parametrize(("name", "writer", "turns"), LABEL_WRITERS, ids=lambda value: getattr(value, "__name__", None))
@@ -139,19 +148,15 @@ def test_labelled_answers_come_back(name: str, writer: Callable[[Example], dict[
     @given(st.lists(labels(turns), min_size=1, max_size=5))
     def check(originals: list[Example]) -> None:
         rows = [json.loads(json.dumps(writer(row))) for row in originals]
-        form = detect_format(rows, "file")
-        assert form is FORMATS[name]
-        assert [example for row in rows for example in form.to_examples(row)] == [
+        reading = choose_reading(rows, "file")
+        assert reading.name == name
+        assert [example for row in rows for example in reading.to_examples(row)] == [
             expected_label(writer, row) for row in originals
         ]
         for row in originals:
             check_example(row)
 
     check()
-
-
-def test_every_label_format_is_covered() -> None:
-    assert {name for name, _, _ in LABEL_WRITERS} == {name for name, form in FORMATS.items() if form.kind == "labels"}
 
 
 @pytest.mark.parametrize(
@@ -165,11 +170,14 @@ def test_every_label_format_is_covered() -> None:
         ("true", True),
         ("False", False),
         (" 0 ", False),
+        (-1, False),
+        ("up", True),
+        ("踩", False),
     ],
 )
 def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
     row = {"prompt": "q", "completion": "a", "label": label}
-    assert FORMATS["kto-trl"].to_examples(row)[0].label is meant
+    assert examples_of(row)[0].label is meant
 
 
 @pytest.mark.parametrize(
@@ -178,8 +186,7 @@ def test_labels_mean_what_they_say(label: Any, meant: bool) -> None:
         ({"prompt": "q", "completion": "a"}, "the label is missing"),
         ({"prompt": "q", "completion": "a", "label": None}, "the label is missing"),
         ({"prompt": "q", "completion": "a", "label": 2}, "neither true nor false"),
-        ({"prompt": "q", "completion": "a", "label": -1}, "neither true nor false"),
-        ({"prompt": "q", "completion": "a", "label": "good"}, "neither true nor false"),
+        ({"prompt": "q", "completion": "a", "label": "so so"}, "neither true nor false"),
         ({"prompt": "q", "completion": "a", "label": [True]}, "neither true nor false"),
         ({"prompt": "q", "completion": " ", "label": True}, "the response is empty"),
         ({"prompt": "q", "label": True}, "completion is missing"),
@@ -194,7 +201,7 @@ def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> No
     counts = RowCounts()
     good = {"prompt": "q", "completion": "a", "label": False}
     counts.open("a.jsonl", "line")
-    kept = list(import_rows([Row(1, good), Row(2, row)], FORMATS["kto-trl"], counts, Filters()))
+    kept = list(import_rows([Row(1, good), Row(2, row)], read(good), counts, Filters()))
     assert kept == [Example.labelled((Turn("human", "q"),), "a", False)]
     assert [reason in found for found in counts.invalid] == [True]
 
@@ -202,41 +209,37 @@ def test_a_bad_label_row_is_refused_with_its_reason(row: Any, reason: str) -> No
 def test_messages_without_an_answer_are_refused() -> None:
     row = {"messages": [{"role": "user", "content": "q"}], "label": True}
     with pytest.raises(BadRow, match="do not end with the assistant"):
-        FORMATS["kto-messages"].to_examples(row)
+        read(row | {"messages": [*row["messages"], {"role": "assistant", "content": "a"}]}).to_examples(row)
 
 
 def test_pairs_with_a_further_label_stay_pairs() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "label": True}
-    assert detect_format([row], "file") is FORMATS["trl"]
+    assert read(row).name == "pair"
 
 
 def test_unknown_columns_are_named() -> None:
     with pytest.raises(DataError, match="answer, question"):
-        detect_format([{"question": "q", "answer": "a"}], "qa.json")
+        read({"question": "q", "answer": "a"})
 
 
 def test_text_in_parts_is_joined_and_pictures_are_refused() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     row = {"prompt": [{"role": "user", "content": parts}], "chosen": "a", "rejected": "b"}
-    assert pairs_of("trl", row)[0].messages == (Turn("human", "ab"),)
+    assert examples_of(row)[0].messages == (Turn("human", "ab"),)
     parts.append({"type": "image", "text": ""})
     with pytest.raises(BadRow, match="not text alone"):
-        pairs_of("trl", row)
-
-
-def pairs_of(name: str, row: dict[str, Any]) -> list[Example]:
-    return FORMATS[name].to_examples(row)
+        examples_of(row)
 
 
 @pytest.mark.parametrize("score", [None, "", "high", float("nan"), float("inf"), True, [8], 10**400])
 def test_a_score_that_is_no_number_is_none(score: Any) -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 1.0, "score_rejected": score}
-    assert pairs_of("trl", row)[0].scores is None
+    assert examples_of(row)[0].scores is None
 
 
 def test_scores_come_as_numbers_from_text() -> None:
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_score": "8.5", "rejected_score": Decimal("3.0")}
-    assert pairs_of("trl", row)[0].scores == (8.5, 3.0)
+    assert examples_of(row)[0].scores == (8.5, 3.0)
 
 
 def test_a_prompt_that_is_not_the_question_is_refused() -> None:
@@ -245,18 +248,18 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
         "prompt"
     ]
     for good in ("q", "s", " s\n", whole):
-        assert len(pairs_of("ultrafeedback", row | {"prompt": good})) == 1
-    for bad in ("r", "", "t", [{"role": "user", "content": "s"}]):
+        assert len(examples_of(row | {"prompt": good})) == 1
+    for bad in ("r", "t", [{"role": "user", "content": "s"}]):
         with pytest.raises(BadRow, match="not the one in chosen"):
-            pairs_of("ultrafeedback", row | {"prompt": bad})
+            examples_of(row | {"prompt": bad})
 
 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: r\n\nAssistant: b"}, "differ before"),
-        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "b"}, "does not begin with Human:"),
-        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "not a complete conversation"),
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "b"}, "not a complete conversation"),
+        ({"chosen": "\n\nHuman: q", "rejected": "\n\nHuman: q"}, "prompt is missing"),
         (
             {"prompt": "x", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
             "not the one in chosen",
@@ -265,17 +268,18 @@ def test_a_prompt_that_is_not_the_question_is_refused() -> None:
 )
 def test_broken_dialogues_are_refused(row: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadRow, match=reason):
-        pairs_of("hh", row)
+        examples_of(row)
 
 
 def test_texts_without_a_shared_prompt_are_refused() -> None:
     with pytest.raises(BadRow, match="do not begin with the same prompt"):
-        pairs_of("trl-implicit-text", {"chosen": "Blue", "rejected": "Black"})
+        examples_of({"chosen": "Blue", "rejected": "Black"}, form="implicit-text")
 
 
 def test_texts_beside_another_text_are_not_taken_for_an_implicit_prompt() -> None:
-    with pytest.raises(DataError, match="none of the known formats; its columns are chosen, rejected, topic"):
-        detect_format([{"topic": "What is the sky like?", "chosen": "It is blue", "rejected": "It is red"}], "file")
+    with pytest.raises(DataError, match="its columns are chosen, rejected, topic") as stopped:
+        read({"topic": "What is the sky like?", "chosen": "It is blue", "rejected": "It is red"})
+    assert "--columns prompt=topic,chosen=chosen,rejected=rejected" in stopped.value.fix
 
 
 SURE = [{"chosen": f"Sure, here is the {n} I like", "rejected": f"Sure, here is the {n + 1} I like"} for n in range(9)]
@@ -292,9 +296,9 @@ TALES = [{"chosen": f"Tale {n} of the sea and of ships", "rejected": f"Tale {n} 
 )
 def test_a_common_beginning_is_a_prompt_only_with_good_evidence(rows: list[dict[str, str]], doubt: str) -> None:
     with pytest.raises(DataError, match=doubt) as stopped:
-        detect_format(rows, "file")
-    assert "--format trl-implicit-text" in stopped.value.fix
-    assert choose_format(rows, "file", "trl-implicit-text") is FORMATS["trl-implicit-text"]
+        read(*rows)
+    assert "--format implicit-text" in stopped.value.fix
+    assert read(*rows, form="implicit-text").name == "implicit-text"
 
 
 def test_prompts_with_several_pairs_are_found() -> None:
@@ -305,10 +309,10 @@ def test_prompts_with_several_pairs_are_found() -> None:
         }
         for n in range(50)
     ]
-    assert detect_format(rows, "file") is FORMATS["trl-implicit-text"]
+    assert read(*rows).name == "implicit-text"
     alike = [{key: f"Sure, here it is:\n{key} {n}" for key in ("chosen", "rejected")} for n in range(50)]
     with pytest.raises(DataError, match="too much alike"):
-        detect_format(alike, "file")
+        read(*alike)
 
 
 @pytest.mark.parametrize("end", ["?", ":", "。", "؟", "।", "…", '."', "！」", "\n", "\n\nAnswer:"])
@@ -318,7 +322,7 @@ def test_prompts_that_end_like_prompts_are_found(end: str) -> None:
         for n in range(9)
     ]
     rows.append({"chosen": f"What is ten{end} The one", "rejected": f"What is ten{end} The other"})  # begin alike
-    assert detect_format(rows, "file") is FORMATS["trl-implicit-text"]
+    assert read(*rows).name == "implicit-text"
 
 
 def test_one_dialogue_among_texts_without_markers_stays_a_dialogue() -> None:
@@ -326,7 +330,7 @@ def test_one_dialogue_among_texts_without_markers_stays_a_dialogue() -> None:
         {"chosen": f"Human: {n}?\n\nAssistant: a", "rejected": f"Human: {n}?\n\nAssistant: b"} for n in range(5)
     ]
     rows.append({"chosen": "Broken? a", "rejected": "Broken? b"})
-    assert detect_format(rows, "file") is FORMATS["hh"], "though all six begin alike"
+    assert read(*rows).name == "pair", "though all six begin alike"
 
 
 def test_dialogues_without_blank_lines_are_dialogues() -> None:
@@ -334,49 +338,49 @@ def test_dialogues_without_blank_lines_are_dialogues() -> None:
         "chosen": "Human: q\nAssistant: r\nHuman: s\nAssistant: a\n\nb",
         "rejected": "Human: q\nAssistant: r\nHuman: s\nAssistant: c",
     }
-    assert detect_format([row], "file") is FORMATS["hh"]
     turns = (Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s"))
-    assert pairs_of("hh", row) == [Example.pair(turns, "a\n\nb", "c")]
+    assert examples_of(row) == [Example.pair(turns, "a\n\nb", "c")]
     prompt_turns = {"prompt": "Human: q\nAssistant:", "chosen": " a", "rejected": " b"}
-    assert pairs_of("hh", prompt_turns) == [GOOD]
+    assert examples_of(prompt_turns) == [GOOD]
 
 
 @pytest.mark.parametrize("chosen", ["a\nHuman: more?\nAssistant: yes", "a\nHuman: more?", "a\nAssistant: yes"])
 def test_an_answer_that_goes_on_as_a_dialogue_is_refused(chosen: str) -> None:
     row = {"chosen": f"Human: q\nAssistant: {chosen}", "rejected": "Human: q\nAssistant: b"}
     with pytest.raises(BadRow, match=r"differ before|does not end with the assistant"):
-        pairs_of("hh", row)
+        examples_of(row)
     blank = {"chosen": f"Human: q\n\nAssistant: {chosen}", "rejected": "Human: q\n\nAssistant: b"}
-    assert pairs_of("hh", blank) == [Example.pair((Turn("human", "q"),), chosen, "b")], (
-        "with blank lines it is one answer"
-    )
+    assert examples_of(blank) == [Example.pair((Turn("human", "q"),), chosen, "b")], "with blank lines it is one answer"
 
 
 def test_messages_beside_whole_conversations_are_left_to_these() -> None:
     pair = Example.pair((Turn("human", "q"), Turn("gpt", "r"), Turn("human", "s")), "a", "b")
     row = as_trl_implicit(pair)
     row["messages"] = row["chosen"]
-    form = detect_format([row], "file")
-    assert form is FORMATS["trl-implicit"]
-    assert FORMATS["trl-implicit"].to_examples(row) == [pair]
-    check_fits(FORMATS["trl-implicit"], [row], "file")
-    with pytest.raises(DataError) as stopped:
-        check_fits(FORMATS["openai"], [row], "file")
-    assert stopped.value.fix.endswith("--format trl-implicit")
-    assert detect_format([row | {"prompt": None}], "file") is form, "an empty column says nothing"
+    assert examples_of(row) == [pair]
+    assert examples_of(row | {"prompt": None}) == [pair], "an empty column says nothing"
+
+
+def test_a_shape_that_is_not_there_is_refused() -> None:
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    with pytest.raises(DataError, match="cannot be read as label") as stopped:
+        read(row, form="label")
+    assert stopped.value.fix == "leave out --format"
+    with pytest.raises(UsageError, match="no format pairs"):
+        read(row, form="pairs")
 
 
 @pytest.mark.parametrize("tools", ["[]", "null", " {} ", "", [], None])
 def test_no_tools_are_no_tools(tools: Any) -> None:
-    assert pairs_of("trl", {"prompt": "q", "chosen": "a", "rejected": "b", "tools": tools}) == [GOOD]
+    assert examples_of({"prompt": "q", "chosen": "a", "rejected": "b", "tools": tools}) == [GOOD]
 
 
 def test_ratings_follow_the_order_of_the_answers() -> None:
     row = {"input": "q", "chosen": "a", "rejected": "b", "rating": [9, 7]}
     for answers, found in ((None, (9, 7)), (["a", "b"], (9, 7)), (["b", "a"], (7, 9)), (["a", "c"], None)):
-        assert pairs_of("orca", row | {"generations": answers})[0].scores == found
+        assert examples_of(row | {"generations": answers})[0].scores == found
     for bad in ([9], [9, "x"], [9, 8, 7], 9):
-        assert pairs_of("orca", row | {"rating": bad})[0].scores is None
+        assert examples_of(row | {"rating": bad})[0].scores is None
 
 
 ANSWERS = [("a", 1.0), ("b", 3.0), ("c", 2.0), ("d", 3.0)]
@@ -386,34 +390,33 @@ def scored(entries: list[tuple[str, Any]], column: str = "scores") -> dict[str, 
     return {"prompt": "q", "responses": [text for text, _ in entries], column: [score for _, score in entries]}
 
 
-def couples(row: dict[str, Any], pairing: Pairing) -> list[tuple[str, str]]:
-    return [(pair.chosen, pair.rejected) for pair in ScoredList(pairing).to_examples(row)]
+def couples(row: dict[str, Any], pairing: str = "best-worst") -> list[tuple[str, str]]:
+    return [(pair.chosen, pair.rejected) for pair in examples_of(row, pairing=pairing)]
 
 
 def test_scored_answers_are_paired_as_asked() -> None:
-    assert couples(scored(ANSWERS), Pairing()) == [("b", "a")]
+    assert couples(scored(ANSWERS)) == [("b", "a")]
     every = [("b", "c"), ("b", "a"), ("d", "c"), ("d", "a"), ("c", "a")]
-    assert couples(scored(ANSWERS), Pairing("all")) == every
+    assert couples(scored(ANSWERS), "all") == every
 
 
 @given(st.lists(st.tuples(st.text("xyz", min_size=1), st.integers(0, 4)), min_size=2, max_size=6))
 def test_every_pair_of_unequal_scores_is_made_once(entries: list[tuple[str, int]]) -> None:
     wanted = sorted((a, b) for a, s in entries for b, r in entries if s > r and a != b)
-    assert sorted(couples(scored(entries), Pairing("all"))) == wanted
-    for best, worst in couples(scored(entries), Pairing()):
+    assert sorted(couples(scored(entries), "all")) == wanted
+    for best, worst in couples(scored(entries)):
         assert (best, max(s for _, s in entries)) in entries
         assert (worst, min(s for _, s in entries)) in entries
 
 
 def test_the_first_rank_is_the_best() -> None:
-    assert couples(scored([("a", 2), ("b", 1), ("c", 3)], "ranks"), Pairing()) == [("b", "c")]
+    assert couples(scored([("a", 2), ("b", 1), ("c", 3)], "ranks")) == [("b", "c")]
     nectar = {
         "prompt": "\n\nHuman: q\n\nAssistant: ",
         "answers": [{"answer": "a", "rank": 2.0}, {"answer": "b", "rank": 1.0}],
     }
-    form = detect_format([nectar], "file")
-    assert form is FORMATS["scored-list"]
-    pair = FORMATS["scored-list"].to_examples(nectar)[0]
+    assert read(nectar).name == "scored-list"
+    pair = examples_of(nectar)[0]
     assert (pair.messages, pair.chosen, pair.rejected) == ((Turn("human", "q"),), "b", "a")
 
 
@@ -423,60 +426,36 @@ def test_the_first_rank_is_the_best() -> None:
         (scored([("a", 1)]), "fewer than two responses have a score"),
         (scored([("a", 1), ("b", None)]), "fewer than two responses have a score"),
         (scored([("a", 1), ("b", 2)]) | {"scores": [1]}, "not as many scores as responses"),
-        ({"prompt": "q", "scores": [1, 2]}, "the list of responses is missing"),
-        ({"responses": ["a", "b"], "scores": [1, 2]}, "prompt is missing"),
-        ({"prompt": "q", "responses": [{}, {}], "scores": [1, 2]}, "has no text"),
+        ({"prompt": "q", "responses": [{}, {}], "scores": [1, 2]}, "an object without a text"),
         ({"prompt": "q", "completions": [{"role": "user", "content": "a"}], "scores": [1]}, "not a message of the"),
     ],
 )
 def test_scored_lists_without_a_pair_are_refused(row: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadRow, match=reason):
-        pairs_of("scored-list", row)
+        examples_of(row)
 
 
-def test_pairing_is_for_scored_lists() -> None:
-    pairing = Pairing("all")
-    form = with_pairing(FORMATS["scored-list"], pairing)
-    assert isinstance(form, ScoredList)
-    assert form.pairing == pairing
-    assert with_pairing(FORMATS["trl"], Pairing()) is FORMATS["trl"]
-    with pytest.raises(UsageError, match="the format here is trl"):
-        with_pairing(FORMATS["trl"], pairing)
+def test_only_known_pairings_are_taken() -> None:
     with pytest.raises(UsageError, match="no pairing worst"):
-        Pairing("worst")
+        read(scored(ANSWERS), pairing="worst")
 
 
-def test_detection_is_explained() -> None:
-    row = {"id": 7, "prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 0}
-    rows = [row, row | {"prompt": None}, "broken"]
-    said = explain(detect_format(rows, "file"), rows)
-    assert "format trl, by the columns prompt, chosen, rejected, score_chosen, score_rejected" in said
+def test_how_rows_are_read_is_said() -> None:
+    row = {"id": 7, "query": "q", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 0}
+    rows = [row, row | {"chosen": None}, "broken"]
+    said = choose_reading(rows, "file").explain(rows)
+    assert "pair: prompt from query, chosen, rejected, score_chosen, score_rejected;" in said
     assert "1 of the first 3 rows fit" in said
     assert "not used: id" in said
-    also = explain(FORMATS["trl"], [row | {"instruction": "q"}])
-    assert "would also fit: alpaca" in also
 
 
 @pytest.mark.parametrize(("name", "writer"), [(name, writer) for name, writer, _ in [*WRITERS, *LABEL_WRITERS]])
 def test_only_the_named_columns_are_looked_at(name: str, writer: Callable[[Any], dict[str, Any]]) -> None:
     """A Parquet file is read without the others: a conversion that looked at one would see it missing."""
-    pair = Example.pair((Turn("human", "q"),), "a", "b", "s", (2.0, 1.0))
-    looked: set[object] = set()
-
-    class Watched(dict[str, Any]):
-        def get(self, key: str, default: Any = None) -> Any:
-            looked.add(key)
-            return super().get(key, default)
-
-        def __contains__(self, key: object) -> bool:
-            looked.add(key)
-            return super().__contains__(key)
-
-    if FORMATS[name].kind == "labels":
-        pair = Example.labelled(pair.messages, "a", True, "s")
-    FORMATS[name].to_examples(Watched(writer(pair)))
-    assert looked
-    assert looked <= {*FORMATS[name].columns}
+    pair = Example.pair((Turn("human", "Is it?"),), "a", "b", "s", (2.0, 1.0))
+    row = writer(pair if KINDS[name] == "pairs" else Example.labelled(pair.messages, "a", True, "s"))
+    reading = read(row)
+    assert reading.to_examples({name: row[name] for name in reading.columns if name in row}) == reading.to_examples(row)
 
 
 KEYS = ["role", "content", "from", "value", "messages", "response", "overall_score", "score", "rank", "text"]
@@ -492,19 +471,25 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("name", [*FORMATS])
-def test_nonsense_is_refused_and_never_stops_the_rest(name: str) -> None:
-    form = FORMATS[name]
+NAMES = ["prompt", "chosen", "rejected", "messages", "response_a", "response_b", "winner", "responses", "scores"]
+NAMES += ["label", "completion", "system", "history", "input", "output", "rank", "context", "chosen_index", "rating"]
 
-    @settings(max_examples=60)
-    @given(st.dictionaries(st.sampled_from(form.columns), VALUES, max_size=6))
-    def check(row: dict[str, Any]) -> None:
-        explain(form, [row])
+
+@settings(max_examples=500)
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6), min_size=1, max_size=4))
+def test_nonsense_is_refused_and_never_stops_the_rest(rows: list[dict[str, Any]]) -> None:
+    try:
+        reading = choose_reading(rows[:2], "file")
+    except DataError as stopped:
+        assert stopped.fix
+        return
+    reading.explain(rows)
+    for row in rows:
         try:
-            for example in form.to_examples(row):
+            for example in reading.to_examples(row):
                 check_example(example)
                 assert all(isinstance(text, str) for text in (example.system, *example.responses))
         except BadRow as reason:
             assert len(str(reason)) < 100  # reasons are counted: no row's own text is in them
-
-    check()
+        except DataError as stopped:
+            assert stopped.fix

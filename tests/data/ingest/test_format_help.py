@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from rlguide.data.formats.table import FORMATS
+from rlguide.data.formats.reading import SHAPES
 from rlguide.data.ingest.format_help import WIDTH, format_help
 
 
@@ -11,8 +11,8 @@ def test_the_help_of_register_has_every_format_and_what_its_columns_hold() -> No
     command = [sys.executable, "-c", "from rlguide.cli import main; main(['register', '--help'])"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     words = " ".join(shown.split())
-    for name, form in FORMATS.items():
-        assert f" {name} {form.sentence}" in words
+    for name, sentence in SHAPES.items():
+        assert f" {name} {sentence}" in words
     lines = format_help("pairs").splitlines() + format_help("labels").splitlines()
     assert max(map(len, lines)) <= WIDTH
-    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(FORMATS)
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(SHAPES)

@@ -44,7 +44,7 @@ def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeyp
     file = tmp_path / "我的 pairs.json"
     file.touch()
     how = IngestOptions(
-        form="alpaca",
+        form="pair",
         pairing="all",
         filters=Filters(max_length=900, lang="zh", seed=7),
         test_size=0.1,
@@ -54,7 +54,7 @@ def test_a_registered_file_is_registered_again_as_it_was(tmp_path: Path, monkeyp
     line = how_to_apply([NOTHING, DEDUPE, LANG, DEDUPE], about, "mine", "")
     assert line.startswith("to apply: rlguide register ")
     assert shlex.split(line.removeprefix("to apply: ")) == [
-        *("rlguide", "register", "我的 pairs.json", "--name", "mine", "--force", "--format", "alpaca"),
+        *("rlguide", "register", "我的 pairs.json", "--name", "mine", "--force", "--format", "pair"),
         *("--pairing", "all", "--test-size", "0.1", "--dedupe", "--max-length", "900", "--lang", "en"),
         *("--seed", "7", "--keep-good"),
     ]

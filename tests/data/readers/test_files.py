@@ -17,11 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.example import Example, Turn
-from rlguide.data.formats.csv_cells import open_rows
-from rlguide.data.formats.detect import detect_format
-from rlguide.data.formats.table import FORMATS
-from rlguide.data.readers.files import count_rows, expected_rows
+from rlguide.data.example import BadRow, Example, Turn
+from rlguide.data.formats.reading import choose_reading
+from rlguide.data.readers.files import count_rows, expected_rows, open_source
 from rlguide.data.readers.parquet_rows import BATCH_BYTES
 from rlguide.data.readers.source import plain_stem
 from rlguide.errors import DataError
@@ -100,8 +98,8 @@ FILES: dict[str, Callable[[Path, Rows], None]] = {
 
 def read_back(path: Path) -> tuple[str, list[Any]]:
     """The format that a file is found to have, and what is in it."""
-    source = open_rows(path)
-    form = detect_format([row.value for row in source.rows()], path)
+    source = open_source(path)
+    form = choose_reading([row.value for row in source.rows()], path)
     rows = [row.value for row in source.rows(form.columns) if not row.broken]
     return form.name, [example for row in rows for example in form.to_examples(row)]
 
@@ -112,7 +110,7 @@ def check_files(folder: Path, name: str, rows: Rows, originals: list[Any]) -> No
         write(path, rows)
         assert read_back(path) == (name, originals), file
         assert count_rows(path) == len(rows)
-        assert expected_rows(open_rows(path)) in (None, len(rows))
+        assert expected_rows(open_source(path)) in (None, len(rows))
 
 
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=6, deadline=None)
@@ -158,7 +156,7 @@ def test_a_broken_compressed_file_is_said_in_two_lines(tmp_path: Path, file: str
     middle = len(whole) // 2
     path.write_bytes(whole[:middle] + (b"" if damage == "cut" else bytes(64) + whole[middle + 64 :]))
     with pytest.raises(DataError, match=r"is not a complete (gzip|zstd) file") as caught:
-        for _ in open_rows(path).rows():
+        for _ in open_source(path).rows():
             pass
     assert "\n" not in caught.value.what
     assert caught.value.fix
@@ -173,7 +171,7 @@ ZSTD_WITH_CHECKSUM = bytes.fromhex(  # two rows, as the program zstd packs them
 def test_a_flipped_bit_in_a_zstd_file_with_a_checksum_is_found_or_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.zst"
     path.write_bytes(ZSTD_WITH_CHECKSUM)
-    whole = [*open_rows(path).rows()]
+    whole = [*open_source(path).rows()]
     assert [row.value["prompt"] for row in whole] == ["2 + 2?", "3 + 3?"]
     found = 0
     bits = range(8 * 4, 8 * len(ZSTD_WITH_CHECKSUM))  # the first four bytes say that it is zstd
@@ -182,7 +180,7 @@ def test_a_flipped_bit_in_a_zstd_file_with_a_checksum_is_found_or_changes_nothin
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         try:
-            assert [*open_rows(path).rows()] == whole
+            assert [*open_source(path).rows()] == whole
         except DataError as error:
             assert "is not a complete zstd file" in error.what
             found += 1
@@ -196,7 +194,7 @@ def test_a_flipped_bit_in_a_zstd_file_with_a_checksum_is_found_or_changes_nothin
 def test_rows_of_a_list_on_one_line_are_counted(tmp_path: Path, written: str, unit: str, positions: list[int]) -> None:
     path = tmp_path / "rows.json"
     path.write_text(written)
-    source = open_rows(path)
+    source = open_source(path)
     assert (source.unit, [row.position for row in source.rows()]) == (unit, positions)
 
 
@@ -209,38 +207,45 @@ def test_an_empty_compressed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(gzip.compress(b"\n"))
     with pytest.raises(DataError, match="is empty"):
-        open_rows(path)
+        open_source(path)
 
 
 def test_parquet_within_gzip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet.gz"
     packed(write_parquet)(path, [{"prompt": "q", "chosen": "a", "rejected": "b"}])
     with pytest.raises(DataError, match="compressed again"):
-        open_rows(path)
+        open_source(path)
 
 
-@pytest.mark.parametrize("cell", ["[1, 2, 3]", "[INST]", "{x}", '{"a": 1}', '[{"a": 1}]', "[", "[]", '["text"]'])
+@pytest.mark.parametrize("cell", ["[1, 2, 3]", "{x}", '{"a": 1}', '[{"a": 1}]', "[", "[]", '["text"]'])
 def test_a_cell_of_text_that_looks_like_json_stays_text(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "rows.csv"
     write_csv(path, [{"prompt": cell, "chosen": cell, "rejected": "b"}])
-    assert read_back(path) == ("trl", [Example.pair((Turn("human", cell),), cell, "b")])
+    assert read_back(path) == ("pair", [Example.pair((Turn("human", cell),), cell, "b")])
 
 
 def test_a_cell_of_messages_that_is_not_json_is_a_broken_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     write_csv(path, [{"conversations": "[{'from': 'human'}]", "chosen": "a", "rejected": "b"}])
-    assert [row.broken for row in open_rows(path).rows()] == ["conversations is not JSON"]
+    (row,) = [row.value for row in open_source(path).rows()]
+    good = {**row, "conversations": '[{"from": "human", "value": "q"}]'}
+    reading = choose_reading([good, good, row], path)
+    assert len(reading.to_examples(good)) == 1
+    with pytest.raises(BadRow, match="a message has no text"):
+        reading.to_examples(row)
+    with pytest.raises(BadRow, match="conversations is not JSON"):
+        reading.to_examples({**row, "conversations": "[{'from'"})
 
 
 def test_a_record_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text('prompt,chosen,rejected\n\n"one\ntwo\n",a,b\nq,"c\nd"\n\nr,e,f\n', encoding="utf-8")
-    rows = list(open_rows(path).rows())
+    rows = list(open_source(path).rows())
     assert [row.position for row in rows] == [3, 6, 9]
     assert [bool(row.broken) for row in rows] == [False, True, False]
     path.write_text('prompt,chosen,rejected\nq,a,b\nr,"c\nd,e\n', encoding="utf-8")
     with pytest.raises(DataError, match="in the record from line 3 on"):
-        list(open_rows(path).rows())
+        list(open_source(path).rows())
 
 
 @pytest.mark.parametrize("file", ["rows.csv", "rows.tsv", "rows.csv.gz"])
@@ -250,20 +255,20 @@ def test_the_separator_is_told_from_the_header(tmp_path: Path, file: str, separa
     rows = [{"prompt": "a, b; c\td", "chosen": "yes;\nyes", "rejected": "no"}]
     text = table_text(rows, separator).encode("utf-8-sig")
     path.write_bytes(gzip.compress(text) if file.endswith(".gz") else text)
-    assert [row.value for row in open_rows(path).rows()] == rows
+    assert [row.value for row in open_source(path).rows()] == rows
 
 
 def test_blanks_around_names_do_not_count(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("prompt , chosen,\trejected \nq, a,b\n")
-    assert [row.value for row in open_rows(path).rows()] == [{"prompt": "q", "chosen": " a", "rejected": "b"}]
+    assert [row.value for row in open_source(path).rows()] == [{"prompt": "q", "chosen": " a", "rejected": "b"}]
 
 
 def test_two_separators_are_not_guessed(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("prompt;chosen\trejected\n")
     with pytest.raises(DataError, match="semicolons and tabs"):
-        list(open_rows(path).rows())
+        list(open_source(path).rows())
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -272,7 +277,7 @@ def test_a_list_in_an_object_is_read(tmp_path: Path, key: str, indent: int | Non
     rows = [{"prompt": f"q {n} {{[", "chosen": "a" * 3000, "rejected": "b"} for n in range(5)]
     path = tmp_path / "rows.json"
     path.write_text("\ufeff" + json.dumps({key: rows}, indent=indent), encoding="utf-8")
-    source = open_rows(path)
+    source = open_source(path)
     found = list(source.rows())
     assert [row.value for row in found] == rows
     places = [3, 8, 13, 18, 23] if indent else [1, 2, 3, 4, 5]
@@ -281,10 +286,10 @@ def test_a_list_in_an_object_is_read(tmp_path: Path, key: str, indent: int | Non
     assert count_rows(path) == 5
     path.write_text(json.dumps({key: rows, "test": rows}, indent=indent), encoding="utf-8")
     with pytest.raises(DataError, match="more than the list is in its object at line"):
-        list(open_rows(path).rows())
+        list(open_source(path).rows())
     path.write_text(json.dumps({key: rows}, indent=indent)[:-1].rstrip(), encoding="utf-8")
     with pytest.raises(DataError, match="ends too early"):
-        list(open_rows(path).rows())
+        list(open_source(path).rows())
 
 
 @pytest.mark.parametrize("size", [1, 50_000])
@@ -292,7 +297,7 @@ def test_a_row_that_begins_with_a_list_is_a_row(tmp_path: Path, size: int) -> No
     path = tmp_path / "rows.jsonl"
     rows = [{"items": [{"a": "1" * size}], "prompt": "q", "chosen": "a", "rejected": "b"}] * 2
     write_lines(path, rows)
-    assert [row.value for row in open_rows(path).rows()] == rows
+    assert [row.value for row in open_source(path).rows()] == rows
 
 
 @pytest.mark.parametrize("end", [",]", ",\n]", ", \n\n ]\n"])
@@ -300,7 +305,7 @@ def test_a_comma_too_many_is_called_so(tmp_path: Path, end: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[\n{"a": 1},\n{"a": 2}' + end)
     with pytest.raises(DataError, match=r"a comma stands before the \] that ends the list at line [345]"):
-        list(open_rows(path).rows())
+        list(open_source(path).rows())
 
 
 PAIR = Example.pair((Turn("human", "q"),), "a", "b", "", (2.0, 1.0))
@@ -328,7 +333,7 @@ def test_every_arrow_type_is_read(tmp_path: Path, text: Any, messages: Any) -> N
     }
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table(columns), path)
-    assert read_back(path) == ("ultrafeedback", [PAIR] * 3)
+    assert read_back(path) == ("pair", [PAIR] * 3)
 
 
 def as_type(messages: list[dict[str, str]], kind: Any) -> Any:
@@ -339,8 +344,8 @@ def as_type(messages: list[dict[str, str]], kind: Any) -> Any:
 def test_only_the_wanted_columns_of_parquet_are_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     write_parquet(path, [as_ultrafeedback(PAIR)] * 3)
-    source = open_rows(path)
-    wanted = FORMATS["ultrafeedback"].columns
+    source = open_source(path)
+    wanted = ("prompt", "chosen", "rejected", "score_chosen", "score_rejected")
     keys = {"prompt", "chosen", "rejected", "score_chosen", "score_rejected"}
     assert [set(row.value) for row in source.rows(wanted)] == [keys] * 3
     assert [row.position for row in source.rows(wanted)] == [1, 2, 3]
@@ -356,7 +361,7 @@ def test_large_rows_come_a_few_at_a_time(tmp_path: Path) -> None:
     del rows
     before = pa.total_allocated_bytes()
     peak = 0
-    for row in open_rows(path).rows(["prompt"]):
+    for row in open_source(path).rows(["prompt"]):
         assert len(row.value["prompt"]) == 1_000_000
         peak = max(peak, pa.total_allocated_bytes() - before)
     assert peak < 4 * BATCH_BYTES
@@ -366,6 +371,6 @@ def test_a_parquet_text_that_is_not_utf8_is_one_broken_row(tmp_path: Path) -> No
     path = tmp_path / "rows.parquet"
     bad = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xff\xfe", b"yes"]).buffers())
     pq.write_table(pa.table({"prompt": bad, "chosen": ["a"] * 3, "rejected": ["b"] * 3}), path)
-    rows = list(open_rows(path).rows())
+    rows = list(open_source(path).rows())
     assert [row.position for row in rows] == [1, 2, 3]
     assert [row.broken for row in rows] == ["", "not UTF-8", ""]

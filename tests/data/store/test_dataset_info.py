@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlguide.data.example import Example, Turn
-from rlguide.data.formats.table import FORMATS
+from rlguide.data.formats.reading import choose_reading
 from rlguide.data.names import safe_name
 from rlguide.data.store.columns import to_batch
 from rlguide.data.store.dataset_info import change_registry, our_entry, read_registry
@@ -255,5 +255,4 @@ def test_names_people_use_stay() -> None:
 
 def test_our_entries_are_of_a_format_that_we_read() -> None:
     for row, pair in zip(to_batch(PAIRS, "pairs").to_pylist(), PAIRS, strict=True):
-        assert FORMATS["trl"].matches(row)
-        assert FORMATS["trl"].to_examples(row) == [pair]
+        assert choose_reading([row], "file").to_examples(row) == [pair]

@@ -8,16 +8,19 @@ import pytest
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow
-from rlguide.data.formats.column_names import RESPONSE_PAIRS
-from rlguide.data.formats.comparisons import two_responses
-from rlguide.data.formats.detect import detect_format
-from rlguide.data.formats.table import FORMATS
+from rlguide.data.formats.reading import Reading, choose_reading
+from rlguide.data.formats.table import Table
+from rlguide.data.formats.verdicts import two_responses
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.readers.source import Row
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError
 
-FORM = FORMATS["comparison"]
+
+def read(row: dict[str, Any]) -> Reading:
+    return choose_reading([row], "file")
+
+
 NUMBERS = {"prompt": "q", "response_0": "zero", "response_1": "one"}
 LETTERS = {"prompt": "q", "response_a": "a!", "response_b": "b!"}
 GRADED = {"prompt": "q", "response_1": "one", "response_2": "two"}
@@ -36,6 +39,22 @@ THREAD = {"history": "q", "human_ref_A": "a!", "human_ref_B": "b!"}
         (LETTERS, {"winner": "model_b"}, "b!"),
         (LETTERS, {"preference": "Response A"}, "a!"),
         (GRADED, {"preference": 2.0}, "two"),
+        (LETTERS, {"winner": "2"}, "b!"),
+        (LETTERS, {"preference": "A>B"}, "a!"),
+        (LETTERS, {"preference": "[[B]]"}, "b!"),
+        (LETTERS, {"verdict": "B is much better"}, "b!"),
+        (LETTERS, {"comparison": "left"}, "a!"),
+        (LETTERS, {"choice": "response_b"}, "b!"),
+        (LETTERS, {"better": "b!"}, "b!"),
+        (LETTERS, {"votes": ["A", "B", "B"]}, "b!"),
+        (LETTERS, {"winner_model_a": 0, "winner_model_b": 1, "winner_tie": 0}, "b!"),
+        (LETTERS, {"is_response_a_better": True, "is_response_b_better": False}, "a!"),
+        (
+            LETTERS,
+            {"preference": [{"value": [{"value": "response_a", "rank": 2}, {"value": "response_b", "rank": 1}]}]},
+            "b!",
+        ),
+        ({"问题": "q", "回答1": "one", "回答2": "two"}, {"更好的回答": "回答2"}, "two"),
         (GRADED, {"preference_strength": -3}, "one"),
         (GRADED, {"preference_strength": 1}, "two"),
         (GRADED, {"overall_preference": "-1"}, "one"),
@@ -44,20 +63,28 @@ THREAD = {"history": "q", "human_ref_A": "a!", "human_ref_B": "b!"}
     ],
 )
 def test_the_winner_is_chosen(row: dict[str, Any], winner: dict[str, Any], chosen: str) -> None:
-    assert detect_format([row | winner], "file") is FORM
-    (pair,) = FORM.to_examples(row | winner)
+    reading = read(row | winner)
+    assert reading.name == "comparison"
+    (pair,) = reading.to_examples(row | winner)
     assert (pair.messages[0].value, pair.chosen) == ("q", chosen)
-    assert {pair.chosen, pair.rejected} == {row[name] for name in row if name not in ("prompt", "history")}
+    assert {pair.chosen, pair.rejected} == {row[name] for name in row if name not in ("prompt", "history", "问题")}
 
 
 @pytest.mark.parametrize(
     "winner",
-    [{"winner": "tie"}, {"winner": "Tie (bothbad)"}, {"winner": "both_bad"}, {"preference_strength": 0}],
+    [
+        {"votes": ["A", "B"]},
+        {"winner_model_a": 0, "winner_model_b": 0},
+        {"winner": "tie"},
+        {"winner": "Tie (bothbad)"},
+        {"winner": "both_bad"},
+        {"preference_strength": 0},
+    ],
 )
 def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
     counts = RowCounts()
     counts.open("a.jsonl", "line")
-    assert not list(import_rows([Row(1, LETTERS | winner)], FORM, counts, Filters()))
+    assert not list(import_rows([Row(1, LETTERS | winner)], read(LETTERS | winner), counts, Filters()))
     assert (counts.invalid.total(), counts.filtered.total()) == (0, 1)
 
 
@@ -65,7 +92,6 @@ def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
     ("row", "winner"),
     [
         (LETTERS, {"winner": "c"}),
-        (LETTERS, {"winner": "2"}),
         (LETTERS, {"winner": True}),
         (LETTERS, {"winner": 0.7}),
         (LETTERS, {"labels": 1}),
@@ -79,19 +105,20 @@ def test_a_tie_makes_no_pair(winner: dict[str, Any]) -> None:
 def test_a_winner_that_is_not_understood_is_refused_and_never_guessed(
     row: dict[str, Any], winner: dict[str, Any]
 ) -> None:
-    with pytest.raises(BadRow, match=r"does not say which response is better|is not said"):
-        FORM.to_examples(row | winner)
     with pytest.raises(DataError) as stopped:
-        detect_format([row | winner], "file")
-    assert "look like two responses" in stopped.value.fix
+        read(row | winner)
+    assert "look like two responses" in stopped.value.what
     assert "chosen" not in stopped.value.fix, "which answer is better differs by row"
 
 
 def test_rows_without_two_responses_or_a_prompt_are_refused() -> None:
+    reading = read(NUMBERS | {"better_response_id": 0})
     with pytest.raises(BadRow, match="no two responses"):
-        FORM.to_examples({"prompt": "q", "response_0": "zero", "better_response_id": 0})
+        reading.to_examples({"prompt": "q", "response_0": "zero", "better_response_id": 0})
     with pytest.raises(BadRow, match="prompt is missing"):
-        FORM.to_examples({"response_0": "zero", "response_1": "one", "better_response_id": 0})
+        reading.to_examples({"response_0": "zero", "response_1": "one", "better_response_id": 0})
+    with pytest.raises(BadRow, match="does not say which response is better"):
+        reading.to_examples(NUMBERS | {"better_response_id": None})
 
 
 def test_whole_conversations_that_part_early_are_refused() -> None:
@@ -101,25 +128,17 @@ def test_whole_conversations_that_part_early_are_refused() -> None:
 
     row = {"conversation_a": talk("x", "a"), "conversation_b": talk("y", "b"), "winner": "model_b"}
     with pytest.raises(BadRow, match="differ before their last message"):
-        FORM.to_examples(row)
-    (pair,) = FORM.to_examples(row | {"conversation_b": talk("x", "b")})
+        read(row).to_examples(row)
+    (pair,) = read(row).to_examples(row | {"conversation_b": talk("x", "b")})
     assert (pair.chosen, pair.rejected, len(pair.messages)) == ("b", "a", 3)
-
-
-@pytest.mark.parametrize("names", RESPONSE_PAIRS)
-def test_the_names_of_two_responses_end_with_what_the_winner_is_called_by(names: tuple[str, str]) -> None:
-    assert names[0][:-1] == names[1][:-1]
-    assert (names[0][-1] + names[1][-1]).lower() in ("ab", "01", "12")
 
 
 def test_two_responses_are_seen_in_unknown_columns() -> None:
     row = {"id_a": "1", "id_b": "2", "reply_a": "A long reply.", "reply_b": "Another one.", "better": "left"}
-    assert two_responses([row]) == ("reply_a", "reply_b")
-    assert two_responses([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}]) is None
+    assert two_responses(Table([row])) == ("reply_a", "reply_b")
+    assert two_responses(Table([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}])) is None
 
 
 def test_a_winner_goes_before_an_order() -> None:
     row = {"instruction": "q", "output": ["a", "b"], "output_1": "a", "output_2": "b", "preference": 2}
-    form = detect_format([row], "x")
-    assert form is FORM
-    assert FORM.to_examples(row)[0].chosen == "b"
+    assert read(row).to_examples(row)[0].chosen == "b"

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from rlguide.data.example import BadRow
-from rlguide.data.formats.detect import choose_format, explain
-from rlguide.data.formats.dropped_columns import find_loss, used
-from rlguide.data.formats.table import FORMATS
+from rlguide.data.formats.base import Wanted
+from rlguide.data.formats.reading import choose_reading
 from rlguide.errors import DataError
 
 PAIR = {"chosen": "Yes.", "rejected": "No."}
@@ -21,8 +20,7 @@ WHOLE = [[QUESTION, {"role": "assistant", "content": text}] for text in ("Yes.",
 
 
 def read(row: dict[str, Any]) -> Any:
-    form = choose_format([row], "data.jsonl", "auto")
-    return form.to_examples(row)[0]
+    return choose_reading([row], "data.jsonl").to_examples(row)[0]
 
 
 @pytest.mark.parametrize("name", ["system", "system_prompt", "system_message"])
@@ -64,47 +62,58 @@ def test_an_input_that_the_prompt_has_already_is_not_added_again() -> None:
 def test_an_input_beside_messages_is_a_bad_row() -> None:
     row = {"prompt": [QUESTION], "input": "It is nine."} | PAIR
     with pytest.raises(BadRow, match="input stands beside a prompt of messages"):
-        FORMATS["trl"].to_examples(row)
-    assert len(FORMATS["trl"].to_examples(row | {"input": "late?"})) == 1
+        read(row)
+    assert read(row | {"input": "late?"})
 
 
 def test_two_system_prompts_that_differ_are_a_bad_row() -> None:
     row = {"prompt": [{"role": "system", "content": "Be brief."}, QUESTION]} | PAIR
     for same in ("Be brief.", " Be brief.\n", "", None):
-        assert FORMATS["trl"].to_examples(row | {"system": same})[0].system == "Be brief."
+        assert read(row | {"system": same}).system == "Be brief."
     with pytest.raises(BadRow, match="not the system message"):
-        FORMATS["trl"].to_examples(row | {"system": "Be kind."})
+        read(row | {"system": "Be kind."})
     with pytest.raises(BadRow, match="two columns hold different system prompts"):
-        FORMATS["trl"].to_examples({"prompt": "q", "system": "a", "system_prompt": "b"} | PAIR)
+        read({"prompt": "q", "system": "a", "system_prompt": "b"} | PAIR)
     empty = {"prompt": [{"role": "system", "content": " "}, QUESTION], "system": "Be kind."} | PAIR
-    assert FORMATS["trl"].to_examples({**empty, "prompt": [{"role": "system", "content": ""}, QUESTION]})[0].system
+    assert read({**empty, "prompt": [{"role": "system", "content": ""}, QUESTION]}).system
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "advice"),
+    ("row", "column"),
     [
-        ({"question": "Is it late?", "context": "It is nine."} | PAIR, "context", "rename it to input"),
-        ({"prompt": "Is it late?", "passages": [{"text": "It is nine."}]} | PAIR, "passages", "rename it to input"),
-        (
-            {"prompt": "Is it late?", "input": "x", "Document": "It is nine."} | PAIR,
-            "Document",
-            "join it with the prompt",
-        ),
-        ({"prompt": "Is it late?", "query": "It is nine."} | LABEL, "query", "rename it to input"),
-        ({"prompt": "Is it late?", "instruction": "Use the clock."} | LISTED, "instruction", "rename it to input"),
-        ({"question": "Is it late?", "system_text": "Be brief."} | PAIR, "system_text", "rename it to system"),
-        ({"prompt": "Is it late?", "messages": [{"role": "user", "content": "Hi"}]} | PAIR, "messages", "rename"),
-        ({"chosen": WHOLE[0], "rejected": WHOLE[1], "history": [["Hi", "Hello"]]}, "history", "join it"),
+        ({"question": "Is it late?", "context": "It is nine."} | PAIR, "context"),
+        ({"prompt": "Is it late?", "passages": [{"text": "It is nine."}]} | PAIR, "passages"),
+        ({"prompt": "Is it late?", "input": "x", "Document": "It is nine."} | PAIR, "Document"),
+        ({"prompt": "Is it late?", "query": "It is nine."} | LABEL, "query"),
+        ({"prompt": "Is it late?", "instruction": "Use the clock."} | LISTED, "instruction"),
+        ({"prompt": "Is it late?", "messages": [{"role": "user", "content": "Hi"}]} | PAIR, "messages"),
+        ({"prompt": "Is it late?", "context": "Yes. No."} | PAIR, "context"),
+        ({"问题": "几点了?", "上下文": "九点 半。"} | PAIR, "上下文"),
     ],
 )
-def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(
-    row: dict[str, Any], column: str, advice: str
-) -> None:
+def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(row: dict[str, Any], column: str) -> None:
+    def taken(rows: list[dict[str, Any]], columns: str) -> Any:
+        wanted = Wanted(columns=tuple(tuple(part.split("=")[::-1]) for part in columns.split(",")))  # type: ignore[misc]
+        return choose_reading(rows, "data.jsonl", wanted).to_examples(row)[0]
+
     with pytest.raises(DataError, match=f"data.jsonl: the column {column} looks like a piece") as stopped:
-        choose_format([row | {column: ""}, row], "data.jsonl", "auto")
-    assert advice in stopped.value.fix
-    name = stopped.value.fix.rsplit("--format ", 1)[1]
-    assert choose_format([row], "data.jsonl", name).name == name, "a person may leave it out knowingly"
+        choose_reading([row | {column: ""}, row], "data.jsonl")
+    above, ignored = (part.split()[0].strip(",") for part in stopped.value.fix.split("--columns ")[1:])
+    assert row[column] not in taken([row], ignored).texts
+    if isinstance(row[column], str) and column != "instruction":
+        assert taken([row], above).messages[-1].value.startswith(row[column] + "\n\n")
+    with pytest.raises(DataError, match=f"data.jsonl: the column {column} in a later row looks like a piece"):
+        choose_reading([{**row, column: None}], "data.jsonl").to_examples(row)
+
+
+def test_a_later_column_is_read_like_an_early_one() -> None:
+    first = {"prompt": "Is it late?"} | PAIR
+    for more, wanted in (({"system": "Be brief."}, "Be brief."), ({"note": "no matter"}, "")):
+        reading = choose_reading([first] * 50, "data.jsonl")
+        assert reading.to_examples(first | more)[0].system == wanted
+        assert reading.to_examples(first)[0].system == ""
+    reading = choose_reading([first] * 50, "data.jsonl")
+    assert reading.to_examples(first | {"input": "x"})[0].messages[-1].value == "Is it late?\nx"
 
 
 @pytest.mark.parametrize(
@@ -133,17 +142,6 @@ def test_blanks_make_no_other_system_prompt() -> None:
     assert read(row).system == "Be  brief.\n"
 
 
-def test_what_is_said_about_columns_is_true() -> None:
-    row = {"prompt": "q", "chosen_score": "high", "rejected_score": "low", "system": "", "tools": "[]", "": "3"} | PAIR
-    said = explain(FORMATS["trl"], [row])
-    assert "by the columns prompt, chosen, rejected;" in said
-    assert "not used: chosen_score, rejected_score, (no name)" in said
-    both = {"prompt": "q", "instruction": "q"} | LISTED
-    assert used(FORMATS["scored-list"], [both]) == {"prompt", "responses", "scores"}
-    assert used(FORMATS["kto-trl"], [{"prompt": "q", "kto_tag": 1} | LABEL]) == {"prompt", "completion", "label"}
-    assert used(FORMATS["trl"], [{"prompt": 7, "id": 1} | PAIR]) == {"prompt", "chosen", "rejected"}, "none is good"
-
-
 def test_rows_without_a_pair_lose_nothing() -> None:
     row = {"prompt": "q", "instruction": "p", "responses": ["a", "b"], "scores": [1, 1]}
-    assert find_loss(FORMATS["scored-list"], [row]) is None
+    assert choose_reading([row], "data.jsonl").to_examples(row) == []

@@ -1,0 +1,206 @@
+"""A cell to a text or a conversation: a message, a list of them, an object with them, JSON or Python in a text."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+from rlguide.catalog.columns import vocabulary
+from rlguide.data.example import GPT, HUMAN, BadRow, Turn, turn, turns
+
+EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
+LONGEST = 1 << 20  # characters of a text that is read as Python
+MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
+NUMBERS = ("number", "digits")  # digits: a number as text
+TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
+_NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # between the messages of a numpy array that was printed
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing; NaN is what pandas writes for that."""
+    return value in EMPTY or (isinstance(value, float) and math.isnan(value))
+
+
+def kind(value: Any) -> str:
+    """What a cell holds: flag, number, digits, text, message(s), texts, numbers, exchanges, object(s), ..."""
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int | float | Decimal):
+        return "number"
+    if isinstance(value, str):
+        return "text" if number(value) is None else "digits"
+    if isinstance(value, dict):
+        if _is_message(value):
+            return "message"
+        return "messages" if _held_messages(value) is not None else "object"
+    if isinstance(value, tuple):
+        return "dialogue"
+    if not isinstance(value, list):
+        return "other"
+    if all(isinstance(entry, str) for entry in value):
+        return "one text" if len(value) == 1 else "texts"
+    if all(_is_message(entry) for entry in value):
+        return "messages"
+    if all(entry is None or number(entry) is not None or isinstance(entry, bool) for entry in value):
+        return "numbers"
+    if all(isinstance(entry, dict) for entry in value):
+        return "exchanges" if all(_exchange(entry) for entry in value) else "objects"
+    return "exchanges" if all(isinstance(entry, list | tuple) and len(entry) == 2 for entry in value) else "objects"
+
+
+def unpacked(text: str) -> Any:
+    """The list or object that a text holds as JSON or as Python's repr; None if it holds neither."""
+    stripped = text.strip()
+    if stripped[:1] not in ("[", "{"):
+        return None
+    for candidate in (stripped, _NO_COMMA.sub("}, {", stripped)):
+        for read in (json.loads, _python):
+            try:
+                value = read(candidate)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            return value if isinstance(value, list | dict) else None
+    return None
+
+
+def _python(text: str) -> Any:
+    if len(text) > LONGEST:
+        raise ValueError
+    return ast.literal_eval(text)
+
+
+def holds_messages(value: Any) -> bool:
+    """Whether this is a message, or messages."""
+    return value not in EMPTY and kind(value) in ("message", "messages")
+
+
+def conversation(value: Any) -> tuple[Turn, ...]:
+    """Text (of the user), messages in any form, exchanges, or turns already -> turns. Raises BadRow."""
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, list):
+        if value and isinstance(value[0], str) and len(value) == 1:
+            return (Turn(HUMAN, value[0]),)
+        if value and (isinstance(value[0], list | tuple) or (isinstance(value[0], dict) and _exchange(value[0]))):
+            return exchanges(value)
+        return turns(value)
+    if isinstance(value, dict):
+        inner = _held_messages(value)
+        return turns(inner) if inner is not None else (turn(value),)
+    return (Turn(HUMAN, text(value, "the prompt")),)
+
+
+def exchanges(value: Any) -> tuple[Turn, ...]:
+    """[prompt, response] pairs, or objects with one of each -> turns; of messages these. Raises BadRow."""
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, list):
+        raise BadRow("history is not a list of [prompt, response]")
+    if value and all(_is_message(entry) for entry in value):
+        return turns(value)
+    found: list[Turn] = []
+    for entry in value:
+        pair = _exchange(entry) if isinstance(entry, dict) else entry
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(one, str) for one in pair):
+            raise BadRow("history is not a list of [prompt, response]")
+        found += [Turn(HUMAN, pair[0]), Turn(GPT, pair[1])]
+    return tuple(found)
+
+
+def response(value: Any, column: str) -> str:
+    """One response as text: text, a number, one message, a list of exactly one of these, an object with a text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple) and not isinstance(value, Turn):
+        if len(value) != 1:
+            texts = value and all(isinstance(entry, str) for entry in value)
+            raise BadRow(f"{column} is a list of texts, not one response" if texts else f"{column} is not one message")
+        value = value[0]
+        if isinstance(value, str):
+            return value
+    if isinstance(value, Turn):
+        message = value
+    elif isinstance(value, dict):
+        inner = _held_messages(value)
+        if inner is not None:
+            return response(inner, column)
+        if not _is_message(value):
+            found = [value[key] for key in vocabulary().text_keys if isinstance(value.get(key), str | list)]
+            if not found:
+                raise BadRow(f"{column} is an object without a text")
+            return response(found[0], column)
+        message = turn(value)
+    else:
+        return text(value, column)
+    if message.role != GPT:
+        raise BadRow(f"{column} is not a message of the assistant")
+    return message.value
+
+
+def text(value: Any, column: str) -> str:
+    """A text; a number as it is written. Raises BadRow."""
+    if isinstance(value, str):
+        return value
+    if is_empty(value):
+        raise BadRow(f"{column} is missing")
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise BadRow(f"{column} is not text")
+    try:
+        return str(value)
+    except ValueError:  # an integer of more digits than Python turns into text
+        raise BadRow(f"{column} is not text") from None
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether this is more than one message: with the response, there is a prompt in it."""
+    if isinstance(value, dict):
+        inner = _held_messages(value)
+        return inner is not None and len(inner) > 1
+    return isinstance(value, list | tuple) and len(value) > 1 and not isinstance(value[0], str)
+
+
+def number(value: Any) -> float | None:
+    """A score as a number, also where it is text; None for anything else, NaN and infinity."""
+    if type(value) is not float:  # what nearly all are
+        if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+            return None
+        try:
+            value = float(value)
+        except (ValueError, OverflowError):
+            return None
+    return value if math.isfinite(value) else None
+
+
+def _is_message(value: Any) -> bool:
+    """Whether an object has a speaker and a text; a list of parts counts as a text."""
+    if not isinstance(value, dict):
+        return False
+    if "content" in value or "value" in value:
+        return "role" in value or "from" in value
+    words = vocabulary()
+    return any(isinstance(value.get(key), str) for key in words.role_keys) and any(
+        isinstance(value.get(key), str | list) for key in words.text_keys
+    )
+
+
+def _held_messages(value: dict[str, Any]) -> Any:
+    """The messages in an object that is not one itself, None if it holds none."""
+    if "role" in value or "from" in value:
+        return None
+    return next((value[key] for key in vocabulary().messages_keys if isinstance(value.get(key), list)), None)
+
+
+def _exchange(value: Any) -> tuple[Any, Any] | None:
+    """The prompt and the response in an object that has one of each and no speaker: {"human":, "assistant":}."""
+    if not isinstance(value, dict) or _is_message(value):
+        return None
+    names = vocabulary().names
+    prompts = [key for key in value if str(key).lower() in names["prompt"] or str(key).lower() == "input"]
+    responses = [key for key in value if str(key).lower() in names["response"]]
+    if len(prompts) == len(responses) == 1:
+        return value[prompts[0]], value[responses[0]]
+    return None

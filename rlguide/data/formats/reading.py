@@ -1,0 +1,216 @@
+"""How the rows of a file are read: chosen from the first ones, held against every row, and said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rlguide.data.example import BadRow, Example, ExampleKind
+from rlguide.data.formats import advice
+from rlguide.data.formats.base import Record, Shape, Wanted
+from rlguide.data.formats.cells import is_empty
+from rlguide.data.formats.exports import flattened
+from rlguide.data.formats.implicit import doubt, shorten
+from rlguide.data.formats.labels import find_labels
+from rlguide.data.formats.lists import check_pairing, find_lists, find_ranked
+from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
+from rlguide.data.formats.names import meanings
+from rlguide.data.formats.pairs import find_implicit, find_pairs
+from rlguide.data.formats.table import Table
+from rlguide.data.formats.verdicts import find_comparisons
+from rlguide.errors import DataError, UsageError, did_you_mean
+
+# What a person may force, and what is said of it in the help of `register`.
+SHAPES = {
+    "pair": "a prompt, a chosen and a rejected response; also whole conversations, or one and a rejected response",
+    "comparison": "a prompt, two responses (response_a and response_b, ...) and which is the better one",
+    "scored-list": "a prompt and a list of responses with scores, ranks or the place of the best one",
+    "ranked-list": "a prompt and a list of responses in order, the best one first",
+    "implicit-text": "chosen and rejected as text that begins with the same prompt, and no prompt",
+    "label": "a prompt and one response with a label, or with a rating and --good-from",
+}
+KINDS: dict[str, ExampleKind] = {name: "labels" if name == "label" else "pairs" for name in SHAPES}
+MOST_SAMPLE = 200  # rows that are kept to judge a column that appears late
+ENOUGH = 0.5  # share of the rows that the best way can read, from which on a likelier way goes before it
+MOST_NAMES = 6  # columns that are listed as not used
+_MATTER = (*ROLES, "media", "score")  # roles of columns that change what is read when they appear
+
+
+class Reading:
+    """A way to read the rows of one file. `columns` are all that it looks at: of Parquet no others are read.
+
+    kind: what comes of the rows. name: one of `SHAPES`.
+    """
+
+    def __init__(self, shape: Shape, table: Table, rows: Sequence[Record], wanted: Wanted, path: object) -> None:
+        self.shape, self.name, self.kind = shape, shape.name.rstrip("?"), shape.kind
+        self._table, self._rows, self._wanted, self._path = table, list(rows), wanted, path
+        used = {name for names in shape.used.values() for name in names.split(", ")}
+        free = [name for name in table.all if name not in used and name not in table.given]
+        pieces = [name for name in free if is_piece(name) and not self._is_copy(name)]
+        self._pieces = tuple(name for name in pieces if name in table.columns)
+        self._empty = tuple(name for name in free if name not in table.columns and _matters(name))
+        self._decoders = {name: decode for name, decode in table.decoders.items() if name in used}
+        self._known = {*table.all}
+        self._flat = any(flattened(row) is not row for row in rows[:1])
+        self.columns = tuple(dict.fromkeys((*used, *self._pieces, *self._empty, *filter(table.is_media, table.all))))
+        self.split = next((column.name for column in table.find("split", ("text",))), None)
+
+    def to_examples(self, row: Record) -> list[Example]:
+        """The examples in a row, texts unchanged; none where no response is better than another.
+
+        Raises:
+            BadRow: with the reason why there are none. DataError: a column that appears only now is a piece of the
+                prompt, or changes how all rows are to be read.
+        """
+        if self._flat:
+            row = flattened(row)
+        if not self._known.issuperset(row) or any(not is_empty(row.get(name)) for name in self._empty):
+            self._extend(row)
+        examples = self._examples(row)
+        if self._pieces and (loss := find_loss(row, self._pieces, examples)):
+            raise advice.lost(self._path, loss.column, shorten(loss.text), late=True)
+        return examples
+
+    def fits(self, row: Any) -> bool:
+        """Whether a row has the columns that it takes, good or not."""
+        row = flattened(row)
+        return isinstance(row, dict) and self.shape.fits(row)
+
+    def loss(self) -> Loss | None:
+        """The first piece of a prompt that would be lost in the first rows."""
+        for row in self._rows:
+            try:
+                if found := find_loss(row, self._pieces, self._examples(row)):
+                    return found
+            except BadRow:
+                continue
+        return None
+
+    def good(self) -> int:
+        """How many of the first rows can be read."""
+        return sum(self._is_good(row) for row in self._rows)
+
+    def explain(self, rows: Sequence[Any]) -> str:
+        """One sentence on how these first rows are read: `pair: prompt, chosen, rejected; 50 of the first ...`."""
+        said = [name if name == role else f"{role} from {name}" for role, name in self.shape.used.items()]
+        parts = [f"{self.name}: {', '.join(said)}", f"{sum(map(self.fits, rows))} of the first {len(rows)} rows fit"]
+        if self.shape.note:
+            parts.append(self.shape.note)
+        used = {name for names in self.shape.used.values() for name in names.split(", ")}
+        hidden = [name or "(no name)" for name in self._table.columns if name not in used and name != self.split]
+        unused = [name for name in hidden if not self._table.is_media(name)]
+        if unused:
+            parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
+        return "; ".join(parts)
+
+    def _examples(self, row: Record) -> list[Example]:
+        if self._decoders:
+            row = dict(row)
+            for name, decode in self._decoders.items():
+                if isinstance(row.get(name), str):
+                    row[name] = decode(row[name])
+        return self.shape.convert(row)
+
+    def _is_good(self, row: Record) -> bool:
+        try:
+            self._examples(row)
+        except BadRow:
+            return False
+        return True
+
+    def _is_copy(self, name: str) -> bool:
+        """Whether a column repeats what is read in each of the first rows, as UltraFeedback's messages do."""
+        chosen = self._table.columns.get(self.shape.used.get("chosen", ""))
+        column = self._table.columns.get(name)
+        return chosen is not None and column is not None and column.values == chosen.values
+
+    def _extend(self, row: Record) -> None:
+        """Read a row with columns that no row had before: as the others, if that is possible."""
+        late = [name for name in row if (name not in self._known or name in self._empty) and not is_empty(row[name])]
+        self._known |= row.keys()
+        if not any(map(_matters, late)):
+            return
+        rows = [*self._rows[-MOST_SAMPLE:], row]
+        reading = choose_reading(rows, self._path, replace(self._wanted, form=self.name), late=True)
+        if reading.name != self.name or reading.shape.needed != self.shape.needed:
+            how = reading.explain(rows)
+            raise DataError(
+                f"{self._path}: the column {late[0]}, not in the first rows, changes how rows are read: {how}",
+                "say what the columns hold with --columns, or split the file",
+            )
+        self.__dict__.update(reading.__dict__)
+
+
+def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = None, late: bool = False) -> Reading:
+    """The way to read the first rows of a file; one as pairs goes before one as labels.
+
+    Raises:
+        UsageError: a shape or a column that is wanted is not there. DataError: nothing fits, a piece of the prompt
+        would be lost, or which text is the prompt is only guessed.
+    """
+    wanted = wanted or Wanted()
+    check_pairing(wanted.pairing)
+    if wanted.form not in ("auto", *SHAPES):
+        near = did_you_mean(wanted.form, list(SHAPES))
+        raise UsageError(f"no format {wanted.form}{near}", f"choose from auto, {', '.join(SHAPES)}")
+    records: list[Record] = [flat for row in rows if isinstance(flat := flattened(row), dict)]
+    if not records:
+        raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
+    table = Table(records, advice.given(wanted, records, path))
+    for kind in ("pairs", "labels"):
+        ways = [Reading(shape, table, records, wanted, path) for shape in _shapes(table, wanted) if shape.kind == kind]
+        if found := _best(ways):
+            if loss := found.loss():
+                raise advice.lost(path, loss.column, shorten(loss.text), late)
+            return found
+    whole = Table(records, table.given, with_empty=True)
+    for shape in _shapes(whole, wanted) if len(table.columns) < len(whole.columns) else ():
+        return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
+    for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
+        return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
+    raise advice.unknown(table, records, path, wanted)
+
+
+def _shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:
+    """All ways to read the rows, the likeliest first, but for the guess of an implicit prompt."""
+    for shape in (
+        *find_pairs(table),
+        *find_comparisons(table),
+        *find_lists(table, wanted.pairing),
+        *find_ranked(table),
+        *find_labels(table, wanted.good_from),
+    ):
+        usual = not shape.name.endswith("?")
+        if usual if wanted.form == "auto" else shape.name.rstrip("?") == wanted.form:
+            yield shape
+
+
+def _best(ways: list[Reading]) -> Reading | None:
+    """The likeliest that reads about as many rows as any and loses nothing; else the likeliest that reads the most."""
+    good = [way.good() for way in ways]
+    most = max(good, default=0)
+    if most == 0:
+        return next((way for way in ways if any(map(way.shape.fits, way._rows))), None)
+    able = [way for way, count in zip(ways, good, strict=True) if count >= ENOUGH * most]
+    return next((way for way in able if way.loss() is None), able[0])
+
+
+def _guessed(reading: Reading, records: list[Record], path: object, wanted: Wanted) -> Reading:
+    """An implicit prompt as text, where it looks like one or a person says so; never where another column may be it."""
+    chosen, rejected = reading.shape.needed
+    used = {name for names in reading.shape.used.values() for name in names.split(", ")}
+    if wanted.form == "auto":
+        if advice.may_be_prompt(reading._table, used):
+            raise advice.unknown(reading._table, records, path, wanted)
+        if why := doubt(records, chosen, rejected):
+            raise DataError(
+                f"{path} has {chosen} and {rejected} as text and no prompt, and {why}",
+                "add the prompt as a column, or take the common beginning for it with --format implicit-text",
+            )
+    return reading
+
+
+def _matters(name: str) -> bool:
+    return is_piece(name) or any(meaning.role in _MATTER for meaning in meanings(name))

@@ -1,0 +1,76 @@
+"""A column that says which split a row belongs to: rows marked test are held out, not trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from rlguide.data.formats.exports import flattened
+from rlguide.data.readers.source import Row, Source
+from rlguide.data.sources.selection import FileSelection
+from rlguide.data.sources.splits import HELDOUT_WORDS, NONE, TRAIN_WORDS
+from rlguide.errors import UsageError, did_you_mean
+
+MOST = 20  # values; a column with more says something else
+
+
+class SplitColumn(NamedTuple):
+    """A column, and the values of the rows to train on and to hold out; `rows` counts all values."""
+
+    name: str
+    train: str
+    heldout: str | None
+    rows: Counter[str]
+
+    def of(self, rows: Iterable[Row], value: str | None) -> Iterator[Row]:
+        """The rows of one split, and those that cannot be read."""
+        for row in rows:
+            if row.broken or not isinstance(row.value, dict) or _value(row.value, self.name) == value:
+                yield row
+
+    def __str__(self) -> str:
+        held = f", {self.rows[self.heldout]:,} of {self.heldout} are held out" if self.heldout else ""
+        others = {value: count for value, count in self.rows.items() if value not in (self.train, self.heldout)}
+        left = f"; not taken: {', '.join(f'{count:,} of {value}' for value, count in others.items())}" if others else ""
+        return f"the column {self.name} says the split: {self.rows[self.train]:,} rows of {self.train}{held}{left}"
+
+
+def split_column(source: Source, column: str, wanted: FileSelection) -> SplitColumn | None:
+    """What a column called split says; None if it is the same in all rows and nothing else is wanted.
+
+    Raises UsageError where it is not clear which values are to be trained on, or one that is wanted is not there.
+    """
+    found = Counter(_value(row.value, column) for row in source.rows({column}) if isinstance(row.value, dict))
+    values = list(found)
+    if len(values) > MOST or (len(values) < 2 and not wanted.split):
+        return None
+    train = _one(values, wanted.split, TRAIN_WORDS, "--split", column)
+    if wanted.heldout_split == NONE:
+        return SplitColumn(column, train, None, found)
+    rest = [value for value in values if value != train]
+    heldout = _one(rest, wanted.heldout_split, HELDOUT_WORDS, "--heldout-split", column) if rest else None
+    return SplitColumn(column, train, heldout, found)
+
+
+def _one(values: list[str], wanted: str | None, words: tuple[str, ...], option: str, column: str) -> str:
+    if wanted is not None:
+        if wanted not in values:
+            raise UsageError(
+                f"the column {column} has no value {wanted}{did_you_mean(wanted, values)}",
+                f"it has {', '.join(values)}",
+            )
+        return wanted
+    for word in words:
+        for value in values:
+            if value.lower() == word:
+                return value
+    raise UsageError(
+        f"the column {column} has the values {', '.join(values)}, and it is not clear what they mean",
+        f"choose with {option}, or read all rows alike with --columns ignored={column}",
+    )
+
+
+def _value(row: dict[str, Any], column: str) -> str:
+    value = flattened(row).get(column)
+    return "" if value is None else str(value)
