@@ -78,7 +78,7 @@ HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b5m \r over \x08 \u202e "
 def foreign(workspace: Path) -> Path:
     """An entry that rlguide did not write, with texts that it would refuse."""
     rows = [
-        {"instruction": f"Q{n} {HOSTILE}", "better": f"Yes {n} {HOSTILE}, and a word more", "worse": f"No {HOSTILE}"}
+        {"instruction": f"Q{n} {HOSTILE}", "uno": f"Yes {n} {HOSTILE}, and a word more", "dos": f"No {HOSTILE}"}
         for n in range(60)
     ]
     (workspace / "data/theirs.json").write_text(json.dumps(rows))
