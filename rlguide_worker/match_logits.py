@@ -17,6 +17,7 @@ the model's own response (not of "trained"), `gaps` how far the log-probability 
 import contextlib
 import gc
 import json
+import os
 import sys
 
 NEW_TOKENS = 16
@@ -155,6 +156,8 @@ def main():
         loaded = Loaded(merged_arguments)
         tell(phase="scoring the merged model")
         tell(model="merged", rows=loaded.rows())
+    sys.stderr.flush()
+    os._exit(0)  # all is told; the interpreter's own end can abort in background threads of a model
 
 
 if __name__ == "__main__":
