@@ -19,8 +19,12 @@ import gc
 import json
 import os
 import sys
+import time
 
 NEW_TOKENS = 16
+EVERY = 10.0  # seconds between two lines about the prompts
+# Only this program's JSON may reach the real stdout: what libraries print there goes to stderr.
+_out = sys.stdout
 # English, Chinese, code; with a system prompt; several turns. (turns, the response that is scored)
 PROMPTS = (
     (["Name three fruits."], "Apples, pears and plums."),
@@ -44,6 +48,12 @@ PROMPTS = (
     (["Hello!", "Hello, how can I help?", "Recommend a book."], "Try 'The Old Man and the Sea'."),
     (["1 + 1 = ?", "2", "再加三呢？", "5", "And doubled?"], "10"),
 )
+
+
+def tell(**values):
+    """Write one line for the process that started this one."""
+    _out.write(json.dumps(values) + "\n")
+    _out.flush()
 
 
 class Loaded:
@@ -94,14 +104,20 @@ class Loaded:
 
         found = []
         pairs = self.encoded()
+        told = time.monotonic()
         with torch.inference_mode():
-            for prompt, response in pairs:
+            for number, (prompt, response) in enumerate(pairs):
+                if time.monotonic() - told > EVERY:
+                    told = time.monotonic()
+                    tell(phase=f"{number} of {len(pairs)} prompts")
                 inputs = torch.tensor([[*prompt, *response]], device=self.model.device)
                 logits = self.model(input_ids=inputs, attention_mask=torch.ones_like(inputs), use_cache=False).logits
                 logps = logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
                 wanted = torch.tensor(response, device=logps.device)[:, None]
                 found.append({"tokens": [*prompt, *response], "logps": logps.gather(-1, wanted)[:, 0].tolist()})
             if with_greedy:
+                if time.monotonic() - told > EVERY:
+                    tell(phase="writing responses")
                 for row, (greedy, gaps) in zip(found, self.responses([prompt for prompt, _ in pairs]), strict=True):
                     row.update(greedy=greedy, gaps=gaps)
         return found
@@ -132,12 +148,6 @@ class Loaded:
 def main():
     """Score the three models one after another; what the engine prints goes to stderr."""
     stack_arguments, merged_arguments = (json.loads(text) for text in sys.argv[1:3])
-    out = sys.stdout
-
-    def tell(**values):
-        out.write(json.dumps(values) + "\n")
-        out.flush()
-
     with contextlib.redirect_stdout(sys.stderr):
         import torch
 
