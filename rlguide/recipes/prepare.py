@@ -129,7 +129,9 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     check_keys(settings, host.schema, "--set")
     check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
     check_numbers(settings, "--set")
-    check_foreseen({**recipe.defaults, **settings}, method, host.engine.versions, "--set")  # before anything is merged
+    later = [key for key, value in recipe.defaults.items() if value is None and key not in settings]
+    asked = {**recipe.defaults, **settings}
+    check_foreseen(asked, method, host.engine.versions, "--set", later)  # before anything is merged
     start = find_start(ws, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
