@@ -201,7 +201,8 @@ def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
 def _notes(draft: _Draft, host: Host) -> list[str]:
     config, notes = draft.config, []
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
-        notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
+        alone = "0.6931" if draft.method.first_loss.get(config.get("pref_loss") or "") == "ln 2" else "that without it"
+        notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above {alone}")
     if not draft.template.is_certain:
         notes.append("the template is a guess; if SFT used another one, name it with --template")
     named = {**config, "template": draft.template.name}  # PPO's engine may have it under another name
