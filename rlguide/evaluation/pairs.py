@@ -29,7 +29,7 @@ from rlguide.policy.run_record import RUN_FILE
 from rlguide.recipes.checks import check_keys
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
-from rlguide.runs.choose import check_trusted
+from rlguide.runs.authority import check_links, check_trusted
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, wins
@@ -143,6 +143,7 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
         EngineError: the engine failed; the message has the cause.
     """
     config = eval_config(ws, run, datasets, settings)
+    check_links(run.path, run.name, "eval")
     check_keys(config, load_schema(engine), "the evaluation config")
     check_policy(ws, run.policy)
     is_split = bool(config.get("val_size"))

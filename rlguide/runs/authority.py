@@ -1,0 +1,149 @@
+"""What the record of a run may not decide: whose code runs, where the engine writes, and what it sends away.
+
+A record may be somebody else's: a run is copied, downloaded, unpacked. So these things are said by the person who runs
+the command, each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rlguide.catalog.engine_keys import engine_keys
+from rlguide.engine.config_file import format_value
+from rlguide.errors import UsageError
+from rlguide.recipes.checks import check_secrets, names_secret
+from rlguide.runs.record import Run
+from rlguide.workspace import Workspace
+
+TRUST = "trust_remote_code"
+
+
+def check_trusted(run: Run, is_settled: bool) -> None:
+    """Refuse to run a base model's own code because a run's record says so.
+
+    Args:
+        is_settled: whether the person who runs the command has said whether that code may run.
+
+    Raises:
+        UsageError: the record asks for it, and the person has not.
+    """
+    if run.config.get(TRUST) and not is_settled:
+        raise UsageError(
+            f"{run.name} runs code that comes with its base model {run.record.base} ({TRUST})",
+            "read that code; if you trust it, add --trust-remote-code",
+        )
+
+
+def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
+    """The run that is to be resumed, with what its person said over its record.
+
+    Args:
+        said: values of keys that the record may not decide; None drops the key.
+
+    Raises:
+        UsageError: a key that the record alone decides, or one that it may not decide and that was not said.
+    """
+    guarded = engine_keys().guarded
+    for key, value in said.items():
+        if key != TRUST and not guarded.holds(key):
+            raise UsageError(
+                f"--resume trains with the config that the run began with, so {key} stays as it is",
+                "leave it out; to change it, start a new run with --output-dir",
+            )
+        if key in guarded.fixed and value != run.config.get(key):
+            raise UsageError(
+                f"with another {key} it would not be the training that {run.name} began",
+                f"repeat it as it is: {_setting(key, run.config.get(key))}; or start a new run with --output-dir",
+            )
+    check_secrets(said, "--set")
+    check_trusted(run, is_settled=TRUST in said)
+    unsaid = [key for key in run.config if key not in said and _is_of_a_person(ws, run, key)]
+    if unsaid:
+        shown = ", ".join(key if names_secret(key) else f"{key}: {format_value(run.config[key])}" for key in unsaid)
+        repeated = {**{key: run.config[key] for key in unsaid}, **said}
+        settings = " ".join(_setting(key, value) for key, value in repeated.items())
+        raise UsageError(
+            f"the record of {run.name} says where to write or what to send away, which only you can: {shown}",
+            f"say it: `rlguide train --resume {shlex.quote(run.name)} {settings}`, or drop a key with --set KEY=null",
+        )
+    config = {key: value for key, value in {**run.config, **said}.items() if value is not None}
+    return replace(run, record=replace(run.record, config=config))
+
+
+def _setting(key: str, value: Any) -> str:
+    """How a value is given again; a secret is dropped, because it belongs into the environment."""
+    text = "null" if names_secret(key) else format_value(value)
+    return f"--set {shlex.quote(f'{key}={text}')}"
+
+
+def _is_of_a_person(ws: Workspace, run: Run, key: str) -> bool:
+    """Whether the value of a key in the record sends something away, or writes outside the run's folder."""
+    guarded, value = engine_keys().guarded, run.config[key]
+    if guarded.is_path(key):
+        return bool(value) and not (ws.root / str(value)).resolve().is_relative_to(run.path.resolve())
+    if key in guarded.inside:
+        settings = _read_settings(ws, value)
+        return settings is None or bool(guarded.settings_inside(key, settings))
+    return guarded.is_sent(key, value)
+
+
+def _read_settings(ws: Workspace, value: Any) -> Any:
+    """The settings in a value, in the JSON that it is or in the file that it names; None if they cannot be read.
+
+    Transformers takes a mapping, JSON, the name of a file, or base64 (integrations/deepspeed.py).
+    """
+    if not value or not isinstance(value, str):
+        return value or {}
+    try:
+        path = ws.root / value
+        return json.loads(path.read_text(encoding="utf-8") if path.is_file() else value)
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def settled_cache(ws: Workspace, run: Run) -> str:
+    """What to say of a recorded `cache_dir` that is not used, because it lies outside the workspace; "" if none."""
+    value = run.config.get("cache_dir")
+    if not value or (ws.root / str(value)).resolve().is_relative_to(ws.root.resolve()):
+        return ""
+    return (
+        f"the cache_dir of the record, {value}, is outside the workspace and is not used; to use it:"
+        f" export HF_HUB_CACHE={shlex.quote(str(value))}"
+    )
+
+
+def check_links(folder: Path, name: str, below: str = "") -> None:
+    """Refuse to write into a run where a link in its folder leads out of it.
+
+    Args:
+        name: how the run is typed from the workspace.
+        below: the subfolder that is written into; all of the run by default.
+
+    Raises:
+        UsageError: naming the link.
+    """
+    home = folder.resolve()
+    for path in _links(folder / below):
+        target = path.resolve()
+        if path != folder and not target.is_relative_to(home):
+            raise UsageError(
+                f"{name}/{path.relative_to(folder).as_posix()} is a link to {target}, outside the run:"
+                " what is written there would go elsewhere",
+                f"remove the link (rm {shlex.quote(str(path))}), or put what it leads to in its place",
+            )
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    if folder.is_symlink():
+        yield folder
+    for above, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(above) / name
+            if path.is_symlink():
+                yield path
