@@ -104,17 +104,11 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool) -> Run | Non
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:
     """Leave the rendered config in configs/, unless a person has made the one there theirs."""
-    from rlguide.console import say
-    from rlguide.recipes.render import changed_values, was_edited, write_config
+    from rlguide.recipes.render import write_unless_edited
 
     path = ws.configs / f"{prepared.method.name}_config.yaml"
-    if was_edited(path):
-        say(f"{ws.relative(path)} was edited by hand and stays as it is; this run's config is in its folder")
-    else:
-        changed = changed_values(path, prepared.config)
-        write_config(path, prepared.text_in(ws.relative(path)))
-        if changed:
-            say(f"{ws.relative(path)} was rendered before; now {'; '.join(changed)}")
+    name = ws.relative(path)
+    write_unless_edited(path, name, prepared.text_in(name), prepared.config)
 
 
 def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:

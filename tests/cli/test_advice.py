@@ -230,3 +230,14 @@ def test_the_commands_of_a_line() -> None:
         "rlguide configure --dataset p",
     ]
     assert commands("  fix: train one: rlguide train --method rm; or not") == ["rlguide train --method rm"]
+
+
+def test_an_evaluation_says_what_it_could_not_check(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(ws)
+    capsys.readouterr()
+    assert run("eval", "saves/tiny/lora/dpo", "--json") == 0
+    said = capsys.readouterr()
+    note = "the SFT adapter saves/tiny/lora/sft has no record of its training prompts: pairs that it saw cannot be left out"
+    assert json.loads(said.out)["notes"] == [note]
+    assert note in " ".join(said.err.split())
+    assert json.loads((ws.saves / "tiny/lora/dpo/eval/result.json").read_text())["notes"] == [note]
