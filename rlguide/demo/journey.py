@@ -329,4 +329,4 @@ def show_result(result: DemoResult) -> None:
     show(
         f"all responses: {result.folder}/responses/    run: {result.folder}/saves/demo/lora/dpo    log: its engine.log"
     )
-    show(f"next: rlguide chat -w {result.folder}")
+    show(f"next: rlguide chat -w {shlex.quote(str(result.folder))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,7 +156,8 @@ def write_config(path: Path, text: str, force: bool = False) -> Path | None:
         if not force:
             raise UsageError(
                 f"{path} was edited by hand; it would be overwritten",
-                f"train with it: `rlguide train --config {path}`; or --force (the old one is kept as {backup.name})",
+                f"train with it: `rlguide train --config {shlex.quote(str(path))}`;"
+                f" or --force (the old one is kept as {backup.name})",
             )
         path.replace(backup)
     with atomic_write(path) as file:

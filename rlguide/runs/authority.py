@@ -17,6 +17,7 @@ from typing import Any
 from rlguide.catalog.engine_keys import engine_keys
 from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
+from rlguide.policy.run_state import resume_command
 from rlguide.recipes.checks import check_secrets, names_secret
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
@@ -70,7 +71,7 @@ def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
         settings = " ".join(_setting(key, value) for key, value in repeated.items())
         raise UsageError(
             f"the record of {run.name} says where to write or what to send away, which only you can: {shown}",
-            f"say it: `rlguide train --resume {shlex.quote(run.name)} {settings}`, or drop a key with --set KEY=null",
+            f"say it: `{resume_command(run.name)} {settings}`, or drop a key with --set KEY=null",
         )
     config = {key: value for key, value in {**run.config, **said}.items() if value is not None}
     return replace(run, record=replace(run.record, config=config))
