@@ -87,11 +87,18 @@ def _is_of_a_person(ws: Workspace, run: Run, key: str) -> bool:
     """Whether the value of a key in the record sends something away, or writes outside the run's folder."""
     guarded, value = engine_keys().guarded, run.config[key]
     if guarded.is_path(key):
-        return bool(value) and not (ws.root / str(value)).resolve().is_relative_to(run.path.resolve())
+        return bool(value) and not _lies_in(ws.root / str(value), run.path)
     if key in guarded.inside:
         settings = _read_settings(ws, value)
         return settings is None or bool(guarded.settings_inside(key, settings))
     return guarded.is_sent(key, value)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # too long; a loop of links; a NUL
+        return False
 
 
 def _read_settings(ws: Workspace, value: Any) -> Any:
@@ -111,7 +118,7 @@ def _read_settings(ws: Workspace, value: Any) -> Any:
 def settled_cache(ws: Workspace, run: Run) -> str:
     """What to say of a recorded `cache_dir` that is not used, because it lies outside the workspace; "" if none."""
     value = run.config.get("cache_dir")
-    if not value or (ws.root / str(value)).resolve().is_relative_to(ws.root.resolve()):
+    if not value or _lies_in(ws.root / str(value), ws.root):
         return ""
     return (
         f"the cache_dir of the record, {value}, is outside the workspace and is not used; to use it:"
@@ -129,12 +136,10 @@ def check_links(folder: Path, name: str, below: str = "") -> None:
     Raises:
         UsageError: naming the link.
     """
-    home = folder.resolve()
     for path in _links(folder / below):
-        target = path.resolve()
-        if path != folder and not target.is_relative_to(home):
+        if path != folder and not _lies_in(path, folder):
             raise UsageError(
-                f"{name}/{path.relative_to(folder).as_posix()} is a link to {target}, outside the run:"
+                f"{name}/{path.relative_to(folder).as_posix()} is a link to {path.readlink()}, outside the run:"
                 " what is written there would go elsewhere",
                 f"remove the link (rm {shlex.quote(str(path))}), or put what it leads to in its place",
             )

@@ -117,6 +117,8 @@ GUARDED: list[tuple[str, Any]] = [
     ("logging_dir", "saves/tiny/lora/sft"),
     ("logging_dir", f"{RUN}/../sft"),
     ("tokenized_path", "../outside"),
+    ("tokenized_path", "~/x"),
+    ("tokenized_path", 5),
     ("profiler_output_dir", "data"),
     ("ray_storage_path", "s3://bucket"),
     ("deepspeed", {"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "nvme", "nvme_path": "/x"}}}),
@@ -239,6 +241,24 @@ def test_a_recorded_cache_is_used_inside_the_workspace_only(ws: Workspace, capsy
         partner = choose_partner(ws, ModelRequest(RUN), dict)
         assert ("cache_dir" in partner.args) is used
         assert ("HF_HUB_CACHE" in capsys.readouterr().err) is not used
+
+
+@pytest.mark.parametrize("value", ["a\0b", "x" * 5000, {"a": 1}, float("inf"), "\x1b[2J"])
+def test_a_path_that_cannot_be_is_no_path_in_the_run(
+    ws: Workspace, capsys: pytest.CaptureFixture[str], value: object
+) -> None:
+    record(ws, tokenized_path=value)
+    assert resumed(ws)[0] == 2
+    said = capsys.readouterr().err
+    assert "tokenized_path: " in said and len(said.splitlines()) == 2
+    assert "\x1b" not in said and "\0" not in said
+
+
+def test_a_loop_of_links_is_refused(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    record(ws)
+    (ws.root / RUN / "eval").symlink_to(ws.root / RUN / "eval")
+    assert resumed(ws)[0] == 2
+    assert "is a link" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output_dir", ["/elsewhere", "../outside", "saves/tiny/lora/sft", None, 5, ""])
