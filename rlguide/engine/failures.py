@@ -41,7 +41,9 @@ class Failure:
     fix: str
 
 
-def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) -> Failure:
+def explain_failure(
+    log: str, returncode: int, raised: Sequence[Raised] = (), again: str = "run the same command again"
+) -> Failure:
     """The cause of a failed run: that of its last exception, of those that caused it, or of the signal that ended it.
 
     Args:
@@ -49,7 +51,13 @@ def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) ->
         returncode: negative for a signal.
         raised: what its worker told, if it is ours; then the log, which may hold text of the data, is not searched
             for exceptions.
+        again: how the job is done again once its cause is gone, in the words of a `fix:`.
     """
+    failure = _explained(log, returncode, raised)
+    return Failure(failure.what, failure.fix.replace("{again}", again))
+
+
+def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
     chains: list[Chain] = [item.chain for item in raised if item.chain]
     codes = [code for item in raised for code in item.exit_codes]
     if not raised:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -113,8 +113,7 @@ def run_job(engine: Engine, command: Command, log: Path, on_event: Callable[[Eve
     told.read(is_last=True)
     if code != 0:
         shown = log.relative_to(command.cwd) if log.is_relative_to(command.cwd) else log
-        cause = explain_failure(read_tail(log, process.start), code, told.raised)
-        cause = replace(cause, fix=cause.fix.replace("{again}", command.again))
+        cause = explain_failure(read_tail(log, process.start), code, told.raised, command.again)
         raise JobFailed(cause, log, str(shown), code)
 
 

@@ -20,7 +20,6 @@ from typer.core import TyperGroup
 
 import rlguide
 from rlguide.cli import COMMANDS, build_app
-from rlguide.engine.failures import explain_failure
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # of click, or of what newer versions of typer have in its place
 ROOT = Path(rlguide.__file__).parent
@@ -96,7 +95,7 @@ def parse(app: Any, command: str) -> None:
 
 @pytest.mark.parametrize(("file", "command"), found())
 def test_what_is_printed_exists(app: Any, file: str, command: str) -> None:
-    parse(app, command.replace("{again}", FILLED))
+    parse(app, command)
 
 
 # What needs no quotes: names that rlguide chose or checked itself, and words of the code.
@@ -156,13 +155,6 @@ def test_many_are_found() -> None:
 def test_what_does_not_exist_is_told(app: Any, command: str) -> None:
     with pytest.raises(USAGE_ERROR):
         parse(app, command)
-
-
-def test_a_failure_names_what_exists(app: Any) -> None:
-    """The failures' fixes are those of this file, filled in as a job does."""
-    failure = explain_failure("", -15)
-    assert "{again}" in failure.fix
-    assert "{" not in failure.fix.replace("{again}", "")
 
 
 def test_texts_and_their_commands() -> None:

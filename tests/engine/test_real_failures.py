@@ -7,6 +7,7 @@ LLaMA-Factory, transformers, torch, DeepSpeed, bitsandbytes, safetensors and wan
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -112,7 +113,7 @@ CASES = {
     "a scheduler stops torchrun": Case(
         "asked to stop",
         (("torch.distributed.elastic.multiprocessing.api.SignalException", "Process 153929 got signal: 15"),),
-        fix="{again}",
+        fix="run the same command again",
     ),
     "a scheduler stops torchrun, in the log": Case(
         "asked to stop",
@@ -358,7 +359,9 @@ CASES = {
             ),
         ),
     ),
-    "the disk is full": Case("disk is full", (("OSError", "[Errno 28] No space left on device"),), fix="{again}"),
+    "the disk is full": Case(
+        "disk is full", (("OSError", "[Errno 28] No space left on device"),), fix="run the same command again"
+    ),
     "the disk is full, for safetensors": Case(
         "disk is full",
         (
@@ -506,3 +509,10 @@ def test_the_cause_is_named(name: str) -> None:
     assert case.cause in failure.what
     assert case.fix in failure.fix
     assert case.never not in failure.what
+
+
+def test_no_fix_is_left_with_a_gap() -> None:
+    for case in CASES.values():
+        failure = explain_failure(case.log, case.code, case.raised, "`rlguide train --resume x`")
+        assert not {"{again}", "{exception}"} & {*re.findall(r"\{\w+\}", f"{failure.what} {failure.fix}")}
+    assert explain_failure("", -15, again="do it").fix == "do it"
