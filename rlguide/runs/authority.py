@@ -6,7 +6,6 @@ the command, each time.
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
 from rlguide.policy.run_state import resume_command
 from rlguide.recipes.checks import check_secrets, names_secret
+from rlguide.recipes.outward import lies_in, outward_keys
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 
@@ -64,7 +64,7 @@ def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
             )
     check_secrets(said, "--set")
     check_trusted(run, is_settled=TRUST in said)
-    unsaid = [key for key in run.config if key not in said and _is_of_a_person(ws, run, key)]
+    unsaid = [key for key in outward_keys(ws.root, run.path, run.config) if key not in said]
     if unsaid:
         shown = ", ".join(key if names_secret(key) else f"{key}: {format_value(run.config[key])}" for key in unsaid)
         repeated = {**{key: run.config[key] for key in unsaid}, **said}
@@ -83,42 +83,10 @@ def _setting(key: str, value: Any) -> str:
     return f"--set {shlex.quote(f'{key}={text}')}"
 
 
-def _is_of_a_person(ws: Workspace, run: Run, key: str) -> bool:
-    """Whether the value of a key in the record sends something away, or writes outside the run's folder."""
-    guarded, value = engine_keys().guarded, run.config[key]
-    if guarded.is_path(key):
-        return bool(value) and not _lies_in(ws.root / str(value), run.path)
-    if key in guarded.inside:
-        settings = _read_settings(ws, value)
-        return settings is None or bool(guarded.settings_inside(key, settings))
-    return guarded.is_sent(key, value)
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):  # too long; a loop of links; a NUL
-        return False
-
-
-def _read_settings(ws: Workspace, value: Any) -> Any:
-    """The settings in a value, in the JSON that it is or in the file that it names; None if they cannot be read.
-
-    Transformers takes a mapping, JSON, the name of a file, or base64 (integrations/deepspeed.py).
-    """
-    if not value or not isinstance(value, str):
-        return value or {}
-    try:
-        path = ws.root / value
-        return json.loads(path.read_text(encoding="utf-8") if path.is_file() else value)
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
 def settled_cache(ws: Workspace, run: Run) -> str:
     """What to say of a recorded `cache_dir` that is not used, because it lies outside the workspace; "" if none."""
     value = run.config.get("cache_dir")
-    if not value or _lies_in(ws.root / str(value), ws.root):
+    if not value or lies_in(ws.root / str(value), ws.root):
         return ""
     return (
         f"the cache_dir of the record, {value}, is outside the workspace and is not used; to use it:"
@@ -137,7 +105,7 @@ def check_links(folder: Path, name: str, below: str = "") -> None:
         UsageError: naming the link.
     """
     for path in _links(folder / below):
-        if path != folder and not _lies_in(path, folder):
+        if path != folder and not lies_in(path, folder):
             raise UsageError(
                 f"{name}/{path.relative_to(folder).as_posix()} is a link to {path.readlink()}, outside the run:"
                 " what is written there would go elsewhere",
