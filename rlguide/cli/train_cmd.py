@@ -47,6 +47,8 @@ def command(
     rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     """
+    import shlex
+
     from rlguide.cli._training import refuse_others, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
@@ -55,7 +57,8 @@ def command(
 
     ws = open_workspace(workspace)
     if run is not None and not resume:
-        raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {run} or --resume {run}?")
+        name = shlex.quote(run)
+        raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")
     if resume:
         why = "--resume trains with the config that the run began with, so it takes no other option"
         fix = "leave the others out; to change something, start a new run with --output-dir"
@@ -82,9 +85,10 @@ def command(
 
 def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
     """The run that is to be resumed, with what its record may not decide refused unless it was `said`."""
-    from rlguide.runs.authority import with_said
+    from rlguide.runs.authority import check_said, with_said
     from rlguide.runs.choose import resumable_run
 
+    check_said(said)
     return with_said(ws, resumable_run(ws, name), said)
 
 

@@ -41,6 +41,22 @@ def check_trusted(run: Run, is_settled: bool) -> None:
         )
 
 
+def check_said(said: Mapping[str, Any]) -> None:
+    """Refuse what cannot be said of a run that is resumed: what is part of its training, and secrets.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    for key in said:
+        if key != TRUST and not engine_keys().guarded.holds(key):
+            raise UsageError(
+                "--resume trains with the config that the run began with, so it takes no other option"
+                f" (given: --set {key})",
+                "leave it out; to change it, start a new run with --output-dir",
+            )
+    check_secrets(said, "--set")
+
+
 def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
     """The run that is to be resumed, with what its person said over its record.
 
@@ -48,21 +64,15 @@ def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
         said: values of keys that the record may not decide; None drops the key.
 
     Raises:
-        UsageError: a key that the record alone decides, or one that it may not decide and that was not said.
+        UsageError: a key that the record may not decide and that was not said, or another value of one that is part
+            of what is trained.
     """
-    guarded = engine_keys().guarded
     for key, value in said.items():
-        if key != TRUST and not guarded.holds(key):
-            raise UsageError(
-                f"--resume trains with the config that the run began with, so {key} stays as it is",
-                "leave it out; to change it, start a new run with --output-dir",
-            )
-        if key in guarded.fixed and value != run.config.get(key):
+        if key in engine_keys().guarded.fixed and value != run.config.get(key):
             raise UsageError(
                 f"with another {key} it would not be the training that {run.name} began",
                 f"repeat it as it is: {_setting(key, run.config.get(key))}; or start a new run with --output-dir",
             )
-    check_secrets(said, "--set")
     check_trusted(run, is_settled=TRUST in said)
     unsaid = [key for key in outward_keys(ws.root, run.path, run.config) if key not in said]
     if unsaid:
