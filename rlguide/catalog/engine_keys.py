@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,62 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 
 @dataclass(frozen=True)
+class Guarded:
+    """Keys that no record decides, because they send something away or write beside the run's folder.
+
+    Attributes:
+        sends, writes: their names; a `*` stands for any text.
+        harmless: values that send nothing, by key.
+        inside: by key, the names of settings in its value that send or write.
+        fixed: keys whose value is part of what is trained.
+    """
+
+    sends: tuple[str, ...]
+    writes: tuple[str, ...]
+    harmless: dict[str, list[Any]]
+    inside: dict[str, list[str]]
+    fixed: tuple[str, ...]
+
+    def holds(self, key: str) -> bool:
+        """Whether it is one of these keys."""
+        return key in self.inside or self.is_path(key) or self._is_sending(key)
+
+    def is_path(self, key: str) -> bool:
+        """Whether the engine writes to the path that this key holds."""
+        return key in self.writes
+
+    def is_sent(self, key: str, value: Any) -> bool:
+        """Whether this value of a key sends something away."""
+        if not value or not self._is_sending(key):
+            return False
+        values = value if isinstance(value, list) else [value]
+        return not all(item in self.harmless.get(key, ()) for item in values)
+
+    def settings_inside(self, key: str, value: Any) -> list[str]:
+        """The settings in the value of a key, at any depth, that send or write; those that are switched off are not."""
+        found: list[str] = []
+        waiting = [value] if key in self.inside else []
+        while waiting:
+            item = waiting.pop()
+            for name, inner in item.items() if isinstance(item, Mapping) else ():
+                is_off = isinstance(inner, Mapping) and not inner.get("enabled", True)
+                if name in self.inside[key] and inner and not is_off:
+                    found.append(str(name))
+                waiting.append(inner)
+        return found
+
+    def _is_sending(self, key: str) -> bool:
+        return not self.is_path(key) and any(fnmatchcase(key, pattern) for pattern in self.sends)
+
+
+@dataclass(frozen=True)
 class EngineKeys:
-    """The file: rules; the distribution that a key needs; by key and value, those of which the value needs one."""
+    """The file: rules; the distribution that a key needs; by key and value, those of which the value needs one; guards."""
 
     rules: tuple[Rule, ...]
     packages: dict[str, str]
     values: dict[str, dict[str, tuple[str, ...]]]
+    guarded: Guarded
 
 
 @cache
@@ -78,7 +129,9 @@ def engine_keys() -> EngineKeys:
     values = {
         key: {value: tuple(packages) for value, packages in table.items()} for key, table in content["values"].items()
     }
-    return EngineKeys(rules, dict(content["packages"]), values)
+    lists = {name: tuple(content["guarded"][name]) for name in ("sends", "writes", "fixed")}
+    guarded = Guarded(**{**content["guarded"], **lists})
+    return EngineKeys(rules, dict(content["packages"]), values, guarded)
 
 
 def _rule(item: dict[str, Any], true_by_default: list[str]) -> Rule:

@@ -219,8 +219,7 @@ def _run_engine(ws: Workspace, engine: Engine, values: dict[str, Any], view: Mer
         run_job(engine, cli_command(engine, ws.root, "export", str(file)), log, view.handle)
     except JobFailed as error:
         is_kept = True
-        fix = error.cause.fix.replace("`rlguide train --resume`", "merge again")
-        raise EngineError(f"the stack could not be merged: {error.what}", f"{fix}; log: {log}") from error
+        raise EngineError(f"the stack could not be merged: {error.what}", f"{error.cause.fix}; log: {log}") from error
     finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)

@@ -34,6 +34,7 @@ from rlguide.recipes.foreseen import cautions, check_foreseen, check_numbers, ch
 from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.output import check_output
+from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
 from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.recipes.start import find_start, merged_start
@@ -116,7 +117,7 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         datasets=draft.data.train,
         held_out=draft.data.held_out,
         disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
-        notes=[*draft.notes, *notes, *_notes(draft, host)],
+        notes=[*draft.notes, *notes, *outward_notes(ws.root, ws.root / output_dir, config), *_notes(draft, host)],
         template_why=draft.template.why,
     )
 

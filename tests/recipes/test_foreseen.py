@@ -13,10 +13,12 @@ from rlguide.catalog.engine_keys import Rule, engine_keys
 from rlguide.catalog.methods import methods
 from rlguide.engine.config_file import parse_settings
 from rlguide.engine.find import WATCHED
+from rlguide.engine.schema import Field, Schema
 from rlguide.errors import RlguideError, UsageError
 from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.recipes.foreseen import check_foreseen, check_numbers
 from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.prepare import prepare
 from rlguide.recipes.render import load_recipe
 from rlguide.recipes.schedule import processes
@@ -241,3 +243,23 @@ def test_a_gradient_norm_without_bound() -> None:
 def test_a_variable_that_is_not_a_count(name: str, text: str) -> None:
     with pytest.raises(UsageError, match=name):
         processes({}, [], {"FORCE_TORCHRUN": "1", name: text})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"push_to_hub": True}, "push_to_hub: true sends something away"),
+        ({"logging_dir": "logs"}, "logging_dir: logs writes outside the run's folder"),
+        ({"cache_dir": "/elsewhere"}, "cache_dir: /elsewhere writes outside the run's folder"),
+    ],
+)
+def test_what_leaves_the_run_is_said(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], words: str
+) -> None:
+    known = asked(ws).config
+    schema = Schema({key: Field(key, (), (), None, "") for key in {**known, **settings}}, ("qwen3_nothink",), {})
+    monkeypatch.setattr("rlguide.recipes.checks.load_schema", lambda engine: schema)
+    for notes in both(ws, "dpo", settings):
+        assert words in notes
+    inside = {"logging_dir": f"{known['output_dir']}/logs", "report_to": "tensorboard", "push_to_hub": False}
+    assert outward_notes(ws.root, ws.root / str(known["output_dir"]), {**known, **inside}) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -109,7 +110,7 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
     if kind == "other" and (shown := viewed(workspace, name)):
         raise UsageError(
             f"dataset {name} is a view of {shown}: the same rows as another stage sees them",
-            f"inspect that: rlguide inspect {shown}",
+            f"inspect that: rlguide inspect {shlex.quote(shown)}",
         )
     return check_registered(workspace, [name], "labels" if kind == "labels" else "pairs")[0]
 
@@ -134,7 +135,7 @@ def _notes(rows: Checked, heldout: Checked | None, held_out_as: str | None) -> l
         notes.append(f"{rows.left_out:,} of the {rows.read:,} rows are bad and not in these figures")
     if heldout is not None and heldout.bad:
         count = sum(bad.rows for bad in heldout.bad)
-        notes.append(f"{count:,} of the held-out rows are bad, too: rlguide inspect {held_out_as}")
+        notes.append(f"{count:,} of the held-out rows are bad, too: rlguide inspect {shlex.quote(held_out_as or '')}")
     return notes
 
 
@@ -152,7 +153,8 @@ def _with_origin(workspace: Workspace, figures: Figures) -> Figures:
     figures = replace(figures, source=manifest.source)
     if view_of := manifest.source.get("derived_from"):
         shown = heldout_name(str(view_of)) if figures.heldout_of else str(view_of)
-        figures.notes.append(f"made from {shown}: see rlguide inspect {shown} for what can be filtered there")
+        see = f"`rlguide inspect {shlex.quote(shown)}`"
+        figures.notes.append(f"made from {shown}: see {see} for what can be filtered there")
         figures = replace(figures, view_of=str(view_of), outdated=outdated(workspace, name) is not None)
     if manifest.name == name:
         figures = replace(figures, refused=manifest.refused, left_out=manifest.left_out)

@@ -188,5 +188,6 @@ def _labels(figures: Figures) -> Iterator[Verdict]:
     if not EVEN[0] <= ratio <= EVEN[1]:
         part = percent(figures.desirable / figures.rows)
         yield Verdict(
-            f"{part} of responses are desirable: rlguide train sets kto_chosen_weight and kto_rejected_weight for that"
+            f"{part} of responses are desirable: `rlguide train` sets kto_chosen_weight and kto_rejected_weight for"
+            " that"
         )
