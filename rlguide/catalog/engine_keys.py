@@ -113,7 +113,7 @@ class Guarded:
 
 @dataclass(frozen=True)
 class EngineKeys:
-    """The file: rules; the distribution that a key needs; by key and value, those of which the value needs one; guards."""
+    """The file: rules; the distribution that a key needs; by key and value, those of which it needs one; guards."""
 
     rules: tuple[Rule, ...]
     packages: dict[str, str]

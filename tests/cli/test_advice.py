@@ -66,7 +66,7 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text((json.dumps(SCORE) + "\n") * rows)
         return path
 
-    def merge(ws: Workspace, engine: Engine, policy: Any, target: Path, keys: Any) -> None:
+    def merge(ws: Workspace, engine: Engine, policy: Any, target: Path, keys: Any, is_compared: bool) -> None:
         write_model(target)
         (target / MANIFEST).write_text('{"dtype": "float32"}')
 
