@@ -90,7 +90,7 @@ def export(
         warn("the merged model will not be compared with the stack (--no-verify)")
     merge(ws, engine, policy, target, keys, is_compared)
     manifest = read_json(target / MANIFEST)
-    return Exported(target, name, folder_size(target), str(manifest["dtype"]), policy, manifest["compared"])
+    return Exported(target, name, folder_size(target), str(manifest["dtype"]), policy, manifest.get("compared"))
 
 
 def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
