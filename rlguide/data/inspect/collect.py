@@ -13,9 +13,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.duplicates import DuplicateFinder
-from rlguide.data.curate.filters import text
-from rlguide.data.curate.language import language
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
+from rlguide.data.curate.requested import requested_in, response_language
 from rlguide.data.example import Example, prompt_key
 from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
 from rlguide.data.inspect.ifeval import Ifeval
@@ -51,6 +50,7 @@ class Collector:
         self.rows = self.heldout_rows = self.system = self.desirable = 0
         self.labelled = False
         self.languages: Counter[str] = Counter()
+        self.requested: dict[str, Counter[str]] = {"en": Counter(), "zh": Counter()}
         self.turns: Counter[int] = Counter()
         self._systems: set[int] = set()
         self._lengths = {key: array("i") for key in ("prompt", "chosen", "rejected")}
@@ -86,7 +86,10 @@ class Collector:
         self._rows.append(hash((example.system, turns, example.responses, example.label)))
         self._prompts.append(hash(prompt_key(example.messages)))
         if self._part >= 1 or self._choose.random() < self._part:
-            self.languages[language(text(example))] += 1  # as --lang reads a row
+            code = response_language(example)  # as --lang reads a row
+            self.languages[code] += 1
+            if asked := requested_in(example, code):
+                self.requested[asked][code] += 1
             self._thorough_rows.append(self.rows - 1)
             self._near_rows.add(example)
             self._near_prompts.add((ends(example.system), ends(prompt)))
@@ -130,6 +133,7 @@ class Collector:
             heldout_rows=self.heldout_rows,
             languages=dict(self.languages.most_common()),
             languages_rows=self.languages.total(),
+            requested={asked: dict(found.most_common()) for asked, found in self.requested.items() if found},
             turns=dict(sorted(self.turns.items())),
             system=self.system,
             systems=len(self._systems),
