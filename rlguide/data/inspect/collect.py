@@ -18,6 +18,7 @@ from rlguide.data.curate.requested import requested_in, response_language
 from rlguide.data.example import Example, prompt_key
 from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
 from rlguide.data.inspect.ifeval import Ifeval
+from rlguide.progress import Ticker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,13 +157,18 @@ class Collector:
     def _duplicates(self) -> tuple[Duplicates, Overlap]:
         import numpy as np
 
-        rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
-        near = self._near_rows.earlier() >= 0
-        near &= ~rows[np.array(self._thorough_rows, np.int64)]
-        prompts, earlier = np.split(earlier_equal(np.array(self._prompts, np.int64)), [self.rows])
-        shared = (earlier >= 0) & (earlier < self.rows)
-        split = len(self._thorough_rows)  # prompts of training rows come first
-        alike = self._near_prompts.earlier()[split:]
+        with Ticker("comparing the rows", "steps", 4) as ticker:  # of about a second each, for a million rows
+            rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
+            ticker.update(1)
+            near = self._near_rows.earlier() >= 0
+            near &= ~rows[np.array(self._thorough_rows, np.int64)]
+            ticker.update(2)
+            prompts, earlier = np.split(earlier_equal(np.array(self._prompts, np.int64)), [self.rows])
+            shared = (earlier >= 0) & (earlier < self.rows)
+            ticker.update(3)
+            split = len(self._thorough_rows)  # prompts of training rows come first
+            alike = self._near_prompts.earlier()[split:]
+            ticker.update(4)
         close = (alike >= 0) & (alike < split) & ~shared
         return (
             Duplicates(self.rows, int(rows.sum()), len(near), int(near.sum()), int(np.count_nonzero(prompts >= 0))),
