@@ -201,6 +201,13 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "after configure": (lambda ws: run("configure", "--sft-ckpt", "saves/tiny/lora/sft"), 1),
     "no dataset of that name": (lambda ws: run("train", "--dataset", "nothing"), 1),
     "a method that is not known": (lambda ws: run("train", "--method", "dpoo"), 1),
+    "show of a row that is not there": (lambda ws: run("show", "pairs", "--row", "99"), 1),
+    "show of row 0": (lambda ws: run("show", "pairs", "--heldout", "--row", "0"), 2),
+    "show of what is not held out": (lambda ws: run("show", "pairs_test", "--heldout"), 1),
+    "rename to what is no name": (lambda ws: run("rename", "pairs", "my pairs, 2"), 1),
+    "rename of a held-out split": (lambda ws: run("rename", "pairs_test", "other"), 1),
+    "rename of a view": (lambda ws: run("rename", view(ws, "pairs", "kto"), "other"), 1),
+    "remove without a terminal": (lambda ws: run("remove", "pairs"), 1),
     "resume of a finished run": (with_run("train", "--resume", RUN), 1),
     "ppo on pairs": (lambda ws: run("train", "--method", "ppo", "--set", "dataset=pairs"), 0),
 }
