@@ -45,7 +45,8 @@ def belongings(workspace: Workspace, name: str) -> Belongings:
     manifests = [made for made in (_written(workspace, registry, name), _kto(workspace, registry, name)) if made]
     files = [file for manifest in manifests for file in manifest.files if _is_plain(manifest, file)]
     names = [name, *_heldout(workspace, registry, name)]
-    names += [shown for base in list(names) for shown in _shown(registry, base, name)]
+    views = [shown for base in names for shown in _shown(registry, base, name)]
+    names += [*views, *(held for shown in views for held in _heldout(workspace, registry, shown))]
     names += [file.dataset for file in files if registry.get(file.dataset, {}).get("file_name") == file.file]
     entries = {own: registry[own] for own in dict.fromkeys(names)}
     bases = dict.fromkeys([name, *(file.dataset for file in files)]) if manifests else {}
@@ -88,11 +89,12 @@ def _is_plain(manifest: DataManifest, file: DataFile) -> bool:
 
 
 def _written(workspace: Workspace, registry: dict[str, Entry], name: str) -> DataManifest | None:
-    """The manifest of a dataset whose entry still names the file that rlguide wrote."""
+    """The manifest of a dataset whose entry, if it is there, still names the file that rlguide wrote."""
     manifest = read_manifest(workspace, name)
     if manifest is None or manifest.name != name or manifest.files[0].dataset != name:
         return None
-    return manifest if same_file(workspace, registry.get(name, {}), manifest.files[0].file) else None
+    ours = name not in registry or same_file(workspace, registry[name], manifest.files[0].file)
+    return manifest if ours else None
 
 
 def _kto(workspace: Workspace, registry: dict[str, Entry], name: str) -> DataManifest | None:

@@ -57,7 +57,7 @@ def _check(workspace: Workspace, old: str, new: str) -> dict[str, str]:
         raise UsageError(f"{old} is the {part} of {name}, and is named after it", fix)
     if old == new:
         raise UsageError(f"{old} is called so already", "give it a name that is another one")
-    names, another = _new_names(owned.entries, old, new), "choose another name"
+    names, another = _new_names(owned, old, new), "choose another name"
     if what := why_not(workspace, new, entries, owned.entries):
         raise UsageError(what, another)
     for own, name in names.items():
@@ -70,10 +70,11 @@ def _check(workspace: Workspace, old: str, new: str) -> dict[str, str]:
     return names
 
 
-def _new_names(entries: dict[str, Entry], old: str, new: str) -> dict[str, str]:
+def _new_names(owned: Belongings, old: str, new: str) -> dict[str, str]:
+    """Of the entries, and of what a manifest has and nobody registers any more."""
     bases = {old: new} | {view_name(old, use): view_name(new, use) for use in ("sft", "ppo", "kto")}
     known = bases | {heldout_name(base): heldout_name(name) for base, name in bases.items()}
-    return {name: known[name] for name in entries}
+    return {name: known[name] for name in (*owned.entries, *(file.dataset for file in owned.files))}
 
 
 @contextmanager
@@ -100,15 +101,16 @@ def _change(workspace: Workspace, owned: Belongings, names: dict[str, str], new:
     entries = {}
     for name, entry in read_registry(workspace).items():
         moved = next((target for file, target in files.items() if same_file(workspace, entry, file)), None)
-        if moved is not None or name in names:  # an entry of somebody else that shows the file follows it
-            entries[names.get(name, name)] = {**entry, **({"file_name": moved} if moved is not None else {})}
+        if moved is not None or name in owned.entries:  # an entry of somebody else that shows the file follows it
+            target = names[name] if name in owned.entries else name
+            entries[target] = {**entry, **({"file_name": moved} if moved is not None else {})}
     manifests = {
         names[manifest.name]: asdict(_renamed(workspace, manifest, names, files, entries))
         for manifest in owned.manifests
     }
     main = manifests.pop(new, {})
     moves = {name: target for name, target in (files | records).items() if (workspace.data / name).exists()}
-    return journal.Change(new, moves, main, entries, drop=list(names), other_manifests=manifests)
+    return journal.Change(new, moves, main, entries, drop=list(owned.entries), other_manifests=manifests)
 
 
 def _renamed(
@@ -131,7 +133,7 @@ def _renamed(
         except (RlguideError, OSError):  # its file is gone
             current = False
         if current:
-            both = [entries[names[name]] for name in (pairs, heldout_name(pairs)) if name in names]
+            both = [entries.get(names.get(name, ""), {}) for name in (pairs, heldout_name(pairs))]
             shown = [entry for entry in both if entry_kind(entry) == "pairs"]
             source = renamed_origin(manifest.source, names[pairs], shown, files)
     return replace(manifest, name=names[manifest.name], source=source, files=listed)

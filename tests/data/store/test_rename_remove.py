@@ -95,6 +95,14 @@ def test_a_change_of_case_alone(ws: Workspace) -> None:
     assert contents(ws, "Polite") == before and not list(ws.data.glob("polite*"))
 
 
+def test_what_somebody_took_out_of_the_registry_follows_too(ws: Workspace) -> None:
+    change_registry(ws, {}, ("旧_test", "旧_kto"))
+    rename(ws, "旧", "新")
+    assert {f"新{end}.parquet" for end in ("", "_test", "_kto", "_kto_test")} <= set(snapshot(ws))
+    assert not [name for name in (*snapshot(ws), *read_registry(ws)) if name.startswith("旧")]
+    assert "新_test" not in read_registry(ws)
+
+
 def test_an_entry_of_somebody_else_follows_the_file(ws: Workspace) -> None:
     change_registry(ws, {"few": {**read_registry(ws)["旧"], "file_name": "./旧.parquet", "num_samples": 5}})
     rename(ws, "旧", "新")
