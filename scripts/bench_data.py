@@ -3,7 +3,7 @@
 
 usage: bench_data.py [--folder DIR] [--rows 10000,100000,1000000] [--runs 3]
 
-Makes data of two shapes (kept in DIR for the next run), then measures whole processes, from start to end:
+Makes data of three shapes (kept in DIR for the next run), then measures whole processes, from start to end:
   UltraFeedback  61,135 rows, about 430 MB of Parquet: against `datasets` map + to_json, which only convert;
                  rlguide checks every row, holds out, writes Parquet and registers
   COIG-P         up to 1,000,000 Chinese pairs of about 4 kB: how time and memory grow with the rows
@@ -179,6 +179,19 @@ def python_with_datasets() -> str | None:
     return next((python for python in candidates if subprocess.run([python, "-c", found]).returncode == 0), None)
 
 
+def measure_views(rlguide: str, folder: Path, count: int) -> None:
+    """Import short pairs, inspect them and make their view for KTO."""
+    path = make(folder / f"short-{count}.parquet", short_rows(count))
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for words in (
+            ["register", str(path), "--name", "short"],
+            ["inspect", "short", "--json"],
+            ["view", "short", "--use", "kto"],
+        ):
+            result = measure([rlguide, *words, "-w", work], folder, work)
+            print(f"  {count:>9,} rows  rlguide {words[0]:<10}{result}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "rlguide-bench")
@@ -213,11 +226,7 @@ def main() -> None:
 
     print("short pairs, all different: what looks at every row again")
     for count in map(int, options.rows.split(",")):
-        path = make(options.folder / f"short-{count}.parquet", short_rows(count))
-        with tempfile.TemporaryDirectory(dir=options.folder) as work:
-            for words in (f"register {path} --name short", "inspect short --json", "view short --use kto"):
-                result = measure([rlguide, *words.split(), "-w", work], options.folder, work)
-                print(f"  {count:>9,} rows  rlguide {words.split()[0]:<10}{result}")
+        measure_views(rlguide, options.folder, count)
 
 
 if __name__ == "__main__":
