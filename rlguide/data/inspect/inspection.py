@@ -32,6 +32,7 @@ from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a proportion is known to within 1.4 points
 ON_PAGE = 20
+MANY = 100_000  # rows from which on what follows the reading takes seconds, and is announced
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
     rows = Checked(workspace, dataset)
     with Ticker(f"reading {name}", "rows", dataset.rows) as ticker:
         collect(collector, _ticked(rows, ticker), heldout or ())
-    if collector.rows + collector.heldout_rows > 100_000:
+    if collector.rows + collector.heldout_rows > MANY:
         console.say("comparing rows")
     figures = replace(collector.figures(name, dataset.heldout), notes=_notes(rows, heldout, dataset.heldout))
     figures = replace(figures, bad=rows.bad, rows_read=rows.read or None, heldout_of=_heldout_of(workspace, name))
@@ -179,6 +180,8 @@ def _write(
     figures: Figures, collector: Collector, drawn: list[tuple[int, Example]], options: InspectOptions
 ) -> list[Path]:
     files: dict[Path, bytes] = {}
+    if (options.plots or options.html) and collector.rows > MANY:
+        console.say("drawing")
     if options.plots is not None:
         plots = draw(collector).items()
         files.update({options.plots / f"{figures.dataset}.{name}.png": picture for name, picture in plots})
