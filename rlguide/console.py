@@ -173,6 +173,19 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
 
 
+def show_block(title: str, text: str, style: str = "bold") -> None:
+    """Print a text of any length below its title (stdout), set in by two columns: whole, and wrapped on a terminal."""
+    if not sys.stdout.isatty():
+        lines = [f"  {line}" if line else "" for line in cleaned(text).split("\n")]
+        sys.stdout.write("\n".join([cleaned(title), *lines]) + "\n")
+        return
+    from rich.padding import Padding
+    from rich.text import Text
+
+    show(Text(cleaned(title), style=style))
+    show(Padding(Text(cleaned(text)), (0, 0, 0, 2)))
+
+
 def progress(unit: str = "rows") -> Progress:
     """A progress display on stderr with rate and time left; use it as a context manager.
 

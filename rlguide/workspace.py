@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from rlguide.errors import DataError, RlguideError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,13 @@ def _umask() -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically. Raises RlguideError like `atomic_write`."""
+    """Write `value` as indented UTF-8 JSON, atomically. Raises RlguideError like `atomic_write`.
+
+    Half a surrogate pair, which UTF-8 cannot hold and a file that somebody else wrote may, stays escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2)
     with atomic_write(path) as file:
-        json.dump(value, file, ensure_ascii=False, indent=2)
-        file.write("\n")
+        file.write(_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def read_text(path: Path) -> str:

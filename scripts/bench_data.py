@@ -3,10 +3,11 @@
 
 usage: bench_data.py [--folder DIR] [--rows 10000,100000,1000000] [--runs 3]
 
-Makes data of two shapes (kept in DIR for the next run), then measures whole processes, from start to end:
+Makes data of three shapes (kept in DIR for the next run), then measures whole processes, from start to end:
   UltraFeedback  61,135 rows, about 430 MB of Parquet: against `datasets` map + to_json, which only convert;
                  rlguide checks every row, holds out, writes Parquet and registers
   COIG-P         up to 1,000,000 Chinese pairs of about 4 kB: how time and memory grow with the rows
+  short          as many short pairs, all of them different: `rlguide inspect` and the view for KTO
 The baseline needs `datasets` in this Python or in $RLGUIDE_ENGINE. Prints seconds, peak memory, and their ratio.
 """
 
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -117,6 +119,22 @@ def coig_rows(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def short_rows(count: int) -> Iterator[dict[str, Any]]:
+    """Pairs of some hundred characters, no two with the same prompt or response; every fifth is Chinese."""
+    oceans = (chinese(), english(), english(), english(), english())
+    scales = (0.3, 1, 1, 1, 1)  # a Chinese character says as much as three letters
+    for number in range(count):
+        ocean, scale = oceans[number % 5], scales[number % 5]
+        prompt, good, bad = (ocean.text(scale * length, 0.6) for length in (80, 160, 140))
+        yield {
+            "prompt": f"{prompt} {number}?",
+            "chosen": f"{good} {number}.",
+            "rejected": f"{bad} {number}!",
+            "score_chosen": 5.0 + number % 5,
+            "score_rejected": 1.0 + number % 4,
+        }
+
+
 def make(path: Path, rows: Iterator[dict[str, Any]]) -> Path:
     """Write the rows to a Parquet file, unless it is there."""
     if not path.exists():
@@ -133,9 +151,9 @@ def make(path: Path, rows: Iterator[dict[str, Any]]) -> Path:
     return path
 
 
-def measure(command: list[str], folder: Path) -> Measured:
-    """Run a process in a folder of its own."""
-    with tempfile.TemporaryDirectory(dir=folder) as work:
+def measure(command: list[str], folder: Path, work: str | None = None) -> Measured:
+    """Run a process in a folder of its own, or in the one that is given."""
+    with nullcontext(work) if work is not None else tempfile.TemporaryDirectory(dir=folder) as work:
         started = time.monotonic()
         filled = [part.replace("{work}", work) for part in command]
         process = subprocess.Popen(filled, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -159,6 +177,19 @@ def python_with_datasets() -> str | None:
     candidates = [sys.executable, *([str(Path(engine) / "bin" / "python")] if engine else [])]
     found = "import importlib.util, sys; sys.exit(importlib.util.find_spec('datasets') is None)"
     return next((python for python in candidates if subprocess.run([python, "-c", found]).returncode == 0), None)
+
+
+def measure_views(rlguide: str, folder: Path, count: int) -> None:
+    """Import short pairs, inspect them and make their view for KTO."""
+    path = make(folder / f"short-{count}.parquet", short_rows(count))
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for words in (
+            ["register", str(path), "--name", "short"],
+            ["inspect", "short", "--json"],
+            ["view", "short", "--use", "kto"],
+        ):
+            result = measure([rlguide, *words, "-w", work], folder, work)
+            print(f"  {count:>9,} rows  rlguide {words[0]:<10}{result}")
 
 
 def main() -> None:
@@ -192,6 +223,10 @@ def main() -> None:
         growth = f"{count / first[0]:5.0f} x rows: {result.seconds / first[1].seconds:5.1f} x time, "
         growth += f"{result.peak / first[1].peak:4.2f} x memory"
         print(f"  {count:>9,} rows ({path.stat().st_size / 1e6:5.0f} MB)  {result}   {growth}")
+
+    print("short pairs, all different: what looks at every row again")
+    for count in map(int, options.rows.split(",")):
+        measure_views(rlguide, options.folder, count)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rlguide.locks import Locked, locked
+from rlguide.workspace import read_json, write_json
 
 PROCESSES, TIMES = 6, 60
 
@@ -84,3 +85,11 @@ def test_an_error_frees_the_lock(tmp_path: Path) -> None:
     with locked(tmp_path / "new folder" / "x", timeout=0):
         pass
     assert list((tmp_path / "new folder").iterdir()) == []
+
+
+def test_half_a_surrogate_pair_is_written_as_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"a\\ud800": "\\udc00 \\ud83d\\ude00 中"}')
+    value = read_json(path)
+    write_json(path, value)
+    assert read_json(path) == value and "中" in path.read_text(encoding="utf-8")

@@ -37,6 +37,23 @@ TemplateOption = Annotated[str | None, typer.Option("--template", help="Chat tem
 TrustCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the base model.")]
 
 
+def agree(question: str, yes: bool, command: str, default: bool = True) -> None:
+    """Ask, unless --yes was given; ends the command with exit code 1 at a no.
+
+    Raises UsageError without a terminal: `command` is what to type there.
+    """
+    import sys
+
+    from rlguide.errors import UsageError
+
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # the question and the answer are both a person's
+        raise UsageError("confirmation needed, and this is not a terminal", command)
+    if not typer.confirm(question, default=default, err=True):
+        raise typer.Exit(1)
+
+
 def open_workspace(path: Path) -> Workspace:
     """The workspace at `path`, with what a killed run left in it settled. Raises UsageError if it is not a folder."""
     from rlguide.data.store.journal import settle

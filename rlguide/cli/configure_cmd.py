@@ -30,6 +30,8 @@ def command(
     rlguide configure --dataset my_pairs --set pref_beta=0.05 --set num_train_epochs=1
     rlguide configure --method simpo --dataset my_pairs
     """
+    import shlex
+
     from rlguide.cli._training import show_plan
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
@@ -47,4 +49,4 @@ def command(
     elif changed:
         say(f"{ws.relative(path)} was rendered before; now {'; '.join(changed)}")
     show(ws.relative(path))
-    say(f"next: rlguide train --config {ws.relative(path)}")
+    say(f"next: rlguide train --config {shlex.quote(ws.relative(path))}")

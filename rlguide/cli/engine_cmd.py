@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._options import EngineOption, JsonOption
+from rlguide.cli._options import EngineOption, JsonOption, agree
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it starts.")]
 
@@ -125,7 +125,7 @@ def install_engine(
         size = f"{plan.fetch_mb:,.0f} MB to fetch, {plan.disk_mb:,.0f} MB on disk in {plan.folder}"
         say(f"{size}; {shared or f'made with {plan.base}'}")
         say(f"takes about {_duration(plan.seconds)} (at 5 MB/s)")
-        _agree("install it?", yes, f"rlguide engine install {name} --yes")
+        agree("install it?", yes, f"rlguide engine install {name} --yes")
     ready = install(plan)
     say(f"ready: {ready.python}; trains {summary(ready.versions, method_choices())}")
     if name == MAIN and (used := find_engine(engine)).python != ready.python:
@@ -158,21 +158,8 @@ def remove_engine(
         return
     for other in laid_over(folder):
         say(f"the engine {other!r} is laid over it, and does not work without it")
-    _agree(f"remove {folder}?", yes, f"rlguide engine remove {name} --yes")
+    agree(f"remove {folder}?", yes, f"rlguide engine remove {name} --yes")
     say(f"removed {folder}: {remove(name):,.0f} MB")
-
-
-def _agree(question: str, yes: bool, command: str) -> None:
-    """Ask, unless --yes was given; ends the command with exit code 1 at a no. Raises UsageError without a terminal."""
-    from rlguide.engine.install import is_interactive
-    from rlguide.errors import UsageError
-
-    if yes:
-        return
-    if not is_interactive():
-        raise UsageError("confirmation needed, and this is not a terminal", command)
-    if not typer.confirm(question, default=True, err=True):
-        raise typer.Exit(1)
 
 
 def _duration(seconds: float) -> str:

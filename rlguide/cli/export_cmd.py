@@ -32,6 +32,12 @@ def command(
     trust_base: TrustBaseOption = False,
     trust_remote_code: TrustCodeOption = False,
     template: TemplateOption = None,
+    no_verify: Annotated[
+        bool,
+        typer.Option(
+            "--no-verify", help="Do not compare the merged model with the stack, for which both are loaded again."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -52,7 +58,7 @@ def command(
     ws = open_workspace(workspace)
     name = wanted_step(ws, run, checkpoint) if checkpoint else run
     wanted = ModelRequest(name, base, template, False, trust_base, trust_remote_code)
-    done = export(ws, find_engine(engine), wanted, output)
+    done = export(ws, find_engine(engine), wanted, output, not no_verify)
     if as_json:
         show_json(done.as_dict())
         return

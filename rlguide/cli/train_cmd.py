@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,9 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 @training_options()
 def command(
     options: TrainingOptions,
-    run: Annotated[str | None, typer.Argument(help="With --resume: the run; the newest by default.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="With --resume: the run; the newest that can be resumed by default.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
@@ -45,6 +47,8 @@ def command(
     rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     """
+    import shlex
+
     from rlguide.cli._training import refuse_others, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
@@ -53,11 +57,14 @@ def command(
 
     ws = open_workspace(workspace)
     if run is not None and not resume:
-        raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {run} or --resume {run}?")
+        name = shlex.quote(run)
+        raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")
     if resume:
         why = "--resume trains with the config that the run began with, so it takes no other option"
-        refuse_others(options, (), why, "leave the others out; to change something, start a new run with --output-dir")
-        finished = _resume(ws, find_engine(engine), _resumable(ws, run, trust_remote_code), dry_run)
+        fix = "leave the others out; to change something, start a new run with --output-dir"
+        refuse_others(options, ("settings",), why, fix)
+        said = {**options.settings, **({"trust_remote_code": True} if trust_remote_code else {})}
+        finished = _resume(ws, find_engine(engine), _resumable(ws, run, said), dry_run)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
@@ -76,19 +83,17 @@ def command(
         _show_summary(ws, finished, as_json)
 
 
-def _resumable(ws: Workspace, name: str | None, trust_remote_code: bool) -> Run:
-    """The run that is to be resumed, with what its record may not decide refused."""
-    from rlguide.runs.choose import check_trusted, check_writes
-    from rlguide.runs.record import open_run
+def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
+    """The run that is to be resumed, with what its record may not decide refused unless it was `said`."""
+    from rlguide.runs.authority import check_said, with_said
+    from rlguide.runs.choose import resumable_run
 
-    run = open_run(ws, name)
-    check_trusted(run, trust_remote_code)
-    check_writes(ws, run)
-    return run
+    check_said(said)
+    return with_said(ws, resumable_run(ws, name), said)
 
 
 def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool) -> Run | None:
-    from rlguide.console import say, show
+    from rlguide.console import show
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
     from rlguide.runs.train import resume
@@ -98,23 +103,16 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool) -> Run | Non
         checkpoint = last_checkpoint(run.path)
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}")
         return None
-    say(f"resuming {run.name}")
     return resume(ws, engine, run)
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:
     """Leave the rendered config in configs/, unless a person has made the one there theirs."""
-    from rlguide.console import say
-    from rlguide.recipes.render import changed_values, was_edited, write_config
+    from rlguide.recipes.render import write_unless_edited
 
     path = ws.configs / f"{prepared.method.name}_config.yaml"
-    if was_edited(path):
-        say(f"{ws.relative(path)} was edited by hand and stays as it is; this run's config is in its folder")
-    else:
-        changed = changed_values(path, prepared.config)
-        write_config(path, prepared.text_in(ws.relative(path)))
-        if changed:
-            say(f"{ws.relative(path)} was rendered before; now {'; '.join(changed)}")
+    name = ws.relative(path)
+    write_unless_edited(path, name, prepared.text_in(name), prepared.config)
 
 
 def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:

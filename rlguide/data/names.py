@@ -27,6 +27,13 @@ def safe_name(text: str) -> str:
     return name.rstrip("_.-")
 
 
+def folded(name: str) -> str:
+    """What is equal for names whose files are the same one on a disk that ignores case (macOS, Windows)."""
+    import unicodedata
+
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def check_name(name: str) -> None:
     """Raises UsageError if `name` cannot be a dataset's name."""
     if name != safe_name(name):

@@ -184,6 +184,7 @@ class _Journey:
         import yaml
 
         from rlguide.recipes.inputs import compute_keys
+        from rlguide.runs.training_rows import write_fingerprints
 
         host = {key: value for key, value in compute_keys(list_gpus(), 0).items() if value is not None}
         with atomic_write(self.ws.configs / "sft_config.yaml") as file:
@@ -194,6 +195,7 @@ class _Journey:
         arguments = worker_command(self.engine, "train", "configs/sft_config.yaml", str(events))
         command = Command(tuple(arguments), self.ws.root, events=events)
         self._run("SFT", command, self.ws.root / SFT / "engine.log")
+        write_fingerprints(self.ws, self.ws.root / SFT, SFT_CONFIG)  # so that the evaluation can leave its prompts out
 
     def _run(self, title: str, command: Command, log: Path) -> None:
         """Run a job of the engine, showing its progress. Raises EngineError with the cause."""
@@ -327,4 +329,4 @@ def show_result(result: DemoResult) -> None:
     show(
         f"all responses: {result.folder}/responses/    run: {result.folder}/saves/demo/lora/dpo    log: its engine.log"
     )
-    show(f"next: rlguide chat -w {result.folder}")
+    show(f"next: rlguide chat -w {shlex.quote(str(result.folder))}")

@@ -10,6 +10,7 @@ from rlguide.data.store.dataset_info import REMOTE_KEYS, read_registry
 from rlguide.doctor.finding import Finding, warn_if
 from rlguide.errors import RlguideError
 from rlguide.policy.checkpoint import find_checkpoints
+from rlguide.policy.run_state import resume_command
 from rlguide.runs.record import find_runs
 from rlguide.workspace import Workspace
 
@@ -27,8 +28,7 @@ def check_workspace(ws: Workspace) -> Iterator[Finding]:
     yield warn_if(bool(broken), "checkpoints", text, "`rlguide checkpoints` says why")
     for run in find_runs(ws):
         if run.status == "interrupted":
-            fix = f"rlguide train --resume {shlex.quote(run.name)}"
-            yield Finding("warning", "runs", f"{run.name} was interrupted", fix)
+            yield Finding("warning", "runs", f"{run.name} was interrupted", resume_command(run.name))
 
 
 def _datasets(ws: Workspace) -> Iterator[Finding]:

@@ -27,6 +27,8 @@ _EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)\b", re.MULTILINE)
 _CAUSED = re.compile(r"^(?:The above exception was the direct cause|During handling of the above exception)")
 # What launchers raise about a process that failed for a reason of its own.
 _LAUNCHER = re.compile(r"(?:^|\.)(?:ChildFailedError|CalledProcessError|SignalException|SystemExit)$")
+# What torchrun raises when it is asked to stop.
+_SIGNAL = re.compile(r"(?:.*\.)?SignalException: Process \d+ got signal: (\d+)")
 # What the other processes see when one of them is gone.
 _FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|DistNetworkError|Broken pipe|recvValue failed")
 
@@ -39,7 +41,9 @@ class Failure:
     fix: str
 
 
-def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) -> Failure:
+def explain_failure(
+    log: str, returncode: int, raised: Sequence[Raised] = (), again: str = "run the same command again"
+) -> Failure:
     """The cause of a failed run: that of its last exception, of those that caused it, or of the signal that ended it.
 
     Args:
@@ -47,18 +51,24 @@ def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) ->
         returncode: negative for a signal.
         raised: what its worker told, if it is ours; then the log, which may hold text of the data, is not searched
             for exceptions.
+        again: how the job is done again once its cause is gone, in the words of a `fix:`.
     """
+    failure = _explained(log, returncode, raised)
+    return Failure(failure.what, failure.fix.replace("{again}", again))
+
+
+def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
     chains: list[Chain] = [item.chain for item in raised if item.chain]
     codes = [code for item in raised for code in item.exit_codes]
     if not raised:
         chains = list(_tracebacks(log))[-1:] or list(_bare(log))[-1:]
         codes = [int(code) for code in _EXIT_CODE.findall(log)]
+    codes += [-int(match[1]) for chain in chains for link in chain if (match := _SIGNAL.fullmatch(": ".join(link)))]
     chains = [tuple(link for link in chain if not _LAUNCHER.search(link[0])) for chain in chains]
     chains = [chain for chain in chains if chain]
     chains.sort(key=lambda chain: bool(_FOLLOWS.search(": ".join(chain[0]))))  # the first that is not a consequence
-    for link in chains[0] if chains else ():
-        if (known := _known(*link)) is not None:
-            return known
+    if chains and (known := _known_of(chains[0])) is not None:
+        return known
     native = "\n".join(line for line in log.splitlines()[-200:] if _NATIVE.match(line))
     if not chains and native and (known := _known("", native)) is not None:
         return known
@@ -69,7 +79,9 @@ def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = ()) ->
     if not chains and not raised and (known := _known("", "\n".join(log.splitlines()[-5:]))) is not None:
         return known  # what is not a traceback of Python stands in the last lines
     if chains:
-        return Failure(f"LLaMA-Factory failed with {_shown(*chains[0][0])}", "the log has the traceback")
+        last, *before = (_shown(*link) for link in chains[0])
+        cause = f", after {before[0]}" if before else ""  # the last may only say that something could not be loaded
+        return Failure(f"LLaMA-Factory failed with {last}{cause}", "the log has the traceback")
     return Failure(f"LLaMA-Factory ended with exit code {returncode}", "the end of the log says more")
 
 
@@ -86,11 +98,29 @@ def _entries() -> list[dict[str, Any]]:
     return found
 
 
+def _known_of(chain: Chain) -> Failure | None:
+    """The cause of the first exception of a chain that is known; one that stands behind it may say more (`deeper`)."""
+    found = [(entry, link) for link in chain if (entry := _entry(*link)) is not None]
+    exact = [pair for pair in found if not pair[0].get("deeper")]
+    if found and found[0][0].get("deeper") and exact:
+        found = exact
+    return _failure(*found[0]) if found else None
+
+
 def _known(kind: str, message: str) -> Failure | None:
+    return None if (entry := _entry(kind, message)) is None else _failure(entry, (kind, message))
+
+
+def _failure(entry: dict[str, Any], link: tuple[str, str]) -> Failure:
+    return Failure(entry["what"].replace("{exception}", _shown(*link)), entry["fix"])
+
+
+def _entry(kind: str, message: str) -> dict[str, Any] | None:
+    """The first entry that fits an exception."""
     for entry in _entries():
         is_type = "type" in entry and re.search(entry["type"], kind)
         if is_type or ("message" in entry and re.search(entry["message"], f"{kind}: {message}")):
-            return Failure(entry["what"].replace("{exception}", _shown(kind, message)), entry["fix"])
+            return entry
     return None
 
 

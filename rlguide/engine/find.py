@@ -17,7 +17,9 @@ WATCHED = (
     *("huggingface_hub", "deepspeed", "bitsandbytes", "unsloth", "lm_eval", "liger_kernel", "matplotlib"),
     *("galore_torch", "apollo_torch", "badam", "adam_mini", "azureml_core", "clearml", "codecarbon", "comet_ml"),
     *("dagshub", "dvclive", "flytekit", "mlflow", "mlflow_skinny", "neptune", "neptune_client", "swanlab"),
-    *("tensorboard", "tensorboardX", "trackio", "wandb"),
+    *("tensorboard", "tensorboardX", "trackio", "wandb", "flash_attn", "hqq", "eetq", "kt_kernel", "mixture_of_depth"),
+    *("torchao", "lomo_optim", "grokadamw", "schedulefree", "torch_optimi", "apex", "torchdistx", "torch_xla"),
+    *("torch_npu",),
 )
 
 

@@ -14,7 +14,6 @@ import json
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -281,8 +280,3 @@ def _share(plan: InstallPlan) -> None:
     torchrun = python_of(plan.folder).with_name("torchrun")
     torchrun.write_text(_TORCHRUN, encoding="utf-8")
     torchrun.chmod(0o755)
-
-
-def is_interactive() -> bool:
-    """Whether a person can be asked: input and the messages are both on a terminal."""
-    return sys.stdin.isatty() and sys.stderr.isatty()

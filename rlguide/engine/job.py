@@ -40,6 +40,7 @@ class Command:
         variables: environment variables on top of those every process of the engine gets.
         events: the file to which a worker of ours writes what happens; None for the engine's own commands.
         keep: descriptors that it inherits, and with them the locks on these files.
+        again: how it is done again once a cause of failure is gone, in the words of a `fix:`.
     """
 
     arguments: tuple[str, ...]
@@ -47,6 +48,7 @@ class Command:
     variables: Mapping[str, str] = field(default_factory=dict)
     events: Path | None = None
     keep: tuple[int, ...] = ()
+    again: str = "run the same command again"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def run_job(engine: Engine, command: Command, log: Path, on_event: Callable[[Eve
     told.read(is_last=True)
     if code != 0:
         shown = log.relative_to(command.cwd) if log.is_relative_to(command.cwd) else log
-        cause = explain_failure(read_tail(log, process.start), code, told.raised)
+        cause = explain_failure(read_tail(log, process.start), code, told.raised, command.again)
         raise JobFailed(cause, log, str(shown), code)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,20 +29,25 @@ def held(folder: Path, name: str) -> Iterator[int]:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise RlguideError(
             f"cannot write in {folder}: {error.strerror or error}", "choose another folder with --output-dir"
         ) from error
     try:
         if not _locked(descriptor) or not _is_file(descriptor, path):  # or it was deleted meanwhile, by who held it
-            raise UsageError(f"{name} is still training", f"watch it: tail -f {folder / 'engine.log'}")
+            raise UsageError(f"{name} is still training", f"wait for its end; {how_to_watch(folder)}")
         try:
             yield descriptor
         finally:
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def how_to_watch(folder: Path) -> str:
+    """The words for following what trains in a folder."""
+    return f"watch it: tail -f {shlex.quote(str(folder / 'engine.log'))}"
 
 
 def is_training(folder: Path, group: int | None) -> bool:

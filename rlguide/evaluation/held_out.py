@@ -24,7 +24,7 @@ from rlguide.data.store.reading import examples_by_row
 from rlguide.data.store.registered import RegisteredDataset, check_registered
 from rlguide.engine.config_file import split_names
 from rlguide.errors import DataError, UsageError
-from rlguide.policy.trained_on import TrainedPrompts, trained_on
+from rlguide.policy.trained_on import TrainedPrompts
 from rlguide.recipes.data import data_home
 from rlguide.runs.choose import is_reward_model, why_no_result
 from rlguide.runs.record import Run
@@ -80,8 +80,13 @@ def _pairs_of(data: Workspace, method: Method, names: Any) -> list[str]:
     return list(dict.fromkeys(pairs for name in split_names(names) if (pairs := viewed(data, name)) is not None))
 
 
-def leave_out_trained(ws: Workspace, run: Run, config: dict[str, Any]) -> tuple[dict[str, Any], int]:
+def leave_out_trained(
+    ws: Workspace, run: Run, config: dict[str, Any], seen: TrainedPrompts
+) -> tuple[dict[str, Any], int]:
     """The config of an evaluation without the pairs that were trained on, and how many pairs are left.
+
+    Args:
+        seen: what the policy and its reference were trained on (`trained_on`).
 
     Raises:
         UsageError: none is left, or it cannot be told which were held out.
@@ -90,7 +95,8 @@ def leave_out_trained(ws: Workspace, run: Run, config: dict[str, Any]) -> tuple[
     data = data_home(ws, config)
     names = split_names(config.get("eval_dataset") or config.get("dataset"))
     found = check_registered(data, names)
-    seen = trained_on(ws, run.policy, run.reference)
+    for note in seen.notes:
+        warn(note)
     is_split = bool(config.get("val_size")) and not config.get("eval_dataset")
     _check_known(ws, run, found, seen, is_split)
     if any(item.path is None for item in found):

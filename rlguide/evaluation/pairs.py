@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from rlguide.errors import DataError, UsageError
 from rlguide.evaluation.held_out import held_out_keys, leave_out_trained
 from rlguide.policy.policy import check_policy
 from rlguide.policy.run_record import RUN_FILE
+from rlguide.policy.trained_on import trained_on
 from rlguide.recipes.checks import check_keys
 from rlguide.recipes.inputs import compute_keys
-from rlguide.recipes.render import fill, load_recipe, render, was_edited, write_config
-from rlguide.runs.choose import check_trusted
+from rlguide.recipes.render import fill, load_recipe, render, write_unless_edited
+from rlguide.runs.authority import check_links, check_trusted
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, wins
@@ -50,6 +51,7 @@ class Evaluation:
         loss: the preference loss.
         loss_of_reference: what it would be if the policy were its reference (ln 2 with sigmoid); None if unknown.
         chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each response.
+        notes: what could not be checked: parts of the stack that have no record of their training prompts.
     """
 
     run: str
@@ -65,6 +67,7 @@ class Evaluation:
     policy: str
     reference: str
     scores: str
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -143,10 +146,12 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
         EngineError: the engine failed; the message has the cause.
     """
     config = eval_config(ws, run, datasets, settings)
+    check_links(run.path, run.name, "eval")
     check_keys(config, load_schema(engine), "the evaluation config")
     check_policy(ws, run.policy)
     is_split = bool(config.get("val_size"))
-    config, rows = leave_out_trained(ws, run, config)
+    seen = trained_on(ws, run.policy, run.reference)
+    config, rows = leave_out_trained(ws, run, config, seen)
     names = split_names(config.get("eval_dataset") or config.get("dataset"))
     _write_config(ws, run, config)
     rows = _expected(config, rows)
@@ -155,6 +160,7 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
     say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if is_split else ""))
     scores = _score(ws, engine, run, config, rows)
     result = _evaluation(run, config, read_scores(scores), run.file(f"eval/{scores.name}"))
+    result = replace(result, notes=seen.notes)
     write_json(scores.with_name("result.json"), result.as_dict())
     return result
 
@@ -175,10 +181,7 @@ def _write_config(ws: Workspace, run: Run, config: dict[str, Any]) -> None:
         "    llamafactory-cli train configs/eval_config.yaml",
         "which prints the averages; `rlguide eval` adds confidence intervals and the score of every pair.",
     ]
-    if was_edited(path):
-        say(f"{ws.relative(path)} was edited by hand and stays as it is")
-    else:
-        write_config(path, render(load_recipe("eval"), config, introduction))
+    write_unless_edited(path, ws.relative(path), render(load_recipe("eval"), config, introduction))
 
 
 def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows: int) -> Path:

@@ -8,6 +8,7 @@ policy that was never trained. So both the shapes and the names are compared.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def check_base(checkpoint: Checkpoint, base: BaseModel, trust_base: bool = False
     elif not trust_base and not same_model(checkpoint.base, base.name):
         raise CheckpointError(
             f"{checkpoint.name} was trained on {checkpoint.base}, not on {base.name}",
-            f"leave --base out or give --base {checkpoint.base}; --trust-base if it is the same model renamed",
+            f"leave --base out or give --base {shlex.quote(checkpoint.base)};"
+            " --trust-base if it is the same model renamed",
         )
     return notes
 
@@ -167,7 +169,11 @@ def _integer(config: dict[str, Any], key: str) -> int | None:
 
 
 def _mismatch(checkpoint: Checkpoint, base: str, detail: str) -> CheckpointError:
-    recorded = f"give its own base: --base {checkpoint.base}" if checkpoint.base else "name the base it was trained on"
+    recorded = (
+        f"give its own base: --base {shlex.quote(checkpoint.base)}"
+        if checkpoint.base
+        else "name the base it was trained on"
+    )
     if checkpoint.base and same_model(checkpoint.base, base):
         recorded = "choose the base it was trained on, or another checkpoint"
     return CheckpointError(f"{checkpoint.path.name} does not fit {base}: {detail}", recorded)

@@ -22,6 +22,7 @@ from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageErro
 from rlguide.locks import locked
 from rlguide.policy.base import model_name
 from rlguide.policy.checkpoint import check_full_model, locate
+from rlguide.policy.merge_compare import Comparison, compare
 from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, digest_of, fingerprint, is_merge_of, weight_files
 from rlguide.policy.merge_template import match_template
 from rlguide.policy.merge_view import MergeView
@@ -29,7 +30,7 @@ from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
 from rlguide.policy.tied_embeddings import check_tied
 from rlguide.progress import format_bytes
-from rlguide.workspace import Workspace, atomic_write, free_bytes, log_folder, write_json
+from rlguide.workspace import Workspace, atomic_write, free_bytes, log_folder, read_json, write_json
 
 # LLaMA Board's record of a training; the one file by which a folder says its template (policy.checkpoint reads it).
 TEMPLATE_FILE = "training_args.yaml"
@@ -37,11 +38,19 @@ _SHARD_GB = 5  # size of one weight file
 _ROOM = 1.05  # weights written for each byte of the base: tokenizer, config, and a little to spare
 
 
-def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Mapping[str, Any] | None = None) -> Path:
+def merge(
+    ws: Workspace,
+    engine: Engine,
+    policy: Policy,
+    target: Path,
+    keys: Mapping[str, Any] | None = None,
+    is_compared: bool = True,
+) -> Path:
     """Merge a policy's whole stack into the folder `target`, which must not exist or be empty.
 
     Args:
         keys: further LLaMA-Factory keys that loading needs (trust_remote_code, resize_vocab, ...).
+        is_compared: whether the merged model is scored beside the stack, and refused if it is another one.
 
     Returns:
         `target`, read back and complete.
@@ -50,7 +59,7 @@ def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Map
         UsageError: nothing to merge, the target holds something, or a tied layer was trained.
         CheckpointError: a part of the stack is missing or damaged.
         RlguideError: the disk is too small.
-        EngineError: the engine failed.
+        EngineError: the engine failed, or the merged model is not the stack.
     """
     check_adapters(policy)
     _check_target(ws, policy, target)
@@ -71,11 +80,14 @@ def merge(ws: Workspace, engine: Engine, policy: Policy, target: Path, keys: Map
             _check_target(ws, policy, target)  # another rlguide may have made it meanwhile
             _remove_abandoned(target)
             with _partial(target) as partial:
+                values = config(policy, partial, found, keys or {})
                 with MergeView(partial, needed) as view:
-                    _run_engine(ws, engine, config(policy, partial, found, keys or {}), view)
-                _finish(partial, policy, found)
+                    _run_engine(ws, engine, values, view)
+                _finish(partial, policy, found["dtype"])
                 if policy.template:
                     match_template(engine, partial, policy.template, keys or {})
+                compared = compare(engine, ws.root, policy, values) if is_compared else None
+                _write_manifest(partial, found, compared)
                 partial.replace(target)
     except OSError as error:
         raise RlguideError(
@@ -104,7 +116,8 @@ def merged_base(ws: Workspace, engine: Engine, policy: Policy) -> str:
     other = target.with_name(f"{target.name}-{digest_of(found)}")
     for folder in (target, other):
         if is_merge_of(folder, found):
-            say(f"merged already: {ws.relative(folder)}")
+            never = "" if read_json(folder / MANIFEST).get("compared") else ", never compared with the stack"
+            say(f"merged already{never}: {ws.relative(folder)}")
             return ws.relative(folder)
     free = target if not _holds_something(target) else other
     try:
@@ -179,6 +192,8 @@ def _remove_abandoned(target: Path) -> None:
 def config(policy: Policy, folder: Path, found: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
     """The config of LLaMA-Factory's export into `folder`, in the base model's own type."""
     dtype, size = found["dtype"], found["base_bytes"]
+    # An adapter that was trained above a quantized base is merged into the full one: the engine refuses any other way.
+    keys = {key: value for key, value in keys.items() if not key.startswith(("quantization_", "double_quantization"))}
     # On the GPU if one has room for the model: chat merges there too, and every rounding is then the same.
     has_room = any(gpu.free_bytes > 1.3 * size + (1 << 30) for gpu in list_gpus())
     return {
@@ -204,22 +219,19 @@ def _run_engine(ws: Workspace, engine: Engine, values: dict[str, Any], view: Mer
         run_job(engine, cli_command(engine, ws.root, "export", str(file)), log, view.handle)
     except JobFailed as error:
         is_kept = True
-        fix = error.cause.fix.replace("`rlguide train --resume`", "merge again")
-        raise EngineError(f"the stack could not be merged: {error.what}", f"{fix}; log: {log}") from error
+        raise EngineError(f"the stack could not be merged: {error.what}", f"{error.cause.fix}; log: {log}") from error
     finally:
         if not is_kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _finish(partial: Path, policy: Policy, found: Mapping[str, Any]) -> None:
-    """Read the merged model back and write beside it what it is. Raises EngineError if it is not what was requested."""
+def _finish(partial: Path, policy: Policy, wanted: str | None) -> None:
+    """Read the merged model back and note its template. Raises EngineError if it is not complete or of another type."""
     try:
         check_full_model(partial)
     except CheckpointError as error:
         raise EngineError(f"the merged model is incomplete: {error.what}", "run `rlguide doctor`") from error
-    files = weight_files(partial)
-    wanted = found["dtype"]
-    for path in files:
+    for path in weight_files(partial):
         types = {tensor.dtype for tensor in read_header(path).values()} & FLOATS
         if wanted in DTYPES.values() and types - {key for key, value in DTYPES.items() if value == wanted}:
             raise EngineError(
@@ -230,5 +242,10 @@ def _finish(partial: Path, policy: Policy, found: Mapping[str, Any]) -> None:
         with atomic_write(partial / TEMPLATE_FILE) as file:
             file.write("# The chat template that this model was trained with; written by rlguide export.\n")
             file.write(f"template: {format_value(policy.template)}\n")
-    sizes = {path.name: path.stat().st_size for path in files}
-    write_json(partial / MANIFEST, {"rlguide": __version__, **found, "files": sizes})
+
+
+def _write_manifest(partial: Path, found: Mapping[str, Any], compared: Comparison | None) -> None:
+    """Write beside the merged model what it was made of, and how far it is from the stack (null: not compared)."""
+    sizes = {path.name: path.stat().st_size for path in weight_files(partial)}
+    result = compared.as_dict() if compared else None
+    write_json(partial / MANIFEST, {"rlguide": __version__, **found, "files": sizes, "compared": result})

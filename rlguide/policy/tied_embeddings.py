@@ -2,7 +2,9 @@
 
 Where a base ties its output layer to its embeddings (`tie_word_embeddings`), an adapter with `additional_target:
 embed_tokens` trains a copy of one of them, and the stack has two different matrices. One ordinary folder has room for
-one: whoever loads it ties them again (logits off by 0.026, measured with LLaMA-Factory 0.9.5).
+one: whoever loads it ties them again. Measured with LLaMA-Factory 0.9.5 and layers changed by noise of 0.01, compared
+as in `merge_compare`: log-probabilities are off by 0.30 nats (embed_tokens), 0.24 (lm_head) or 0.52 (both), with the
+same greedy responses.
 """
 
 from __future__ import annotations

@@ -10,30 +10,34 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlguide.engine.config_file import split_names
-from rlguide.errors import DataError
-from rlguide.policy.checkpoint import locate
+from rlguide.errors import CheckpointError, DataError
+from rlguide.policy.checkpoint import locate, read_checkpoint
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import CHECKPOINT_NAME, RUN_FILE, RunRecord, read_record
 from rlguide.workspace import Workspace, atomic_write, read_json
 
 FINGERPRINTS = "trained_on.bin"
+STATE = "trainer_state.json"  # of the Trainer: whatever holds it was trained
 
 
 @dataclass(frozen=True)
 class TrainedPrompts:
     """The training prompts of a policy. `fingerprint in prompts` says whether one of them was trained on.
 
-    unchecked: runs of its stack whose training prompts are not on record.
+    Attributes:
+        unchecked: runs of its stack whose training prompts are not on record.
+        unrecorded: what else was trained, outside rlguide, and has no record at all: "the SFT adapter saves/sft".
     """
 
     runs: tuple[array[int], ...]
     unchecked: tuple[str, ...]
+    unrecorded: tuple[str, ...] = ()
 
     def __contains__(self, fingerprint: int) -> bool:
         for found in self.runs:
@@ -42,52 +46,86 @@ class TrainedPrompts:
                 return True
         return False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What cannot be left out of an evaluation, a sentence for each part of the stack without a record."""
+        return tuple(
+            f"{part} has no record of its training prompts: pairs that it saw cannot be left out"
+            for part in self.unrecorded
+        )
+
 
 def trained_on(ws: Workspace, *policies: Policy) -> TrainedPrompts:
     """The training prompts of every run in these stacks: also of rounds that were merged, and of a reward model."""
-    todo = [(part, False) for policy in policies for part in (policy.base, *policy.adapters)]
+    todo = [part for policy in policies for part in _parts(policy.base, policy.adapters)]
     seen: set[Path] = set()
     runs: list[array[int]] = []
     unchecked: list[str] = []
+    unrecorded: list[str] = []
     while todo:
-        name, is_needed = todo.pop()
-        path = locate(ws, name)
+        part = todo.pop()
+        path = locate(ws, part.name)
         if CHECKPOINT_NAME.fullmatch(path.name) and not (path / RUN_FILE).is_file():
             path = path.parent
         path = path.resolve()
         if path in seen:
             continue
         seen.add(path)
-        if not path.is_dir():
-            unchecked += [name] if is_needed else []  # what was merged and deleted since
-            continue
         todo += _below(path)
-        if (path / RUN_FILE).is_file():
+        if any((path / name).is_file() for name in (RUN_FILE, FINGERPRINTS)):
             found = read_fingerprints(path)
             if found is None:
                 unchecked.append(ws.relative(path))
             else:
                 runs.append(found)
-    return TrainedPrompts(tuple(runs), tuple(unchecked))
+        elif part.was_merged and not path.is_dir():  # and deleted since: it may have been a run
+            unchecked.append(part.name)
+        elif what := _trained_elsewhere(locate(ws, part.name), part):
+            unrecorded.append(f"the {what} {part.name}")
+    return TrainedPrompts(tuple(runs), tuple(unchecked), tuple(sorted(unrecorded)))
 
 
-def _below(folder: Path) -> Iterator[tuple[str, bool]]:
-    """What a run or a merged model was made of: its name, and whether it is known to be a training."""
+@dataclass(frozen=True)
+class _Part:
+    """A base, or an adapter on one; whether it `was_merged` into what the policy names."""
+
+    name: str
+    is_adapter: bool = False
+    was_merged: bool = False
+
+
+def _parts(base: object, adapters: Iterable[str], was_merged: bool = False) -> Iterator[_Part]:
+    if isinstance(base, str):
+        yield _Part(base)
+    for adapter in adapters:
+        yield _Part(adapter, is_adapter=True, was_merged=was_merged)
+
+
+def _trained_elsewhere(path: Path, part: _Part) -> str:
+    """What a part without a record is, if it was trained; "" for a base as it was published, and for a merged model."""
+    if not part.is_adapter and not ((path / STATE).is_file() and not (path / MANIFEST).is_file()):
+        return ""
+    try:
+        stage = read_checkpoint(path).stage
+    except CheckpointError:  # it is on the hub, or gone
+        stage = "model"
+    word = {"sft": "SFT ", "preference": "preference-tuned ", "reward": "reward "}.get(stage, "")
+    return f"{word}{'adapter' if part.is_adapter else 'model'}"
+
+
+def _below(folder: Path) -> Iterator[_Part]:
+    """What a run or a merged model was made of."""
     record = read_record(folder) or RunRecord()
     config = record.config or {}
-    for name in (record.base, config.get("model_name_or_path"), config.get("reward_model")):
-        if isinstance(name, str):
-            yield name, False
-    for adapter in (*(record.stack or ())[:-1], *split_names(config.get("adapter_name_or_path"))):
-        yield adapter, False
+    yield from _parts(record.base, (record.stack or ())[:-1])
+    yield from _parts(config.get("model_name_or_path"), split_names(config.get("adapter_name_or_path")))
+    yield from _parts(config.get("reward_model"), ())
     try:
         merged = read_json(folder / MANIFEST)
         adapters = [str(item["path"]) for item in merged["adapters"]]
-        yield str(merged["base"]), False
+        yield from _parts(str(merged["base"]), adapters, was_merged=True)
     except (DataError, KeyError, TypeError, ValueError):
         return
-    for adapter in adapters:
-        yield adapter, True
 
 
 def write_numbers(folder: Path, fingerprints: Sequence[int]) -> None:

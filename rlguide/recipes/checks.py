@@ -63,7 +63,7 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
     Raises:
         UsageError: with the first problem, and how many more there are.
     """
-    _check_secrets(config, source)
+    check_secrets(config, source)
     problems = schema.problems(dict(config))
     if problems:
         more = f" (and {len(problems) - 1} more: {'; '.join(problems[1:4])})" if len(problems) > 1 else ""
@@ -72,13 +72,17 @@ def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
         )
 
 
-def _check_secrets(values: Any, source: str, name: str = "") -> None:
-    """Refuse secrets in a config, also in mappings and lists within it; the message never holds the value."""
+def check_secrets(values: Any, source: str, name: str = "") -> None:
+    """Refuse secrets in a config, also in mappings and lists within it; the message never holds the value.
+
+    Raises:
+        UsageError: naming the key, and where its secret belongs.
+    """
     pairs = values.items() if isinstance(values, Mapping) else [(name, item) for item in values]
     for key, value in pairs:
         if isinstance(value, (Mapping, list)):
-            _check_secrets(value, source, str(key))
-        elif isinstance(value, str) and value.strip() and _SECRET.search(str(key)):
+            check_secrets(value, source, str(key))
+        elif isinstance(value, str) and value.strip() and names_secret(str(key)):
             starts = (variable for start, variable in _VARIABLES.items() if str(key).startswith(start))
             variable = next(starts, "HF_TOKEN" if str(key).lower().endswith("token") else None)
             instead = f"set {variable} in the environment" if variable else "keep it in the environment of its service"
@@ -88,6 +92,11 @@ def _check_secrets(values: Any, source: str, name: str = "") -> None:
                 f"{source}: the URL in {key} holds a secret, which would be written to disk with the run",
                 "remove it from the URL; tokens of hubs come from HF_TOKEN or MODELSCOPE_API_TOKEN in the environment",
             )
+
+
+def names_secret(key: str) -> bool:
+    """Whether a key of this name holds a secret, as its name says."""
+    return _SECRET.search(key) is not None
 
 
 def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -144,5 +145,6 @@ def _only_dataset(ws: Workspace, method: Method) -> list[str]:
             "`rlguide download ultrafeedback`, or `rlguide register my_pairs.json`",
         )
     raise UsageError(
-        f"several datasets are registered: {', '.join(names)}", f"choose: --dataset {names[0]} (or a,b for two)"
+        f"several datasets are registered: {', '.join(names)}",
+        f"choose: --dataset {shlex.quote(names[0])} (or a,b for two)",
     )

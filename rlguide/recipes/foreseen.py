@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rlguide.catalog.engine_keys import engine_keys
@@ -31,13 +31,14 @@ _POSITIVE = (
     "logging_steps",
     "preprocessing_num_workers",
 )
+_SHARES = ("warmup_ratio", "lora_dropout")  # from 0 to 1 (transformers, training_args.py; torch, Dropout)
 _UNBOUNDED = ("max_grad_norm",)  # .inf means that nothing is clipped
 _CAUTIOUS = ("learning_rate", "pref_beta")  # a value far out of their range is a slip more often than an experiment
 _FAR = 100
 
 
 def check_numbers(config: Mapping[str, Any], source: str) -> None:
-    """Refuse numbers that are not finite or too large, and those that must be above 0 and are not.
+    """Refuse numbers that are not finite or too large, or not in the range that they must be in.
 
     Raises:
         UsageError: the first of them; the arithmetic of steps would fail on it.
@@ -51,28 +52,38 @@ def check_numbers(config: Mapping[str, Any], source: str) -> None:
             raise UsageError(f"{source}: {key} is larger than any training can use", f"set {key} to a smaller number")
         if key in _POSITIVE and not value > 0:
             raise UsageError(f"{source}: {key} is {value}, but must be above 0", f"set {key} to a positive number")
+        if key in _SHARES and not 0 <= value <= 1:
+            raise UsageError(f"{source}: {key} is {value}, but must be from 0 to 1", f"set {key} to such a share")
 
 
-def check_foreseen(config: Mapping[str, Any], method: Method, versions: Mapping[str, str], source: str) -> list[str]:
+def check_foreseen(
+    config: Mapping[str, Any],
+    method: Method,
+    versions: Mapping[str, str],
+    source: str,
+    later: Collection[str] = (),
+) -> list[str]:
     """Refuse what LLaMA-Factory fails on; returns what it ignores, as warnings.
 
     Args:
         versions: what the engine has, by distribution.
+        later: keys that get their values later.
 
     Raises:
         UsageError: a key that fails with this method or beside another key, or nothing would be trained.
-        EngineError: a package that the engine lacks.
+        EngineError: a package or a version that the engine lacks.
     """
     if not config.get("do_train"):
         said = "false" if "do_train" in config else "missing"
         raise UsageError(f"{source}: do_train is {said}, so nothing would be trained", "set do_train: true")
     notes = []
     for rule in engine_keys().rules:
-        for key in rule.met(config, method.name):
+        for key in rule.met(config, method.name, versions, later):
             if rule.does == "fails":
-                raise UsageError(f"{source}: {key} {rule.why}", rule.fix)
+                raise (EngineError if rule.where else UsageError)(f"{source}: {key} {rule.why}", rule.fix)
             notes.append(f"{key} {rule.why} ({method.name}; {rule.source})")
     _check_packages(config, versions, source)
+    _check_best_model(config, source, later)
     return notes
 
 
@@ -83,21 +94,43 @@ def _check_packages(config: Mapping[str, Any], versions: Mapping[str, str], sour
                 f"{source}: {key} needs {package}, which the engine does not have",
                 f"install {package} in the engine's environment, or remove {key}",
             )
-    trackers, asked = engine_keys().trackers, config.get("report_to")
-    for name in asked if isinstance(asked, list) else [asked]:
-        if name in (None, "none", "all"):
-            continue
-        if name not in trackers:
-            raise UsageError(
-                f"{source}: report_to is {name!r}, which LLaMA-Factory does not know",
-                f"choose none or one of {', '.join(trackers)}",
-            )
-        if not any(package in versions for package in trackers[name]):
-            package = trackers[name][0]
-            raise EngineError(
-                f"{source}: report_to {name} needs {package}, which the engine does not have",
-                f"install {package} in the engine's environment, or set report_to: none",
-            )
+    for key, table in engine_keys().values.items():
+        asked = config.get(key)
+        for value in asked if isinstance(asked, list) else [asked]:
+            packages = table.get(str(value), ())
+            if key == "report_to" and value not in (None, "none", "all", *table):
+                raise UsageError(
+                    f"{source}: report_to is {value!r}, which LLaMA-Factory does not know",
+                    f"choose none or one of {', '.join(table)}",
+                )
+            if packages and not any(package in versions for package in packages):
+                raise EngineError(
+                    f"{source}: {key} {value} needs {packages[0]}, which the engine does not have",
+                    f"install {packages[0]} in the engine's environment, or "
+                    + ("set report_to: none" if key == "report_to" else f"remove {key}"),
+                )
+
+
+def _check_best_model(config: Mapping[str, Any], source: str, later: Collection[str]) -> None:
+    """The best checkpoint is only known if one is evaluated whenever one is saved (transformers, training_args.py)."""
+    keys = ("eval_strategy", "save_strategy", "eval_steps", "save_steps")
+    if not config.get("load_best_model_at_end") or config.get("save_strategy") == "best" or set(keys) & set(later):
+        return
+    evaluates, saves = config.get("eval_strategy") or "no", config.get("save_strategy") or "steps"
+    if evaluates != saves:
+        raise UsageError(
+            f"{source}: load_best_model_at_end needs evaluations when checkpoints are saved, but eval_strategy is "
+            f"{evaluates} and save_strategy is {saves}",
+            "set both to steps, or both to epoch; or remove load_best_model_at_end",
+        )
+    each = config.get("eval_steps") or config.get("logging_steps", 500)
+    saved = config.get("save_steps", 500)
+    if evaluates == "steps" and isinstance(each, int) and isinstance(saved, int) and saved % each:
+        raise UsageError(
+            f"{source}: load_best_model_at_end needs save_steps to be a multiple of eval_steps, but they are {saved} "
+            f"and {each}",
+            f"add --set eval_steps={each} --set save_steps={each * max(1, round(saved / each))}",
+        )
 
 
 def check_reference_model(ws: Workspace, config: Mapping[str, Any], source: str) -> None:
@@ -126,8 +159,25 @@ def cautions(
     longest, limit = (base.config or {}).get("max_position_embeddings"), config.get("cutoff_len")
     if isinstance(longest, int) and isinstance(limit, int) and limit > longest and not config.get("rope_scaling"):
         notes.append(f"cutoff_len {limit} is above the {longest} tokens that {base.name} was made for")
+    notes += _not_with_this_model(config, base)
     notes.append(_another_template(str(config["template"]), base, recorded, model_templates))
     return [note for note in notes if note]
+
+
+def _not_with_this_model(config: Mapping[str, Any], base: BaseModel) -> list[str]:
+    """What LLaMA-Factory 0.9.5 ignores with this model (model/model_utils/longlora.py and rope.py)."""
+    known, notes = base.config or {}, []
+    if config.get("shift_attn") and known.get("model_type", "llama") != "llama":
+        notes.append(f"shift_attn has no effect, because {base.name} is not a llama model")
+    longest, limit = known.get("max_position_embeddings"), config.get("cutoff_len", 2048)
+    scaled = known.get("rope_scaling")
+    if isinstance(scaled, dict):
+        longest = scaled.get("original_max_position_embeddings", longest)
+    if config.get("rope_scaling") and isinstance(longest, int) and isinstance(limit, int) and limit <= longest:
+        notes.append(
+            f"rope_scaling has no effect, because cutoff_len {limit} is not above the model's {longest} tokens"
+        )
+    return notes
 
 
 def _far_out(key: str, config: Mapping[str, Any]) -> str | None:

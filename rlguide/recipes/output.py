@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rlguide.engine.running import LOCK, is_training
 from rlguide.errors import UsageError
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.run_record import RUN_FILE, read_record
+from rlguide.policy.run_state import next_step
 from rlguide.recipes.data import TrainingData
 from rlguide.workspace import Workspace
 
@@ -52,9 +54,11 @@ def check_output(ws: Workspace, config: Mapping[str, Any], data: TrainingData) -
         return
     held = _trained(path)
     if (held and not config.get("overwrite_output_dir")) or is_training(path, None):
+        record = read_record(path)
+        now = "" if record is None else f"{next_step(path, named, record)}; or "
         raise UsageError(
             f"{named} already holds a run ({held[0] if held else 'it is training right now'})",
-            f"{_resume(path, named)}start another: -o {free_name(ws, named)}",
+            f"{now}start another: -o {shlex.quote(free_name(ws, named))}",
         )
     others = [] if _is_run(path) else [item.name for item in path.iterdir()]
     if others:
@@ -65,9 +69,9 @@ def _fix() -> str:
     return "choose a folder of the run's own with --output-dir (output_dir in a config), e.g. saves/my-model/lora/dpo"
 
 
-def _resume(path: Path, named: str) -> str:
+def _is_finished(path: Path) -> bool:
     record = read_record(path)
-    return "" if record is None or record.status == "finished" else f"resume it: `rlguide train --resume {named}`; or "
+    return record is None or record.status == "finished"
 
 
 def _real(path: Path, named: str) -> Path:
@@ -115,7 +119,7 @@ def next_name(ws: Workspace, output_dir: str) -> str:
     A run that can be resumed keeps its folder, so that one who means to resume it is told so.
     """
     number, name = 1, output_dir
-    while (ws.root / name).is_dir() and _trained(ws.root / name) and not _resume(ws.root / name, name):
+    while (ws.root / name).is_dir() and _trained(ws.root / name) and _is_finished(ws.root / name):
         number += 1
         name = f"{output_dir}-{number}"
     return name

@@ -34,6 +34,7 @@ from rlguide.recipes.foreseen import cautions, check_foreseen, check_numbers, ch
 from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.output import check_output
+from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
 from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.recipes.start import find_start, merged_start
@@ -116,7 +117,7 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         datasets=draft.data.train,
         held_out=draft.data.held_out,
         disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
-        notes=[*draft.notes, *notes, *_notes(draft, host)],
+        notes=[*draft.notes, *notes, *outward_notes(ws.root, ws.root / output_dir, config), *_notes(draft, host)],
         template_why=draft.template.why,
     )
 
@@ -129,7 +130,9 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     check_keys(settings, host.schema, "--set")
     check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
     check_numbers(settings, "--set")
-    check_foreseen({**recipe.defaults, **settings}, method, host.engine.versions, "--set")  # before anything is merged
+    later = [key for key, value in recipe.defaults.items() if value is None and key not in settings]
+    asked = {**recipe.defaults, **settings}
+    check_foreseen(asked, method, host.engine.versions, "--set", later)  # before anything is merged
     start = find_start(ws, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
@@ -199,7 +202,8 @@ def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
 def _notes(draft: _Draft, host: Host) -> list[str]:
     config, notes = draft.config, []
     if config.get("pref_ftx") and config["pref_ftx"] > 0:
-        notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above 0.6931")
+        alone = "0.6931" if draft.method.first_loss.get(config.get("pref_loss") or "") == "ln 2" else "that without it"
+        notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above {alone}")
     if not draft.template.is_certain:
         notes.append("the template is a guess; if SFT used another one, name it with --template")
     named = {**config, "template": draft.template.name}  # PPO's engine may have it under another name

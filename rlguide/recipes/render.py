@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.yaml_file import read_yaml
+from rlguide.console import say
 from rlguide.engine.config_file import format_config, format_value, load_config
 from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.workspace import read_text
@@ -154,12 +156,29 @@ def write_config(path: Path, text: str, force: bool = False) -> Path | None:
         if not force:
             raise UsageError(
                 f"{path} was edited by hand; it would be overwritten",
-                f"train with it: `rlguide train --config {path}`; or --force (the old one is kept as {backup.name})",
+                f"train with it: `rlguide train --config {shlex.quote(str(path))}`;"
+                f" or --force (the old one is kept as {backup.name})",
             )
         path.replace(backup)
     with atomic_write(path) as file:
         file.write(text)
     return backup
+
+
+def write_unless_edited(path: Path, shown: str, text: str, config: Mapping[str, Any] | None = None) -> None:
+    """Write a rendered config; say so where a person has made the file theirs, which then stays as it is.
+
+    Args:
+        shown: how the file is typed from the workspace.
+        config: what it holds, to say what it said otherwise before; None to say nothing of that.
+    """
+    if was_edited(path):
+        say(f"{shown} was edited by hand and stays as it is; the config of this run is in the run's folder")
+        return
+    changed = [] if config is None else changed_values(path, config)
+    write_config(path, text)
+    if changed:
+        say(f"{shown} was rendered before; now {'; '.join(changed)}")
 
 
 def _free_backup(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 from rlguide.console import say
@@ -11,6 +12,7 @@ from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, resol
 from rlguide.policy.merge import default_folder, merged_base
 from rlguide.policy.policy import StartingPoint, starting_point
 from rlguide.policy.run_record import RUN_FILE, record_of
+from rlguide.policy.run_state import next_step
 from rlguide.recipes.options import TrainingOptions
 from rlguide.workspace import Workspace
 
@@ -39,7 +41,7 @@ def _finished_run(ws: Workspace, name: str) -> Checkpoint:
             f"{name} is not a run of rlguide: it has no run.json", "a plain checkpoint goes with --sft-ckpt"
         )
     if record.status != "finished" and (path / RUN_FILE).exists():
-        raise UsageError(f"the run {name} is not finished", f"`rlguide train --resume {name}`")
+        raise UsageError(f"the run {name} is not finished", next_step(path, name, record))
     return read_checkpoint(path, ws)
 
 
@@ -56,7 +58,7 @@ def merged_start(ws: Workspace, engine: Engine, start: StartingPoint, cause: str
     if dry_run and not default_folder(ws, start.reference).is_dir():
         raise UsageError(
             f"with {cause} the SFT stack is merged into one model first, which a dry run does not do",
-            f"leave --dry-run out, or merge it now: rlguide export {start.checkpoint.name}",
+            f"leave --dry-run out, or merge it now: rlguide export {shlex.quote(start.checkpoint.name)}",
         )
     say(f"{cause} cannot stack adapters, so {start.reference.describe()} is merged into one model first:")
     say("the reference is that model, with the new adapter switched off")

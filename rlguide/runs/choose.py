@@ -13,12 +13,12 @@ from rlguide.policy.base import find_base
 from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint
 from rlguide.policy.policy import Policy, check_policy, starting_point
 from rlguide.policy.run_record import RUN_FILE
+from rlguide.policy.run_state import can_be_resumed
 from rlguide.policy.template import template_for
+from rlguide.runs.authority import check_trusted, settled_cache
 from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.workspace import Workspace
 
-# Keys of a run's config, beside output_dir, that say where the engine writes.
-_WRITE_KEYS = ("logging_dir", "tokenized_path", "ray_storage_path", "swanlab_logdir", "export_dir")
 # Keys of a run's config that change how its model is loaded or its prompts are written.
 _MODEL_KEYS = (
     *("model_revision", "quantization_bit", "cache_dir", "rope_scaling", "flash_attn"),
@@ -70,6 +70,9 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
         check_trusted(run, wanted.trust_remote_code)
         policy, roles = _of_run(ws, run, wanted)
         extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
+        if unused := settled_cache(ws, run):
+            del extra["cache_dir"]
+            notes.append(unused)
     elif wanted.name is not None:
         checkpoint = read_checkpoint(locate(ws, wanted.name), ws)
         start = starting_point(ws, checkpoint, wanted.base, wanted.trust_base)
@@ -91,39 +94,6 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     policy = Policy(policy.base, policy.adapters, template)
     title = " + ".join(["base", *roles]) + f" ({policy.describe()}), template {template}"
     return Partner(policy, {**extra, **policy.model_config()}, title)
-
-
-def check_trusted(run: Run, is_settled: bool) -> None:
-    """Refuse to run a base model's own code because a run's record says so: the record may be anybody's.
-
-    Args:
-        is_settled: whether the person who runs the command has said whether that code may run.
-
-    Raises:
-        UsageError: the record asks for it, and the person has not.
-    """
-    if run.config.get("trust_remote_code") and not is_settled:
-        raise UsageError(
-            f"{run.name} runs code that comes with its base model {run.record.base} (trust_remote_code)",
-            "read that code; if you trust it, add --trust-remote-code",
-        )
-
-
-def check_writes(ws: Workspace, run: Run) -> None:
-    """Refuse a record with which the engine would write outside the workspace.
-
-    The run's own folder is the one that its record lies in, whatever the record says.
-
-    Raises:
-        UsageError: naming the key.
-    """
-    for key in _WRITE_KEYS:
-        value = run.config.get(key)
-        if value is not None and not (ws.root / str(value)).resolve().is_relative_to(ws.root.resolve()):
-            raise UsageError(
-                f"{run.name} would write outside the workspace: {key} is {value}",
-                f"remove {key} from the config in {run.file(RUN_FILE)}, if you do not want that; else train anew",
-            )
 
 
 def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
@@ -160,6 +130,33 @@ def usable_run(ws: Workspace, name: str | None, needs: Callable[[Run], str]) -> 
     if run.status != "finished":
         raise unfinished(ws, run)
     return run
+
+
+def resumable_run(ws: Workspace, name: str | None) -> Run:
+    """The run of that name, else the newest one that can be resumed; says which, and what was passed over.
+
+    Raises:
+        UsageError: there is none, or it is finished or still training.
+        DataError: its record is damaged.
+    """
+    if name is not None:
+        run = open_run(ws, name)
+        if not can_be_resumed(run.status):
+            raise UsageError(f"{run.name} is {_in_state(run)}", run.next_step)
+        return run
+    newest = open_run(ws)
+    passed: list[str] = []
+    for run in find_runs(ws):
+        if can_be_resumed(run.status):
+            newer = "".join(f"; {said}" for said in passed)
+            say(f"resuming {run.name} (the newest run that can be resumed{newer})")
+            return run
+        passed.append(f"{run.name} is {_in_state(run)}")
+    raise UsageError(f"no run under {ws.saves} can be resumed: {passed[0]}", newest.next_step)
+
+
+def _in_state(run: Run) -> str:
+    return "still training" if run.status == "running" else run.status
 
 
 def newest_usable(ws: Workspace, needs: Callable[[Run], str]) -> Run:
@@ -214,9 +211,7 @@ def unfinished(ws: Workspace, run: Run) -> UsageError:
         now = f"chat with the model it started from: `rlguide chat {name} --sft`"
     if run.status == "running":
         return UsageError(f"the run {run.name} is still training{yet}", f"wait for its end, or {now}")
-    return UsageError(
-        f"the run {run.name} is {run.status}{yet}", f"resume it: `rlguide train --resume {name}`, or {now}"
-    )
+    return UsageError(f"the run {run.name} is {run.status}{yet}", f"{run.next_step}, or {now}")
 
 
 def _has_what_is_wanted(ws: Workspace, sft: bool) -> Callable[[Run], str]:

@@ -12,11 +12,11 @@ from typing import Any
 from rlguide import __version__
 from rlguide.catalog.methods import Method, find_method, recorded_method
 from rlguide.data.store.registered import checksum
-from rlguide.engine.running import is_training
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
+from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.prepare import Prepared
 from rlguide.workspace import Workspace
 
@@ -35,8 +35,12 @@ class Run:
     @property
     def status(self) -> str:
         """ "running", "finished", "failed" or "interrupted"; a run whose process is gone was interrupted."""
-        is_gone = self.record.status in ("prepared", "running") and not is_training(self.path, self.record.pid)
-        return "interrupted" if is_gone else str(self.record.status)
+        return state_of(self.path, self.record)
+
+    @property
+    def next_step(self) -> str:
+        """What can be done with it now, as a `fix:` says it."""
+        return next_step(self.path, self.name, self.record)
 
     @property
     def method_name(self) -> str:
@@ -140,23 +144,18 @@ def find_runs(ws: Workspace) -> list[Run]:
     return sorted(runs, key=lambda run: run.record.created or "", reverse=True)
 
 
-def open_run(ws: Workspace, name: str | None = None, finished: bool = False) -> Run:
+def open_run(ws: Workspace, name: str | None = None) -> Run:
     """The run that a person names by its folder; without a name the newest.
 
-    Args:
-        finished: only a run that came to its end counts.
-
     Raises:
-        UsageError: there is none, or it is not finished.
+        UsageError: there is none.
         DataError: its record is damaged.
     """
-    run = _newest(ws, finished) if name is None else _named(ws, name)
-    if finished and run.status != "finished":
-        raise UsageError(f"the run {run.name} is {run.status}", f"resume it: `rlguide train --resume {run.name}`")
-    return run
-
-
-def _named(ws: Workspace, name: str) -> Run:
+    if name is None:
+        runs = find_runs(ws)
+        if not runs:
+            raise UsageError(f"there is no run under {ws.saves}", "train one with `rlguide train --sft-ckpt latest`")
+        return runs[0]
     path = locate(ws, name)
     if not (path / RUN_FILE).is_file():
         known = [run.name for run in find_runs(ws)]
@@ -165,10 +164,3 @@ def _named(ws: Workspace, name: str) -> Run:
             f"runs here: {', '.join(known[:5])}" if known else "train one with `rlguide train`",
         )
     return read_run(ws, path)
-
-
-def _newest(ws: Workspace, finished: bool) -> Run:
-    runs = find_runs(ws)
-    if not runs:
-        raise UsageError(f"there is no run under {ws.saves}", "train one with `rlguide train --sft-ckpt latest`")
-    return next((run for run in runs if run.status == "finished"), runs[0]) if finished else runs[0]

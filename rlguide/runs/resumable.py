@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from rlguide.catalog.methods import find_method
@@ -43,7 +44,7 @@ def check_resumable(run: Run, checkpoint: Path) -> None:
     raise UsageError(
         f"{run.file(checkpoint.name)} holds no state of the optimizer (save_only_model), so it cannot be resumed from",
         "train anew with another --output-dir and --set save_only_model=false; "
-        f"or start another round from it: --sft-ckpt {run.file(checkpoint.name)}",
+        f"or start another round from it: --sft-ckpt {shlex.quote(run.file(checkpoint.name))}",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +16,11 @@ from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
 from rlguide.policy.run_record import RUN_FILE
+from rlguide.policy.run_state import resume_command
 from rlguide.policy.trained_on import FINGERPRINTS
 from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
+from rlguide.runs.authority import check_links
 from rlguide.runs.checkpoints import is_complete, last_checkpoint, list_checkpoints, put_damaged_aside, step_of
 from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
 from rlguide.runs.live import TrainingView
@@ -57,11 +58,12 @@ def train(ws: Workspace, engine: Engine, prepared: Prepared) -> Run:
     """Train a prepared config to its end.
 
     Raises:
-        UsageError: something trains in that folder.
+        UsageError: something trains in that folder, or a link in it leads out of it.
         EngineError: the engine failed; the message has the cause. Its exit code is the engine's.
         KeyboardInterrupt: after the whole process group is stopped and the record is written.
     """
     folder = ws.root / prepared.output_dir
+    check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
         run = create_run(ws, prepared, engine.versions)
@@ -88,12 +90,14 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
 
     Raises:
-        UsageError: it is finished or still running, its data is not what it was, or it cannot be resumed here.
+        UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
+            in its folder leads out of it.
         EngineError, KeyboardInterrupt: as `train`.
     """
+    check_links(run.path, run.name)
     with held(run.path, run.name) as lock:
         if run.status == "finished":
-            raise UsageError(f"{run.name} is finished", "use it; `rlguide checkpoints` lists what it left")
+            raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         check_data_unchanged(ws, run)
@@ -137,7 +141,8 @@ def _drive(
     keep: tuple[int, ...],
     variables: Mapping[str, str] | None = None,
 ) -> Run:
-    command = replace(train_command(ws, engine, run.path), keep=keep, variables=variables or {})
+    again = f"`{resume_command(run.name)}`"
+    command = replace(train_command(ws, engine, run.path), keep=keep, variables=variables or {}, again=again)
     log = MetricsLog(run.path / METRICS, start_step)
     try:
         with _interrupted_is_said(run), log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
@@ -211,4 +216,4 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
 def _say_how_to_resume(run: Run) -> None:
     checkpoint = last_checkpoint(run.path)
     kept = f"checkpoint at step {step_of(checkpoint)} is kept" if checkpoint else "no checkpoint yet"
-    say(f"stopped; {kept}. Resume with: rlguide train --resume {shlex.quote(run.name)}")
+    say(f"stopped; {kept}. Resume with: {resume_command(run.name)}")

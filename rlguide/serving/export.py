@@ -7,7 +7,8 @@ training do (model/adapter.py, `adapter_to_merge`), so the merged folder *is* th
   a GPU is present (train/tuner.py, `export_model`), and the responses are no longer those of the stack.
 - `template` is that of the training: the engine writes its stop tokens into the tokenizer that it saves.
 
-Everything is written into a hidden folder beside the target, read back, and renamed: a target is complete or absent.
+Everything is written into a hidden folder beside the target, read back, scored beside the stack
+(policy/merge_compare.py), and renamed: a target is complete and the model that was trained, or absent.
 """
 
 from __future__ import annotations
@@ -34,13 +35,17 @@ from rlguide.workspace import Workspace, read_json
 
 @dataclass(frozen=True)
 class Exported:
-    """A merged model. `name`: its path from the workspace; `size` in bytes; `dtype` as torch names it."""
+    """A merged model. `name`: its path from the workspace; `size` in bytes; `dtype` as torch names it.
+
+    `compared`: how far it is from the stack (`policy.merge_compare.Comparison`); None if it was not compared.
+    """
 
     path: Path
     name: str
     size: int
     dtype: str
     policy: Policy
+    compared: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -51,19 +56,23 @@ class Exported:
             "base": self.policy.base,
             "stack": list(self.policy.adapters),
             "template": self.policy.template,
+            "compared": self.compared,
         }
 
 
-def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | None = None) -> Exported:
+def export(
+    ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | None = None, is_compared: bool = True
+) -> Exported:
     """Merge the run or checkpoint that is meant (as for chat; the newest usable run by default).
 
     Args:
         output: the folder to make, from the workspace; `saves/<model>/merged/<name>` by default.
+        is_compared: whether the merged model is scored beside the stack before the folder gets its name.
 
     Raises:
         UsageError: a reward model, a model without adapters, or a target that holds something.
         CheckpointError: a part of the stack is missing or damaged.
-        EngineError: the engine failed; the message has the cause and the log.
+        EngineError: the engine failed, or the merged model is not the stack; the message has the cause.
     """
     run = run_meant(ws, wanted)
     if run is not None:
@@ -77,8 +86,11 @@ def export(ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | No
     say(f"merging {partner.title}")
     name = ws.relative(target)
     say(f"into {name}")
-    merge(ws, engine, policy, target, keys)
-    return Exported(target, name, folder_size(target), str(read_json(target / MANIFEST)["dtype"]), policy)
+    if not is_compared:
+        warn("the merged model will not be compared with the stack (--no-verify)")
+    merge(ws, engine, policy, target, keys, is_compared)
+    manifest = read_json(target / MANIFEST)
+    return Exported(target, name, folder_size(target), str(manifest["dtype"]), policy, manifest.get("compared"))
 
 
 def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
@@ -97,8 +109,16 @@ def next_steps(done: Exported) -> list[str]:
     """What was made and what to do with it, one line each."""
     folder, modelfile = shlex.quote(done.name), shlex.quote(f"{done.name}/Modelfile")
     name = re.sub(r"[^a-z0-9._-]+", "-", done.path.name.lower()).strip("-.") or "model"
+    if done.compared:
+        apart, before = (f"{done.compared[key]:.1g}" for key in ("difference", "trained_difference"))
+        compared = (
+            f"log-probabilities are those of the stack: at most {apart} nats off, {before} from those in training"
+        )
+    else:
+        compared = "not compared with the stack"
     return [
         f"{format_bytes(done.size)}, {done.dtype}, template {done.policy.template}",
+        compared,
         f"chat with it: rlguide chat {folder}",
         f"serve it: vllm serve {folder}    or: ollama create {name} -f {modelfile}",
     ]

@@ -66,7 +66,7 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         path.write_text((json.dumps(SCORE) + "\n") * rows)
         return path
 
-    def merge(ws: Workspace, engine: Engine, policy: Any, target: Path, keys: Any) -> None:
+    def merge(ws: Workspace, engine: Engine, policy: Any, target: Path, keys: Any, is_compared: bool) -> None:
         write_model(target)
         (target / MANIFEST).write_text('{"dtype": "float32"}')
 
@@ -120,8 +120,6 @@ def commands(text: str) -> list[str]:
 def paste(ws: Workspace, command: str) -> int:
     """The exit code of a command as a shell would run it; a training stops at its dry run."""
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
-    if "--resume" in words:
-        return 0 if open_run(ws, words[-1]).status in ("interrupted", "failed") else 2
     if words[0] == "train" and "--dry-run" not in words:
         words.append("--dry-run")
     if words[0] == "download" or words[:2] == ["engine", "install"]:  # what needs a network
@@ -168,6 +166,24 @@ def with_run(
     return act
 
 
+def edited_config(ws: Workspace) -> int:
+    """`configure` over a config that its user has made theirs."""
+    run("configure", "--sft-ckpt", "saves/tiny/lora/sft")
+    path = ws.configs / "dpo_config.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("seed: 42", "seed: 7"), encoding="utf-8")
+    return run("configure", "--sft-ckpt", "saves/tiny/lora/sft")
+
+
+def broken_checkpoint(ws: Workspace) -> int:
+    (ws.saves / "tiny/lora/sft/adapter_model.safetensors").write_bytes(b"")
+    return run("checkpoints")
+
+
+def broken_chat(ws: Workspace) -> int:
+    (ws.saves / "tiny/lora/sft/adapter_model.safetensors").write_bytes(b"")
+    return run("chat", "saves/tiny/lora/sft")
+
+
 RUN = "saves/tiny/lora/my dpo"
 BUSY: dict[str, Any] = {"status": "running", "weights": False, "busy": True}
 STOPPED: dict[str, Any] = {"status": "interrupted", "weights": False}
@@ -201,7 +217,44 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "after configure": (lambda ws: run("configure", "--sft-ckpt", "saves/tiny/lora/sft"), 1),
     "no dataset of that name": (lambda ws: run("train", "--dataset", "nothing"), 1),
     "a method that is not known": (lambda ws: run("train", "--method", "dpoo"), 1),
+    "show of a row that is not there": (lambda ws: run("show", "pairs", "--row", "99"), 1),
+    "show of row 0": (lambda ws: run("show", "pairs", "--heldout", "--row", "0"), 2),
+    "show of what is not held out": (lambda ws: run("show", "pairs_test", "--heldout"), 1),
+    "rename to what is no name": (lambda ws: run("rename", "pairs", "my pairs, 2"), 1),
+    "rename of a held-out split": (lambda ws: run("rename", "pairs_test", "other"), 1),
+    "rename of a view": (lambda ws: run("rename", view(ws, "pairs", "kto"), "other"), 1),
+    "remove without a terminal": (lambda ws: run("remove", "pairs"), 1),
     "resume of a finished run": (with_run("train", "--resume", RUN), 1),
+    "resume of a running run": (with_run("train", "--resume", RUN, **BUSY), 0),
+    "bare resume, finished": (with_run("train", "--resume"), 1),
+    "bare resume, running": (with_run("train", "--resume", **BUSY), 0),
+    "bare resume of nothing": (lambda ws: run("train", "--resume"), 1),
+    "resume that sends": (with_run("train", "--resume", RUN, **STOPPED, config={"push_to_hub": True}), 1),
+    "resume with another option": (with_run("train", "--resume", RUN, "--set", "pref_beta=1", **STOPPED), 0),
+    "from a stopped run": (with_run("train", "--from", RUN, **STOPPED), 1),
+    "from a running run": (with_run("train", "--from", RUN, **BUSY), 0),
+    "from a folder that is not a run": (lambda ws: run("train", "--from", "saves/tiny/lora/sft"), 0),
+    "into a finished run": (with_run("train", "-o", RUN), 1),
+    "into a stopped run": (with_run("train", "-o", RUN, status="failed"), 1),
+    "into a running run": (with_run("train", "-o", RUN, **BUSY), 0),
+    "doctor with a stopped run": (with_run("doctor", **STOPPED), 1),
+    "a config that is not there": (lambda ws: run("train", "--config", "nothing.yaml"), 1),
+    "a template that is not known": (lambda ws: run("train", "--template", "nothing"), 1),
+    "a key that is not known": (lambda ws: run("explain", "nothing"), 1),
+    "ppo without a reward model": (lambda ws: run("train", "--method", "ppo", "--dataset", "pairs"), 1),
+    "quantization, dry": (lambda ws: run("train", "--quantization", "4", "--dry-run"), 1),
+    "a config that was edited": (edited_config, 1),
+    "download of nothing": (lambda ws: run("download", "nothing"), 1),
+    "inspect of nothing": (lambda ws: run("inspect", "nothing"), 1),
+    "view of nothing": (lambda ws: run("view", "nothing", "--use", "ppo"), 1),
+    "register of nothing": (lambda ws: run("register", "nothing.jsonl"), 0),
+    "register of what is there": (lambda ws: run("register", "more.jsonl", "--name", "pairs"), 0),
+    "export into a folder that is there": (with_run("export", RUN, "--output", "models/tiny-base"), 0),
+    "after export": (with_run("export", RUN, "--output", "exports/my model"), 0),
+    "list": (lambda ws: run("list"), 0),
+    "inspect": (lambda ws: run("inspect", "pairs"), 0),
+    "checkpoints with a broken one": (broken_checkpoint, 0),
+    "chat with a broken one": (broken_chat, 0),
     "ppo on pairs": (lambda ws: run("train", "--method", "ppo", "--set", "dataset=pairs"), 0),
 }
 
@@ -230,3 +283,15 @@ def test_the_commands_of_a_line() -> None:
         "rlguide configure --dataset p",
     ]
     assert commands("  fix: train one: rlguide train --method rm; or not") == ["rlguide train --method rm"]
+
+
+def test_an_evaluation_says_what_it_could_not_check(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(ws)
+    capsys.readouterr()
+    assert run("eval", "saves/tiny/lora/dpo", "--json") == 0
+    said = capsys.readouterr()
+    cannot = "has no record of its training prompts: pairs that it saw cannot be left out"
+    note = f"the SFT adapter saves/tiny/lora/sft {cannot}"
+    assert json.loads(said.out)["notes"] == [note]
+    assert note in " ".join(said.err.split())
+    assert json.loads((ws.saves / "tiny/lora/dpo/eval/result.json").read_text())["notes"] == [note]

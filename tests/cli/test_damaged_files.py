@@ -245,8 +245,16 @@ FILES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
             "doctor",
         ),
     ),
-    ("data/dataset_info.json", DATASETS, ("list", "list --json", "inspect polite", "train --dry-run", "view polite")),
-    ("data/polite.manifest.json", MANIFEST, ("list", "inspect polite", "train --dry-run", "register data/polite.json")),
+    (
+        "data/dataset_info.json",
+        DATASETS,
+        ("list", "list --json", "inspect polite", "train --dry-run", "view polite", "show polite", "remove polite"),
+    ),
+    (
+        "data/polite.manifest.json",
+        MANIFEST,
+        ("list", "inspect polite", "train --dry-run", "register data/polite.json", "remove polite"),
+    ),
     ("saves/tiny/lora/sft/adapter_config.json", ADAPTER, ("checkpoints", "checkpoints --json", "train --dry-run")),
     ("saves/tiny/lora/sft/trainer_state.json", STATES, ("checkpoints", "checkpoints --json", "train --dry-run")),
     (f"{RUN}/checkpoint-20/trainer_state.json", STATES, (f"train --resume {RUN} --dry-run", f"chat {RUN}")),

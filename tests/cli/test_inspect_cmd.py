@@ -349,7 +349,7 @@ def test_a_view_of_pairs_that_share_answers_has_no_problems(
     assert run("inspect", "lists_kto") == 0
     out = capsys.readouterr().out
     assert re.search(r"^exact duplicates +0 ", out, re.MULTILINE) and "--dedupe" not in out
-    assert "note: made from lists: see rlguide inspect lists for what can be filtered there" in out
+    assert "note: made from lists: see `rlguide inspect lists` for what can be filtered there" in out
     assert re.search(
         r"^Dropped when it was made from lists\nrows +reason\n360 +a response chosen in", out, re.MULTILINE
     )

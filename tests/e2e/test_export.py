@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,15 +15,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rlguide.engine.find import Engine
 from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment
-from rlguide.policy.merge import merged_base
+from rlguide.errors import EngineError
+from rlguide.policy import merge as merge_room
+from rlguide.policy.merge import merge, merged_base
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
-from rlguide.workspace import Workspace
+from rlguide.workspace import Workspace, read_json
 from tests.e2e.conftest import SFT, Bench, generate, rlguide_executable
 
 pytestmark = pytest.mark.engine
@@ -102,7 +108,21 @@ def served_answers(address: str) -> list[str]:
     return texts
 
 
-def test_stack_merged_export_and_api_server_answer_alike(trained: Bench, tmp_path: Path) -> None:
+def altered(folder: Path, out: Path) -> None:
+    """A copy of a model, with the last layer's `down_proj` five per cent larger."""
+    shutil.copytree(folder, out, dirs_exist_ok=True)
+    file = out / "model.safetensors"
+    raw = bytearray(file.read_bytes())
+    start = 8 + int.from_bytes(raw[:8], "little")
+    begin, end = json.loads(raw[8:start])["model.layers.1.mlp.down_proj.weight"]["data_offsets"]
+    values = array.array("f", raw[start + begin : start + end])
+    raw[start + begin : start + end] = array.array("f", [1.05 * value for value in values]).tobytes()
+    file.write_bytes(raw)
+
+
+def test_stack_merged_export_and_api_server_answer_alike(
+    trained: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "导出 models" / "polite"
     done = trained.run("export", RUN, "--output", str(output), "--json")
     said = json.loads(done.stdout)
@@ -130,6 +150,23 @@ def test_stack_merged_export_and_api_server_answer_alike(trained: Bench, tmp_pat
     assert json.loads(chat.stdout)["response"] == expected[PROMPTS.index("hi there")]
     assert f"template {TEMPLATE}" in chat.stderr
     assert "config.json" not in chat.stderr  # read beside the model, not guessed
+    # Scored beside the stack before it got its name; another model with the same files does not get one.
+    assert said["compared"] == read_json(output / "rlguide.json")["compared"]
+    assert said["compared"]["prompts"] == 20
+    assert said["compared"]["dtype"] == "float32"
+    assert said["compared"]["difference"] < 1e-5
+    assert 0 < said["compared"]["trained_difference"] < 1e-4
+    monkeypatch.chdir(trained.root)
+
+    def alters(ws: Workspace, engine: Engine, values: dict[str, Any], view: object) -> None:
+        altered(output, Path(values["export_dir"]))
+
+    monkeypatch.setattr(merge_room, "_run_engine", alters)
+    with pytest.raises(EngineError, match=r"log-probabilities differ by up to .* \(0\.001 allowed in float32\)"):
+        merge(Workspace(trained.root), trained.engine, stack, output.with_name("altered"))
+    assert not output.with_name("altered").exists()
+    assert [path.name for path in output.parent.iterdir() if path.is_dir()] == ["polite"]
+    assert "comparing the merged model with the stack on 20 prompts" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_merged_base_of_a_half_precision_model_is_the_stack_and_is_used_again(bench: Bench) -> None:

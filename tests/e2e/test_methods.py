@@ -175,3 +175,7 @@ def test_quantized_base(bench: Bench) -> None:
     assert "merged already" in again.stderr
     result = json.loads(bench.run("eval", "saves/run", "--json", "--set", "max_samples=3").stdout)
     assert result["pairs"] == 3
+    # Its adapter is merged into the full base: the engine refuses to merge into a quantized one.
+    said = json.loads(bench.run("export", "saves/run", "--json").stdout)
+    assert said["stack"] == ["saves/run"]
+    assert said["compared"]["difference"] < 1e-5

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,11 +142,18 @@ def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> Non
     bench, draw = three_epochs, random.Random(20261126)
     command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/cut", *THREE_EPOCHS)
     metrics = bench.root / "saves/cut/metrics.jsonl"
+
+    def recorded(key: str) -> Any:
+        path = bench.root / "saves/cut/run.json"
+        return json.loads(path.read_text(encoding="utf-8"))[key] if path.exists() else None
+
     for epoch in range(3):
         process = bench.start(*command)
         step = 24 * epoch + draw.randint(6, 20)
+        # Of this attempt: on a busy machine the one before may have come as far, until it is resumed.
+        wait_until(lambda: recorded("pid") is not None, process)
         wait_until(lambda step=step: metrics.exists() and f'"step": {step},' in metrics.read_text(), process)
-        group = json.loads((bench.root / "saves/cut/run.json").read_text(encoding="utf-8"))["pid"]
+        group = recorded("pid")
         assert group_alive(group)
         busy = bench.run("train", "--resume", "saves/cut", code=2)
         assert "still training" in busy.stderr

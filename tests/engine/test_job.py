@@ -60,6 +60,14 @@ def test_a_failed_job_names_its_cause_and_its_log_from_the_workspace(tmp_path: P
     assert caught.value.exit_code == 1
 
 
+def test_a_failed_job_says_how_it_is_done_again(tmp_path: Path) -> None:
+    full = python("raise OSError(28, 'No space left on device')", tmp_path)
+    for command, again in ((full, "run the same command again"), (replace(full, again="`rlguide x`"), "`rlguide x`")):
+        with pytest.raises(JobFailed, match="disk is full") as caught:
+            run_job(ENGINE, command, tmp_path / "log", lambda event: None)
+        assert caught.value.fix == f"free some space, then {again}; log: log"
+
+
 def test_what_the_listener_raises_ends_the_whole_group(tmp_path: Path) -> None:
     pids = []
 

@@ -25,6 +25,7 @@ from rlguide.runs.record import Run, open_run
 from rlguide.runs.training_rows import split_rows, write_fingerprints
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
+from tests.policy.checkpoint_files import write_lora, write_model, write_state
 
 PROMPTS = [f"Prompt number {index}?" for index in range(40)]
 
@@ -67,7 +68,9 @@ def train(ws: Workspace, name: str, below: tuple[str, ...] = ("saves/sft",), **v
 
 def evaluated(ws: Workspace, run: Run, *datasets: str, **settings: Any) -> list[str]:
     """The prompts that an evaluation of the run would score."""
-    config, count = leave_out_trained(ws, run, eval_config(ws, run, list(datasets), settings))
+    config, count = leave_out_trained(
+        ws, run, eval_config(ws, run, list(datasets), settings), trained_on(ws, run.policy, run.reference)
+    )
     folder = ws.root / config["dataset_dir"]
     assert "val_size" not in config or config["val_size"] is None
     names = split_names(config["eval_dataset"])
@@ -151,6 +154,29 @@ def test_a_round_below_that_was_merged(ws: Workspace) -> None:
     assert asked in trained_on(ws, Policy("saves/merged", ()))
     shutil.rmtree(ws.root / "saves/first")
     assert trained_on(ws, Policy("saves/merged", ())).unchecked == ("saves/first",)
+
+
+def test_what_was_trained_outside_has_no_record(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(ws, "dpo", eval_dataset="pairs_test")
+    write_lora(ws.root / "saves/sft")
+    note = "the SFT adapter saves/sft has no record of its training prompts: pairs that it saw cannot be left out"
+    assert trained_on(ws, run.policy, run.reference).notes == (note,)
+    assert set(evaluated(ws, run)) == prompts_of(ws, "pairs_test")
+    assert " ".join(capsys.readouterr().err.split()).count(note) == 1
+    write_numbers(ws.root / "saves/sft", [])  # with a record nothing is said
+    assert trained_on(ws, run.policy).notes == ()
+
+
+def test_each_part_without_a_record_is_named_once(ws: Workspace) -> None:
+    write_lora(ws.root / "saves/sft/checkpoint-20")
+    write_model(ws.root / "models/full")
+    write_model(ws.root / "models/base")
+    write_state(ws.root / "models/full", [{"loss": 1.0}])
+    policies = [Policy("models/full", ("saves/sft/checkpoint-20", "org/adapter")), Policy("models/base")]
+    named = ("the SFT adapter saves/sft/checkpoint-20", "the SFT model models/full", "the adapter org/adapter")
+    assert set(trained_on(ws, *policies, *policies).unrecorded) == set(named)
+    (ws.root / "models/full/rlguide.json").write_text('{"base": "models/base", "adapters": []}')
+    assert trained_on(ws, Policy("models/full")).unrecorded == ()  # a merged model was not trained itself
 
 
 def test_what_a_reward_model_was_trained_on_counts_too(ws: Workspace) -> None:

@@ -25,7 +25,8 @@ SFT = "saves/tiny/lora/sft"
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace with a base, an SFT adapter and pairs, of which some are held out."""
     of_rules = [key for rule in engine_keys().rules for key in (*rule.keys, *rule.when)]
-    keys = [*hyperparameters(), *of_rules, *engine_keys().packages, "max_steps", "rope_scaling"]
+    of_values = [*engine_keys().packages, *engine_keys().values]
+    keys = [*hyperparameters(), *of_rules, *of_values, "max_steps", "rope_scaling", "save_strategy"]
     schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "llama3"), {})
     monkeypatch.setattr("rlguide.recipes.checks.load_schema", lambda engine: schema)
     monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlguide.catalog.methods import methods
+from rlguide.catalog.methods import find_method, methods
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
@@ -171,6 +171,19 @@ def test_a_dry_run_writes_nothing_and_tells_the_same(
     assert (files(ws.root) != before) == (method == "kto")
     for name in ("config", "schedule", "reference", "policy", "text", "notes"):
         assert getattr(dry, name) == getattr(real, name), name
+
+
+@pytest.mark.parametrize("name", ["kto", "ppo"])
+def test_a_dry_run_leaves_no_view(ws: Workspace, name: str) -> None:
+    """Also for PPO, whose engine is another one."""
+    before, method = files(ws.root), find_method(name)
+    dry = data.choose_data(ws, method, ("polite",), {}, True, dry_run=True)
+    assert files(ws.root) == before
+    real = data.choose_data(ws, method, ("polite",), {}, True, dry_run=False)
+    assert files(ws.root) != before, "there was a view to make"
+    assert [(item.name, item.rows) for item in (*dry.train, *dry.held_out)] == [
+        (item.name, item.rows) for item in (*real.train, *real.held_out)
+    ]
 
 
 def files(root: Path) -> dict[str, bytes | None]:

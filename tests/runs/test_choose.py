@@ -10,8 +10,8 @@ import pytest
 
 from rlguide.errors import UsageError
 from rlguide.evaluation.held_out import why_not_evaluable
-from rlguide.runs.choose import ModelRequest, choose_partner, run_meant, usable_run
-from rlguide.runs.record import Run
+from rlguide.runs.choose import ModelRequest, choose_partner, resumable_run, run_meant, usable_run
+from rlguide.runs.record import Run, find_runs
 from rlguide.serving.export import wanted_step
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_state
@@ -122,3 +122,41 @@ def test_a_run_that_is_training_is_not_to_be_resumed(ws: Workspace) -> None:
         with pytest.raises(UsageError, match="still training") as caught:
             evaluated(ws, "saves/busy one")
         assert caught.value.fix.endswith("`rlguide chat 'saves/busy one/checkpoint-20'`")
+
+
+def test_a_bare_resume_takes_the_newest_run_that_can_be_resumed(
+    ws: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"no run under .* can be resumed: saves/good is finished") as caught:
+        resumable_run(ws, None)
+    assert caught.value.fix.endswith("`rlguide train --from saves/good`")
+    make_run(ws, "older one", weights=False, status="failed", created="2026-02-01")
+    make_run(ws, "old", weights=False, status="interrupted", created="2026-01-31")
+    make_run(ws, "done", created="2026-02-03")
+    busy = make_run(ws, "busy", weights=False, status="running", created="2026-02-04")
+    with (busy / ".training.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert resumable_run(ws, None).name == "saves/older one"
+        said = " ".join(capsys.readouterr().err.split())
+        assert "resuming saves/older one" in said
+        assert "saves/busy is still training; saves/done is finished" in said
+        assert "saves/old " not in said
+        for name, fix in (("saves/busy", "wait for its end"), ("saves/done", "--from saves/done")):
+            with pytest.raises(UsageError, match=name) as caught:
+                resumable_run(ws, name)
+            assert fix in caught.value.fix
+            assert "--resume" not in caught.value.fix
+
+
+def test_there_is_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no run"):
+        resumable_run(Workspace(tmp_path), None)
+
+
+def test_what_can_be_done_with_a_run_in_each_state(ws: Workspace) -> None:
+    make_run(ws, "我的 run", status="failed")
+    make_run(ws, "the rm", method="rm")
+    steps = {run.name: run.next_step for run in find_runs(ws)}
+    assert steps["saves/我的 run"] == "resume it: `rlguide train --resume 'saves/我的 run'`"
+    assert steps["saves/the rm"] == "use it: `rlguide train --method ppo --reward-model 'saves/the rm'`"
+    assert steps["saves/good"] == "train another round on it: `rlguide train --from saves/good`"

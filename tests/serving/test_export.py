@@ -23,8 +23,8 @@ from rlguide.policy.merge import default_folder, merge, merged_base
 from rlguide.policy.merge_fingerprint import fingerprint, is_merge_of
 from rlguide.policy.policy import Policy
 from rlguide.runs.choose import ModelRequest
-from rlguide.serving.export import export, wanted_step
-from rlguide.workspace import Workspace
+from rlguide.serving.export import export, next_steps, wanted_step
+from rlguide.workspace import Workspace, read_json
 from tests.policy.checkpoint_files import lora_shapes, write_lora, write_model, write_safetensors
 
 STACK = Policy("models/tiny-base", ("saves/tiny/lora/sft", "saves/tiny/lora/dpo"), "qwen3_nothink")
@@ -52,6 +52,19 @@ if {mode!r} == "is interrupted":
     os.kill(os.getppid(), signal.SIGINT)
     import time
     time.sleep(60)
+"""
+
+# The worker that scores a stack and its merge; what it says of the merge is in the file `merged`.
+SCORER = """#!{python}
+import json, sys
+from pathlib import Path
+if not sys.argv[1].endswith("match_logits.py"):
+    sys.exit(1)
+rows = [{{"tokens": [1, 2, 3], "logps": [-1.0, -2.0], "greedy": [7, 8], "gaps": [1.0, 1.0]}}] * 2
+print(json.dumps({{"phase": "loading", "prompts": 2}}))
+for model in ("trained", "stack"):
+    print(json.dumps({{"model": model, "rows": rows}}))
+print(Path({merged!r}).read_text() if Path({merged!r}).exists() else json.dumps({{"model": "merged", "rows": rows}}))
 """
 
 
@@ -88,7 +101,10 @@ def script(tmp_path: Path) -> Callable[..., Engine]:
         folder.mkdir()
         cli = folder / "llamafactory-cli"
         cli.write_text(SCRIPT.format(python=sys.executable, mode=mode, calls=str(tmp_path / "calls")))
-        cli.chmod(0o755)
+        python = folder / "python"
+        python.write_text(SCORER.format(python=sys.executable, merged=str(tmp_path / "merged")))
+        for file in (cli, python):
+            file.chmod(0o755)
         return Engine(folder / "python", {"llamafactory": "0.9.5"})
 
     return make
@@ -141,6 +157,59 @@ def test_nothing_half_made_is_left(ws: Workspace, script: Callable[..., Engine],
         log = Path(caught.value.fix.rpartition("log: ")[2])
         assert "something inside" in log.read_text()
         assert log.with_name("export.yaml").is_file()
+
+
+def scored(tmp_path: Path, **changes: object) -> None:
+    """Let the worker say this of the merged model."""
+    row = {"tokens": [1, 2, 3], "logps": [-1.0, -2.0], "greedy": [7, 8], "gaps": [1.0, 1.0]}
+    (tmp_path / "merged").write_text(json.dumps({"model": "merged", "rows": [row, {**row, **changes}]}))
+
+
+def test_a_merge_that_is_another_model_does_not_get_its_name(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path
+) -> None:
+    scored(tmp_path, logps=[-1.0, -2.002])
+    with pytest.raises(EngineError, match=r"differ by up to 0\.002 nats \(0\.001 allowed in float32\)"):
+        merge(ws, script(), STACK, ws.root / "out/put")
+    assert visible(ws.root / "out") == []
+
+
+def test_a_merge_that_cannot_be_compared_is_refused_unless_told(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "merged").write_text("")  # the worker ends without a word about the merge
+    engine = script()
+    with pytest.raises(EngineError, match="could not be compared") as caught:
+        merged_base(ws, engine, STACK)
+    assert visible(ws.root / "saves/tiny/merged") == []
+    again = caught.value.fix.split("`")[3].split()
+    assert again[:2] == ["rlguide", "export"]
+    assert again[3:] == ["--no-verify"]
+    wanted = ModelRequest(again[2], trust_remote_code=True)
+    done = export(ws, engine, wanted, is_compared=False)
+    assert done.compared is None
+    assert "not compared with the stack" in next_steps(done)
+    assert read_json(done.path / "rlguide.json")["compared"] is None
+    capsys.readouterr()
+    assert merged_base(ws, engine, STACK) == done.name
+    assert "never compared" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_was_compared_is_on_record(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:
+    scored(tmp_path, logps=[-1.0, -2.0005])
+    done = export(ws, script(), ModelRequest(trust_remote_code=True))
+    found = read_json(done.path / "rlguide.json")["compared"]
+    assert found["difference"] == pytest.approx(5e-4)
+    assert (found["prompts"], found["tokens"], found["dtype"], found["tolerance"]) == (2, 4, "float32", 1e-3)
+    assert done.as_dict()["compared"] == found
+    assert "at most 0.0005 nats off" in " ".join(next_steps(done))
+
+
+def test_an_adapter_of_a_quantized_base_is_merged_into_the_full_one(ws: Workspace) -> None:
+    keys = {"quantization_bit": 4, "quantization_method": "bnb", "double_quantization": True, "flash_attn": "sdpa"}
+    found = room.config(STACK, ws.root / "x", fingerprint(ws, STACK), keys)
+    assert not [key for key in found if "quantization" in key]
+    assert found["flash_attn"] == "sdpa"
 
 
 def test_an_interrupted_merge_leaves_nothing(ws: Workspace, script: Callable[..., Engine], tmp_path: Path) -> None:

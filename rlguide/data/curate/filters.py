@@ -27,7 +27,8 @@ class Filters:
 
     dedupe: duplicates of an earlier row, exact or nearly so. min_margin: pairs whose score of chosen is not at least
     this much above that of rejected, or that have no scores. max_length: characters of the whole conversation with
-    its longest response. lang: ISO 639-1 code of the language that the text must be in, or several with commas.
+    its longest response. lang: ISO 639-1 code of the language that the response must be in, or that the prompt must be
+    in if it asks for another one (a translation, say); or several with commas.
     balance_length: as many pairs whose chosen response is the longer one as pairs where it is the shorter one.
     max_samples: rows kept, drawn with `seed`.
     """
@@ -84,9 +85,11 @@ class Filters:
         if self.max_length is not None and length(example) > self.max_length:
             return f"is longer than {self.max_length:,} characters (--max-length)"
         if self.lang is not None:
-            from rlguide.data.curate.language import language
+            from rlguide.data.curate.requested import requested_in, response_language
 
-            if language(text(example)) not in languages(self.lang):
+            wanted = languages(self.lang)
+            found = response_language(example)
+            if found not in wanted and requested_in(example, found) not in wanted:
                 return f"is not in {self.lang} (--lang)"
         return None
 
@@ -98,11 +101,6 @@ def length(example: Example) -> int:
     for _, value in messages:  # in half the time of sum()
         characters += len(value)
     return characters
-
-
-def text(example: Example) -> str:
-    """What decides the language of a row: its last message and its first response."""
-    return f"{example.messages[-1].value}\n{example.responses[0]}"
 
 
 def balanced(lengths: Any, seed: int) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.duplicates import DuplicateFinder
-from rlguide.data.curate.filters import text
-from rlguide.data.curate.language import language
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
+from rlguide.data.curate.requested import requested_in, response_language
 from rlguide.data.example import Example, prompt_key
 from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
 from rlguide.data.inspect.ifeval import Ifeval
+from rlguide.progress import Ticker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Collector:
         self.rows = self.heldout_rows = self.system = self.desirable = 0
         self.labelled = False
         self.languages: Counter[str] = Counter()
+        self.requested: dict[str, Counter[str]] = {"en": Counter(), "zh": Counter()}
         self.turns: Counter[int] = Counter()
         self._systems: set[int] = set()
         self._lengths = {key: array("i") for key in ("prompt", "chosen", "rejected")}
@@ -86,7 +87,10 @@ class Collector:
         self._rows.append(hash((example.system, turns, example.responses, example.label)))
         self._prompts.append(hash(prompt_key(example.messages)))
         if self._part >= 1 or self._choose.random() < self._part:
-            self.languages[language(text(example))] += 1  # as --lang reads a row
+            code = response_language(example)  # as --lang reads a row
+            self.languages[code] += 1
+            if asked := requested_in(example, code):
+                self.requested[asked][code] += 1
             self._thorough_rows.append(self.rows - 1)
             self._near_rows.add(example)
             self._near_prompts.add((ends(example.system), ends(prompt)))
@@ -130,6 +134,7 @@ class Collector:
             heldout_rows=self.heldout_rows,
             languages=dict(self.languages.most_common()),
             languages_rows=self.languages.total(),
+            requested={asked: dict(found.most_common()) for asked, found in self.requested.items() if found},
             turns=dict(sorted(self.turns.items())),
             system=self.system,
             systems=len(self._systems),
@@ -152,13 +157,18 @@ class Collector:
     def _duplicates(self) -> tuple[Duplicates, Overlap]:
         import numpy as np
 
-        rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
-        near = self._near_rows.earlier() >= 0
-        near &= ~rows[np.array(self._thorough_rows, np.int64)]
-        prompts, earlier = np.split(earlier_equal(np.array(self._prompts, np.int64)), [self.rows])
-        shared = (earlier >= 0) & (earlier < self.rows)
-        split = len(self._thorough_rows)  # prompts of training rows come first
-        alike = self._near_prompts.earlier()[split:]
+        with Ticker("comparing the rows", "steps", 4) as ticker:  # of about a second each, for a million rows
+            rows = earlier_equal(np.array(self._rows, np.int64)) >= 0
+            ticker.update(1)
+            near = self._near_rows.earlier() >= 0
+            near &= ~rows[np.array(self._thorough_rows, np.int64)]
+            ticker.update(2)
+            prompts, earlier = np.split(earlier_equal(np.array(self._prompts, np.int64)), [self.rows])
+            shared = (earlier >= 0) & (earlier < self.rows)
+            ticker.update(3)
+            split = len(self._thorough_rows)  # prompts of training rows come first
+            alike = self._near_prompts.earlier()[split:]
+            ticker.update(4)
         close = (alike >= 0) & (alike < split) & ~shared
         return (
             Duplicates(self.rows, int(rows.sum()), len(near), int(near.sum()), int(np.count_nonzero(prompts >= 0))),

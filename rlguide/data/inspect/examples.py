@@ -39,6 +39,8 @@ def plain(example: Example) -> dict[str, Any]:
     texts = [_writable(text) for text in example.responses]
     if example.label is not None:
         return {**row, "response": texts[0], "desirable": example.label}
+    if len(texts) < 2:  # a row for SFT or PPO
+        return {**row, "response": texts[0] if texts else None}
     return {**row, "chosen": texts[0], "rejected": texts[1], "scores": example.scores}
 
 

@@ -133,6 +133,8 @@ class Figures:
     pairs that these rows for KTO were made from; outdated: those have changed since. refused: bad rows by reason when
     it was imported, left_out: good rows that were filtered. bad: bad rows that are in it now, looked for where rlguide
     did not write the file, among `rows_read`. apply: how to do what the verdicts advise, "" if there is nothing to do.
+    languages: those of the responses; requested: how many of these rows are in that language because a prompt in
+    another one ("en" or "zh") asks for it.
     """
 
     dataset: str
@@ -142,6 +144,7 @@ class Figures:
     heldout_rows: int
     languages: dict[str, int]
     languages_rows: int
+    requested: dict[str, dict[str, int]]
     turns: dict[int, int]
     system: int
     systems: int  # different system prompts, counted up to 10,000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from rlguide.workspace import Workspace, atomic_write
 
 COUNTED = 5_000  # rows whose tokens are counted: a proportion is known to within 1.4 points
 ON_PAGE = 20
+MANY = 100_000  # rows from which on what follows the reading takes seconds, and is announced
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
     rows = Checked(workspace, dataset)
     with Ticker(f"reading {name}", "rows", dataset.rows) as ticker:
         collect(collector, _ticked(rows, ticker), heldout or ())
-    if collector.rows + collector.heldout_rows > 100_000:
+    if collector.rows + collector.heldout_rows > MANY:
         console.say("comparing rows")
     figures = replace(collector.figures(name, dataset.heldout), notes=_notes(rows, heldout, dataset.heldout))
     figures = replace(figures, bad=rows.bad, rows_read=rows.read or None, heldout_of=_heldout_of(workspace, name))
@@ -109,7 +111,7 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
     if kind == "other" and (shown := viewed(workspace, name)):
         raise UsageError(
             f"dataset {name} is a view of {shown}: the same rows as another stage sees them",
-            f"inspect that: rlguide inspect {shown}",
+            f"inspect that: rlguide inspect {shlex.quote(shown)}",
         )
     return check_registered(workspace, [name], "labels" if kind == "labels" else "pairs")[0]
 
@@ -134,7 +136,7 @@ def _notes(rows: Checked, heldout: Checked | None, held_out_as: str | None) -> l
         notes.append(f"{rows.left_out:,} of the {rows.read:,} rows are bad and not in these figures")
     if heldout is not None and heldout.bad:
         count = sum(bad.rows for bad in heldout.bad)
-        notes.append(f"{count:,} of the held-out rows are bad, too: rlguide inspect {held_out_as}")
+        notes.append(f"{count:,} of the held-out rows are bad, too: rlguide inspect {shlex.quote(held_out_as or '')}")
     return notes
 
 
@@ -152,7 +154,8 @@ def _with_origin(workspace: Workspace, figures: Figures) -> Figures:
     figures = replace(figures, source=manifest.source)
     if view_of := manifest.source.get("derived_from"):
         shown = heldout_name(str(view_of)) if figures.heldout_of else str(view_of)
-        figures.notes.append(f"made from {shown}: see rlguide inspect {shown} for what can be filtered there")
+        see = f"`rlguide inspect {shlex.quote(shown)}`"
+        figures.notes.append(f"made from {shown}: see {see} for what can be filtered there")
         figures = replace(figures, view_of=str(view_of), outdated=outdated(workspace, name) is not None)
     if manifest.name == name:
         figures = replace(figures, refused=manifest.refused, left_out=manifest.left_out)
@@ -177,6 +180,8 @@ def _write(
     figures: Figures, collector: Collector, drawn: list[tuple[int, Example]], options: InspectOptions
 ) -> list[Path]:
     files: dict[Path, bytes] = {}
+    if (options.plots or options.html) and collector.rows > MANY:
+        console.say("drawing")
     if options.plots is not None:
         plots = draw(collector).items()
         files.update({options.plots / f"{figures.dataset}.{name}.png": picture for name, picture in plots})

@@ -68,7 +68,7 @@ def _content(figures: Figures) -> Iterator[Line]:
         yield "held out", f"{figures.heldout_rows:,}", figures.heldout
     if figures.desirable is not None and figures.rows:
         yield "desirable", _part(figures.desirable, figures.rows), ""
-    yield "languages", _languages(figures), _of(figures.languages_rows, figures.rows)
+    yield "languages", _languages(figures), _joined("of the responses", _of(figures.languages_rows, figures.rows))
     yield "turns", _turns(figures), "prompts in a conversation"
     yield "system prompt", _part(figures.system, figures.rows), f"{figures.systems:,} different" * bool(figures.system)
     if bias is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def _requested(given: str, hub: str, wanted: FileSelection) -> CatalogDataset:
 def _any_dataset(given: str) -> CatalogDataset:
     if HUB_ID.fullmatch(given) is None or given.startswith("datasets/"):
         if Path(given).exists():
-            raise UsageError(f"{given} is here on this machine", f"use it with: rlguide register {given}")
+            raise UsageError(f"{given} is here on this machine", f"use it with: rlguide register {shlex.quote(given)}")
         address = re.search(r"/datasets/([^/?#]+/[^/?#]+)", f"/{given}")
         raise UsageError(
             "a dataset of a hub is named by its id, ORG/NAME, not by an address or a path",

@@ -36,10 +36,17 @@ class Change:
 
     name: str
     moves: dict[str, str]  # temporary name -> final name
-    manifest: dict[str, Any]  # its whole content
+    manifest: dict[str, Any]  # its whole content; {} to write none
     entries: dict[str, dict[str, Any]]  # to put into dataset_info.json
     delete: list[str] = field(default_factory=list)  # files of an earlier version
     drop: list[str] = field(default_factory=list)  # names to remove from dataset_info.json
+    other_manifests: dict[str, dict[str, Any]] = field(default_factory=dict)  # of its views, by their names
+
+    @property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """All manifests to write, by the names of their files."""
+        both = {**({self.name: self.manifest} if self.manifest else {}), **self.other_manifests}
+        return {f"{name}.manifest.json": manifest for name, manifest in both.items()}
 
 
 def lock_path(workspace: Workspace, name: str) -> Path:
@@ -59,7 +66,7 @@ def commit(workspace: Workspace, change: Change) -> None:
     Raises DataError for a broken dataset_info.json, RlguideError for a full disk or a folder that has the name of a
     file. Nothing is changed then, or, if the disk failed in between, the next command does the rest.
     """
-    for target in (*change.moves.values(), f"{change.name}.manifest.json", *change.delete):
+    for target in (*change.moves.values(), *change.manifests, *change.delete):
         check_no_folder(workspace.data / target)
     write_json(_pending(workspace, change.name), asdict(change))
     _sync(workspace.data)
@@ -86,7 +93,8 @@ def _carry_out(workspace: Workspace, change: Change) -> None:
             if (folder / source).exists():
                 (folder / source).replace(folder / target)
         change_registry(workspace, change.entries, tuple(change.drop))
-        write_json(folder / f"{change.name}.manifest.json", change.manifest)
+        for file, manifest in change.manifests.items():
+            write_json(folder / file, manifest)
         for old in change.delete:
             (folder / old).unlink(missing_ok=True)
         _sync(folder)
@@ -103,11 +111,12 @@ def _read(path: Path) -> Change:
     loaded = read_json(path)
     try:
         change = Change(**loaded)
-        if not all(isinstance(value, dict) for value in (change.manifest, change.entries, *change.entries.values())):
+        objects = (change.manifest, change.entries, *change.entries.values(), change.other_manifests)
+        if not all(isinstance(value, dict) for value in (*objects, *change.other_manifests.values())):
             raise TypeError
         if not all(isinstance(value, list) for value in (change.delete, change.drop)):
             raise TypeError
-        names = [*change.moves, *change.moves.values(), *change.delete, change.name]
+        names = [*change.moves, *change.moves.values(), *change.delete, *change.other_manifests, change.name]
         if not all(isinstance(name, str) for name in (*names, *change.drop)):
             raise TypeError
         if any("/" in name or "\\" in name for name in names):

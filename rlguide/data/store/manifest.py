@@ -57,6 +57,16 @@ class DataManifest:
         return str(self.source.get("derived_from", ""))
 
 
+def one_label(manifest: DataManifest) -> str:
+    """A sentence for labelled responses to train on that all have the same label; "" for others, and for pairs."""
+    train = manifest.files[0]
+    if train.desirable is None or 0 < train.desirable < train.rows:
+        return ""
+    label, other = ("desirable", "undesirable") if train.desirable else ("undesirable", "desirable")
+    all_ = f"all {train.rows:,} responses are" if train.rows > 1 else "the only response is"
+    return f"{all_} {label}, and KTO compares both kinds: check what the labels mean, or add {other} responses"
+
+
 def size_and_time(path: Path) -> dict[str, int]:
     """What tells cheaply whether a file has changed: the `bytes` and `mtime_ns` of it that a manifest keeps."""
     status = path.stat()

@@ -40,14 +40,14 @@ def prompt_fingerprints(workspace: Workspace, name: str) -> Iterator[int]:
     for file in local_files(dataset):
         for row in open_source(file).rows(columns):
             try:
-                prompt = messages(row.value) if is_written_here else _foreign(dataset, row.value, rename)
+                prompt = messages(row.value) if is_written_here else prompt_by_entry(dataset, row.value, rename)
                 yield fingerprint(prompt)
             except (KeyError, TypeError, ValueError):  # of which BadRow is one
                 yield 0
 
 
-def _foreign(dataset: RegisteredDataset, value: Any, rename: Any) -> tuple[Turn, ...]:
-    """The prompt in a row of a file that somebody else wrote, by the columns of its entry."""
+def prompt_by_entry(dataset: RegisteredDataset, value: Any, rename: Any) -> tuple[Turn, ...]:
+    """The prompt in a row of a file that somebody else wrote, by the columns of its entry. Raises BadRow for none."""
     if not isinstance(value, dict):
         raise BadRow("not an object")
     row = {NAMES.get(key, key): value.get(column) for key, column in dataset.columns.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 from rlguide import console
 from rlguide.data.example import ExampleKind
-from rlguide.data.names import heldout_name, parent_name, view_name
+from rlguide.data.names import folded, heldout_name, parent_name, view_name
 from rlguide.data.readers.source import PACKED_SUFFIXES
 from rlguide.data.store import journal
 from rlguide.data.store.dataset_info import our_entry, read_registry
@@ -51,16 +51,11 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
 
     Raises:
         UsageError: the name, or that of its held-out split, is taken and `force` is not given; or, whatever is given,
-            the two belong to different datasets.
+            the two belong to different datasets, or differ in case only from another one.
         DataError: dataset_info.json is broken. RlguideError: a folder has the name of its file.
     """
     entries, other, heldout = read_registry(workspace), "choose another name with --name", heldout_name(name)
-    # NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME.
-    base = read_manifest(workspace, parent_name(name)) if parent_name(name) != name else None
-    if base is not None and any(file.dataset == name for file in base.files):
-        raise UsageError(f"{name} is what {base.name} holds out", other)
-    if read_manifest(workspace, heldout) is not None:
-        what = f"there is a dataset {heldout}, and that would be taken for the rows that {name} holds out"
+    if what := why_not(workspace, name, entries):
         raise UsageError(what, other)
     manifest = read_manifest(workspace, name)
     ours: set[str] = set()
@@ -78,6 +73,26 @@ def check_free(workspace: Workspace, name: str, force: bool, origin: dict[str, s
         if file.exists():
             fix = f"move it away, {other}, or replace it with --force"
             raise UsageError(f"{workspace.relative(file)} is already there", fix)
+
+
+def why_not(workspace: Workspace, name: str, entries: Collection[str], mine: Collection[str] = ()) -> str:
+    """Why a dataset cannot be called `name` beside those that are registered (`entries`), but for its own (`mine`).
+
+    "" if it can be called so, or if there is one of that very name.
+    """
+    heldout = heldout_name(name)
+    # NAME_test is for the rows that NAME holds out; it cannot be a dataset of its own beside NAME.
+    base = read_manifest(workspace, parent_name(name)) if parent_name(name) != name else None
+    if base is not None and any(file.dataset == name for file in base.files):
+        return f"{name} is what {base.name} holds out"
+    if heldout not in mine and read_manifest(workspace, heldout) is not None:
+        return f"there is a dataset {heldout}, and that would be taken for the rows that {name} holds out"
+    taken = {folded(other): other for other in entries if other not in mine}
+    for new in (name, heldout):
+        other = taken.get(folded(new), new)
+        if other != new and new not in entries:
+            return f"there is a dataset {other}, and {new} differs from it in case only, which some disks ignore"
+    return ""
 
 
 def check_space(workspace: Workspace, files: Iterable[tuple[str, int]]) -> None:

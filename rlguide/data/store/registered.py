@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -71,14 +72,14 @@ def check_registered(workspace: Workspace, names: list[str], wanted: Wanted = "p
 def _another_kind(name: str, kind: Kind, wanted: Wanted) -> DataError:
     if wanted == "prompts":
         what = "holds pairs, and LLaMA-Factory's stage ppo refuses those"
-        fix = f"name its view: rlguide view {name} --use ppo"
+        fix = f"name its view: rlguide view {shlex.quote(name)} --use ppo"
     elif wanted == "labels":
         what = "holds pairs, not labelled responses" if kind == "pairs" else "has no labels (no kto_tag column)"
         what += " in dataset_info.json"
         fix = "name one with labels, or register a file with `rlguide register FILE`"
     elif kind == "labels":
         what = "holds labelled single responses, not pairs"
-        fix = f"these are for KTO: rlguide train --method kto --dataset {name}"
+        fix = f"these are for KTO: rlguide train --method kto --dataset {shlex.quote(name)}"
     else:
         what = 'is not a preference dataset (no "ranking": true in dataset_info.json)'
         fix = "choose one with pairs, or register the file with `rlguide register FILE`"
@@ -158,7 +159,8 @@ def _check_rows(name: str, file: Path, columns: dict[str, str], label: str | Non
             raise DataError(
                 f"dataset {name} has the label {row.value.get(label)!r} at line {row.position}, and"
                 " LLaMA-Factory takes true and false only",
-                f"register the file with `rlguide register {file}`, which turns 1 and 0 into true and false",
+                f"register the file with `rlguide register {shlex.quote(str(file))}`, which turns 1 and 0 into true and"
+                " false",
             )
 
 

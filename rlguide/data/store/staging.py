@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rlguide import console
 from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.filters import DUPLICATE, NOT_DRAWN, UNBALANCED, Filters, balanced, drawn, length
-from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split, choose
+from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split, choose, choose_labelled
 from rlguide.data.curate.kto_order import BLOCK, spread
 from rlguide.data.example import Example, ExampleKind, Turn, prompt_key
 from rlguide.data.store.columns import messages, schema, to_batch
@@ -75,6 +75,7 @@ class Staging:
         self._new: list[Example] = []
         self._characters = 0
         self._hashes: list[Hashes] = []
+        self._labels: list[Flags] = []  # of labelled rows, all of which wait
         self._lengths: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         self._waiting = self._written = 0
         wait = filters.need_all_rows or kind == "labels" or split != NO_SPLIT
@@ -158,6 +159,8 @@ class Staging:
         """What the filters need to know about the rows when all of them are there."""
         import numpy as np
 
+        if self._kind == "labels":
+            self._labels.append(np.array([example.label for example in examples], dtype=bool))
         if self._filters.dedupe:
             for example in examples:
                 self._duplicates.add(example)
@@ -188,7 +191,7 @@ class Staging:
         self._flush()
         hashes = np.concatenate([np.empty(0, np.uint64), *self._hashes])
         keep = self._wanted(counts)
-        held = np.isin(hashes, self._choose_heldout(hashes[keep])) & keep
+        held = np.isin(hashes, self._choose_heldout(hashes, keep)) & keep
         with ExitStack() as stack:
             outputs = [(self._train, keep & ~held)]
             if held.any():
@@ -221,15 +224,23 @@ class Staging:
             counts.add_filtered(NOT_DRAWN, before - int(keep.sum()))
         return keep
 
-    def _choose_heldout(self, hashes: Hashes) -> Hashes:
-        """The prompt hashes to hold out; `nothing_held_out` says why there are none."""
+    def _choose_heldout(self, all_hashes: Hashes, keep: Flags) -> Hashes:
+        """The prompt hashes to hold out, of the rows to keep; `nothing_held_out` says why there are none."""
         import numpy as np
 
+        hashes = all_hashes[keep]
+        rows = self._written + len(hashes)
+        wanted = self._split.wanted(rows)
+        if self._kind == "labels" and wanted:
+            labels = np.concatenate(self._labels)[keep] if self._labels else np.empty(0, bool)
+            prompts, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+            desirable = np.bincount(group[labels], minlength=len(prompts))
+            chosen, self.nothing_held_out = choose_labelled(counts.tolist(), desirable.tolist(), wanted)
+            return prompts[chosen]
         prompts, counts = np.unique(hashes, return_counts=True)
         if self._written:  # of the prompts above, some rows did not wait
             prompts, counts = prompts[prompts < self._below], counts[prompts < self._below]
-        rows = self._written + len(hashes)
-        chosen, self.nothing_held_out = choose(counts.tolist(), self._split.wanted(rows), rows)
+        chosen, self.nothing_held_out = choose(counts.tolist(), wanted, rows)
         return prompts[chosen]
 
     def _kept(self, mask: Flags) -> Iterator[pa.RecordBatch]:

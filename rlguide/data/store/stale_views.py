@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -73,8 +73,6 @@ def outdated(workspace: Workspace, name: str) -> str | None:
 
 def origin_of(workspace: Workspace, name: str) -> dict[str, Any]:
     """What the view depends on: the entries of its sources, and size and time of change of their files."""
-    import hashlib
-
     entries = read_registry(workspace)
     sources = {name: find_entry(workspace, entries, name)}
     heldout = heldout_name(name)
@@ -82,13 +80,26 @@ def origin_of(workspace: Workspace, name: str) -> dict[str, Any]:
         sources[heldout] = entries[heldout]
     paths = [path for source, entry in sources.items() for path in data_files(data_path(workspace, source, entry))]
     files = [{"file": os.path.relpath(path, workspace.data), **size_and_time(path)} for path in paths]
-    described = json.dumps(list(sources.values()), sort_keys=True)
     return {
         "derived_from": name,
         "answers": "each once",  # earlier versions had some twice, with both labels
-        "entries": hashlib.sha256(described.encode()).hexdigest(),
+        "entries": _described(sources.values()),
         "files": files,
     }
+
+
+def renamed_origin(
+    origin: dict[str, Any], name: str, sources: Iterable[Entry], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """What `origin_of` will be when the dataset is called `name`: with these entries, and its files under new names."""
+    moved = [{**file, "file": files.get(file["file"], file["file"])} for file in origin["files"]]
+    return {**origin, "derived_from": name, "entries": _described(sources), "files": moved}
+
+
+def _described(sources: Iterable[Entry]) -> str:
+    import hashlib
+
+    return hashlib.sha256(json.dumps(list(sources), sort_keys=True).encode()).hexdigest()
 
 
 def is_current(workspace: Workspace, view: str, origin: dict[str, Any]) -> bool:

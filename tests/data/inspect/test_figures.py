@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.data.curate.filters import Filters, balanced
+from rlguide.data.curate.requested import response_language
 from rlguide.data.example import Example, Turn
 from rlguide.data.inspect.collect import Collector, collect
 from rlguide.data.inspect.figures import BadRows, Figures, Tokens, length_bias, margins, quantiles
@@ -201,7 +202,9 @@ def language_advice(rows: list[Example]) -> tuple[str, ...] | None:
     return found[0] if found else None
 
 
-@pytest.mark.parametrize("share, advised", [(0.005, False), (0.02, True), (0.045, True), (0.06, False), (0.2, False)])
+@pytest.mark.parametrize(
+    "share, advised", [(0.005, False), (0.03, False), (0.031, True), (0.045, True), (0.06, False), (0.2, False)]
+)
 def test_few_strays_of_another_language_are_named_and_a_second_language_is_not(share: float, advised: bool) -> None:
     few = round(1000 * share)
     rows = mixed((ENGLISH, ENGLISH, 1000 - few), (CHINESE, CHINESE, few))
@@ -223,8 +226,8 @@ def test_many_languages_of_few_rows_each_are_meant_to_be_there() -> None:
 
 
 def test_the_advice_takes_out_what_was_counted() -> None:
-    """A question in one language and an answer in another are the same language to both."""
-    both = [(ENGLISH, ENGLISH, 900), (CHINESE, CHINESE, 10), (CHINESE, ENGLISH, 10), (ENGLISH, CHINESE, 10)]
+    """The response decides, whatever language the prompt is in, unless that asks for it."""
+    both = [(ENGLISH, ENGLISH, 900), (CHINESE, CHINESE, 20), (CHINESE, ENGLISH, 10), (ENGLISH, CHINESE, 15)]
     rows = mixed(*both, ("{0} + {0}", "= {0}", 10))
     figures = figures_of(rows)
     assert figures.languages["other"] == 10
@@ -234,6 +237,35 @@ def test_the_advice_takes_out_what_was_counted() -> None:
     kept = [row for row in rows if keep.objection(row) is None]
     assert len(kept) == figures.languages["en"]
     assert language_advice(kept) is None and set(figures_of(kept).languages) == {"en"}
+
+
+SPANISH = "La reunión del jueves se ha aplazado hasta la semana que viene, dijo el ministro {}"
+
+
+@pytest.mark.parametrize(
+    "prompt, asked",
+    [
+        ("Translate this to Spanish: the meeting on Thursday is put off, said minister {}", "en"),
+        ("You are given a statement written in Spanish. Choose the most logical word. {}", "en"),
+        ("把下面的句子翻译成西班牙语：星期四的会议推迟了，{}", "zh"),
+        ("The meeting on Thursday is put off until next week, said minister {}", ""),
+        ("Polish this text: the meeting on Thursday is put off, said minister {}", ""),
+    ],
+)
+def test_responses_in_a_language_that_is_asked_for_are_no_strays(prompt: str, asked: str) -> None:
+    rows = mixed((CHINESE if asked == "zh" else ENGLISH,) * 2 + (960,), (prompt, SPANISH, 40))
+    figures, main = figures_of(rows), "zh" if asked == "zh" else "en"
+    assert figures.languages == {main: 960, "es": 40}
+    assert figures.requested == ({asked: {"es": 40}} if asked else {})
+    assert language_advice(rows) == (None if asked else ("--lang", "en"))
+    for code, kept in ((main, 1000 if asked else 960), ("es", 40), ("fr", 0)):
+        assert sum(Filters(lang=code).objection(row) is None for row in rows) == kept
+
+
+def test_a_word_a_number_or_code_is_in_the_language_of_its_prompt() -> None:
+    for answer in ("63", "Option", "x = 7"):
+        assert response_language(pair(ENGLISH, answer, "no")) == "en"
+        assert response_language(pair(CHINESE, answer, "no")) == "zh"
 
 
 def test_an_overlap_is_told_plainly_and_how_to_fix_it() -> None:

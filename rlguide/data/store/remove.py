@@ -1,0 +1,101 @@
+"""Taking a dataset out of the workspace: entries, files that rlguide wrote, records and views, in one step."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlguide.data.names import parent_name, view_name
+from rlguide.data.store import journal
+from rlguide.data.store.belongings import Belongings, belongings, same_file
+from rlguide.data.store.dataset_info import REMOTE_KEYS, read_registry
+from rlguide.data.store.manifest import DataFile, read_manifest
+from rlguide.data.store.publish import writing
+from rlguide.errors import UsageError
+from rlguide.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes with a dataset, and what stays.
+
+    Attributes:
+        entries: names that are taken out of dataset_info.json.
+        files: what is deleted: names in the data folder, and bytes.
+        kept: what stays, each with the reason.
+    """
+
+    name: str
+    entries: list[str]
+    files: dict[str, int]
+    kept: list[str]
+
+
+def plan_removal(workspace: Workspace, name: str) -> Removal:
+    """What `remove` would do; nothing is changed.
+
+    Raises:
+        UsageError: it is not registered, or is the held-out split of another dataset.
+        DataError: dataset_info.json is broken.
+    """
+    owned, base = belongings(workspace, name), parent_name(name)
+    whole = read_manifest(workspace, base) if base != name and base in read_registry(workspace) else None
+    if whole is not None and any(file.dataset == name for file in whole.files):
+        raise UsageError(f"{name} is what {base} holds out, and goes with it", f"rlguide remove {base}")
+    files, kept = dict[str, int](), list[str]()
+    for file in owned.files:
+        if why := _why_it_stays(workspace, owned, file):
+            kept.append(f"data/{file.file}: {why}")
+        elif (workspace.data / file.file).is_file():
+            files[file.file] = (workspace.data / file.file).lstat().st_size
+    files.update({record: (workspace.data / record).lstat().st_size for record in owned.records})
+    kept += _not_ours(workspace, owned)
+    return Removal(name, list(owned.entries), files, kept)
+
+
+def remove(workspace: Workspace, name: str) -> Removal:
+    """Remove a dataset with its held-out split, views and records; return what went. Raises as `plan_removal`.
+
+    All or nothing, whenever the process is killed. Files that rlguide did not write, or that have changed since, or
+    that another entry shows, stay.
+    """
+    with ExitStack() as stack:
+        for locked in (name, view_name(name, "kto")):
+            stack.enter_context(writing(workspace, locked))
+        plan = plan_removal(workspace, name)
+        journal.commit(workspace, journal.Change(name, {}, {}, {}, delete=list(plan.files), drop=plan.entries))
+    return plan
+
+
+def _why_it_stays(workspace: Workspace, owned: Belongings, file: DataFile) -> str:
+    """Why a data file that rlguide wrote is not deleted, "" if it is."""
+    for name, entry in read_registry(workspace).items():
+        if name not in owned.entries and same_file(workspace, entry, file.file):
+            return f"dataset {name} shows it, too"
+    path = workspace.data / file.file
+    if path.is_file() and not file.unchanged(workspace.data) and _digest(path) != file.sha256:
+        return "it has been changed since rlguide wrote it"
+    return ""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _not_ours(workspace: Workspace, owned: Belongings) -> list[str]:
+    """Files that the entries name and rlguide did not write."""
+    kept = dict[str, None]()
+    for entry in owned.entries.values():
+        named = entry.get("file_name")
+        if not isinstance(named, str) or any(key in entry for key in REMOTE_KEYS):
+            continue
+        if not any(same_file(workspace, entry, file.file) for file in owned.files):
+            path = workspace.relative(workspace.data / named)
+            others = [name for name, other in read_registry(workspace).items() if name not in owned.entries]
+            shared = [name for name in others if same_file(workspace, read_registry(workspace)[name], named)]
+            why = f"dataset {shared[0]} shows it, too" if shared else "rlguide did not write it"
+            kept[f"{path}: {why}"] = None
+    return list(kept)
