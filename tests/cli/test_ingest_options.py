@@ -16,7 +16,16 @@ from rlguide.cli._spread import spread
 from rlguide.data.ingest.options import RECORDED, DownloadOptions, IngestOptions, option_name
 
 OTHER: dict[str, Any] = {
-    **{"name": "n", "form": "trl", "test_size": 0.25, "split": "a", "heldout_split": "b", "subset": "c"},
+    **{
+        "name": "n",
+        "form": "trl",
+        "encoding": "gb18030",
+        "header": "a,b",
+        "test_size": 0.25,
+        "split": "a",
+        "heldout_split": "b",
+        "subset": "c",
+    },
     **{"files": ("x/*", "y"), "dedupe": True, "pairing": "all", "min_margin": 0.5, "max_length": 9, "lang": "zh"},
     **{"balance_length": True, "max_samples": 7, "seed": 3, "keep_good": True, "force": True},
     **{"hub": "modelscope", "revision": "r"},

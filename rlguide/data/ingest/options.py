@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.names import check_name
+from rlguide.data.readers.source import ReadOptions
 from rlguide.data.sources.selection import ANYTHING, FileSelection
 from rlguide.errors import UsageError
 
@@ -27,6 +28,8 @@ class IngestOptions:
 
     name: str | None = None  # in the workspace; None makes one from that of the file
     form: str = "auto"  # or a name of `FORMATS`
+    encoding: str | None = None  # of text files; None: found out
+    header: str | None = None  # names of the columns of a table that has none, separated by commas
     test_size: float | None = None  # share to hold out (None: 5 %, at most 2,000 rows) if there are no held-out files
     selection: FileSelection = ANYTHING  # split, subset or files, if they are named
     pairing: str = "best-worst"  # how a list of scored responses becomes pairs
@@ -39,6 +42,7 @@ class IngestOptions:
         from rlguide.data.formats.scored_lists import Pairing
 
         Pairing(self.pairing)
+        self.reading.check()
         if self.name is not None:
             check_name(self.name)
         if self.test_size is not None and not 0 <= self.test_size < 1:
@@ -48,10 +52,18 @@ class IngestOptions:
         self.filters.check("pairs")
         self.selection.check()
 
+    @property
+    def reading(self) -> ReadOptions:
+        """What `open_source` is told of the files."""
+        return ReadOptions(self.encoding, self.header)
+
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest; two equal ones make the same files of the same rows."""
         return {
             **self.selection.recorded(),
+            # Left out if they are not given, so that what was made before there was such an option stays the same.
+            **({"encoding": self.encoding} if self.encoding is not None else {}),
+            **({"header": self.header} if self.header is not None else {}),
             "form": self.form,
             "pairing": self.pairing,
             "test_size": self.test_size,
@@ -61,7 +73,7 @@ class IngestOptions:
 
 
 # The keys of `recorded`, in the order in which a command is written.
-RECORDED = ("hub", *(one.name for one in fields(FileSelection)), *IngestOptions().recorded())
+RECORDED = ("hub", *(one.name for one in fields(FileSelection)), *IngestOptions(encoding="", header="").recorded())
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,8 @@ def test_what_is_ambiguous_or_missing_lists_what_there_is(
 
 
 def test_no_data_file_at_all() -> None:
-    with pytest.raises(DataError, match=r"train\.arrow"):
-        select("train.arrow", "load.py")
+    with pytest.raises(DataError, match=r"train\.tar"):
+        select("train.tar", "load.py")
     with pytest.raises(DataError, match="nothing"):
         select()
 
@@ -324,11 +324,10 @@ def test_a_folder_is_read_like_a_repository(tmp_path: Path) -> None:
     for path in (*FILES, "README.md"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(CARD if path == "README.md" else "{}", encoding="utf-8")
-    assert files_of_folder(folder, FileSelection()) == ([folder / "en/c.jsonl", folder / "more/x/y/d.jsonl"], [])
-    assert files_of_folder(folder, FileSelection(subset="zh"))[1] == [folder / "held/zh.jsonl"]
-    assert files_of_folder(folder, FileSelection(files=("zh/*",))) == (
-        [folder / "zh/a.jsonl", folder / "zh/b.jsonl"],
-        [],
-    )
+    found = files_of_folder(folder, FileSelection())
+    assert (found.train, found.heldout) == (("en/c.jsonl", "more/x/y/d.jsonl"), ())
+    assert {*found.train, *found.left_out} == set(FILES)
+    assert files_of_folder(folder, FileSelection(subset="zh")).heldout == ("held/zh.jsonl",)
+    assert files_of_folder(folder, FileSelection(files=("zh/*",))).train == ("zh/a.jsonl", "zh/b.jsonl")
     with pytest.raises(UsageError, match="my data 数据 has no subset"):
         files_of_folder(folder, FileSelection(subset="fr"))
