@@ -54,7 +54,7 @@ def _batches(path: Path, check: bool = True) -> Iterator[Iterator[Any]]:
     try:
         with pa.memory_map(str(path)) as source:
             yield _checked(source, path, check)
-    except (pa.ArrowException, OSError, NotImplementedError) as error:
+    except (pa.ArrowException, OSError, NotImplementedError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, pa.ArrowException):
             raise
         reason = str(error).splitlines()[0]

@@ -43,7 +43,7 @@ def open_csv(text: Text, suffix: str, how: ReadOptions) -> Source:
         first = file.readline()
         told = _SEPARATOR_LINE.fullmatch(first)
         first = file.readline() if told else first
-        separator = told[1] if told else _separator(text.path, suffix, first)
+        separator = told[1] if told else _separator(text.path, suffix, first, how)
         record = next(csv.reader(chain([first], file), delimiter=separator, strict=True), [])
         file.detach()
     names, is_header = column_names(text.path, record, how)
@@ -90,9 +90,13 @@ def _records(path: Path, encoding: str) -> Iterator[list[int]]:
         raise DataError(f"{path} is not CSV: {error}, in the record from line {place[0]} on", "fix the file") from error
 
 
-def _separator(path: Path, suffix: str, header: str) -> str:
+def _separator(path: Path, suffix: str, header: str, how: ReadOptions) -> str:
     """What stands between the names of the columns. Raises DataError if that may be one of two."""
     usual = "\t" if suffix == ".tsv" else ","
+    if how.header is not None:  # the first line is data, in which all signs may be: as many columns as there are names
+        signs = [usual, *(sign for sign in "\t,;|" if sign != usual)]
+        fits = [sign for sign in signs if len(next(csv.reader([header], delimiter=sign), [])) == len(how.names)]
+        return fits[0] if fits else usual
     outside = re.sub(r'"[^"]*"', "", header) or header
     found = [usual] if usual in outside else [sign for sign in ",;\t|" if sign in outside]
     if len(found) > 1:
@@ -109,6 +113,6 @@ def is_table(lines: list[str]) -> bool:
     counts = [line.count("\t") for line in lines]
     if counts and counts[0] and 2 * sum(count == counts[0] for count in counts) > len(counts):
         return True
-    sign = max(",;|", key=lambda one: lines[0].count(one)) if lines else ","
+    sign = max(",;|\t", key=lambda one: lines[0].count(one)) if lines else ","
     cells = lines[0].split(sign) if lines else []
     return len(cells) > 1 and all(re.fullmatch(r'\s*"?[^\W\d][\w .-]{0,40}"?\s*', cell) for cell in cells)

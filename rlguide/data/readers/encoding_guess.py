@@ -3,7 +3,8 @@
 A text in a wrong encoding is worse than a refusal. A double-byte encoding must turn the bytes into characters that are
 in daily use (the first level of its standard, where the common ones stand), among them the commonest of its language;
 no second encoding may do so half as well. Of single-byte encodings nearly any byte is a letter: there the letters must
-be those of the language's words, and charset-normalizer, which knows how often letters come, must read the same text.
+be those of the languages, and stand where they do in words. (charset-normalizer 3.5 reads French as Baltic, and
+Portuguese as Central European.)
 """
 
 from __future__ import annotations
@@ -32,7 +33,16 @@ _KOREAN = (
     "이다는을를에가의은로고하지서도한기사자리어나시인그대스만아있해정보수일라게전것면부주구과장제여무소안"
     "으했니습요세니까했던들와적성상동러오할말야우원생국조"
 )
-_WESTERN = frozenset("àâäáãåæçèéêëíîïñòóôöøùúûüÿßœÀÂÄÁÃÅÆÇÈÉÊËÍÎÏÑÒÓÔÖØÙÚÛÜŸŒ‘’“”„‚–—…•«»‹›¿¡€£§°·©®™½¼¾²³ºª×±´\xa0")
+# Letters and signs of Western Europe. Not among them are those that Central European, Turkish and Baltic letters become
+# when they are read so: ð ý þ š ž ¹ ¤ ...
+_WESTERN = frozenset("àâäáãåæçèéêëíìîïñòóôõöøùúûüÿßœÀÂÄÁÃÅÆÇÈÉÊËÍÌÎÏÑÒÓÔÕÖØÙÚÛÜŸŒ‘’“”„‚–—…•«»‹›¿¡€£§°·©®™½¼²ºª±´\xa0")
+# Capitals after small letters, signs within words; õ, which is in Portuguese before e only, and Hungarian's ő.
+_WEST_MISPLACED = re.compile(
+    "(?<=[a-zà-öø-ÿ])[À-ÖØ-ÞŒŸ]|(?<=[A-Za-zà-öø-ÿ])[„‚•“«»‹›°§©®½¼²ºª¿¡±´€£](?=[A-Za-zà-öø-ÿ])|õ(?!e)"
+)
+_CYRILLIC = frozenset("абвгдежзийклмнопрстуфхцчшщъыьэюяёіїєґўАБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЁІЇЄҐЎ«»“”„‘’–—…№°§©\xa0")
+# The encodings take each other's small letters for capitals; and no word is half Latin.
+_CYRILLIC_MISPLACED = re.compile("(?<=[а-яё])[А-ЯЁ]|(?<=[A-Za-z])[А-яЁё]|[А-яЁё](?=[A-Za-z])")
 _PUNCTUATION = re.compile("[\u00a0-\u00bf\u2010-\u2030\u3000-\u301f\uff00-\uff60\uffe0-\uffe6]")
 
 
@@ -60,12 +70,21 @@ _DOUBLE = (
     _Double("cp949", "EUC-KR (Korean)", "euc_kr", range(0xB0, 0xC9), frozenset(_KOREAN).__contains__),
 )  # fmt: skip
 _SINGLE = {
-    "cp1252": "Windows-1252 (Western European)",
-    "cp1251": "Windows-1251 (Cyrillic)",
-    "koi8_r": "KOI8-R (Cyrillic)",
+    "cp1252": ("Windows-1252 (Western European)", _WESTERN, _WEST_MISPLACED),
+    "cp1251": ("Windows-1251 (Cyrillic)", _CYRILLIC, _CYRILLIC_MISPLACED),
+    "koi8_r": ("KOI8-R (Cyrillic)", _CYRILLIC, _CYRILLIC_MISPLACED),
 }
-# What charset-normalizer may choose from: also encodings that are refused, so that they are not taken for another one.
-_RIVALS = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "koi8_r", "iso8859_2", "cp850", "cp866"]
+# The commonest words of Russian, Ukrainian and Bulgarian: a Hebrew or Arabic text has small Cyrillic letters, too.
+_CYRILLIC_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "и в не на я что с по это как за для от а у из о то но вы ты мы он она к до так все мне если или же бы его ее"
+        " их был і та що з й це як є да се е като си ли може има при",
+    )
+)
+FEWEST_COMMON = 0.06  # share of the words that these are; it is a quarter in prose
+MOST_ODD = 0.02  # share of the characters beyond ASCII that may be others, or misplaced
+FEWEST_WORDS = 3  # with such characters, no two alike
 
 
 def guess(data: bytes) -> tuple[str, str]:
@@ -77,8 +96,8 @@ def guess(data: bytes) -> tuple[str, str]:
         return found[0][1].codec, found[0][1].about
     if found:
         return "", ""
-    codec = _single(data)
-    return codec, _SINGLE.get(codec, "")
+    fits = [codec for codec in _SINGLE if _is_single(data, codec)]
+    return (fits[0], _SINGLE[fits[0]][0]) if len(fits) == 1 else ("", "")
 
 
 def _double_score(data: bytes, one: _Double) -> float:
@@ -111,27 +130,21 @@ def _daily(codec: str, leads: range) -> frozenset[str]:
     return frozenset(text for pair in pairs if len(text := pair.decode(codec, "ignore")) == 1)
 
 
-def _single(data: bytes) -> str:
-    """The single-byte encoding in which this is text, by two opinions that agree; "" if they do not."""
-    from charset_normalizer import from_bytes
-
-    mine = {codec: text for codec in _SINGLE if (text := _decoded(data, codec)) is not None and _plausible(codec, text)}
-    if not mine:
-        return ""
-    best = from_bytes(data, cp_isolation=_RIVALS).best()
-    return next((codec for codec, text in mine.items() if best is not None and str(best) == text), "")
-
-
-def _plausible(codec: str, text: str) -> bool:
-    """Whether the letters beyond ASCII are those of words in the languages of this encoding."""
+def _is_single(data: bytes, codec: str) -> bool:
+    """Whether this is text in a single-byte encoding: nearly all letters are those of its languages, and in place."""
+    text = _decoded(data, codec) or ""
+    _, known, misplaced = _SINGLE[codec]
     beyond = [character for character in text if character >= "\x80"]
-    if len(beyond) < FEWEST:
+    words = {word for word in re.findall(r"\S+", text) if not word.isascii()}
+    if len(beyond) < FEWEST or len(words) < FEWEST_WORDS:
         return False
-    if codec == "cp1252":
-        runs = re.findall("[\x80-\U0010ffff]{3,}", text)  # Western words have letters of ASCII in between
-        return sum(map(_WESTERN.__contains__, beyond)) >= 0.97 * len(beyond) and sum(map(len, runs)) <= 0.1 * len(
-            beyond
-        )
-    letters = re.findall("[\u0400-\u045f]", text)
-    small = re.findall("[\u0430-\u045f]", text)  # the two encodings take each other's small letters for capitals
-    return len(letters) >= 0.9 * len(beyond) and len(small) >= 0.7 * len(letters)
+    odd = sum(character not in known for character in beyond) + len(misplaced.findall(text))
+    if odd > MOST_ODD * len(beyond):
+        return False
+    if codec == "cp1252":  # its words have letters of ASCII, too; a text in another script would have hardly any
+        runs = re.findall("[\x80-\U0010ffff]{3,}", text)
+        return sum(map(len, runs)) <= 0.1 * len(beyond)
+    found = re.findall("[А-яЁёІіЇїЄєҐґЎў]+", text)
+    common = sum(word.lower() in _CYRILLIC_WORDS for word in found)
+    small = sum(map(str.islower, "".join(found)))
+    return common >= max(2, FEWEST_COMMON * len(found)) and 3 * small > 2 * sum(map(len, found))

@@ -83,7 +83,7 @@ def _of_text(text: Text, suffix: str, how: ReadOptions) -> Source:
     named_so = suffix in (".csv", ".tsv")
     if begins_json(head) and not (named_so and head.lstrip(BEFORE).startswith((b"#", b"/"))):
         return open_json(text, how)
-    lines = head.decode("utf-8", "replace").removeprefix("\ufeff").splitlines()
+    lines = head.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r", "\n").split("\n")
     if named_so or how.header is not None or is_table([line for line in lines[:10] if line]):
         return open_csv(text, suffix, how)
     if b"\0" in head:

@@ -26,17 +26,19 @@ def find_lines(text: Text, probe: bytes, how: ReadOptions) -> Source | None:
     lines = probe[:LOOKED_AT].split(b"\n")
     if len(lines) > 1 and len(probe) > LOOKED_AT:
         lines.pop()  # it may be cut
-    lines = [line for line in (line.strip(BEFORE) for line in lines) if line]
+    padded = any(line.strip() and not line.strip(BEFORE) for line in lines)
+    lines = [line for line in lines if line.strip(BEFORE)]
     if len(lines) < 2:
         return None
-    first = [value for value in map(loads, lines[:FEW]) if isinstance(value, dict | list)]
+    lines = [lines[0].removeprefix(BOM), *lines[1:]]
+    first = [value for value in (loads(line.strip(BEFORE)) for line in lines[:FEW]) if isinstance(value, dict | list)]
     if 2 * len(first) >= len(lines[:FEW]) and len(set(map(type, first))) == 1:
         record = first[0]
         if isinstance(record, list) and is_record(record):
             return open_records(text, how, record, read_lines)
-    elif lines[0].startswith(b"[") or not _are_relaxed(lines[:FEW]):
+    elif lines[0].lstrip(BEFORE).startswith(b"[") or not _are_relaxed(lines[:FEW]):
         return None
-    slips = _slips(lines)
+    slips = _slips(lines) | ({relaxed_json.CONTROLS} if padded else set())
     read = read_relaxed_lines if slips else read_lines
     return Source(text.path, "JSON lines", "line", partial(as_read, read, text), tuple(relaxed_json.said(slips)))
 
@@ -97,7 +99,8 @@ def read_lines(text: Text) -> Iterator[Row]:
             try:
                 yield Row(number, json.loads(line))
             except (ValueError, RecursionError) as error:
-                yield _broken_line(text, number, line, error)
+                if line.strip(BEFORE):  # not zero bytes alone, which a crash may leave
+                    yield _broken_line(text, number, line, error)
 
 
 def read_relaxed_lines(text: Text) -> Iterator[Row]:

@@ -41,6 +41,9 @@ def find_layout(where: str, value: dict[str, Any]) -> Layout:
     if set(value) <= _ERROR and set(value) & {"error", "detail"}:
         told = str(value.get("error") or value.get("detail"))[:100]
         raise DataError(f"{where} is the error message of a server: {told}", "fetch the file again")
+    only = next(iter(value.values()))
+    if len(value) == 1 and is_nested(only) and not set(map(str.lower, value)) & COLUMNS:
+        return replace(find_layout(where, only), lists=frozenset())
     return (
         _pandas(where, value)
         or _lists_of_rows(where, value)
@@ -187,9 +190,6 @@ def _rows_by_key(where: str, value: dict[str, Any]) -> Layout | None:
             )
         return None
     if set(map(str.lower, value)) & COLUMNS or (len(value) == 1 and not _are_labels(list(value))):
-        only = next(iter(value.values()))
-        if len(value) == 1 and not (set(map(str.lower, value)) & COLUMNS) and is_nested(only):
-            return replace(find_layout(where, only), lists=frozenset())
         return None
     return Layout("JSON objects by key", value.values(), ("each value of the object is a row; the keys are not used",))
 

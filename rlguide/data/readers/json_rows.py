@@ -14,7 +14,7 @@ from typing import Any
 
 from rlguide.data.readers import relaxed_json
 from rlguide.data.readers.encodings import BEFORE, BOM, Text
-from rlguide.data.readers.json_lines import as_read, find_lines, read_lines
+from rlguide.data.readers.json_lines import as_read, find_lines, loads, read_lines
 from rlguide.data.readers.json_objects import find_layout, is_rows, with_split
 from rlguide.data.readers.json_records import KIND, is_record, open_records
 from rlguide.data.readers.json_stream import (
@@ -24,6 +24,7 @@ from rlguide.data.readers.json_stream import (
     iterate_object,
     iterate_values,
 )
+from rlguide.data.readers.packing import packing
 from rlguide.data.readers.source import HELD_IN_MEMORY, ReadOptions, Row, Source
 from rlguide.data.readers.words import SPLIT_NAME
 from rlguide.errors import DataError, UsageError
@@ -44,19 +45,23 @@ def begins_json(head: bytes) -> bool:
 def open_json(text: Text, how: ReadOptions) -> Source:
     """Find out how the rows stand in a JSON text. Raises DataError if they cannot be read, or only with names."""
     with text.open() as file:
-        probe = file.read(PROBE)
+        probe, more = file.read(PROBE), file.read(1)
+    if more:
+        probe = probe.rstrip(bytes(range(0x80, 0x100)))  # the last character may be cut
+    notes = list[str]()
     if b"\r" in probe and b"\n" not in probe:  # line ends of old Macs
         text = replace(text, opener=partial(_with_line_ends, text))
         probe = probe.replace(b"\r", b"\n")
+        notes.append("its lines end with carriage returns alone")
     found = find_lines(text, probe, how)
     if found is None:
         begins_list = probe.lstrip(BEFORE).startswith(b"[")
-        found = _list(text, probe, how) if begins_list else _objects(text, probe)
+        found = _list(text, probe, not more, how) if begins_list else _objects(text, probe, not more)
     if found is None:
         found = _repaired(text, how)
     if how.header is not None and found.kind != KIND:
         raise UsageError(f"{text.path} names its columns itself", "leave out --header, or rename them with --columns")
-    return found
+    return replace(found, notes=(*notes, *found.notes))
 
 
 @contextmanager
@@ -80,16 +85,16 @@ def _in_memory(text: Text) -> bytes:
 # Lists
 
 
-def _list(text: Text, probe: bytes, how: ReadOptions) -> Source | None:
+def _list(text: Text, probe: bytes, whole: bool, how: ReadOptions) -> Source | None:
     """A JSON list, read element by element; None if it is not strictly JSON as far as can be seen."""
     first = list[Any]()
     try:
         for _, value in iterate_array(io.BytesIO(probe)):
             first = first or [value]
     except StreamError as error:
-        if len(probe) < PROBE or "ends too early" not in str(error):
+        if whole or "ends too early" not in str(error):
             return None
-    if _comma_too_many(text, probe):
+    if not whole and _comma_too_many(text):
         return None
     if first and is_record(first[0]):
         return open_records(text, how, first[0], read_array)
@@ -98,9 +103,9 @@ def _list(text: Text, probe: bytes, how: ReadOptions) -> Source | None:
     return Source(text.path, "JSON list", "line" if lines else "row", partial(as_read, read, text))
 
 
-def _comma_too_many(text: Text, probe: bytes) -> bool:
+def _comma_too_many(text: Text) -> bool:
     """Whether a comma stands before the end of a list that is larger than what was looked at."""
-    if len(probe) < PROBE or text.opener is not None or text.encoding != "utf-8":
+    if text.opener is not None or text.encoding != "utf-8" or packing(text.path):
         return False
     with text.path.open("rb") as file:
         file.seek(-64, io.SEEK_END)
@@ -127,9 +132,8 @@ def read_array(text: Text) -> Iterator[Row]:
 # Objects
 
 
-def _objects(text: Text, probe: bytes) -> Source | None:
+def _objects(text: Text, probe: bytes, whole: bool) -> Source | None:
     """One object or several that follow each other; None if it is not strictly JSON as far as can be seen."""
-    whole = len(probe) < PROBE
     try:
         found = [value for _, value in islice(iterate_values(io.BytesIO(probe)), 2 if not whole else None)]
     except StreamError as error:
@@ -138,7 +142,7 @@ def _objects(text: Text, probe: bytes) -> Source | None:
         return _large_object(text, probe)
     if len(found) > 1:
         return _one_after_another(text, probe)
-    if not whole and not found:
+    if not whole:
         return _large_object(text, probe)
     return _single(text, found[0], probe) if found else None
 
@@ -161,7 +165,7 @@ def _single(text: Text, value: Any, probe: bytes) -> Source:
     """A file that is one object, by what it holds."""
     layout = find_layout(str(text.path), value)
     one_line = b"\n" not in probe.strip(BEFORE)
-    if layout.kind == "one JSON object" and one_line and text.opener is None:
+    if layout.kind == "one JSON object" and one_line and loads(probe.removeprefix(BOM)) is not None:
         return Source(text.path, "JSON lines", "line", partial(as_read, read_lines, text))
     if layout.lists:
         read = _counted(partial(read_lists, wanted=layout.lists), not one_line)
@@ -188,10 +192,14 @@ def _large_object(text: Text, probe: bytes) -> Source:
     """An object that goes on beyond what was looked at: lists of rows are streamed, all else is held in memory."""
     if _begins_with_rows(probe):
         return _lists(text, probe)
-    value = _parsed(text)
-    if not isinstance(value, dict):
-        raise DataError(f"{text.path} is neither a JSON list nor an object", "write one object with a pair a line")
-    return _single(text, value, probe)
+    try:
+        with text.open() as file:
+            found = [value for _, value in islice(iterate_values(file), 2)]
+    except StreamError:  # also one that is larger than a row may be
+        found = [_parsed(text)]
+    if len(found) > 1:  # with a first row that is larger than what was looked at
+        return Source(text.path, "JSON objects", "row", partial(as_read, _counted(read_values, False), text))
+    return _single(text, found[0], probe)
 
 
 def _begins_with_rows(probe: bytes) -> bool:
@@ -252,11 +260,11 @@ def _repaired(text: Text, how: ReadOptions) -> Source:
     better = replace(text, opener=partial(_repaired_stream, text)) if slips else text
     probe = repaired.encode("utf-8", "surrogateescape")
     if probe.lstrip(BEFORE).startswith(b"["):
-        found = _list(better, probe[:PROBE], how) if slips else None
+        found = _list(better, probe, True, how) if slips else None
         if found is None:  # it says where it is broken when it is read
             return Source(text.path, "JSON list", "line", partial(as_read, read_array, text))
     else:
-        found = _objects(better, probe[:PROBE]) if slips else None
+        found = _objects(better, probe, True) if slips else None
         if found is None and _begins_with_rows(probe):
             return _lists(text, probe)
         if found is None:

@@ -127,7 +127,11 @@ def _suffix(member: zipfile.ZipInfo) -> str:
 
 def _is_aside(name: str) -> bool:
     parts = name.split("/")
-    return name.startswith(_SYSTEM) or parts[-1] in (*_SYSTEM, *ABOUT) or any(part.startswith(".") for part in parts)
+    return (
+        name.startswith(_SYSTEM)
+        or parts[-1] in (*_SYSTEM, *ABOUT)
+        or any(part.startswith(".") and part.strip(".") for part in parts)
+    )
 
 
 def is_spreadsheet(path: Path) -> bool:

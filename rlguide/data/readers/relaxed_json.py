@@ -10,6 +10,7 @@ import ast
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
@@ -78,7 +79,9 @@ def strict_json(text: str) -> tuple[str, frozenset[str]]:
 def _quoted(token: str) -> str:
     """A string of Python as one of JSON. Only this one literal is ever evaluated. Raises ValueError if it is none."""
     try:
-        value = ast.literal_eval(token)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash before any other letter
+            value = ast.literal_eval(token)
     except (SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError(f"a string is broken: {error}") from None
     return json.dumps(value)
