@@ -48,7 +48,7 @@ def open_csv(text: Text, suffix: str, how: ReadOptions) -> Source:
         file.detach()
     names, is_header = column_names(text.path, record, how)
     table = _Table(separator, names, int(is_header), int(bool(told)))
-    notes = [] if is_header else [f"its columns are {', '.join(names)}, as --header says"]
+    notes = [] if how.header is None else [f"its columns are {', '.join(names)}, as --header says"]
     return Source(text.path, "CSV", "line", partial(_read, text, table), tuple(notes))
 
 

@@ -21,11 +21,18 @@ _NAME = re.compile(r"[^\W\d][\w.\-:/]*(?:\s?\([^()]*\))?")  # one word, perhaps 
 def has_names(cells: list[str]) -> bool:
     """Whether these cells may name columns, and are not a row of data."""
     cells = [cell.strip() for cell in cells if cell.strip()]
+    if _are_numbers_of_columns(cells):
+        return True
     known = [_is_known(cell) for cell in cells]
     data = sum(_is_data(cell) for cell, is_known in zip(cells, known, strict=True) if not is_known)
     if any(known):
         return 2 * data <= len(cells)
     return 2 * data < len(cells) and any(_NAME.fullmatch(cell) for cell in cells)
+
+
+def _are_numbers_of_columns(cells: list[str]) -> bool:
+    """Whether these are 0, 1, 2, ..., which pandas writes where columns have no names."""
+    return cells == [str(number) for number in range(len(cells))] and len(cells) > 1
 
 
 def _is_known(cell: str) -> bool:
@@ -70,7 +77,7 @@ def column_names(path: Path, first: list[str], how: ReadOptions) -> tuple[list[s
         while len(cells) > len(names) and not cells[-1]:
             cells.pop()
         check_number(path, names, len(cells))
-        return names, False
+        return names, _are_numbers_of_columns(cells)
     while len(cells) > 1 and not cells[-1]:  # Excel writes columns that were emptied
         cells.pop()
     if cells and not has_names(cells):

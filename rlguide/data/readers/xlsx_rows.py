@@ -36,7 +36,7 @@ def open_xlsx(path: Path, how: ReadOptions) -> Source:
         first = next(_rows(book[sheets[0]]))[1]
         names, is_header = column_names(path, ["" if cell is None else str(cell) for cell in first], how)
         notes = [f"read the sheet {sheets[0]}; the others are empty"] if len(book.worksheets) > 1 else []
-    if not is_header:
+    if how.header is not None:
         notes.append(f"its columns are {', '.join(names)}, as --header says")
     return Source(path, "Excel", "row", partial(_read, sheets[0], names, int(is_header)), tuple(notes))
 

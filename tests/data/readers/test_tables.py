@@ -56,6 +56,13 @@ def test_what_pandas_writes_reads_back(tmp_path: Path, found: Rows) -> None:
     assert values(tmp_path / "a.csv") == [{"": str(n), **row} for n, row in enumerate(found)]
 
 
+def test_numbers_that_pandas_writes_for_names_are_no_row(tmp_path: Path) -> None:
+    pd.DataFrame([["q", "a", "b"]]).to_csv(tmp_path / "a.csv", index=False)
+    assert values(tmp_path / "a.csv") == [{"0": "q", "1": "a", "2": "b"}]
+    named = ReadOptions(header="prompt,chosen,rejected")
+    assert values(tmp_path / "a.csv", named) == [{"prompt": "q", "chosen": "a", "rejected": "b"}]
+
+
 def test_excels_empty_columns_do_not_count(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "sep=;\r\nprompt;chosen;rejected;;\r\nq;a;b;;\r\nr;c;d;;;\r\ns;e;f;x;\r\n")
     found = list(open_source(path).rows())
