@@ -14,6 +14,8 @@ REGISTER = {
     "name": "Name of the dataset. [default: from the file's name]",
     "columns": "What columns hold, as prompt=query,chosen=good_one; ignored=NAME leaves one out.",
     "form": "Shape of the rows, if it is not to be detected (see `rlguide register -h`).",
+    "encoding": "Encoding of the text, if it is not to be found out (gb18030, big5, cp1252, ...).",
+    "header": "Names of the columns of a CSV, TSV or Excel file that has no header line: prompt,chosen,rejected.",
     "test_size": "Share of the rows to hold out. [default: 0.05, at most 2000 rows]",
     "split": "Split to train on, where there are several.",
     "heldout_split": "Split to hold out; none: hold out a share of --split instead. [default: its counterpart]",
@@ -45,8 +47,8 @@ DOWNLOAD = REGISTER | {
 }
 DOWNLOAD_ORDER = (
     *("hub", "split", "heldout_split", "subset", "files", "name", "lang", "max_samples", "test_size", "dedupe"),
-    *("columns", "pairing", "good_from", "min_margin", "max_length", "balance_length", "form", "keep_good", "seed"),
-    *("revision", "force", "dry_run"),
+    *("columns", "pairing", "good_from", "min_margin", "max_length", "balance_length", "form", "encoding", "header"),
+    *("keep_good", "seed", "revision", "force", "dry_run"),
 )
 TYPES: dict[str, Any] = {"files": list[str] | None}
 _ALSO = {"subset": ["--config"]}

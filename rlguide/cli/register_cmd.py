@@ -31,7 +31,8 @@ def command(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="JSON, JSON lines, CSV (also .gz, .zst) or Parquet files, or folders of them.", metavar="FILE..."
+            help="JSON, JSON lines, CSV (also compressed), Parquet, Arrow or Excel files, or folders of them.",
+            metavar="FILE...",
         ),
     ],
     options: IngestOptions,

@@ -21,6 +21,8 @@ OTHER: dict[str, Any] = {
         "form": "pair",
         "columns": "prompt=x",
         "good_from": 4.0,
+        "encoding": "gb18030",
+        "header": "a,b",
         "test_size": 0.25,
         "split": "a",
         "heldout_split": "b",

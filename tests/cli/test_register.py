@@ -139,11 +139,11 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.json", b'[{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt"', "not a complete JSON list"),
-        ("a.json", b'{\n "prompt": "q"\n}', "one JSON object"),
+        ("a.json", b'{\n "prompt": "q"\n}', "none of the known formats"),
         ("a.json", b"", "is empty"),
         ("a.json", b"[]", "holds no objects"),
         ("a.json", '[{"prompt": "é"}]'.encode("latin-1"), "not UTF-8"),
-        ("a.json", '[{"prompt": "q"}]'.encode("utf-16"), "UTF-16"),
+        ("a.json", '[{"prompt": "q"}]'.encode("utf-16"), "none of the known formats"),
         ("a.parquet", b"PAR1 and nothing else PAR1", "not a complete Parquet file"),
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
@@ -343,6 +343,35 @@ def test_a_folder_with_splits(folder: Path) -> None:
     ]
     missing = rlguide(folder, "register", "下载 set", "--name", "x", "--split", "dev")
     assert missing.returncode == 2 and "train" in missing.stderr
+
+
+def test_files_of_a_folder_that_are_not_taken_are_named(folder: Path) -> None:
+    source = folder / "set"
+    source.mkdir()
+    for name in ("train", "test", "more", "validation"):
+        write(source / f"{name}.jsonl", [{"prompt": f"{name} {n}", "chosen": "a", "rejected": "b"} for n in range(3)])
+    (source / "train.csv").write_text("prompt,chosen,rejected\nq,a,b\n")
+    done = rlguide(folder, "register", "set")
+    assert done.returncode == 0, done.stderr
+    assert "set: not taken: more.jsonl, train.csv, validation.jsonl (--file to choose)" in done.stderr
+    named = rlguide(folder, "register", "set", "--name", "all", "--file", "*.jsonl")
+    assert named.returncode == 0 and "not taken" not in named.stderr
+    there = [len(list(read_examples(Workspace(folder), name))) for name in ("all", "all_test")]
+    assert sum(there) == 12
+
+
+def test_what_datasets_saved_is_registered(folder: Path) -> None:
+    import datasets
+
+    splits = {"train": rows(30), "test": [{"prompt": "new", "chosen": "a", "rejected": "b"}]}
+    saved = datasets.DatasetDict({name: datasets.Dataset.from_list(found) for name, found in splits.items()})
+    saved.save_to_disk(folder / "dict")
+    saved["train"].save_to_disk(folder / "single")
+    for name, counts in (("dict", [30, 1]), ("single", [28, 2])):
+        done = rlguide(folder, "register", name)
+        assert done.returncode == 0, done.stderr
+        there = [len(list(read_examples(Workspace(folder), split))) for split in (name, f"{name}_test")]
+        assert sum(there) == sum(counts) and (name == "single" or there == counts)
 
 
 def test_held_out_files_are_checked_and_counted_too(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.filters import Filters
 from rlguide.data.names import check_name
+from rlguide.data.readers.source import ReadOptions
 from rlguide.data.sources.selection import ANYTHING, FileSelection
 from rlguide.errors import UsageError
 
@@ -51,6 +52,8 @@ class IngestOptions:
     name: str | None = None  # in the workspace; None makes one from that of the file
     form: str = "auto"  # or a name of `SHAPES`
     columns: str | None = None  # what columns hold, as prompt=query,chosen=good: role, then the name of the column
+    encoding: str | None = None  # of text files; None: found out
+    header: str | None = None  # names of the columns of a table that has none, separated by commas
     test_size: float | None = None  # share to hold out (None: 5 %, at most 2,000 rows) if there are no held-out files
     selection: FileSelection = ANYTHING  # split, subset or files, if they are named
     pairing: str = "best-worst"  # how a list of scored responses becomes pairs
@@ -74,6 +77,7 @@ class IngestOptions:
 
         check_pairing(self.pairing)
         check_columns(self.wanted.columns)
+        self.reading.check()
         if self.name is not None:
             check_name(self.name)
         if self.test_size is not None and not 0 <= self.test_size < 1:
@@ -83,10 +87,18 @@ class IngestOptions:
         self.filters.check("pairs")
         self.selection.check()
 
+    @property
+    def reading(self) -> ReadOptions:
+        """What `open_source` is told of the files."""
+        return ReadOptions(self.encoding, self.header)
+
     def recorded(self) -> dict[str, Any]:
         """What decides the content, for the manifest; two equal ones make the same files of the same rows."""
         return {
             **self.selection.recorded(),
+            # Left out if they are not given, so that what was made before there was such an option stays the same.
+            **({"encoding": self.encoding} if self.encoding is not None else {}),
+            **({"header": self.header} if self.header is not None else {}),
             "form": self.form,
             **({"columns": self.columns} if self.columns else {}),
             **({"good_from": self.good_from} if self.good_from is not None else {}),
@@ -101,8 +113,7 @@ class IngestOptions:
 RECORDED = (
     "hub",
     *(one.name for one in fields(FileSelection)),
-    *("columns", "good_from"),
-    *IngestOptions().recorded(),
+    *IngestOptions(encoding="", header="", columns="prompt=x", good_from=1.0).recorded(),
 )
 
 

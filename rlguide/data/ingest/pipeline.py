@@ -22,7 +22,7 @@ from rlguide.data.ingest.preview import preview
 from rlguide.data.ingest.split_column import SplitColumn, split_column
 from rlguide.data.readers.files import expected_rows, open_source
 from rlguide.data.readers.source import Row, Source
-from rlguide.data.store.manifest import DataFile, DataManifest
+from rlguide.data.store.manifest import DataFile, DataManifest, one_label
 from rlguide.data.store.publish import Publication, nothing_left, publish, refuse
 from rlguide.data.store.row_counts import NO_PAIR, RowCounts
 from rlguide.data.store.staging import Staging
@@ -203,12 +203,12 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     """Fetch a file; tell how its rows are read, and how many it has, where that is quick to tell."""
     path = piece.fetch()
     with _named(piece, path):
-        source = open_source(path)
+        source = open_source(path, options.reading)
         rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
         reading = choose_reading(rows, path, options.wanted)
         _check_pairing(reading, options.pairing)
         console.say(f"{piece.label}: {source.kind}; {reading.explain(rows)}")
-        for line in preview(reading, rows):
+        for line in (*(f"  {note}" for note in source.notes), *preview(reading, rows)):
             console.say(line)
     return source, reading, expected_rows(source)
 
@@ -305,7 +305,7 @@ def describe(done: ImportResult) -> list[str]:
         lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
     elif done.nothing_held_out:
         lines.append(f"  nothing is held out: {done.nothing_held_out}")
-    return lines
+    return [*lines, *filter(None, [one_label(manifest)])]
 
 
 def _amount(file: DataFile) -> str:

@@ -83,7 +83,10 @@ def _dataset_name(path: Path, options: IngestOptions) -> str:
 def _files(path: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
     """Training and held-out files."""
     if path.is_dir():
-        train, heldout = files_of_folder(path, wanted)
+        found = files_of_folder(path, wanted)
+        if found.not_taken:
+            console.say(f"{path}: {found.not_taken}")
+        train, heldout = ([path / name for name in names] for names in (found.train, found.heldout))
         empty = [file for file in (*train, *heldout) if not file.stat().st_size]
         for file in empty:
             console.warn(f"skipped {_label(file, path)}: it is empty")
@@ -92,7 +95,7 @@ def _files(path: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
         raise UsageError(f"{path} is a file, and --subset and --file choose from a folder", "leave them out")
     if not path.is_file():
         what = "is not a regular file" if path.exists() else "does not exist"
-        raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet or CSV file, or a folder of them")
+        raise DataError(f"{path} {what}", "name a JSON, JSONL, Parquet, Arrow, CSV or Excel file, or a folder of them")
     return [path], []
 
 

@@ -1,4 +1,5 @@
-"""A JSON list read element by element, so that a file of any size needs the memory of its largest element."""
+"""JSON read value by value (a list, lists in an object, values one after another), so that a file of any size needs the
+memory of its largest value."""
 
 from __future__ import annotations
 
@@ -78,21 +79,7 @@ def iterate_array(stream: IO[bytes], chunk: int = CHUNK, line: int = 1, closing:
     window.line = line
     if window.peek() != "[":
         raise window.error("a JSON list must begin with [")
-    window.advance(window.at + 1)
-    if window.peek() == "]":
-        window.advance(window.at + 1)
-    else:
-        while True:
-            if window.peek() == "]":
-                raise StreamError("a comma stands before the ] that ends the list", window.line)
-            line = window.line
-            yield line, _element(window)
-            mark = window.peek()
-            if mark not in (",", "]"):
-                raise window.error("expected , or ]")
-            window.advance(window.at + 1)
-            if mark == "]":
-                break
+    yield from _elements(window)
     if closing:
         if window.peek() == ",":
             raise StreamError("more than the list is in its object", window.line)
@@ -103,8 +90,77 @@ def iterate_array(stream: IO[bytes], chunk: int = CHUNK, line: int = 1, closing:
         raise window.error("something follows the list")
 
 
-def _element(window: _Window) -> Any:
-    """Decode the value at the window, reading on as long as it may only be cut off."""
+def _elements(window: _Window) -> Iterator[tuple[int, Any]]:
+    """The elements of the list at the window, each with its line."""
+    window.advance(window.at + 1)
+    if window.peek() == "]":
+        window.advance(window.at + 1)
+        return
+    while True:
+        if window.peek() == "]":
+            raise StreamError("a comma stands before the ] that ends the list", window.line)
+        line = window.line
+        yield line, _element(window)
+        mark = window.peek()
+        if mark not in (",", "]"):
+            raise window.error("expected , or ]")
+        window.advance(window.at + 1)
+        if mark == "]":
+            return
+
+
+NO_LIST = object()  # what an object has under a key, if that is no list
+
+
+def iterate_object(stream: IO[bytes], chunk: int = CHUNK) -> Iterator[tuple[int, str, Any]]:
+    """Yield (line number, key, element) of the lists in a JSON object; of anything else (line, key, NO_LIST).
+
+    Raises StreamError as `iterate_array`.
+    """
+    window = _Window(stream, chunk)
+    if window.peek() != "{":
+        raise window.error("a JSON object must begin with {")
+    mark = ","
+    while mark == ",":
+        window.advance(window.at + 1)
+        if window.peek() != '"':
+            raise window.error("expected the name of a key")
+        key = _element(window, ":")
+        if window.peek() != ":":
+            raise window.error("expected : after a key")
+        window.advance(window.at + 1)
+        if window.peek() == "[":
+            yield from ((line, key, value) for line, value in _elements(window))
+        else:
+            line = window.line
+            _element(window)
+            yield line, key, NO_LIST
+        mark = window.peek()
+        if mark not in (",", "}"):
+            raise window.error("expected , or }")
+    window.advance(window.at + 1)
+    if window.peek():
+        raise window.error("something follows the object")
+
+
+def iterate_values(stream: IO[bytes], chunk: int = CHUNK) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, value) of JSON objects or lists that follow each other, with or without commas in between.
+
+    Raises StreamError as `iterate_array`.
+    """
+    window = _Window(stream, chunk)
+    while sign := window.peek():
+        if sign in ",\x1e\0\ufeff":
+            window.advance(window.at + 1)
+        elif sign in "{[":
+            line = window.line
+            yield line, _element(window, "{[\x1e\0\ufeff")
+        else:
+            raise window.error("expected an object")
+
+
+def _element(window: _Window, after: str = "") -> Any:
+    """Decode the value at the window, reading on as long as it may only be cut off. `after` may follow it directly."""
     decoder = json.JSONDecoder()
     while True:
         try:
@@ -124,7 +180,7 @@ def _element(window: _Window) -> Any:
             raise window.error("an element is nested too deeply") from None
         else:
             # A number at the edge may go on: only a character after it that ends every value settles it.
-            if window.ended or (end < len(window.text) and window.text[end] in WHITESPACE + ",]"):
+            if window.ended or (end < len(window.text) and window.text[end] in WHITESPACE + ",]}" + after):
                 window.advance(end)
                 return value
             if end < len(window.text) - 16:

@@ -32,7 +32,7 @@ def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[
         size = _batch_rows(file.metadata, set(wanted))
         # One thread unpacks ahead; more would only take the processor from the one that works on the rows.
         for batch in _ahead(file.iter_batches(batch_size=size, columns=wanted, use_threads=False)):
-            for value in _values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}):
+            for value in python_values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}):
                 number += 1
                 yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
 
@@ -46,7 +46,7 @@ def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
 
 
-def _values(batch: Any, options: dict[str, str]) -> list[Any]:
+def python_values(batch: Any, options: dict[str, str]) -> list[Any]:
     """Rows as Python objects; where a text is not UTF-8, one by one, the bad ones as broken rows."""
     try:
         values: list[Any] = batch.to_pylist(**options)
@@ -54,7 +54,7 @@ def _values(batch: Any, options: dict[str, str]) -> list[Any]:
     except UnicodeDecodeError:
         if len(batch) == 1:
             return [Row(0, None, "not UTF-8")]
-        return [value for index in range(len(batch)) for value in _values(batch.slice(index, 1), options)]
+        return [value for index in range(len(batch)) for value in python_values(batch.slice(index, 1), options)]
 
 
 def _batch_rows(metadata: Any, wanted: set[str]) -> int:

@@ -46,6 +46,8 @@ def find_fetch_plans(
             "unset HF_HUB_OFFLINE and run the same command once with a network",
         ) from error
     console.say(f"  {found.reason}")
+    if found.not_taken:
+        console.say(f"  {found.not_taken}")
     hub.check_shards(snapshot, [*found.train, *found.heldout])
     return [_plan(snapshot, list(found.train), list(found.heldout))]
 

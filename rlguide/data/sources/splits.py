@@ -12,29 +12,44 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlguide.data.readers.source import plain_stem, text_suffix
+from rlguide.console import escaped
+from rlguide.data.readers.source import ABOUT, LATE_SUFFIXES, SUFFIXES, data_suffix, named, plain_stem
 from rlguide.data.sources.card import Splits, matching, splits_of_card
 from rlguide.data.sources.selection import FileSelection
 from rlguide.errors import DataError, UsageError, did_you_mean
 
-SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")  # in order of preference
-ABOUT = ("dataset_info.json", "dataset_infos.json", "state.json", "metadata.json")  # describe data, hold none
+ALL_SUFFIXES = (*SUFFIXES, *LATE_SUFFIXES)
+# Files that may hold rows, but of kinds that are not read: named where they are passed over.
+UNREAD_SUFFIXES = (
+    *(".xls", ".ods", ".db", ".sqlite", ".sqlite3", ".pkl", ".pickle", ".pt", ".npy", ".npz", ".h5", ".hdf5", ".orc"),
+    *(".avro", ".tar", ".tgz", ".7z", ".rar", ".yaml", ".yml", ".xml", ".jl", ".json5", ".lz4", ".bak", ".dat"),
+)
+CACHED = re.compile(r"cache-[0-9a-f]+(?:_\d+_of_\d+)?\.arrow")  # what `datasets` leaves of its `map`, beside the data
+NO_DATA = re.compile(r"(?:readme|licen[cs]e|notice|requirements|changelog|citation|config|authors)\b.*", re.IGNORECASE)
 HELDOUT_WORDS = ("test", "validation", "valid", "val", "eval", "evaluation", "dev", "heldout", "holdout", "testing")
 TRAIN_WORDS = ("train", "training")
 SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}
 PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "ranking")
 NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
+# A numbered part, which tells the names of all others (but not one with a hash in its name).
+PART = re.compile(r"(.*-)\d{5}-of-(\d{5})(\.[\w.]+)")
 MOST_NAMED = 12  # in a message
 NONE = "none"  # as --heldout-split: do not use the one there is
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The files to take, as paths in the repository, and why."""
+    """The files to take, as paths in the repository, and why; and those that may hold data and are not taken."""
 
     train: tuple[str, ...]
     heldout: tuple[str, ...]
     reason: str
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def not_taken(self) -> str:
+        """A line that names what is not taken, "" if that is nothing."""
+        return f"not taken: {escaped(named(self.left_out))} (--file to choose)" if self.left_out else ""
 
 
 def select_files(where: str, paths: Iterable[str], card: str, wanted: FileSelection) -> Selection:
@@ -47,15 +62,17 @@ def select_files(where: str, paths: Iterable[str], card: str, wanted: FileSelect
         UsageError: what is wanted is not there, or several things may be meant; the message lists what there is.
         DataError: there is no data file at all.
     """
-    data = sorted(path for path in paths if _is_data(path))
+    paths = list(paths)
+    data = _data_files(paths)
     if not data:
         found = ", ".join(sorted(paths)[:MOST_NAMED]) or "nothing"
         raise DataError(
             f"{where} has no data file that rlguide reads: {found}",
-            f"it reads {', '.join(SUFFIXES)} and never runs code of a dataset; convert it, then `rlguide register` it",
+            f"it reads {', '.join(ALL_SUFFIXES)} and never runs code of a dataset; convert it, "
+            "then `rlguide register` it",
         )
     if wanted.files:
-        return _by_pattern(where, data, wanted.files)
+        return _by_pattern(where, data, sorted(filter(_may_be_data, paths)), wanted.files)
     there, default = splits_of_card(card, data, splits_of_names)
     there = there or splits_of_names(data)
     subset = _subset(where, there, wanted.subset, default, data)
@@ -64,16 +81,35 @@ def select_files(where: str, paths: Iterable[str], card: str, wanted: FileSelect
     heldout = _heldout(where, splits, split, wanted.heldout_split)
     of = f" of subset {subset}" if subset else ""
     reason = f"split {split}{of}" + (f", held out: {heldout}" if heldout else "")
-    return Selection(_one_format(splits[split]), _one_format(splits[heldout]) if heldout else (), reason)
+    taken, held = _one_format(splits[split]), _one_format(splits[heldout]) if heldout else ()
+    left_out = sorted({*data, *filter(_may_be_data, paths)} - {*taken, *held})
+    return Selection(taken, held, reason, tuple(left_out))
 
 
-def files_of_folder(folder: Path, wanted: FileSelection) -> tuple[list[Path], list[Path]]:
-    """The train and the held-out files of a folder on this machine, found and refused like those of a repository."""
+def files_of_folder(folder: Path, wanted: FileSelection) -> Selection:
+    """The train and the held-out files of a folder on this machine, found and refused like those of a repository.
+
+    Raises DataError, too, if a numbered part (`-00001-of-00003`) of what is taken is not there.
+    """
     paths = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     readme = folder / "README.md"
     card = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     found = select_files(str(folder), paths, card, wanted)
-    return [folder / path for path in found.train], [folder / path for path in found.heldout]
+    if not wanted.files:
+        _check_parts(folder, (*found.train, *found.heldout))
+    return found
+
+
+def _check_parts(folder: Path, taken: Sequence[str]) -> None:
+    there = set(taken)
+    for match in filter(None, map(PART.fullmatch, taken)):
+        start, total, end = match.groups()
+        for number in range(int(total)):
+            part = f"{start}{number:05d}-of-{total}{end}"
+            if part not in there:
+                raise DataError(
+                    f"{folder}: the part {part} is not there", "copy or fetch it, or name the files with --file"
+                )
 
 
 def splits_of_names(paths: Sequence[str]) -> Splits:
@@ -95,10 +131,26 @@ def splits_of_names(paths: Sequence[str]) -> Splits:
     return there
 
 
-def _is_data(path: str) -> bool:
+def _data_files(paths: Iterable[str]) -> list[str]:
+    """The paths of data files. Kinds of file that are often something else count only if there are no others."""
+    known = sorted(filter(_is_named, paths))
+    for suffixes in (SUFFIXES, *((suffix,) for suffix in LATE_SUFFIXES)):
+        found = [path for path in known if data_suffix(Path(path)) in suffixes]
+        if found:
+            return found
+    return []
+
+
+def _is_named(path: str) -> bool:
+    """Whether nothing in the name says that this is no data."""
     name = path.split("/")[-1].lower()
-    hidden = any(part.startswith(".") for part in path.split("/"))
-    return text_suffix(Path(name)) in SUFFIXES and name not in ABOUT and not hidden
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    aside = hidden or name in ABOUT or CACHED.fullmatch(name)
+    return not aside and not (data_suffix(Path(name)) in (".txt", ".yaml", ".yml", ".xml") and NO_DATA.fullmatch(name))
+
+
+def _may_be_data(path: str) -> bool:
+    return _is_named(path) and data_suffix(Path(path)) in (*ALL_SUFFIXES, *UNREAD_SUFFIXES)
 
 
 def _bare(name: str) -> str:
@@ -110,10 +162,10 @@ def _words(name: str) -> set[str]:
     return set(re.split(r"[^a-z]+", name.lower()))
 
 
-def _by_pattern(where: str, data: list[str], patterns: tuple[str, ...]) -> Selection:
+def _by_pattern(where: str, data: list[str], others: list[str], patterns: tuple[str, ...]) -> Selection:
     found: dict[str, None] = {}
     for pattern in patterns:
-        matched = matching(pattern, data)
+        matched = matching(pattern, data) or matching(pattern, others)
         if not matched:
             raise UsageError(f"{where} has no data file {pattern}", f"there are {_named(data)}")
         found.update(dict.fromkeys(matched))
@@ -198,8 +250,8 @@ def _heldout(where: str, splits: dict[str, list[str]], split: str, wanted: str |
 
 def _one_format(paths: list[str]) -> tuple[str, ...]:
     """The same split is sometimes published twice: take it in one format only."""
-    best = min((text_suffix(Path(path)) for path in paths), key=SUFFIXES.index)
-    return tuple(path for path in sorted(paths) if text_suffix(Path(path)) == best)
+    best = min((data_suffix(Path(path)) for path in paths), key=ALL_SUFFIXES.index)
+    return tuple(path for path in sorted(paths) if data_suffix(Path(path)) == best)
 
 
 def _named(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.data.example import GPT, BadRow, Example, Turn, turns
-from rlguide.data.formats.csv_cells import open_rows
+from rlguide.data.readers.files import open_source
 from rlguide.data.readers.source import Row
 from rlguide.data.store.dataset_info import Kind, dataset_kind, read_registry
 from rlguide.data.store.prompts import prompt_by_entry
@@ -119,7 +119,7 @@ def _find(files: list[Path], columns: Collection[str], number: int) -> tuple[Pat
     """The file of the row, its number (still negative if its rows are not counted), and the row."""
     if all(file.suffix.lower() == ".parquet" for file in files):
         return _find_in_parquet(files, columns, number)
-    rows = ((file, row) for file in files for row in open_rows(file).rows(columns))
+    rows = ((file, row) for file in files for row in open_source(file).rows(columns))
     if number > 0:
         found = next(islice(enumerate(rows, start=1), number - 1, None), None)
         return (found[1][0], found[0], found[1][1]) if found else None

@@ -272,7 +272,7 @@ def test_two_separators_are_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("key", ["data", "train", "rows"])
+@pytest.mark.parametrize("key", ["data", "pairs", "rows"])
 def test_a_list_in_an_object_is_read(tmp_path: Path, key: str, indent: int | None) -> None:
     rows = [{"prompt": f"q {n} {{[", "chosen": "a" * 3000, "rejected": "b"} for n in range(5)]
     path = tmp_path / "rows.json"
@@ -284,11 +284,11 @@ def test_a_list_in_an_object_is_read(tmp_path: Path, key: str, indent: int | Non
     assert [row.position for row in found] == places
     assert source.unit == ("line" if indent else "row")
     assert count_rows(path) == 5
-    path.write_text(json.dumps({key: rows, "test": rows}, indent=indent), encoding="utf-8")
-    with pytest.raises(DataError, match="more than the list is in its object at line"):
-        list(open_source(path).rows())
+    path.write_text(json.dumps({key: rows, "examples": rows}, indent=indent), encoding="utf-8")
+    with pytest.raises(DataError, match=f"several lists of objects: {key}, examples"):
+        open_source(path)
     path.write_text(json.dumps({key: rows}, indent=indent)[:-1].rstrip(), encoding="utf-8")
-    with pytest.raises(DataError, match="ends too early"):
+    with pytest.raises(DataError, match=r"ends too early|not complete"):
         list(open_source(path).rows())
 
 
@@ -301,11 +301,12 @@ def test_a_row_that_begins_with_a_list_is_a_row(tmp_path: Path, size: int) -> No
 
 
 @pytest.mark.parametrize("end", [",]", ",\n]", ", \n\n ]\n"])
-def test_a_comma_too_many_is_called_so(tmp_path: Path, end: str) -> None:
+def test_a_comma_too_many_is_read_and_said(tmp_path: Path, end: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text('[\n{"a": 1},\n{"a": 2}' + end)
-    with pytest.raises(DataError, match=r"a comma stands before the \] that ends the list at line [345]"):
-        list(open_source(path).rows())
+    source = open_source(path)
+    assert [row[:2] for row in source.rows()] == [(2, {"a": 1}), (3, {"a": 2})]
+    assert "commas before a closing bracket" in source.notes[0]
 
 
 PAIR = Example.pair((Turn("human", "q"),), "a", "b", "", (2.0, 1.0))

@@ -106,10 +106,55 @@ def test_what_is_ambiguous_or_missing_lists_what_there_is(
 
 
 def test_no_data_file_at_all() -> None:
-    with pytest.raises(DataError, match=r"train\.arrow"):
-        select("train.arrow", "load.py")
+    with pytest.raises(DataError, match=r"train\.tar"):
+        select("train.tar", "load.py")
     with pytest.raises(DataError, match="nothing"):
         select()
+
+
+@pytest.mark.parametrize(
+    ("paths", "taken", "left_out"),
+    [
+        (["train.jsonl", "more.jsonl", "test.jsonl", "validation.jsonl"], 2, ["more.jsonl", "validation.jsonl"]),
+        (["train.jsonl", "train_zh.jsonl"], ["train.jsonl"], ["train_zh.jsonl"]),
+        (["train.jsonl", "train.csv", "notes.md", "load.py"], ["train.jsonl"], ["train.csv"]),
+        (["pairs.jsonl", "pairs.xlsx", "more.zip", "old.pkl"], ["pairs.jsonl"], ["more.zip", "old.pkl", "pairs.xlsx"]),
+        (["pairs.jsonl", "LICENSE.txt", "config.yaml", ".hidden.csv", "dataset_infos.json"], ["pairs.jsonl"], []),
+        (["pairs.xlsx", "README.txt"], ["pairs.xlsx"], []),
+        (["pairs.zip", "README.txt"], ["pairs.zip"], []),
+        (["train.txt", "test.txt"], 2, []),
+        (["train.jsonl.zip", "test.jsonl.xz"], 2, []),
+        (["a/train.jsonl", "__MACOSX/a/train.jsonl"], ["a/train.jsonl"], []),
+        # `datasets.save_to_disk`, beside what its `map` left in the cache.
+        (["state.json", "dataset_info.json", "data-00000-of-00001.arrow", "cache-0a1b.arrow"], 1, []),
+        (
+            [
+                "dataset_dict.json",
+                *(f"{split}/{name}" for split in SPLITS for name in ("state.json", "data-00000-of-00001.arrow")),
+            ],
+            2,
+            [],
+        ),
+    ],
+)
+def test_what_is_not_taken_is_named(paths: list[str], taken: list[str] | int, left_out: list[str]) -> None:
+    found = select(*paths)
+    files = [*found.train, *found.heldout]
+    assert (len(files) if isinstance(taken, int) else files) == taken
+    assert list(found.left_out) == left_out
+    assert bool(found.not_taken) == bool(left_out)
+    for name in left_out:
+        assert name in found.not_taken
+        assert select(*paths, files=(name,)).train == (name,), "what the line advises works"
+
+
+def test_of_many_files_ten_are_named() -> None:
+    found = select("train.jsonl", "test.jsonl", *(f"x{n:03}.jsonl" for n in range(200)))
+    assert (
+        found.not_taken
+        == f"not taken: {', '.join(f'x{n:03}.jsonl' for n in range(10))} and 190 more (--file to choose)"
+    )
+    assert select("train.jsonl", "a\x1b[31m.jsonl").not_taken.isprintable()
 
 
 CARD = """---
@@ -324,11 +369,18 @@ def test_a_folder_is_read_like_a_repository(tmp_path: Path) -> None:
     for path in (*FILES, "README.md"):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(CARD if path == "README.md" else "{}", encoding="utf-8")
-    assert files_of_folder(folder, FileSelection()) == ([folder / "en/c.jsonl", folder / "more/x/y/d.jsonl"], [])
-    assert files_of_folder(folder, FileSelection(subset="zh"))[1] == [folder / "held/zh.jsonl"]
-    assert files_of_folder(folder, FileSelection(files=("zh/*",))) == (
-        [folder / "zh/a.jsonl", folder / "zh/b.jsonl"],
-        [],
-    )
+    found = files_of_folder(folder, FileSelection())
+    assert (found.train, found.heldout) == (("en/c.jsonl", "more/x/y/d.jsonl"), ())
+    assert {*found.train, *found.left_out} == set(FILES)
+    assert files_of_folder(folder, FileSelection(subset="zh")).heldout == ("held/zh.jsonl",)
+    assert files_of_folder(folder, FileSelection(files=("zh/*",))).train == ("zh/a.jsonl", "zh/b.jsonl")
     with pytest.raises(UsageError, match="my data 数据 has no subset"):
         files_of_folder(folder, FileSelection(subset="fr"))
+
+
+def test_a_numbered_part_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00003.jsonl.gz", "train-00002-of-00003.jsonl.gz"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=r"the part train-00001-of-00003\.jsonl\.gz is not there"):
+        files_of_folder(tmp_path, FileSelection())
+    assert len(files_of_folder(tmp_path, FileSelection(files=("*.gz",))).train) == 2
