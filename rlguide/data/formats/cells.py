@@ -83,6 +83,8 @@ def conversation(value: Any) -> tuple[Turn, ...]:
     if isinstance(value, tuple):
         return value
     if isinstance(value, list):
+        if value and type(value[0]) is dict and "role" in value[0]:  # nearly always
+            return turns(value)
         if value and isinstance(value[0], str) and len(value) == 1:
             return (Turn(HUMAN, value[0]),)
         if value and (isinstance(value[0], list | tuple) or (isinstance(value[0], dict) and _exchange(value[0]))):

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlguide.data.formats.base import Record
 
+WRAPPERS = ("data", "annotations", "fields", "responses")  # the columns of such records
 _VALUES = ("selected", "choices", "rating", "text", "labels")  # keys of a value in Label Studio
 
 
@@ -17,9 +18,9 @@ def flattened(row: Any) -> Any:
     """The row with its columns at the top, if it is such a record; the same object if not."""
     if not isinstance(row, dict):
         return row
-    if isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list):
+    if "annotations" in row and isinstance(row.get("data"), dict) and isinstance(row["annotations"], list):
         return _label_studio(row)
-    if isinstance(row.get("fields"), dict):
+    if "fields" in row and isinstance(row["fields"], dict):
         return _argilla(row)
     return row
 

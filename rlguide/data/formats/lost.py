@@ -66,6 +66,9 @@ def _texts(value: Any) -> Iterator[str]:
             for key, part in value.items():
                 if key in TEXT_KEYS or is_piece(key):
                     yield from _texts(part)
+    elif isinstance(value, Turn):
+        if value.role != GPT:
+            yield value.value
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _texts(part)

@@ -10,7 +10,7 @@ from rlguide.data.example import BadRow, Example, ExampleKind
 from rlguide.data.formats import advice
 from rlguide.data.formats.base import Record, Shape, Wanted
 from rlguide.data.formats.cells import is_empty
-from rlguide.data.formats.exports import flattened
+from rlguide.data.formats.exports import WRAPPERS, flattened
 from rlguide.data.formats.implicit import doubt, shorten
 from rlguide.data.formats.labels import find_labels
 from rlguide.data.formats.lists import check_pairing, find_lists, find_ranked
@@ -53,8 +53,12 @@ class Reading:
         self._empty = tuple(name for name in free if name not in table.columns and _matters(name))
         self._decoders = {name: decode for name, decode in table.decoders.items() if name in used}
         self._known = {*table.all}
-        self._flat = any(flattened(row) is not row for row in rows[:1])
-        self.columns = tuple(dict.fromkeys((*used, *self._pieces, *self._empty, *filter(table.is_media, table.all))))
+        talks = (shape.used.get(role, "") for role in ("prompt", "conversation", "chosen", "rejected"))
+        self.conversations = [
+            name for name in talks if name in table.columns and table.columns[name].kind == "messages"
+        ]
+        looked_at = (*used, *self._pieces, *self._empty, *filter(table.is_media, table.all))
+        self.columns = tuple(dict.fromkeys((*looked_at, *WRAPPERS)))
         self.split = next((column.name for column in table.find("split", ("text",))), None)
 
     def to_examples(self, row: Record) -> list[Example]:
@@ -64,8 +68,7 @@ class Reading:
             BadRow: with the reason why there are none. DataError: a column that appears only now is a piece of the
                 prompt, or changes how all rows are to be read.
         """
-        if self._flat:
-            row = flattened(row)
+        row = flattened(row)
         if not self._known.issuperset(row) or any(not is_empty(row.get(name)) for name in self._empty):
             self._extend(row)
         examples = self._examples(row)

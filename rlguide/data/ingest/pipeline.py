@@ -186,7 +186,7 @@ class _Rows:
         started = counts.read
         with _named(piece, source.path), Ticker(f"checking {piece.label}", "rows", expected) as ticker:
             columns = form.columns if split is None else (*form.columns, split.name)
-            rows: Iterable[Row] = source.rows(columns)
+            rows: Iterable[Row] = source.rows(columns, form.conversations)
             if split is not None:
                 rows = split.of(rows, split.heldout if staging.is_heldout else split.train)
             if job.published:
@@ -204,13 +204,27 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     path = piece.fetch()
     with _named(piece, path):
         source = open_source(path, options.reading)
-        rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
+        rows = _first_rows(source, {column for column, _ in options.wanted.columns})
         reading = choose_reading(rows, path, options.wanted)
         _check_pairing(reading, options.pairing)
         console.say(f"{piece.label}: {source.kind}; {reading.explain(rows)}")
         for line in (*(f"  {note}" for note in source.notes), *preview(reading, rows)):
             console.say(line)
     return source, reading, expected_rows(source)
+
+
+def _first_rows(source: Source, wanted: set[str]) -> list[Any]:
+    """The first rows, and the first of the others that has a column which a person named and these lack."""
+    rows = source.rows()
+    found = [row.value for row in islice(rows, DETECT_ROWS)]
+    missing = wanted.difference(*(row for row in found if isinstance(row, dict)))
+    for row in rows if missing else ():
+        if isinstance(row.value, dict) and not missing.isdisjoint(row.value):
+            found.append(row.value)
+            missing.difference_update(row.value)
+            if not missing:
+                break
+    return found
 
 
 def _check_pairing(reading: Reading, pairing: str) -> None:

@@ -65,7 +65,7 @@ def _binary(path: Path, head: bytes, suffix: str, packed: str) -> Source | None:
     if is_parquet:
         from rlguide.data.readers.parquet_rows import read_parquet
 
-        return Source(path, "Parquet", "row", read_parquet)
+        return Source(path, "Parquet", "row", read_parquet, read_turns=read_parquet)
     if is_arrow(head):
         return Source(path, "Arrow", "row", read_arrow)
     known = {".parquet": "a Parquet", ".arrow": "an Arrow", ".feather": "an Arrow", ".xlsx": "an Excel"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.data.readers.source import Row
+from rlguide.data.readers.turn_columns import take_turns
 from rlguide.errors import DataError
 
 BATCH_BYTES = 4 << 20  # of the columns that are read, unpacked; as Python objects up to four times that
@@ -16,8 +17,10 @@ MOST_ROWS = 1024  # a batch
 BUFFER = 1 << 20  # bytes read ahead of each column, instead of the column's whole part of a row group
 
 
-def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[Row]:
-    """Rows of a Parquet file, of these columns as far as they exist.
+def read_parquet(
+    path: Path, columns: frozenset[str] | None = None, as_turns: frozenset[str] = frozenset()
+) -> Iterator[Row]:
+    """Rows of a Parquet file, of these columns as far as they exist; of `as_turns` plain messages come as turns.
 
     A row with a text that is not UTF-8 comes as a broken row. Raises DataError when the file is corrupt or cut short.
     """
@@ -32,7 +35,7 @@ def read_parquet(path: Path, columns: frozenset[str] | None = None) -> Iterator[
         size = _batch_rows(file.metadata, set(wanted))
         # One thread unpacks ahead; more would only take the processor from the one that works on the rows.
         for batch in _ahead(file.iter_batches(batch_size=size, columns=wanted, use_threads=False)):
-            for value in python_values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}):
+            for value in python_values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}, as_turns):
                 number += 1
                 yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
 
@@ -46,15 +49,21 @@ def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
 
 
-def python_values(batch: Any, options: dict[str, str]) -> list[Any]:
+def python_values(batch: Any, options: dict[str, str], as_turns: frozenset[str] = frozenset()) -> list[Any]:
     """Rows as Python objects; where a text is not UTF-8, one by one, the bad ones as broken rows."""
     try:
-        values: list[Any] = batch.to_pylist(**options)
+        rest, taken = take_turns(batch, as_turns) if as_turns else (batch, {})
+        values: list[Any] = rest.to_pylist(**options) if rest.num_columns else [{} for _ in range(len(batch))]
+        for name, conversations in taken.items():
+            for value, turns in zip(values, conversations, strict=True):
+                value[name] = turns
         return values
     except UnicodeDecodeError:
         if len(batch) == 1:
             return [Row(0, None, "not UTF-8")]
-        return [value for index in range(len(batch)) for value in python_values(batch.slice(index, 1), options)]
+        return [
+            value for index in range(len(batch)) for value in python_values(batch.slice(index, 1), options, as_turns)
+        ]
 
 
 def _batch_rows(metadata: Any, wanted: set[str]) -> int:

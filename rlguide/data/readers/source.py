@@ -85,14 +85,20 @@ class Source:
     unit: str
     read: Callable[[Path, frozenset[str] | None], Iterator[Row]]
     notes: tuple[str, ...] = ()
+    read_turns: Callable[[Path, frozenset[str] | None, frozenset[str]], Iterator[Row]] | None = None
 
-    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+    def rows(self, columns: Collection[str] | None = None, as_turns: Collection[str] = ()) -> Iterator[Row]:
         """The rows in order. Raises DataError when the file as a whole is broken or cut short.
 
-        With `columns`, the others of a Parquet or Arrow file are not read; text files have them all in any case.
+        With `columns`, the others of a Parquet or Arrow file are not read; text files have them all in any case. Plain
+        messages in `as_turns` may come as tuples of turns, where that is faster.
         """
+        wanted = None if columns is None else frozenset(columns)
         try:
-            yield from self.read(self.path, None if columns is None else frozenset(columns))
+            if as_turns and self.read_turns is not None:
+                yield from self.read_turns(self.path, wanted, frozenset(as_turns))
+            else:
+                yield from self.read(self.path, wanted)
         except OSError as error:
             raise unreadable(self.path, error) from error
 
