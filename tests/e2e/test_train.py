@@ -281,7 +281,7 @@ def test_two_processes_and_resumed_on_two(bench: Bench) -> None:
 
 def test_cause_of_a_failure_is_shown(bench: Bench) -> None:
     """What no check can know before: the engine itself fails. Two lines, its exit code, the log named."""
-    options = settings("optim=adamw_apex_fused")
+    options = settings("optim_args=nonsense")
     failed = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", *options, code=1)
     lines = failed.stderr.strip().splitlines()[-2:]
     assert lines[0].startswith("error: ")

@@ -65,11 +65,7 @@ def take(tmp_path: Path) -> Import:
         },
         lambda q, a, b: {"question": q, "answers": [b, "A weed.", a], "ranks": [3, 2, 1]},
         lambda q, a, b: {"问题": q, "好的回答": a, "差的回答": b},
-        lambda q, a, b: (
-            {"conversation": [{"human": q, "assistant": ""}], "chosen": a, "rejected": b}
-            if False
-            else {"prompt": [q], "chosen": [a], "rejected": [b]}
-        ),
+        lambda q, a, b: {"prompt": [q], "chosen": [a], "rejected": [b]},
         lambda q, a, b: {
             "data": {"prompt": q, "answer1": b, "answer2": a},
             "annotations": [{"result": [{"from_name": "p", "value": {"selected": "right"}}]}],

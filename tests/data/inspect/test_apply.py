@@ -178,7 +178,7 @@ def test_a_file_that_rlguide_did_not_write_is_taken_in_under_another_name(
     assert line == "to apply, import the file: rlguide register data/x.json --name theirs_checked --dedupe"
     file.write_text(json.dumps([{"ask": "q", "better": "a", "worse": "b"}]))
     line = how_to_apply([DEDUPE], None, "theirs", str(file))
-    assert line.startswith("to apply, give its columns names that rlguide register knows, then import the file: ")
+    assert line.startswith("to apply, say what its columns hold with --columns, and import the file: ")
     assert line.endswith(" rlguide register data/x.json --name theirs_checked --dedupe")
 
 
