@@ -10,7 +10,7 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.formats.base import Record, Wanted
 from rlguide.data.formats.cells import TEXTS, is_empty
 from rlguide.data.formats.labels import rating
-from rlguide.data.formats.names import Meaning, meanings
+from rlguide.data.formats.names import Meaning, meanings, name_parts, side_of
 from rlguide.data.formats.table import Column, Table
 from rlguide.data.formats.verdicts import two_responses
 from rlguide.errors import DataError, UsageError, did_you_mean
@@ -124,11 +124,11 @@ def _guess(table: Table) -> dict[str, str]:
     found: dict[str, str] = {}
     for role in ("prompt", "chosen", "rejected"):
         known = table.find(role, TEXTS) if role == "prompt" else table.find("response", TEXTS, role)
-        near = [*known, *(column for column in texts if _sounds_like(column.name, role))]
+        near = [*known, *(column for column in texts if _says(column.name, role))]
         if left := [column for column in near if column.name not in found.values()]:
             found[role] = left[0].name
-    rest = [column for column in texts if column.name not in found.values() and _words(column) >= WORDS]
-    rest.sort(key=lambda column: -_words(column))
+    rest = [column for column in texts if column.name not in found.values()]
+    rest = sorted(rest, key=lambda column: -_words(column))
     missing = [role for role in ("prompt", "chosen", "rejected") if role not in found]
     if len(rest) >= len(missing) and len(missing) < 3:
         chosen = sorted(rest[: len(missing)], key=lambda column: table.all.index(column.name))
@@ -136,9 +136,10 @@ def _guess(table: Table) -> dict[str, str]:
     return {role: found[role] for role in ("prompt", "chosen", "rejected") if role in found}
 
 
-def _sounds_like(name: str, role: str) -> bool:
+def _says(name: str, role: str) -> bool:
+    """Whether a name sounds like the role, or has a word for it among others."""
     known = [role, *vocabulary().names.get(role, ())]
-    return bool(difflib.get_close_matches(plain(name), known, 1, ALIKE))
+    return role in map(side_of, name_parts(name)) or bool(difflib.get_close_matches(plain(name), known, 1, ALIKE))
 
 
 def _words(column: Column) -> float:

@@ -31,7 +31,7 @@ def meanings(name: str) -> tuple[Meaning, ...]:
     words = vocabulary()
     whole = plain(name)
     found = [Meaning(role, order=names[whole]) for role, names in words.names.items() if whole in names]
-    parts, flags = _words(name), words.parts["flag"]
+    parts, flags = name_parts(name), words.parts["flag"]
     many = words.parts["response"] | words.parts["numbered"]
     side = {"chosen" if part in words.parts["chosen"] else "rejected" for part in parts if _is_side(part)}
     if len(side) == 1:
@@ -51,7 +51,7 @@ def numbering(word: str) -> tuple[str, ...]:
     return next((row for row in vocabulary().numbering if word in row), ())
 
 
-def _words(name: str) -> list[str]:
+def name_parts(name: str) -> list[str]:
     """The parts of a name in small letters; Chinese cut into known words, and a negation joined to what it negates."""
     known = vocabulary().parts
     if plain(name) in known["chosen"] | known["rejected"]:
@@ -75,6 +75,12 @@ def _cut(word: str) -> list[str]:
     return parts
 
 
+def side_of(part: str) -> str:
+    """Which side a word of a name says, "" if none."""
+    words = vocabulary().parts
+    return "chosen" if part in words["chosen"] else "rejected" if part in words["rejected"] else ""
+
+
 def _is_side(part: str) -> bool:
     return part in vocabulary().parts["chosen"] or part in vocabulary().parts["rejected"]
 
@@ -83,7 +89,7 @@ def _of_side(side: str, rest: list[str]) -> list[Meaning]:
     """What a name is that says better or worse, by its other parts."""
     parts = vocabulary().parts
     base = " ".join(rest)
-    if all(part in parts["response"] for part in rest):
+    if all(part in parts["response"] or part in parts["side_also"] for part in rest):
         found = [Meaning("response", side, base, len(rest))]
         return [*found, Meaning("verdict", order=_LOOSE)] if side == "chosen" else found
     if _all_in(rest, parts["score"], parts["score_also"] | parts["response"]):
