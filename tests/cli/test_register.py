@@ -139,11 +139,11 @@ def test_many_bad_rows_refuse_the_file(folder: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.json", b'[{"prompt": "q", "chosen": "a", "rejected": "b"}, {"prompt"', "not a complete JSON list"),
-        ("a.json", b'{\n "prompt": "q"\n}', "none of the known formats"),
+        ("a.json", b'{\n "prompt": "q"\n}', "no column is known as a response"),
         ("a.json", b"", "is empty"),
         ("a.json", b"[]", "holds no objects"),
         ("a.json", '[{"prompt": "é"}]'.encode("latin-1"), "not UTF-8"),
-        ("a.json", '[{"prompt": "q"}]'.encode("utf-16"), "none of the known formats"),
+        ("a.json", '[{"prompt": "q"}]'.encode("utf-16"), "no column is known as a response"),
         ("a.parquet", b"PAR1 and nothing else PAR1", "not a complete Parquet file"),
         ("a.parquet", b"something", "not a Parquet file"),
         ("a.csv", b'prompt,chosen,rejected\n"q,a,b\n', "not CSV"),
