@@ -26,6 +26,9 @@ class Wanted:
     good_from: float | None = None
 
 
+AND = "\x1f"  # between the names of columns in `Shape.used`
+
+
 class Shape(NamedTuple):
     """One way to read rows: `used` are the columns by what they hold, `needed` those that a row must have."""
 
@@ -35,6 +38,11 @@ class Shape(NamedTuple):
     needed: tuple[str, ...]
     convert: Callable[[Record], list[Example]]
     note: str = ""
+
+    @property
+    def columns(self) -> set[str]:
+        """All columns that are used."""
+        return {name for names in self.used.values() for name in names.split(AND)}
 
     def fits(self, row: Record) -> bool:
         """Whether a row has what is needed, good or not."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example, parse_label
-from rlguide.data.formats.base import Record, Shape
+from rlguide.data.formats.base import AND, Record, Shape
 from rlguide.data.formats.cells import NUMBERS, TEXTS, is_empty, number, response
 from rlguide.data.formats.names import numbering
 from rlguide.data.formats.pairs import Scores
@@ -137,7 +137,7 @@ def _numbered(
                 shared = [end for end in ends if end in marks]
                 if len(shared) >= 2:
                     names, scores = ([of[end].name for end in shared] for of in (group, marks))
-                    used = {"responses": ", ".join(names), f"{role}s": ", ".join(scores)}
+                    used = {"responses": AND.join(names), f"{role}s": AND.join(scores)}
                     values = partial(_of_columns, columns=scores, sign=sign)
                     yield used, tuple(names[:2]), partial(_cells, columns=names), values, True
 

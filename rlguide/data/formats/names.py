@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from rlguide.catalog.columns import plain, vocabulary
@@ -25,7 +25,7 @@ class Meaning(NamedTuple):
     order: int = 0
 
 
-@cache
+@lru_cache(10_000)  # names of columns come from files
 def meanings(name: str) -> tuple[Meaning, ...]:
     """All that a column of this name may be; () if the name says nothing."""
     words = vocabulary()

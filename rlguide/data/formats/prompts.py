@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
-from rlguide.data.formats.base import Record, refuse_media
+from rlguide.data.formats.base import AND, Record, refuse_media
 from rlguide.data.formats.cells import TEXTS, conversation, exchanges, is_conversation, is_empty, response, text
 from rlguide.data.formats.table import Table
 
@@ -31,7 +31,7 @@ class Asked:
         single = {"prompt": self.prompt, "input": self.input, "history": self.history}
         found = {role: column for role, column in single.items() if column is not None}
         several = {"context": self.context, "system": self.systems}
-        return found | {role: ", ".join(columns) for role, columns in several.items() if columns}
+        return found | {role: AND.join(columns) for role, columns in several.items() if columns}
 
     def turns(self, row: Record) -> tuple[Turn, ...]:
         """The prompt of a row. Raises BadRow for a row without one, or whose parts cannot be joined."""

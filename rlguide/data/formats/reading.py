@@ -8,7 +8,7 @@ from typing import Any
 
 from rlguide.data.example import BadRow, Example, ExampleKind
 from rlguide.data.formats import advice
-from rlguide.data.formats.base import Record, Shape, Wanted
+from rlguide.data.formats.base import AND, Record, Shape, Wanted
 from rlguide.data.formats.cells import is_empty
 from rlguide.data.formats.exports import WRAPPERS, flattened
 from rlguide.data.formats.implicit import doubt, shorten
@@ -32,7 +32,8 @@ SHAPES = {
 }
 KINDS: dict[str, ExampleKind] = {name: "labels" if name == "label" else "pairs" for name in SHAPES}
 MOST_SAMPLE = 200  # rows that are kept to judge a column that appears late
-ENOUGH = 0.5  # share of the rows that the best way can read, from which on a likelier way goes before it
+ENOUGH = 0.9  # share of the rows that the best way can read, from which on a likelier way goes before it
+AS_PAIRS = 0.5  # the same of pairs, which go before labels
 MOST_NAMES = 6  # columns that are listed as not used
 _MATTER = (*ROLES, "media", "score")  # roles of columns that change what is read when they appear
 
@@ -46,7 +47,7 @@ class Reading:
     def __init__(self, shape: Shape, table: Table, rows: Sequence[Record], wanted: Wanted, path: object) -> None:
         self.shape, self.name, self.kind = shape, shape.name.rstrip("?"), shape.kind
         self._table, self._rows, self._wanted, self._path = table, list(rows), wanted, path
-        used = {name for names in shape.used.values() for name in names.split(", ")}
+        used = shape.columns
         free = [name for name in table.all if name not in used and name not in table.given]
         pieces = [name for name in free if is_piece(name) and not self._is_copy(name)]
         self._pieces = tuple(name for name in pieces if name in table.columns)
@@ -69,7 +70,9 @@ class Reading:
                 prompt, or changes how all rows are to be read.
         """
         row = flattened(row)
-        if not self._known.issuperset(row) or any(not is_empty(row.get(name)) for name in self._empty):
+        if not self._known.issuperset(row) or (
+            self._empty and any(not is_empty(row.get(name)) for name in self._empty)
+        ):
             self._extend(row)
         examples = self._examples(row)
         if self._pieces and (loss := find_loss(row, self._pieces, examples)):
@@ -97,13 +100,13 @@ class Reading:
 
     def explain(self, rows: Sequence[Any]) -> str:
         """One sentence on how these first rows are read: `pair: prompt, chosen, rejected; 50 of the first ...`."""
-        said = [name if name == role else f"{role} from {name}" for role, name in self.shape.used.items()]
+        names = {role: ", ".join(used.split(AND)) for role, used in self.shape.used.items()}
+        said = [name if name == role else f"{role} from {name}" for role, name in names.items()]
         parts = [f"{self.name}: {', '.join(said)}", f"{sum(map(self.fits, rows))} of the first {len(rows)} rows fit"]
         if self.shape.note:
             parts.append(self.shape.note)
-        used = {name for names in self.shape.used.values() for name in names.split(", ")}
-        hidden = [name or "(no name)" for name in self._table.columns if name not in used and name != self.split]
-        unused = [name for name in hidden if not self._table.is_media(name)]
+        left = [name for name in self._table.columns if name not in self.shape.columns and name != self.split]
+        unused = [name or "(no name)" for name in left if not self._table.is_media(name)]
         if unused:
             parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
         return "; ".join(parts)
@@ -162,12 +165,15 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
     if not records:
         raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
     table = Table(records, advice.given(wanted, records, path))
-    for kind in ("pairs", "labels"):
-        ways = [Reading(shape, table, records, wanted, path) for shape in _shapes(table, wanted) if shape.kind == kind]
-        if found := _best(ways):
-            if loss := found.loss():
-                raise advice.lost(path, loss.column, shorten(loss.text), late)
-            return found
+    ways = [Reading(shape, table, records, wanted, path) for shape in _shapes(table, wanted)]
+    best = {kind: _best([way for way in ways if way.kind == kind]) for kind in ("pairs", "labels")}
+    found, labels = best["pairs"], best["labels"]
+    if labels is not None and (found is None or found.good() < AS_PAIRS * labels.good()):
+        found = labels
+    if found is not None:
+        if loss := found.loss():
+            raise advice.lost(path, loss.column, shorten(loss.text), late)
+        return found
     whole = Table(records, table.given, with_empty=True)
     for shape in _shapes(whole, wanted) if len(table.columns) < len(whole.columns) else ():
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
@@ -203,9 +209,8 @@ def _best(ways: list[Reading]) -> Reading | None:
 def _guessed(reading: Reading, records: list[Record], path: object, wanted: Wanted) -> Reading:
     """An implicit prompt as text, where it looks like one or a person says so; never where another column may be it."""
     chosen, rejected = reading.shape.needed
-    used = {name for names in reading.shape.used.values() for name in names.split(", ")}
     if wanted.form == "auto":
-        if advice.may_be_prompt(reading._table, used):
+        if advice.may_be_prompt(reading._table, reading.shape.columns):
             raise advice.unknown(reading._table, records, path, wanted)
         if why := doubt(records, chosen, rejected):
             raise DataError(

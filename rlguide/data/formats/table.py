@@ -16,6 +16,7 @@ from rlguide.data.formats.names import Meaning, meanings
 Record = dict[str, Any]
 Decoder = Callable[[Any], Any]
 LISTS = ("list", "scores", "ranks", "history", "conversation", "verdict", "media")  # roles whose cells may be lists
+MARKED = ("prompt", "input", "context", "conversation", "history", "response", "list")  # may be written as one text
 HALF = 0.5  # share of the texts that must be JSON for a column to be read as such
 
 
@@ -72,7 +73,7 @@ class Table:
 
     def is_media(self, name: str) -> bool:
         """Whether a column holds pictures, tools and the like, by its name; also one that is empty in these rows."""
-        return any(meaning.role == "media" for meaning in ((self.given.get(name) and ()) or self._free(name)))
+        return any(meaning.role == "media" for meaning in (() if name in self.given else self._free(name)))
 
     def order(self, column: Column, role: str) -> int:
         """How likely this column has the role: 0 is the likeliest."""
@@ -105,9 +106,7 @@ class Table:
         for column in list(self.columns.values()):
             roles = {meaning.role for meaning in column.meanings}
             texts = [value for value in column.values if isinstance(value, str)]
-            if not texts or roles.isdisjoint(
-                ("prompt", "input", "context", "conversation", "history", "response", "list")
-            ):
+            if not texts or roles.isdisjoint(MARKED):
                 continue
             style = style_of(texts)
             if style is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example
-from rlguide.data.formats.base import Record, Shape
+from rlguide.data.formats.base import AND, Record, Shape
 from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
 from rlguide.data.formats.names import numbering
 from rlguide.data.formats.pairs import Scores
@@ -90,7 +90,7 @@ def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Rec
             raise BadRow(f"the column {flags[marks.index(None)]} {UNCLEAR}")
         return None if marks[0] == marks[1] else marks.index(True)
 
-    return {"verdict": ", ".join(flags)}, better
+    return {"verdict": AND.join(flags)}, better
 
 
 def _verdict(
