@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,13 +55,19 @@ def _meaning(role: str) -> Meaning:
     return found[0]
 
 
-def lost(path: object, column: str, text: str, late: bool = False) -> DataError:
+def lost(path: object, column: str, text: str, wanted: Wanted, late: bool = False) -> DataError:
     """The error for a piece of the prompt that would be lost, in one of the first rows or in a later one."""
     where = " in a later row" if late else ""
+    above, out = (_option([*wanted.columns, (column, role)]) for role in ("context", "ignored"))
     return DataError(
         f"{path}: the column {column}{where} looks like a piece of the prompt ({text}), and nothing reads it",
-        f"put it above the prompt with --columns context={column}, or leave it out with --columns ignored={column}",
+        f"put it above the prompt with {above}, or leave it out with {out}",
     )
+
+
+def _option(columns: Sequence[tuple[str, str]]) -> str:
+    """What to type to say what these columns hold."""
+    return f"--columns {shlex.quote(','.join(f'{role}={column}' for column, role in columns))}"
 
 
 def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> DataError:
@@ -82,10 +89,11 @@ def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> D
         )
     guess = _guess(table)
     if len(guess) >= 3:
-        option = ",".join(f"{role}={name}" for role, name in guess.items())
+        said = [one for one in wanted.columns if one[0] not in guess.values()]
+        option = _option([*said, *((name, role) for role, name in guess.items())])
         return DataError(
             f"{path} has no columns that are known as a prompt and two responses; its columns are {names}",
-            f"say which they are, for example with --columns {option}",
+            f"say which they are, for example with {option}",
         )
     return DataError(
         f"{path} has no pairs and no labels: {_lacks(table)}; its columns are {names}", _what_to_have(table)

@@ -76,7 +76,7 @@ class Reading:
             self._extend(row)
         examples = self._examples(row)
         if self._pieces and (loss := find_loss(row, self._pieces, examples)):
-            raise advice.lost(self._path, loss.column, shorten(loss.text), late=True)
+            raise advice.lost(self._path, loss.column, shorten(loss.text), self._wanted, late=True)
         return examples
 
     def fits(self, row: Any) -> bool:
@@ -172,7 +172,7 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         found = labels
     if found is not None:
         if loss := found.loss():
-            raise advice.lost(path, loss.column, shorten(loss.text), late)
+            raise advice.lost(path, loss.column, shorten(loss.text), wanted, late)
         return found
     whole = Table(records, table.given, with_empty=True)
     for shape in _shapes(whole, wanted) if len(table.columns) < len(whole.columns) else ():

@@ -155,3 +155,13 @@ def test_a_dry_run_shows_three_rows_and_writes_nothing(
 def test_labels_that_are_all_the_same_are_named(take: Import, capsys: pytest.CaptureFixture[str]) -> None:
     take([{"question": q, "answer": a, "rating": "down"} for q, a, _ in TREES])
     assert "all 3 responses are undesirable" in capsys.readouterr().err
+
+
+def test_what_was_said_of_columns_is_kept_in_the_advice(take: Import) -> None:
+    rows = [{"a": q, "good one": a, "b": b, "context": "It is dark in here."} for q, a, b in TREES]
+    given = "prompt=a,chosen=good one,rejected=b"
+    with pytest.raises(DataError) as stopped:
+        take(rows, columns=given)
+    for offered in re.findall(r"--columns '([^']+)'", stopped.value.fix):
+        assert offered.startswith(given)
+        assert [asked[-12:] for asked, *_ in take(rows, columns=offered)] == [q[-12:] for q, *_ in TREES]
