@@ -98,7 +98,7 @@ def test_a_piece_of_the_prompt_that_would_be_lost_stops_the_intake(row: dict[str
 
     with pytest.raises(DataError, match=f"data.jsonl: the column {column} looks like a piece") as stopped:
         choose_reading([row | {column: ""}, row], "data.jsonl")
-    above, ignored = (part.split()[0].strip(",") for part in stopped.value.fix.split("--columns ")[1:])
+    above, ignored = (part.split()[0].strip(",'") for part in stopped.value.fix.split("--columns ")[1:])
     assert row[column] not in taken([row], ignored).texts
     if isinstance(row[column], str) and column != "instruction":
         assert taken([row], above).messages[-1].value.startswith(row[column] + "\n\n")
