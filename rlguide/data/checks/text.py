@@ -42,7 +42,7 @@ ESCAPES = "a text holds terminal escape codes (colours and the like)"
 _HINTS = {
     "|": ("<|", "|>", "[|"),
     "｜": ("<｜",),
-    "_": ("of_turn>", "<_user>", "<_bot>"),
+    "_": ("<extra_id_", "of_turn>", "<_user>", "<_bot>"),
     "]": ("INST]", "_PROMPT]", "_CALLS]", "_RESULTS]", "_TOOLS]", "MASK]"),
     "~": ("]~b]", "[e~["),
     ">": ("SYS>>", "</role>", "</s>"),

@@ -27,6 +27,24 @@ WRITTEN = {
         "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
+    "llama4": (
+        "<|begin_of_text|><|header_start|>system<|header_end|>\n\n{}<|eot|>",
+        "<|header_start|>user<|header_end|>\n\n{}<|eot|>",
+        "<|header_start|>assistant<|header_end|>\n\n{}<|eot|>",
+        "<|header_start|>assistant<|header_end|>\n\n",
+    ),
+    "granite": (
+        "<|start_of_role|>system<|end_of_role|>{}<|end_of_text|>\n",
+        "<|start_of_role|>user<|end_of_role|>{}<|end_of_text|>\n",
+        "<|start_of_role|>assistant<|end_of_role|>{}<|end_of_text|>\n",
+        "<|start_of_role|>assistant<|end_of_role|>",
+    ),
+    "cohere": (
+        "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+    ),
     "llama2": ("", "<s>[INST] {} [/INST]", " {} </s>", ""),
     "gemma": (
         "",
