@@ -19,6 +19,8 @@ ROLES = (
     *("prompt", "input", "system", "history", "context", "conversation", "chosen", "rejected", "response", "list"),
     *("verdict", "best", "score", "score_chosen", "score_rejected", "scores", "ranks", "label", "split", "ignored"),
 )
+SEVERAL = ("system", "context", "ignored")  # roles that more than one column may have
+MOST_USED = ("prompt", "system", "context", "chosen", "rejected", "response_a", "verdict", "label", "list", "ignored")
 MOST_NAMES = 10  # columns in a message
 WORDS = 2  # a text of so many may be a prompt or a response
 ALIKE = 0.75  # of two names, by difflib
@@ -29,6 +31,11 @@ def given(wanted: Wanted, rows: Sequence[Record], path: object) -> dict[str, Mea
     there = list(dict.fromkeys(str(name) for row in rows for name in row))
     found = {}
     for column, role in wanted.columns:
+        if column not in there and role in there:
+            raise UsageError(
+                f"{path} has no column {column}: the name of the column goes after the sign",
+                f"write --columns {','.join(f'{column}={role}' for column, role in wanted.columns)}",
+            )
         if column not in there:
             raise UsageError(f"{path} has no column {column}{did_you_mean(column, there)}", f"it has {named(there)}")
         found[column] = _meaning(role)
@@ -36,20 +43,30 @@ def given(wanted: Wanted, rows: Sequence[Record], path: object) -> dict[str, Mea
 
 
 def check_columns(columns: Sequence[tuple[str, str]]) -> None:
-    """Raises UsageError for a role that there is not."""
-    for _, role in columns:
-        _meaning(role)
+    """Raises UsageError for a role that there is not, or that two columns are given and one can have."""
+    found: dict[Meaning, str] = {}
+    for column, role in columns:
+        meaning = _meaning(role)
+        if found.setdefault(meaning, column) != column and meaning.role not in SEVERAL:
+            raise UsageError(
+                f"--columns: both {found[meaning]} and {column} are said to be the {role}",
+                f"name one of them; what belongs above the prompt is context, as in --columns context={column}",
+            )
 
 
 def _meaning(role: str) -> Meaning:
-    if role in ROLES and role not in ("chosen", "rejected") and not role.startswith("score_"):
-        return Meaning(role)
-    found = [meaning for meaning in meanings(role) if meaning.role in ("response", "score", "rank") and meaning.key]
+    """What a word before the sign says: a role in small or large letters, or a name that a column of it may have."""
+    said = role.lower()
+    if said in ROLES and said not in ("chosen", "rejected") and not said.startswith("score_"):
+        return Meaning(said)
+    keyed = [meaning for meaning in meanings(said) if meaning.role in ("response", "score", "rank") and meaning.key]
+    others = [Meaning(meaning.role) for meaning in meanings(said) if meaning.role in ROLES and not meaning.key]
+    found = [*keyed, *others]
     if not found:
-        near = did_you_mean(role, list(ROLES))
+        near = did_you_mean(said, list(ROLES))
         raise UsageError(
             f"--columns: {role} is nothing that a column can hold{near}",
-            f"choose from {', '.join(ROLES)}, response_a, response_b",
+            f"write role=column; roles are {', '.join(MOST_USED)}",
         )
     return found[0]
 

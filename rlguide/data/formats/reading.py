@@ -55,7 +55,7 @@ class Reading:
         self._known = {*table.all}
         self._flat = any(flattened(row) is not row for row in rows[:1])
         self.columns = tuple(dict.fromkeys((*used, *self._pieces, *self._empty, *filter(table.is_media, table.all))))
-        self.split = next((column.name for column in table.find("split", ("text",))), None)
+        self.split = next((column.name for column in table.find("split", ("text", "digits", "number"))), None)
 
     def to_examples(self, row: Record) -> list[Example]:
         """The examples in a row, texts unchanged; none where no response is better than another.

@@ -32,7 +32,8 @@ def find_comparisons(table: Table) -> Iterator[Shape]:
     for numbered in _two_responses(table):
         ends, (one, other) = [*numbered], numbered.values()
         names = (one.name, other.name)
-        found = _flags(table, ends) or _verdict(table, names, ends)
+        called = _called(table, ends, names)
+        found = _flags(table, ends) or _verdict(table, names, ends, called)
         if found is None:
             continue
         said, better = found
@@ -93,31 +94,41 @@ def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Rec
     return {"verdict": ", ".join(flags)}, better
 
 
+def _called(table: Table, ends: list[str], names: tuple[str, str]) -> list[tuple[str, str]]:
+    """Other columns with the same numbers, as model_a and model_b: a verdict may name what they hold."""
+    groups = [group for group in table.keyed("response").values() if {*ends} <= group.keys()]
+    pairs = [(group[ends[0]].name, group[ends[1]].name) for group in groups]
+    return [pair for pair in pairs if pair != names]
+
+
 def _verdict(
-    table: Table, names: tuple[str, str], ends: list[str]
+    table: Table, names: tuple[str, str], ends: list[str], called: list[tuple[str, str]]
 ) -> tuple[dict[str, str], Callable[[Record], int | None]] | None:
     """The first column that says which of the two is better in most rows that have it."""
     for role in ("verdict", "best", "label"):
         for column in table.find(role):
             if column.name in names:
                 continue
-            read = partial(_better, names=names, read=_reader(column, role, names, ends), column=column.name)
-            held = [
-                {**dict(zip(names, texts, strict=True)), column.name: value}
-                for *texts, value in zip(*(table.columns[name].values for name in names), column.values, strict=True)
-                if value is not None
-            ]
+            told = [names, *(pair for pair in called if column.name not in pair)]
+            read = partial(_better, told=told, read=_reader(column, role, names, ends), column=column.name)
+            looked = [table.columns[name] for name in dict.fromkeys((*sum(told, ()), column.name))]
+            cells = zip(*(one.values for one in looked), strict=True)
+            rows = [dict(zip((one.name for one in looked), values, strict=True)) for values in cells]
+            held = [row for row in rows if row[column.name] is not None]
             if held and sum(_is_understood(read, row) for row in held) > len(held) / 2:
                 return {"verdict": column.name}, read
     return None
 
 
-def _better(row: Record, names: tuple[str, str], read: Verdict, column: str) -> int | None:
+def _better(row: Record, told: list[tuple[str, str]], read: Verdict, column: str) -> int | None:
+    """The place of the better response: of the one that the cell repeats or names, or as `read` understands it."""
     value = row.get(column)
     if is_empty(value):
         raise BadRow("it does not say which response is better")
-    if isinstance(value, str) and len(value) > 1 and value in (row[names[0]], row[names[1]]):
-        return (row[names[0]], row[names[1]]).index(value)
+    for names in told if isinstance(value, str) and len(value) > 1 else ():
+        cells = [row.get(name) for name in names]
+        if cells.count(value) == 1:
+            return cells.index(value)
     return read(value)
 
 
