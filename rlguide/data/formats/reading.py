@@ -17,6 +17,7 @@ from rlguide.data.formats.lists import check_pairing, find_lists, find_ranked
 from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
 from rlguide.data.formats.names import meanings
 from rlguide.data.formats.pairs import find_implicit, find_pairs
+from rlguide.data.formats.refusals import unknown
 from rlguide.data.formats.table import Table
 from rlguide.data.formats.verdicts import find_comparisons
 from rlguide.errors import DataError, UsageError, did_you_mean
@@ -170,7 +171,7 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
     for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
-    raise advice.unknown(table, records, path, wanted)
+    raise unknown(table, records, path, wanted)
 
 
 def _shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:
@@ -203,7 +204,7 @@ def _guessed(reading: Reading, records: list[Record], path: object, wanted: Want
     used = {name for names in reading.shape.used.values() for name in names.split(", ")}
     if wanted.form == "auto":
         if advice.may_be_prompt(reading._table, used):
-            raise advice.unknown(reading._table, records, path, wanted)
+            raise unknown(reading._table, records, path, wanted)
         if why := doubt(records, chosen, rejected):
             raise DataError(
                 f"{path} has {chosen} and {rejected} as text and no prompt, and {why}",

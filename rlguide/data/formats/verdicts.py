@@ -12,7 +12,7 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import Record, Shape
 from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
-from rlguide.data.formats.names import numbering
+from rlguide.data.formats.names import Meaning, numbering
 from rlguide.data.formats.pairs import Scores
 from rlguide.data.formats.prompts import Asked, nothing_asked, possible_prompts
 from rlguide.data.formats.table import Column, Table
@@ -134,12 +134,12 @@ def _better(row: Record, told: list[tuple[str, str]], read: Verdict, column: str
 
 def _reader(column: Column, role: str, names: tuple[str, str], ends: list[str]) -> Verdict:
     """How the cells of a column are read; whether numbers begin at 0 or 1 is told from all of them."""
-    words, whole = vocabulary(), plain(column.name)
+    words, whole, told = vocabulary(), plain(column.name), column.meanings == (Meaning(role),)
     numbers = {number(value) for value in column.values} - {None}
     signs: dict[float, int] = {}
     if role == "verdict" and whole in words.first_is_one and names[0].lower().startswith("human"):
         signs = {1: 0, 0: 1}
-    elif not {"0", "1"} & {*ends} and {0, 1} == numbers and role == "best":
+    elif "0" not in ends and {0, 1} == numbers and role == "best" and ("1" not in ends or told):
         signs = {0: 0, 1: 1}
     elif "0" not in ends and "1" not in ends and 2 in numbers and numbers <= {1, 2}:
         signs = {1: 0, 2: 1}
