@@ -158,7 +158,12 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         raise UsageError(f"no format {wanted.form}{near}", f"choose from auto, {', '.join(SHAPES)}")
     records: list[Record] = [flat for row in rows if isinstance(flat := flattened(row), dict)]
     if not records:
-        raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
+        kinds = {"list": "its rows are lists", "str": "its rows are texts"}
+        told = kinds.get(type(rows[0]).__name__, "") if rows else ""
+        raise DataError(
+            f"{path} holds no objects with columns{told and f': {told}'}",
+            'each row must be an object such as {"prompt": ...}',
+        )
     table = Table(records, advice.given(wanted, records, path))
     for kind in ("pairs", "labels"):
         ways = [Reading(shape, table, records, wanted, path) for shape in _shapes(table, wanted) if shape.kind == kind]

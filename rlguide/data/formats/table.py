@@ -103,7 +103,8 @@ class Table:
         Responses alone may be JSON on purpose.
         """
         listed = [column for column in self.columns.values() if _are_lists_of_texts(column.values)]
-        if not any(meaning.role == "prompt" for column in listed for meaning in column.meanings):
+        roles = Counter(role for column in listed for role in {meaning.role for meaning in column.meanings})
+        if not roles["prompt"] or roles["response"] < 2:
             return
         for column in listed:
             if any(meaning.role in ("prompt", "response") for meaning in column.meanings):
@@ -148,7 +149,11 @@ def _unpack(name: str, text: str) -> Any:
 def _are_lists_of_texts(values: Sequence[Any]) -> bool:
     held = [value for value in values if value is not None]
     return bool(held) and all(
-        isinstance(value, str) and is_packed(value) and kind(unpacked(value)) in ("one text", "texts") for value in held
+        isinstance(value, str)
+        and is_packed(value)
+        and unpacked(value)
+        and kind(unpacked(value)) in ("one text", "texts")
+        for value in held
     )
 
 

@@ -204,13 +204,27 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     path = piece.fetch()
     with _named(piece, path):
         source = open_source(path, options.reading)
-        rows = [row.value for row in islice(source.rows(), DETECT_ROWS)]
+        first = list(islice(source.rows(), DETECT_ROWS))
+        _check_first(path, source, first)
+        rows = [row.value for row in first]
         reading = choose_reading(rows, path, options.wanted)
         _check_pairing(reading, options.pairing)
         console.say(f"{piece.label}: {source.kind}; {reading.explain(rows)}")
         for line in (*(f"  {note}" for note in source.notes), *preview(reading, rows)):
             console.say(line)
     return source, reading, expected_rows(source)
+
+
+def _check_first(path: Path, source: Source, rows: Sequence[Row]) -> None:
+    """Raises DataError for a file without rows, or of whose first rows none can be read."""
+    if not rows and source.kind in ("CSV", "Excel"):
+        raise DataError(f"{path} has no rows below the line with the names of its columns", "name a file with rows")
+    if rows and all(row.broken for row in rows):
+        raise DataError(
+            f"{path}: none of its first {len(rows)} rows can be read: {rows[0].broken} ({source.unit} "
+            f"{rows[0].position})",
+            "correct the file there; the first line of a table must name every column",
+        )
 
 
 def _check_pairing(reading: Reading, pairing: str) -> None:

@@ -128,6 +128,19 @@ def test_roles_and_columns_the_wrong_way_round_are_told() -> None:
     assert caught.value.fix == "write --columns prompt=question,chosen=good"
 
 
+@pytest.mark.parametrize("begin", ["<user>{}\n<assistant>", "{{'text': '{}\n", "array(nothing, '{}\n"])
+def test_a_common_beginning_of_data_or_markup_is_no_prompt(begin: str) -> None:
+    rows = [{side: f"{begin.format(f'Tree {n}?')}{side}." for side in ("chosen", "rejected")} for n in range(9)]
+    with pytest.raises(DataError, match="like data or markup"):
+        read(*rows)
+
+
+@pytest.mark.parametrize(("row", "what"), [([1, 2], ": its rows are lists"), ("text", ": its rows are texts")])
+def test_rows_that_are_no_objects_are_named(row: Any, what: str) -> None:
+    with pytest.raises(DataError, match=f"{what}$"):
+        choose_reading([row], "file")
+
+
 def test_pairs_are_still_refused_where_nothing_fits() -> None:
     with pytest.raises(DataError):
         read({"a": 1})
