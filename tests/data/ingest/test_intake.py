@@ -92,7 +92,7 @@ def test_a_late_piece_of_the_prompt_stops_the_import(take: Import) -> None:
 
 def test_columns_are_what_a_person_says(take: Import) -> None:
     rows = [{"a": q, "b": a, "c": b, "prompt": "not this"} for q, a, b in TREES]
-    with pytest.raises(DataError, match="its columns are a, b, c, prompt"):
+    with pytest.raises(DataError, match="a, b, c"):
         take(rows)
     assert take(rows, columns="prompt=a,chosen=b,rejected=c,ignored=prompt") == TREES
     rows = [{"q": q, "x": b, "y": a, "pick": "y"} for q, a, b in TREES]
