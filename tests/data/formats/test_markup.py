@@ -197,3 +197,11 @@ def test_a_system_prompt_without_a_marker_is_kept(above: str) -> None:
     rows = [{"prompt": above.format(system, f"Tree {n}?"), "chosen": "Oak.", "rejected": "No."} for n in range(9)]
     (pair,) = choose_reading(rows, "file").to_examples(rows[0])
     assert (pair.system, pair.messages) == (system, (Turn("human", "Tree 0?"),))
+
+
+def test_the_choices_of_a_question_stay_in_it() -> None:
+    rows = [
+        {"prompt": f"Question: {n} + 1?\nA: {n}\nB: more\nAnswer:", "chosen": "B", "rejected": "A"} for n in range(9)
+    ]
+    (pair,) = choose_reading(rows, "file").to_examples(rows[0])
+    assert [turn.value.strip() for turn in pair.messages] == ["0 + 1?\nA: 0\nB: more"]
