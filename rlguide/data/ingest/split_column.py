@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from rlguide.console import warn
 from rlguide.data.formats.cells import is_empty
 from rlguide.data.formats.exports import flattened
 from rlguide.data.readers.source import Row, Source
@@ -48,6 +49,8 @@ def split_column(source: Source, column: str, wanted: FileSelection) -> SplitCol
     """
     found = Counter(_value(row.value, column) for row in source.rows({column}) if isinstance(row.value, dict))
     values = list(found)
+    if len(values) == 1 and _is_heldout(values[0]) and not wanted.split:
+        warn(f"all rows are marked {values[0]} in the column {column}, and they are trained on")
     if len(values) > MOST or (len(values) < 2 and not wanted.split):
         return None
     train = _one(values, wanted.split, TRAIN_WORDS, "--split", column)

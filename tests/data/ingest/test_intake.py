@@ -136,6 +136,8 @@ def test_rows_of_a_test_split_are_held_out(take: Import, capsys: pytest.CaptureF
     said = capsys.readouterr().err
     assert "split says the split: 9 rows of train, 3 of test are held out; not taken: 3 of validation" in said
     assert len(take(rows, columns="ignored=split")) == 15
+    take([row | {"split": "test"} for row in rows])
+    assert "all rows are marked test in the column split" in capsys.readouterr().err
     odd = [row | {"split": "abc"[at % 3]} for at, row in enumerate(rows)]
     with pytest.raises(UsageError, match="has the values a, b, c"):
         take(odd)
