@@ -21,7 +21,8 @@ from rlguide.workspace import Workspace
 
 # Keys of a run's config that change how its model is loaded or its prompts are written.
 _MODEL_KEYS = (
-    *("model_revision", "quantization_bit", "cache_dir", "rope_scaling", "flash_attn"),
+    *("model_revision", "cache_dir", "rope_scaling", "flash_attn"),
+    *("quantization_bit", "quantization_method", "quantization_type", "double_quantization"),
     *("resize_vocab", "add_tokens", "add_special_tokens", "split_special_tokens", "use_fast_tokenizer"),
     *("default_system", "tool_format", "enable_thinking"),
 )
@@ -69,10 +70,7 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     if run is not None:
         check_trusted(run, wanted.trust_remote_code)
         policy, roles = _of_run(ws, run, wanted)
-        extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
-        if unused := settled_cache(ws, run):
-            del extra["cache_dir"]
-            notes.append(unused)
+        extra, notes = model_keys(ws, run)
     elif wanted.name is not None:
         checkpoint = read_checkpoint(locate(ws, wanted.name), ws)
         start = starting_point(ws, checkpoint, wanted.base, wanted.trust_base)
@@ -94,6 +92,18 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     policy = Policy(policy.base, policy.adapters, template)
     title = " + ".join(["base", *roles]) + f" ({policy.describe()}), template {template}"
     return Partner(policy, {**extra, **policy.model_config()}, title)
+
+
+def model_keys(ws: Workspace, run: Run) -> tuple[dict[str, Any], list[str]]:
+    """The keys with which a run loaded its model and wrote its prompts, and what of them is not used, in sentences.
+
+    Whatever loads the run's policy needs them: with another system prompt or revision it would be another model.
+    """
+    keys = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
+    if unused := settled_cache(ws, run):
+        del keys["cache_dir"]
+        return keys, [unused]
+    return keys, []
 
 
 def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
