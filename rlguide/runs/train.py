@@ -15,6 +15,7 @@ from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
+from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
 from rlguide.policy.trained_on import FINGERPRINTS
@@ -82,8 +83,15 @@ def _clear(folder: Path) -> None:
     for path in list_checkpoints(folder):
         shutil.rmtree(path)
     shutil.rmtree(folder / "eval", ignore_errors=True)
-    for name in (RUN_FILE, METRICS, EVENTS, LOG, *_OF_THE_ENGINE):
+    for name in (RUN_FILE, METRICS, EVENTS, LOG):
         (folder / name).unlink(missing_ok=True)
+    _clear_result(folder)
+
+
+def _clear_result(folder: Path) -> None:
+    """Remove the weights and the figures of a training that begins anew: the engine refuses a folder with weights."""
+    for path in (*(folder / name for name in _OF_THE_ENGINE), *weight_files(folder)):
+        path.unlink(missing_ok=True)
 
 
 def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
@@ -92,6 +100,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
             in its folder leads out of it.
+        CheckpointError: the base or an adapter below it is not what it was.
         EngineError, KeyboardInterrupt: as `train`.
     """
     check_links(run.path, run.name)
@@ -101,6 +110,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         check_data_unchanged(ws, run)
+        check_parts(ws, run.name, run.record)
         if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
             write_fingerprints(ws, run.path, run.config)
         variables = same_processes(run)
@@ -121,6 +131,7 @@ def _restore(run: Run) -> int:
         say(f"{why}: training starts from the beginning")
         for path in list_checkpoints(run.path):  # the engine would resume from one that it finds
             shutil.rmtree(path)
+        _clear_result(run.path)
     else:
         check_resumable(run, checkpoint)
         step = step_of(checkpoint)
