@@ -22,7 +22,14 @@ from rlguide.policy.trained_on import FINGERPRINTS
 from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
 from rlguide.runs.authority import check_links
-from rlguide.runs.checkpoints import is_complete, last_checkpoint, list_checkpoints, put_damaged_aside, step_of
+from rlguide.runs.checkpoints import (
+    is_complete,
+    last_checkpoint,
+    list_checkpoints,
+    put_damaged_aside,
+    resumable_checkpoint,
+    step_of,
+)
 from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
@@ -124,7 +131,7 @@ def _restore(run: Run) -> int:
     config["output_dir"] = run.name  # where the record lies, whatever it says
     put_damaged_aside(run.path)
     not_resumable = run.method.not_resumable if run.method is not None else ""
-    checkpoint = None if not_resumable else last_checkpoint(run.path)
+    checkpoint = None if not_resumable else resumable_checkpoint(run.path)
     step = 0
     if checkpoint is None:
         why = not_resumable or "no complete checkpoint was written yet"
@@ -136,6 +143,8 @@ def _restore(run: Run) -> int:
         check_resumable(run, checkpoint)
         step = step_of(checkpoint)
         config["resume_from_checkpoint"] = run.file(checkpoint.name)
+        if config.get("early_stopping_steps"):  # else its count of evaluations without progress begins anew
+            config["restore_callback_states_from_checkpoint"] = True
         config.pop("overwrite_output_dir", None)  # it would delete the log of the first part
         say(f"resuming from step {step} of {run.record.total_steps}")
     introduction = [f"The config of {run.name}, resumed from step {step}."]
