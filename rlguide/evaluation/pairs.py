@@ -117,7 +117,7 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
             f"its held-out accuracy is in {run.file(RUN_FILE)}, under summary",
         )
     values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
-    model, notes = model_keys(ws, run)
+    model, notes = model_keys(ws, run.config)
     for note in notes:
         warn(note)
     values.update(model)

@@ -17,6 +17,8 @@ from rlguide.workspace import Workspace, read_json
 
 MANIFEST = "rlguide.json"  # what was merged, beside the merged model
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# Keys of a config that decide how prompts are written, with their types; a merged model keeps them in its MANIFEST.
+PROMPT_KEYS: dict[str, type] = {"default_system": str, "tool_format": str, "enable_thinking": bool}
 FLOATS = {*DTYPES, "F64", "F8_E4M3", "F8_E5M2"}
 
 
@@ -58,6 +60,15 @@ def _identity(values: Mapping[str, Any]) -> tuple[Any, ...]:
     adapters = [item["sha256"] for item in values["adapters"]]
     keys = ("base", "base_commit", "base_files", "dtype", "template")
     return (*(values[key] for key in keys), adapters)
+
+
+def merged_prompt_keys(folder: Path) -> dict[str, Any]:
+    """The keys with which the stack that was merged into this folder wrote its prompts; {} for any other folder."""
+    try:
+        values = read_json(folder / MANIFEST)["prompts"]
+        return {key: values[key] for key, kind in PROMPT_KEYS.items() if isinstance(values.get(key), kind)}
+    except (DataError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def digest_of(found: Mapping[str, Any]) -> str:
