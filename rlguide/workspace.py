@@ -20,13 +20,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Workspace:
-    """A user's project folder. Everything rlguide writes is below `root` (or in the user's cache)."""
+    """A user's project folder. Everything rlguide writes is below `root` (or in the user's cache).
+
+    `data_folder`: where the datasets lie, if a config says another place (`dataset_dir`) than `data`.
+    """
 
     root: Path
+    data_folder: Path | None = None
 
     @property
     def data(self) -> Path:
-        return self.root / "data"
+        return self.data_folder or self.root / "data"
 
     @property
     def dataset_info(self) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import find_method
-from rlguide.console import console, progress, say
+from rlguide.console import console, progress, say, warn
 from rlguide.engine.config_file import split_names
 from rlguide.engine.events import Progress
 from rlguide.engine.find import Engine
@@ -31,13 +31,14 @@ from rlguide.recipes.checks import check_keys
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, write_unless_edited
 from rlguide.runs.authority import check_links, check_trusted
+from rlguide.runs.choose import model_keys
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, wins
 from rlguide.workspace import Workspace, write_json
 
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.
-_FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed")
+_FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed", "train_on_prompt", "mask_history")
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,15 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
             f"its held-out accuracy is in {run.file(RUN_FILE)}, under summary",
         )
     values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
+    model, notes = model_keys(ws, run.config)
+    for note in notes:
+        warn(note)
+    values.update(model)
     # Every policy is measured with DPO's rewards, with the loss and beta it was trained with where they are DPO's.
     if method.has_reference:
         values.update({key: run.config[key] for key in ("pref_beta", "pref_loss") if key in run.config})
     if bits := run.config.get("quantization_bit"):  # both on the base that the adapter was trained on
-        values.update(quantization_bit=bits, ref_model_quantization_bit=bits)
+        values.update(ref_model_quantization_bit=bits)
     keys = {"eval_dataset": ",".join(datasets)} if datasets else held_out_keys(ws, run)
     if not keys:
         raise UsageError(f"the run {run.name} held no pairs out", "name pairs it was not trained on: --dataset NAME")

@@ -23,9 +23,10 @@ from rlguide.locks import locked
 from rlguide.policy.base import model_name
 from rlguide.policy.checkpoint import check_full_model, locate
 from rlguide.policy.merge_compare import Comparison, compare
-from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, digest_of, fingerprint, is_merge_of, weight_files
+from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, PROMPT_KEYS, digest_of, fingerprint, is_merge_of
 from rlguide.policy.merge_template import match_template
 from rlguide.policy.merge_view import MergeView
+from rlguide.policy.parts import weight_files
 from rlguide.policy.policy import Policy, check_policy
 from rlguide.policy.safetensors import read_header
 from rlguide.policy.tied_embeddings import check_tied
@@ -87,7 +88,8 @@ def merge(
                 if policy.template:
                     match_template(engine, partial, policy.template, keys or {})
                 compared = compare(engine, ws.root, policy, values) if is_compared else None
-                _write_manifest(partial, found, compared)
+                prompts = {key: (keys or {}).get(key) for key in PROMPT_KEYS}
+                _write_manifest(partial, {**found, "prompts": prompts}, compared)
                 partial.replace(target)
     except OSError as error:
         raise RlguideError(

@@ -10,12 +10,15 @@ from typing import Any
 from rlguide.errors import CheckpointError, DataError
 from rlguide.policy.base import cached_file, find_base
 from rlguide.policy.checkpoint import check_full_model, locate
+from rlguide.policy.parts import adapter_digest, weight_files
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
 
 MANIFEST = "rlguide.json"  # what was merged, beside the merged model
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# Keys of a config that decide how prompts are written, with their types; a merged model keeps them in its MANIFEST.
+PROMPT_KEYS: dict[str, type] = {"default_system": str, "tool_format": str, "enable_thinking": bool}
 FLOATS = {*DTYPES, "F64", "F8_E4M3", "F8_E5M2"}
 
 
@@ -38,7 +41,7 @@ def fingerprint(ws: Workspace, policy: Policy) -> dict[str, Any]:
         "base_bytes": sum(path.stat().st_size for path in weights),
         "dtype": _dtype(base.config or {}, weights),
         "template": policy.template,
-        "adapters": [{"path": item, "sha256": _sha256(locate(ws, item))} for item in policy.adapters],
+        "adapters": [{"path": item, "sha256": adapter_digest(locate(ws, item))} for item in policy.adapters],
     }
 
 
@@ -59,30 +62,18 @@ def _identity(values: Mapping[str, Any]) -> tuple[Any, ...]:
     return (*(values[key] for key in keys), adapters)
 
 
+def merged_prompt_keys(folder: Path) -> dict[str, Any]:
+    """The keys with which the stack that was merged into this folder wrote its prompts; {} for any other folder."""
+    try:
+        values = read_json(folder / MANIFEST)["prompts"]
+        return {key: values[key] for key, kind in PROMPT_KEYS.items() if isinstance(values.get(key), kind)}
+    except (DataError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def digest_of(found: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits of a fingerprint, for a folder's name."""
     return hashlib.sha256(repr(_identity(found)).encode()).hexdigest()[:8]
-
-
-def _sha256(adapter: Path) -> str:
-    """Of the adapter's weights and of its config, which holds the scale (lora_alpha)."""
-    digest = hashlib.sha256()
-    weights = [path for path in (adapter / "adapter_model.safetensors", adapter / "adapter_model.bin") if path.exists()]
-    if not weights:
-        raise CheckpointError(f"{adapter} has no adapter weights", "copy the folder again, or choose another one")
-    for path in (weights[0], adapter / "adapter_config.json"):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a full model's weights, by name; safetensors before pickles, which are never opened."""
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
-        files = sorted(folder.glob(pattern))
-        if files:
-            return files
-    return []
 
 
 def _dtype(config: Mapping[str, Any], weights: list[Path]) -> str | None:

@@ -23,6 +23,8 @@ from rlguide.errors import CheckpointError, DataError, UsageError
 from rlguide.policy.adapter_weights import check_weights
 from rlguide.policy.base import BaseModel, check_base, find_base, local_base
 from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint
+from rlguide.policy.parts import check_parts
+from rlguide.policy.run_record import RunRecord, record_of
 from rlguide.workspace import Workspace, read_json
 
 
@@ -93,6 +95,7 @@ def starting_point(
     notes: list[str] = []
     for part in parts:
         check_weights(part)
+        check_parts(ws, part.name, part.record)
         notes += [note for note in check_base(part, found, trust_base) if note not in notes]
         check_adapter_path(part.name)
     if checkpoint.stage == "preference" and not below:
@@ -130,10 +133,12 @@ def check_policy(ws: Workspace, policy: Policy) -> list[str]:
     """Check that all of a policy is still there and fits together; returns warnings.
 
     Raises:
-        CheckpointError: the base or an adapter is missing or damaged.
+        CheckpointError: the base or an adapter is missing, damaged, or not what the one above it was trained on.
     """
     base = find_base(ws, policy.base)
     notes = base.notes
+    if base.folder is not None:  # it may be a run that trained a full model
+        check_parts(ws, base.name, record_of(base.folder) or RunRecord())
     for adapter in missing_parts(ws, policy):
         raise CheckpointError(
             f"{adapter} does not exist, and it is part of the policy {policy.describe()}",
@@ -142,6 +147,7 @@ def check_policy(ws: Workspace, policy: Policy) -> list[str]:
     for adapter in policy.adapters:
         part = read_checkpoint(locate(ws, adapter), ws)
         check_weights(part, may_be_zero=adapter == policy.adapters[-1])
+        check_parts(ws, part.name, part.record)
         notes += [note for note in check_base(part, base, trust_base=True) if note not in notes]
     return notes
 
@@ -198,6 +204,7 @@ def _from_full(ws: Workspace, checkpoint: Checkpoint, base: str | None) -> Start
             f"{checkpoint.name} is a full model, so --base {base} has no place",
             "leave --base out: a full checkpoint is its own base",
         )
+    check_parts(ws, checkpoint.name, checkpoint.record)
     reference = Policy(checkpoint.name, (), checkpoint.template)
     config = {"model_name_or_path": reference.base, "finetuning_type": "lora"}
     return StartingPoint(checkpoint, local_base(ws, checkpoint.path), reference, config)

@@ -39,6 +39,8 @@ class RunRecord:
         base, stack: the policy that was trained: its base and its adapters, the last of which is the run itself.
         datasets, held_out: rows by name of dataset.
         checksums: sha256 of the data, by name of dataset.
+        readings: what dataset_info.json says of how the data is read, by name of dataset.
+        parts: checksums of the base and the adapters below it, by name (`policy.parts`).
         processes: how many trained it.
         engine: version by distribution.
         config: what the engine ran with.
@@ -62,6 +64,8 @@ class RunRecord:
     datasets: dict[str, Any] | None = None
     held_out: dict[str, Any] | None = None
     checksums: dict[str, Any] | None = None
+    readings: dict[str, Any] | None = None
+    parts: dict[str, Any] | None = None
     processes: int | None = None
     total_steps: int | None = None
     effective_batch: int | None = None

@@ -16,7 +16,7 @@ from typing import Any
 from rlguide.errors import CheckpointError, DataError, UsageError
 from rlguide.policy.base import BaseModel, find_base
 from rlguide.policy.checkpoint import locate
-from rlguide.policy.merge_fingerprint import weight_files
+from rlguide.policy.parts import weight_files
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json

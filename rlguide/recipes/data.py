@@ -129,7 +129,7 @@ def data_keys(data: TrainingData) -> dict[str, Any]:
 def data_home(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
     """The workspace of `dataset_dir`, which counts from ours, where the engine runs, whatever the current folder is."""
     folder: Path = ws.root / str(config.get("dataset_dir", "data"))
-    return Workspace(folder.parent) if folder.name == "data" else ws
+    return Workspace(folder.parent) if folder.name == "data" else Workspace(ws.root, folder)
 
 
 def _only_dataset(ws: Workspace, method: Method) -> list[str]:

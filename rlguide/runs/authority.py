@@ -93,9 +93,9 @@ def _setting(key: str, value: Any) -> str:
     return f"--set {shlex.quote(f'{key}={text}')}"
 
 
-def settled_cache(ws: Workspace, run: Run) -> str:
+def settled_cache(ws: Workspace, config: Mapping[str, Any]) -> str:
     """What to say of a recorded `cache_dir` that is not used, because it lies outside the workspace; "" if none."""
-    value = run.config.get("cache_dir")
+    value = config.get("cache_dir")
     if not value or lies_in(ws.root / str(value), ws.root):
         return ""
     return (

@@ -9,6 +9,7 @@ from rlguide.console import warn
 from rlguide.errors import CheckpointError, DataError
 from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.run_record import CHECKPOINT_NAME
+from rlguide.policy.trained_on import STATE
 from rlguide.runs.record import Run
 from rlguide.workspace import read_json
 
@@ -16,6 +17,15 @@ from rlguide.workspace import read_json
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint of a run, None if there is none."""
     complete = [path for path in list_checkpoints(folder) if _is_complete(path)]
+    return complete[-1] if complete else None
+
+
+def resumable_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint to resume from, None if there is none.
+
+    One that early stopping has saved as its last is left out: the Trainer would go on past the stop.
+    """
+    complete = [path for path in list_checkpoints(folder) if _is_complete(path) and not stopped_early(path)]
     return complete[-1] if complete else None
 
 
@@ -42,7 +52,7 @@ def step_of(checkpoint: Path) -> int:
 
 def _is_complete(path: Path) -> bool:
     try:
-        read_json(path / "trainer_state.json")  # Trainer writes it last
+        read_json(path / STATE)  # Trainer writes it last
         read_checkpoint(path)
     except (DataError, CheckpointError):
         return False
@@ -50,11 +60,33 @@ def _is_complete(path: Path) -> bool:
 
 
 def is_complete(run: Run) -> bool:
-    """Whether the engine came to the end: all steps done and the final state saved."""
-    try:
-        state = read_json(run.path / "trainer_state.json")
-        done = int(state["global_step"]) >= int(state["max_steps"]) > 0
-    except (DataError, ValueError, KeyError, TypeError, OverflowError):
-        return False
+    """Whether the engine came to the end: all steps done, or stopped early, and the final state saved."""
     last = run.method.last_file if run.method is not None else "train_results.json"
-    return done and (run.path / last).is_file()
+    is_done = (steps_done(run.path) or 0) > 0 and (_all_steps(run.path) or stopped_early(run.path))
+    return is_done and (run.path / last).is_file()
+
+
+def steps_done(folder: Path) -> int | None:
+    """The optimizer steps that the trainer's state in a folder counts; None without one."""
+    return _step(folder, "global_step")
+
+
+def stopped_early(folder: Path) -> bool:
+    """Whether the state in a folder was saved as `early_stopping_steps` ended the training."""
+    try:
+        control = read_json(folder / STATE)["stateful_callbacks"]["TrainerControl"]["args"]
+        return control["should_training_stop"] is True and not _all_steps(folder)
+    except (DataError, KeyError, TypeError):
+        return False
+
+
+def _all_steps(folder: Path) -> bool:
+    done, total = _step(folder, "global_step"), _step(folder, "max_steps")
+    return done is not None and total is not None and done >= total > 0
+
+
+def _step(folder: Path, key: str) -> int | None:
+    try:
+        return int(read_json(folder / STATE)[key])
+    except (DataError, ValueError, KeyError, TypeError, OverflowError):
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from rlguide.console import say, warn
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy.base import find_base
 from rlguide.policy.checkpoint import Checkpoint, find_checkpoints, locate, read_checkpoint
+from rlguide.policy.merge_fingerprint import PROMPT_KEYS, merged_prompt_keys
 from rlguide.policy.policy import Policy, check_policy, starting_point
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import can_be_resumed
@@ -21,9 +22,10 @@ from rlguide.workspace import Workspace
 
 # Keys of a run's config that change how its model is loaded or its prompts are written.
 _MODEL_KEYS = (
-    *("model_revision", "quantization_bit", "cache_dir", "rope_scaling", "flash_attn"),
+    *("model_revision", "cache_dir", "rope_scaling", "flash_attn"),
+    *("quantization_bit", "quantization_method", "quantization_type", "double_quantization"),
     *("resize_vocab", "add_tokens", "add_special_tokens", "split_special_tokens", "use_fast_tokenizer"),
-    *("default_system", "tool_format", "enable_thinking"),
+    *PROMPT_KEYS,
 )
 
 
@@ -69,17 +71,19 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     if run is not None:
         check_trusted(run, wanted.trust_remote_code)
         policy, roles = _of_run(ws, run, wanted)
-        extra = {key: run.config[key] for key in _MODEL_KEYS if run.config.get(key) is not None}
-        if unused := settled_cache(ws, run):
-            del extra["cache_dir"]
-            notes.append(unused)
+        extra, notes = model_keys(ws, run.config)
     elif wanted.name is not None:
         checkpoint = read_checkpoint(locate(ws, wanted.name), ws)
         start = starting_point(ws, checkpoint, wanted.base, wanted.trust_base)
-        policy, notes = start.reference, list(start.notes)
+        extra, notes = model_keys(ws, checkpoint.record.config or {})  # of the run that it belongs to
+        if wanted.base is not None:
+            extra.pop("model_revision", None)
+        policy, notes = start.reference, [*start.notes, *notes]
         roles = _stages(ws, policy)
     else:
         policy, roles = Policy(str(wanted.base)), []
+    if not policy.adapters:
+        extra = {**extra, **merged_prompt_keys(locate(ws, policy.base))}
     if wanted.trust_remote_code:
         extra["trust_remote_code"] = True
     notes += [note for note in check_policy(ws, policy) if note not in notes]
@@ -94,6 +98,18 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     policy = Policy(policy.base, policy.adapters, template)
     title = " + ".join(["base", *roles]) + f" ({policy.describe()}), template {template}"
     return Partner(policy, {**extra, **policy.model_config()}, title)
+
+
+def model_keys(ws: Workspace, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The keys with which a run loaded its model and wrote its prompts, and what of them is not used, in sentences.
+
+    Whatever loads the policy needs them: with another system prompt or revision it would be another model.
+    """
+    keys = {key: config[key] for key in _MODEL_KEYS if config.get(key) is not None}
+    if unused := settled_cache(ws, config):
+        del keys["cache_dir"]
+        return keys, [unused]
+    return keys, []
 
 
 def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:

@@ -14,6 +14,7 @@ from rlguide.catalog.methods import Method, find_method, recorded_method
 from rlguide.data.store.registered import checksum
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
+from rlguide.policy.parts import digests_of_parts
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
 from rlguide.policy.run_state import next_step, state_of
@@ -95,6 +96,8 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> R
         datasets={item.name: item.rows for item in prepared.datasets},
         held_out={item.name: item.rows for item in prepared.held_out},
         checksums={item.name: checksum(ws, item) for item in (*prepared.datasets, *prepared.held_out)},
+        readings={item.name: item.reading for item in (*prepared.datasets, *prepared.held_out)},
+        parts=_parts(ws, prepared),
         processes=prepared.schedule.processes,
         total_steps=prepared.schedule.total_steps,
         effective_batch=prepared.schedule.effective_batch,
@@ -104,6 +107,13 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> R
     path = ws.root / prepared.output_dir
     write_record(path, record)
     return Run(path, ws.relative(path), record)
+
+
+def _parts(ws: Workspace, prepared: Prepared) -> dict[str, str]:
+    """The checksums of what lies below the run: of its policy and of the reference, but for itself."""
+    policies = (prepared.policy, prepared.reference)
+    names = {name for policy in policies for name in (policy.base, *policy.adapters)}
+    return digests_of_parts(ws, names - {prepared.output_dir})
 
 
 def read_run(ws: Workspace, path: Path) -> Run:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.live import without_ties
 from rlguide.runs.metrics import METRICS
 from rlguide.runs.record import LOG, Run
 
 
 def report(run: Run) -> dict[str, Any]:
-    """What a run came to: steps, first and last metrics, held-out metrics, the stack and the files it left."""
+    """What a run came to: steps done and planned, first, last and held-out metrics, the stack and the files it left."""
     record, summary = run.record, run.record.summary or {}
     return {
         "run": run.name,
         "status": run.status,
+        "steps": steps_done(run.path) or record.total_steps,
         "total_steps": record.total_steps,
         "start_check": record.start_check,
         "first": summary.get("first"),
@@ -53,7 +55,9 @@ _ROWS = (
 def report_lines(values: dict[str, Any]) -> list[str]:
     """The report as lines of text: first, last and held-out figures side by side."""
     first, last, held_out = (without_ties(values[key] or {}) for key in ("first", "last", "held_out"))
-    lines = [f"{values['run']}: {values['status']} after {values['total_steps']} steps"]
+    done, planned = values["steps"], values["total_steps"]
+    of_all = "" if done == planned else f" of {planned} planned"  # stopped early, or the plan was about right only
+    lines = [f"{values['run']}: {values['status']} after {done}{of_all} steps"]
     if values["start_check"]:
         lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])
     lines.append(f"{'':18}{'first step':>12}{'last log':>12}{'held out':>12}")

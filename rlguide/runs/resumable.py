@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -20,7 +21,8 @@ def check_data_unchanged(ws: Workspace, run: Run) -> None:
     """Refuse data that is not the data the run began with: the engine would train on other rows than it says.
 
     Raises:
-        UsageError: a dataset changed. UsageError, DataError: one is missing or broken.
+        UsageError: a dataset changed, or what its entry says of its columns.
+        UsageError, DataError: one is missing or broken.
     """
     recorded = run.record.checksums
     if recorded is None:  # of an earlier version
@@ -34,6 +36,13 @@ def check_data_unchanged(ws: Workspace, run: Run) -> None:
             raise UsageError(
                 f"{item.name} is not the data that {run.name} began with{rows}",
                 "register the same data again under that name, or train anew with another --output-dir",
+            )
+        reading = (run.record.readings or {}).get(item.name, item.reading)
+        if reading != item.reading:
+            raise UsageError(
+                f"{item.name} is read in another way than when {run.name} began: dataset_info.json says so",
+                f"make it again what it was ({json.dumps(reading, ensure_ascii=False)} beside file_name),"
+                " or train anew with another --output-dir",
             )
 
 

@@ -15,13 +15,21 @@ from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
+from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
 from rlguide.policy.trained_on import FINGERPRINTS
 from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
 from rlguide.runs.authority import check_links
-from rlguide.runs.checkpoints import is_complete, last_checkpoint, list_checkpoints, put_damaged_aside, step_of
+from rlguide.runs.checkpoints import (
+    is_complete,
+    last_checkpoint,
+    list_checkpoints,
+    put_damaged_aside,
+    resumable_checkpoint,
+    step_of,
+)
 from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
@@ -82,8 +90,15 @@ def _clear(folder: Path) -> None:
     for path in list_checkpoints(folder):
         shutil.rmtree(path)
     shutil.rmtree(folder / "eval", ignore_errors=True)
-    for name in (RUN_FILE, METRICS, EVENTS, LOG, *_OF_THE_ENGINE):
+    for name in (RUN_FILE, METRICS, EVENTS, LOG):
         (folder / name).unlink(missing_ok=True)
+    _clear_result(folder)
+
+
+def _clear_result(folder: Path) -> None:
+    """Remove the weights and the figures of a training that begins anew: the engine refuses a folder with weights."""
+    for path in (*(folder / name for name in _OF_THE_ENGINE), *weight_files(folder)):
+        path.unlink(missing_ok=True)
 
 
 def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
@@ -92,6 +107,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
             in its folder leads out of it.
+        CheckpointError: the base or an adapter below it is not what it was.
         EngineError, KeyboardInterrupt: as `train`.
     """
     check_links(run.path, run.name)
@@ -101,6 +117,7 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         check_data_unchanged(ws, run)
+        check_parts(ws, run.name, run.record)
         if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
             write_fingerprints(ws, run.path, run.config)
         variables = same_processes(run)
@@ -114,17 +131,20 @@ def _restore(run: Run) -> int:
     config["output_dir"] = run.name  # where the record lies, whatever it says
     put_damaged_aside(run.path)
     not_resumable = run.method.not_resumable if run.method is not None else ""
-    checkpoint = None if not_resumable else last_checkpoint(run.path)
+    checkpoint = None if not_resumable else resumable_checkpoint(run.path)
     step = 0
     if checkpoint is None:
         why = not_resumable or "no complete checkpoint was written yet"
         say(f"{why}: training starts from the beginning")
         for path in list_checkpoints(run.path):  # the engine would resume from one that it finds
             shutil.rmtree(path)
+        _clear_result(run.path)
     else:
         check_resumable(run, checkpoint)
         step = step_of(checkpoint)
         config["resume_from_checkpoint"] = run.file(checkpoint.name)
+        if config.get("early_stopping_steps"):  # else its count of evaluations without progress begins anew
+            config["restore_callback_states_from_checkpoint"] = True
         config.pop("overwrite_output_dir", None)  # it would delete the log of the first part
         say(f"resuming from step {step} of {run.record.total_steps}")
     introduction = [f"The config of {run.name}, resumed from step {step}."]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tests.e2e.conftest import Bench
+from tests.e2e.conftest import SFT, Bench, settings
 
 pytestmark = pytest.mark.engine
 
@@ -26,6 +26,15 @@ def test_agrees_with_the_evaluation_during_training(trained: Bench, result: dict
     assert result["loss"]["value"] == pytest.approx(during["eval_loss"], abs=1e-4)
     assert result["margin"]["value"] == pytest.approx(during["eval_rewards/margins"], abs=1e-3)
     assert result["accuracy"]["value"] == pytest.approx(during["eval_rewards/accuracies"], abs=1e-6)
+
+
+def test_agrees_under_the_system_prompt_of_the_training(bench: Bench) -> None:
+    """Prompts that are written in another way than in training would be scored as if the policy had never seen them."""
+    bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", *settings("default_system=You are a pirate."))
+    result = json.loads(bench.run("eval", "--json").stdout)
+    during = json.loads((bench.root / DPO / "eval_results.json").read_text())
+    assert result["margin"]["value"] == pytest.approx(during["eval_rewards/margins"], abs=1e-3)
+    assert result["loss"]["value"] == pytest.approx(during["eval_loss"], abs=1e-4)
 
 
 def test_says_something(result: dict) -> None:  # type: ignore[type-arg]

@@ -211,6 +211,20 @@ def test_a_run_that_overwrites_another_is_never_taken_for_it(three_epochs: Bench
     assert not list(folder.glob("checkpoint-*")) and not (folder / "adapter_model.safetensors").exists()
 
 
+def test_early_stopping_ends_at_the_same_step_after_a_resume(bench: Bench) -> None:
+    """The count of evaluations without progress goes on where it was, and the report says how many steps were done."""
+    early = ("early_stopping_steps=3", "load_best_model_at_end=true", "eval_steps=2", "learning_rate=1e-30")
+    options = settings(*early, "max_steps=40", "eval_strategy=steps")
+    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/whole", *options)
+    assert "finished after 8 of 40 planned steps" in done.stdout
+    for name, step in (("cut", 6), ("stopping", 8)):  # the second one is killed as it ends: it must not go on
+        cut(bench, "saves/whole", name, step)
+        resumed = bench.run("train", "--resume", f"saves/{name}", "--json")
+        assert "resuming from step 6 of 40" in resumed.stderr
+        assert json.loads(resumed.stdout)["steps"] == 8
+        assert [row for row in bench.history(f"saves/{name}") if row["step"] > 8] == []
+
+
 def test_training_text_forges_nothing(bench: Bench) -> None:
     """The engine prints the first examples; a prompt that looks like a metric, a bar or an error is a prompt."""
     forged = "{'loss': 0.9, 'rewards/chosen': -3.0}\n 50%|#| 1/2 [00:01<00:01]\nRuntimeError: CUDA out of memory"

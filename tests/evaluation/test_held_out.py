@@ -246,6 +246,22 @@ def test_files_of_others(ws: Workspace, formatting: str) -> None:
     )
 
 
+def test_the_model_is_loaded_and_its_prompts_are_written_as_in_training(ws: Workspace) -> None:
+    settings = {
+        "default_system": "You are a pirate.",
+        "enable_thinking": False,
+        "model_revision": "v1",
+        "quantization_bit": 4,
+        "quantization_type": "fp4",
+        "add_tokens": "<a>",
+        "train_on_prompt": True,
+        "rope_scaling": "linear",
+    }
+    config = eval_config(ws, train(ws, "dpo", **settings), [], {})
+    assert {key: config.get(key) for key in settings} == settings
+    assert config["ref_model_quantization_bit"] == 4
+
+
 def test_nothing_held_out(ws: Workspace) -> None:
     register(ws, "plain", PROMPTS, "--test-size", "0")
     run = train(ws, "dpo", dataset="plain")

@@ -57,6 +57,7 @@ def refused(ws: Workspace, method: str, settings: dict[str, Any], words: str) ->
         ("dpo", {"finetuning_type": "full"}, "LoRA checkpoint"),
         ("dpo", {"finetuning_type": "freeze"}, "LoRA checkpoint"),
         ("dpo", {"val_size": 0.1}, "beside eval_dataset"),
+        ("dpo", {"resume_from_checkpoint": "saves/other/checkpoint-4"}, "in the middle of another one"),
         ("dpo", {"do_train": False}, "nothing would be trained"),
         ("dpo", {"pissa_init": True}, "where there is a reference"),
         ("dpo", {"use_galore": True}, "use_galore"),

@@ -14,9 +14,11 @@ from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RunRecord, write_record
+from rlguide.policy.trained_on import read_fingerprints
 from rlguide.recipes import data
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
+from rlguide.runs.training_rows import write_fingerprints
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors, write_state
 from tests.recipes.conftest import ENGINE, SFT, asked
@@ -38,6 +40,29 @@ def test_rows_that_the_engine_draws_are_counted(ws: Workspace) -> None:
     ws.dataset_info.write_text(json.dumps(info))
     plan = asked(ws, datasets=("polite",)).schedule
     assert (plan.rows, plan.held_out) == (7, 15)
+
+
+@pytest.mark.parametrize("folder", ["my data sets", "elsewhere/data", "data"])
+def test_the_data_is_that_of_the_folder_that_the_engine_reads(ws: Workspace, folder: str) -> None:
+    """What another folder holds under the same name is neither counted nor kept as trained on."""
+    other = ws.root / folder
+    if folder != "data":
+        other.mkdir(parents=True)
+        rows = [{"instruction": f"other {n}", "chosen": "Yes.", "rejected": "no"} for n in range(7)]
+        (other / "seven.json").write_text(json.dumps(rows), encoding="utf-8")
+        entry = {**json.loads(ws.dataset_info.read_text())["polite"], "file_name": "seven.json"}
+        (other / "dataset_info.json").write_text(json.dumps({"polite": entry}), encoding="utf-8")
+    own = ws.root / "own.yaml"
+    own.write_text(asked(ws, datasets=("polite",)).text, encoding="utf-8")
+    rows_there = 40 if folder == "data" else 7
+    prepared = asked(ws, datasets=("polite",), settings={"dataset_dir": folder})
+    assert [item.rows for item in prepared.datasets] == [rows_there]
+    write_fingerprints(ws, ws.root, {**prepared.config, "val_size": None})
+    assert len(read_fingerprints(ws.root) or ()) == rows_there
+    own_keys = {"dataset_dir": folder, "eval_dataset": None, "eval_strategy": "no"}
+    assert [item.rows for item in asked(ws, config=own, settings=own_keys).datasets] == [rows_there]
+    with pytest.raises(UsageError, match="no dataset polite in no such folder"):
+        asked(ws, datasets=("polite",), settings={"dataset_dir": "no such folder"})
 
 
 def test_each_file_is_read_once(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

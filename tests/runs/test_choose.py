@@ -160,3 +160,32 @@ def test_what_can_be_done_with_a_run_in_each_state(ws: Workspace) -> None:
     assert steps["saves/我的 run"] == "resume it: `rlguide train --resume 'saves/我的 run'`"
     assert steps["saves/the rm"] == "use it: `rlguide train --method ppo --reward-model 'saves/the rm'`"
     assert steps["saves/good"] == "train another round on it: `rlguide train --from saves/good`"
+
+
+def test_prompts_are_written_as_in_training_whatever_is_named(ws: Workspace) -> None:
+    """The run, a checkpoint inside it, and the model that it was merged into all have its system prompt."""
+    prompts = {"default_system": "You are a pirate.", "enable_thinking": False}
+    folder = make_run(ws, "pirate", config={"stage": "dpo", "trust_remote_code": False, **prompts})
+    write_lora(folder / "checkpoint-4")
+    merged = write_model(ws.saves / "merged")
+    (merged / "rlguide.json").write_text(json.dumps({"prompts": {**prompts, "tool_format": None}}))
+    for wanted in (
+        ModelRequest("saves/pirate"),
+        ModelRequest("saves/pirate/checkpoint-4"),
+        ModelRequest("saves/merged", template="qwen3_nothink"),
+        ModelRequest(base="saves/merged", template="qwen3_nothink"),
+    ):
+        args = choose_partner(ws, wanted, dict).args
+        assert {key: args.get(key) for key in prompts} == prompts, wanted
+    plain = choose_partner(ws, ModelRequest(base="models/tiny-base", template="qwen3_nothink"), dict).args
+    assert not set(plain) & set(prompts)
+
+
+@pytest.mark.parametrize(
+    "said", [None, [], "x", {"default_system": 5, "enable_thinking": "yes"}, {"trust_remote_code": True}]
+)
+def test_what_a_merged_model_says_is_data(ws: Workspace, said: object) -> None:
+    merged = write_model(ws.saves / "merged")
+    (merged / "rlguide.json").write_text(json.dumps({"prompts": said}))
+    args = choose_partner(ws, ModelRequest("saves/merged", template="qwen3_nothink"), dict).args
+    assert set(args) == {"model_name_or_path", "finetuning_type", "template"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -68,16 +69,21 @@ print(Path({merged!r}).read_text() if Path({merged!r}).exists() else json.dumps(
 """
 
 
+def scale_last_weight(adapter: Path, factor: float) -> None:
+    """Make the adapter another one."""
+    path = adapter / "adapter_model.safetensors"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-4] + struct.pack("<f", factor * struct.unpack("<f", raw[-4:])[0]))
+
+
 @pytest.fixture
 def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A base, an SFT adapter and a finished DPO run on top of it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = tmp_path / "我的 project"
     write_model(root / "models/tiny-base")
-    for name in ("sft", "dpo"):
-        write_lora(root / "saves/tiny/lora" / name)
-        with (root / "saves/tiny/lora" / name / "adapter_config.json").open("a") as file:
-            file.write(" " * len(name) + ("\n" if name == "dpo" else ""))  # two adapters, two contents
+    for name, factor in (("sft", 2.0), ("dpo", 3.0)):  # two adapters, two contents
+        scale_last_weight(write_lora(root / "saves/tiny/lora" / name), factor)
     manifest = {
         "method": "dpo",
         "status": "finished",
@@ -313,8 +319,7 @@ def test_a_merge_is_used_again_only_for_the_same_stack(
     assert first == "saves/tiny/merged/dpo"
     assert merged_base(ws, engine, STACK) == first
     assert len(calls(tmp_path)) == 1
-    with (ws.root / "saves/tiny/lora/sft/adapter_config.json").open("a") as file:
-        file.write(" ")  # the lower adapter was trained again
+    scale_last_weight(ws.root / "saves/tiny/lora/sft", 0.5)  # the lower adapter was trained again
     second = merged_base(ws, engine, STACK)
     assert second != first
     assert (ws.root / first).is_dir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +47,12 @@ class RegisteredDataset:
     ranking: bool  # True for pairs, False for labelled responses
     columns: dict[str, str]  # the engine's words (prompt, messages, chosen, ...) -> columns
     heldout: str | None  # the name of its held-out dataset
+    entry: Entry = field(default_factory=dict, repr=False)  # as dataset_info.json has it
+
+    @property
+    def reading(self) -> Entry:
+        """What its entry says of how its file is read: columns, tags, samples; not where the file lies."""
+        return {key: value for key, value in self.entry.items() if key != "file_name"}
 
 
 def check_registered(workspace: Workspace, names: list[str], wanted: Wanted = "pairs") -> list[RegisteredDataset]:
@@ -100,7 +106,7 @@ def _check(workspace: Workspace, entries: dict[str, Entry], name: str, needed: t
         if first.suffix.lower() in READ_SUFFIXES:
             _check_rows(name, first, columns, columns["kto_tag"] if "kto_tag" in needed else None)
             rows = _count_rows(workspace, name, path)
-    return RegisteredDataset(name, path, rows, formatting, kind == "pairs", columns, heldout)
+    return RegisteredDataset(name, path, rows, formatting, kind == "pairs", columns, heldout, entry)
 
 
 def _shape(name: str, entry: Entry, needed: tuple[str, ...]) -> tuple[str, dict[str, str]]:
