@@ -157,8 +157,10 @@ def _prompts(table: Table, *roles: str) -> list[str]:
 
 def engine_prompt(row: Record) -> tuple[Turn, ...]:
     """history, instruction and input of a row, joined as LLaMA-Factory's alpaca converter does. Raises BadRow."""
-    last = "\n".join(filter(None, (text(row.get("instruction"), "instruction"), row.get("input") or "")))
-    return (*exchanges(row.get("history") or []), Turn(HUMAN, last))
+    asked = [row.get("instruction"), row.get("input") or ""]
+    if not all(isinstance(part, str) for part in asked):
+        raise BadRow("instruction or input is not text")
+    return (*exchanges(row.get("history") or []), Turn(HUMAN, "\n".join(filter(None, asked))))
 
 
 def has_already(prompt: str, more: str) -> bool:
