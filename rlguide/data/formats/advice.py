@@ -9,11 +9,12 @@ from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.formats.base import Record, Wanted
-from rlguide.data.formats.cells import TEXTS, is_empty
-from rlguide.data.formats.labels import rating
+from rlguide.data.formats.cells import TEXTS, is_empty, is_word
+from rlguide.data.formats.labels import is_label, rating
 from rlguide.data.formats.names import Meaning, meanings, name_parts, side_of
+from rlguide.data.formats.prompts import possible_prompts
 from rlguide.data.formats.table import Column, Table
-from rlguide.data.formats.verdicts import two_responses
+from rlguide.data.formats.verdicts import two_responses, two_ways
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 ROLES = (
@@ -23,6 +24,7 @@ ROLES = (
 MOST_NAMES = 10  # columns in a message
 WORDS = 2  # a text of so many may be a prompt or a response
 ALIKE = 0.75  # of two names, by difflib
+_NUMBERED = ("response", "score", "rank", "flag")  # roles with a number: response_a
 
 
 def given(wanted: Wanted, rows: Sequence[Record], path: object) -> dict[str, Meaning]:
@@ -45,12 +47,12 @@ def check_columns(columns: Sequence[tuple[str, str]]) -> None:
 def _meaning(role: str) -> Meaning:
     if role in ROLES and role not in ("chosen", "rejected") and not role.startswith("score_"):
         return Meaning(role)
-    found = [meaning for meaning in meanings(role) if meaning.role in ("response", "score", "rank") and meaning.key]
+    found = [meaning for meaning in meanings(role) if meaning.role in _NUMBERED and meaning.key]
     if not found:
         near = did_you_mean(role, list(ROLES))
         raise UsageError(
             f"--columns: {role} is nothing that a column can hold{near}",
-            f"choose from {', '.join(ROLES)}, response_a, response_b",
+            f"choose from {', '.join(ROLES)}, response_a, response_b, winner_a",
         )
     return found[0]
 
@@ -75,7 +77,24 @@ def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> D
     names = named(list(table.all)) or "none"
     if wanted.form != "auto":
         return DataError(f"{path} cannot be read as {wanted.form}; its columns are {names}", "leave out --format")
-    if two := two_responses(table):
+    if several := [
+        column.name for side in ("chosen", "rejected") for column in table.find("response", ("texts",), side)
+    ]:
+        return DataError(
+            f"{path}: {several[0]} is a list of several texts a row, and a pair has one chosen and one rejected text",
+            "write one row for each pair of them",
+        )
+    two = two_responses(table)
+    if two and (asked := _unknown_prompt(table, two)):
+        option = _option([*wanted.columns, (asked, "prompt")])
+        return DataError(f"{path}: no column is known as the prompt; its columns are {names}", f"say it with {option}")
+    if two and (ways := two_ways(table)):
+        first, second = (_option([*wanted.columns, (ways[0], f"winner_{end}")]) for end in ways[1:])
+        return DataError(
+            f"{path}: {ways[0]} says which of {two[0]} and {two[1]} is better, and not which of them 1 (or yes) means",
+            f"if it is {two[0]}: {first}; if it is {two[1]}: {second}",
+        )
+    if two:
         return DataError(
             f"{path}: {two[0]} and {two[1]} look like two responses, and no column says clearly which is better",
             'say it in a column winner (the letter or number at the end of its name, or "tie"), or name the column'
@@ -86,6 +105,11 @@ def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> D
         return DataError(
             f"{path}: {rated.name} rates one response a row, from {min(values, key=float)} to {max(values, key=float)}",
             f"say from which rating on a response is good: --good-from {max(values, key=float)}",
+        )
+    if single := _single(table):
+        return DataError(
+            f"{path} has labels, and no columns that are known as a prompt and a response; its columns are {names}",
+            f"say which they are, for example with {_option([*wanted.columns, *single])}",
         )
     guess = _guess(table)
     if len(guess) >= 3:
@@ -127,13 +151,14 @@ def _guess(table: Table) -> dict[str, str]:
     texts = [
         column
         for column in table.columns.values()
-        if column.kind in (*TEXTS, "exchanges") and column.name not in systems
+        if column.kind in (*TEXTS, "exchanges") and column.kind != "object" and column.name not in systems
+        if not vocabulary().parts["media"].intersection(name_parts(column.name)) and not _says_which(column)
     ]
     found: dict[str, str] = {}
     for role in ("prompt", "chosen", "rejected"):
         known = table.find(role, TEXTS) if role == "prompt" else table.find("response", TEXTS, role)
         near = [*known, *(column for column in texts if _says(column.name, role))]
-        if left := [column for column in near if column.name not in found.values()]:
+        if left := [column for column in near if column.name not in found.values() and not _says_which(column)]:
             found[role] = left[0].name
     rest = [column for column in texts if column.name not in found.values()]
     rest = sorted(rest, key=lambda column: -_words(column))
@@ -142,6 +167,34 @@ def _guess(table: Table) -> dict[str, str]:
         chosen = sorted(rest[: len(missing)], key=lambda column: table.all.index(column.name))
         found |= {role: column.name for role, column in zip(missing, chosen, strict=True)}
     return {role: found[role] for role in ("prompt", "chosen", "rejected") if role in found}
+
+
+def _says_which(column: Column) -> bool:
+    """Whether a column names the better response, and is none."""
+    roles = {meaning.role for meaning in column.meanings}
+    return not roles.isdisjoint(("verdict", "best", "label", "flag")) and all(map(is_word, column.values))
+
+
+def _unknown_prompt(table: Table, two: tuple[str, str]) -> str:
+    """The column with the longest texts beside two responses, where none is known as the prompt; "" for none."""
+    if next(possible_prompts(table), None) is not None:
+        return ""
+    texts = [column for column in table.columns.values() if column.kind == "text" and column.name not in two]
+    longest = max(texts, key=_words, default=None)
+    return longest.name if longest is not None and _words(longest) >= WORDS else ""
+
+
+def _single(table: Table) -> list[tuple[str, str]]:
+    """A prompt and a response by a word in their names, beside a column of labels; [] if there are none."""
+    if not any(map(is_label, table.find("label"))):
+        return []
+    texts = [column.name for column in table.columns.values() if column.kind == "text"]
+    words = {"prompt": vocabulary().names["prompt"], "response": vocabulary().names["response"]}
+    found = [
+        (next((name for name in texts if any(part in known for part in name_parts(name))), ""), role)
+        for role, known in words.items()
+    ]
+    return found if all(name for name, _ in found) and found[0][0] != found[1][0] else []
 
 
 def _says(name: str, role: str) -> bool:
@@ -165,6 +218,16 @@ def _what_to_have(table: Table) -> str:
     if _one_response(table):
         return "pairs need a second, worse response (rejected), KTO a column label (true or false), or a rating"
     return (
-        "say what the columns hold with --columns prompt=...,chosen=...,rejected=..., or see the shapes in"
-        " `rlguide register --help`"
+        f"say what the columns hold with --columns prompt={_inside(table) or '...'},chosen=...,rejected=..., or see the"
+        " shapes in `rlguide register --help`"
     )
+
+
+def _inside(table: Table) -> str:
+    """A text in an object that is called like a prompt, as a person names it: `info.post`."""
+    if next(possible_prompts(table), None) is not None:
+        return ""
+    known = vocabulary().names["prompt"]
+    objects = [(column.name, value) for column in table.columns.values() for value in column.values[:1]]
+    texts = [(name, key, text) for name, value in objects if isinstance(value, dict) for key, text in value.items()]
+    return next((f"{name}.{key}" for name, key, text in texts if plain(key) in known and isinstance(text, str)), "")

@@ -157,9 +157,14 @@ def _cells(row: Record, columns: list[str]) -> list[Any]:
 
 def _of_columns(row: Record, listed: list[Any], columns: list[str], sign: float) -> list[float | None]:
     found = (
-        None if is_empty(entry) else number(row.get(column)) for entry, column in zip(listed, columns, strict=True)
+        None if is_empty(entry) else _grade(row.get(column)) for entry, column in zip(listed, columns, strict=True)
     )
     return [None if value is None else sign * value for value in found]
+
+
+def _grade(value: Any) -> float | None:
+    """A score as a number, or the overall one of an object."""
+    return number(_held(value, vocabulary().score_keys) if isinstance(value, dict) else value)
 
 
 def _parallel(row: Record, listed: list[Any], column: str, sign: float) -> list[float | None]:

@@ -47,6 +47,7 @@ class Table:
         self.all = tuple(names)
         self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
         self._decode_markup()
+        self._join_lists()
 
     def find(self, role: str, kinds: Sequence[str] = (), key: str = "") -> list[Column]:
         """The columns that may have this role and hold cells of these kinds (() for any), the likeliest first."""
@@ -119,6 +120,30 @@ class Table:
             self.columns[column.name] = column._replace(kind="dialogue", values=values)
         if prompt_style is not None:
             self.decoders |= {name: partial(response_of, prompt_style) for name in plain if name not in self.decoders}
+
+    def _join_lists(self) -> None:
+        """Find prompts and responses that are lists of the turns of one side, also as text (Chatbot Arena's CSV)."""
+        for prompt in self.find("prompt"):
+            asked = _lists(prompt)
+            given = [(column, _lists(column)) for column in self.columns.values() if _is_response(column)]
+            same = [
+                (column, lists) for column, lists in given if lists and list(map(len, lists)) == list(map(len, asked))
+            ]
+            for column, lists in ((prompt, asked), *same) if asked and same else ():
+                if any(isinstance(value, str) for value in column.values):
+                    self.decoders[column.name] = partial(_unpack, column.name)
+                self.columns[column.name] = column._replace(kind="one text", values=lists)
+
+
+def _is_response(column: Column) -> bool:
+    return any(meaning.role == "response" for meaning in column.meanings)
+
+
+def _lists(column: Column) -> list[Any]:
+    """The values as lists of texts; [] if they are not all such lists."""
+    found = [unpacked(value) if isinstance(value, str) else value for value in column.values]
+    lists = all(isinstance(value, list) and value and all(isinstance(one, str) for one in value) for value in found)
+    return found if lists else []
 
 
 def _unpack(name: str, text: str) -> Any:
