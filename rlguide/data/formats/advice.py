@@ -160,7 +160,8 @@ def _guess(table: Table) -> dict[str, str]:
         near = [*known, *(column for column in texts if _says(column.name, role))]
         if left := [column for column in near if column.name not in found.values() and not _says_which(column)]:
             found[role] = left[0].name
-    rest = [column for column in texts if column.name not in found.values()]
+    others = {column.name for role in ("input", "context", "history") for column in table.find(role)}
+    rest = [column for column in texts if column.name not in {*found.values(), *others}]
     rest = sorted(rest, key=lambda column: -_words(column))
     missing = [role for role in ("prompt", "chosen", "rejected") if role not in found]
     if len(rest) >= len(missing) and len(missing) < 3:
@@ -170,9 +171,10 @@ def _guess(table: Table) -> dict[str, str]:
 
 
 def _says_which(column: Column) -> bool:
-    """Whether a column names the better response, and is none."""
+    """Whether a column names the better response, or a user or a task, and is no text itself."""
     roles = {meaning.role for meaning in column.meanings}
-    return not roles.isdisjoint(("verdict", "best", "label", "flag")) and all(map(is_word, column.values))
+    may_be = not roles.isdisjoint(("verdict", "best", "label", "flag")) or plain(column.name) in vocabulary().not_pieces
+    return may_be and all(map(is_word, column.values))
 
 
 def _unknown_prompt(table: Table, two: tuple[str, str]) -> str:
@@ -211,12 +213,15 @@ def _words(column: Column) -> float:
 def _lacks(table: Table) -> str:
     if _one_response(table):
         return "each row has one response, with nothing that says how good it is"
-    return "no column is known as a response" if not table.find("list") else "nothing says which response is better"
+    listed = table.find("list") or table.find("response", ("texts",))
+    return "nothing says which response is better" if listed else "no column is known as a response"
 
 
 def _what_to_have(table: Table) -> str:
     if _one_response(table):
         return "pairs need a second, worse response (rejected), KTO a column label (true or false), or a rating"
+    if table.find("list") or table.find("response", ("texts",)):
+        return "if each list is in order, the best one first: --format ranked-list; else add a list of scores (scores)"
     return (
         f"say what the columns hold with --columns prompt={_inside(table) or '...'},chosen=...,rejected=..., or see the"
         " shapes in `rlguide register --help`"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -87,7 +87,7 @@ class Table:
         if not held:
             return Column(name, "text", values, said) if self._with_empty else None
         is_list = any(meaning.role in LISTS for meaning in said) and all(meaning.role != "response" for meaning in said)
-        if _are_packed(held, is_list or plain(name) == "output"):
+        if _are_packed(held, is_list or (plain(name) == "output" and are_twos(map(_opened, held)))):
             decode = self.decoders[name] = partial(_unpack, name)
             values = [_tried(decode, value) for value in values]
             held = [value for value in values if value not in EMPTY]
@@ -135,13 +135,22 @@ class Table:
                 self.columns[column.name] = column._replace(kind="one text", values=lists)
 
 
+def are_twos(values: Iterable[Any]) -> bool:
+    """Whether all are lists of two, as LLaMA-Factory's rankings; lists of other lengths are samples, or answers."""
+    return all(isinstance(value, list) and len(value) == 2 for value in values)
+
+
+def _opened(value: Any) -> Any:
+    return unpacked(value) if isinstance(value, str) else value
+
+
 def _is_response(column: Column) -> bool:
     return any(meaning.role == "response" for meaning in column.meanings)
 
 
 def _lists(column: Column) -> list[Any]:
     """The values as lists of texts; [] if they are not all such lists."""
-    found = [unpacked(value) if isinstance(value, str) else value for value in column.values]
+    found = [*map(_opened, column.values)]
     lists = all(isinstance(value, list) and value and all(isinstance(one, str) for one in value) for value in found)
     return found if lists else []
 

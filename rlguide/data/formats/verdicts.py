@@ -12,7 +12,7 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import AND, Record, Shape
 from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
-from rlguide.data.formats.names import numbering
+from rlguide.data.formats.names import LOOSE, numbering
 from rlguide.data.formats.pairs import Scores
 from rlguide.data.formats.prompts import Asked, nothing_asked, possible_prompts
 from rlguide.data.formats.table import Column, Table
@@ -85,7 +85,9 @@ def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
         if len(ends) == 2 and numbering(ends[0]) == numbering(ends[1]):
             size = sum(len(str(value)) for column in found.values() for value in column.values)
             groups.append((table.order(found[ends[0]], "response"), -size, {end: found[end] for end in ends}))
-    yield from (group for *_, group in sorted(groups, key=lambda entry: entry[:2]))
+    groups.sort(key=lambda entry: entry[:2])
+    # Beside response_a and response_b, model_a and model_b are names of models.
+    yield from (group for order, _, group in groups if order < LOOSE or groups[0][0] >= LOOSE)
 
 
 def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Record], int | None]] | None:

@@ -94,3 +94,33 @@ def test_a_public_shape_goes_in_from_a_file(shape: Shape, tmp_path: Path) -> Non
     workspace = Workspace(tmp_path)
     register_all(workspace, [tmp_path / "rows.jsonl"], IngestOptions(name="rows", test_size=0))
     assert shape["want"] in [told(example) for example in read_examples(workspace, "rows")]
+
+
+def test_names_of_models_are_no_responses() -> None:
+    names = [("gpt", "llama", "gpt"), ("llama", "gpt", "gpt")]
+    rows = [
+        {
+            "prompt": "Name a tree.",
+            "model_a": a,
+            "model_b": b,
+            "response_a": "Oak.",
+            "response_b": "Elm.",
+            "winner": won,
+        }
+        for a, b, won in names
+    ]
+    found, _ = read({"rows": rows}, {})
+    assert all({*one.responses} == {"Oak.", "Elm."} for one in found)
+
+
+def test_what_a_guess_names_is_a_text() -> None:
+    row = {
+        "text_q": "What is it?",
+        "user": "u12",
+        "winner": "a",
+        "good_image": "a.png",
+        "chosen": "It is x.",
+        "other": "No.",
+    }
+    _, why = read({"rows": [row, row | {"user": "u13", "winner": "b"}]}, {})
+    assert "--columns prompt=text_q,chosen=chosen,rejected=other" in why
