@@ -21,6 +21,7 @@ class Style:
     ends: tuple[str, ...]
     speakers: dict[str, str]
     weak: frozenset[str]
+    preface: bool
     sure: bool
 
 
@@ -35,6 +36,7 @@ def styles() -> tuple[Style, ...]:
             tuple(item.get("ends", ())),
             {**vocabulary().speakers, **item.get("roles", {})},
             frozenset(item.get("weak", ())),
+            item.get("preface", False),
             item.get("sure", False),
         )
         for name, item in read_yaml(Path(__file__).with_name("markup.yaml")).items()

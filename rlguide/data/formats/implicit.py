@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ CLEAR = 0.8  # share of the rows in which a prompt must look like one; some resp
 SENTENCE_ENDS = tuple(".?!:;…。？！：；؟۔।॥։።")
 CLOSING = "\"'”’»)]}」』）】"  # may follow the end of a sentence
 FEW, MOST_EQUAL = 8, 0.3  # rows with one and the same prompt that are nothing odd: so many, or this share
+_MARKUP = re.compile(r"\s*(?:[\[{]|array\(|<[|\w])")
 SHOWN = 60  # characters of a text that is quoted
 
 
@@ -50,6 +52,8 @@ def doubt(rows: list[Record], chosen: str, rejected: str) -> str:
     counts = Counter(found.prompt for found in cuts)
     if max(counts.values()) > max(FEW, MOST_EQUAL * len(cuts)) or len(counts) == 1 < len(cuts):
         return f"their common beginnings are too much alike to be prompts, {shown}"
+    if sum(bool(_MARKUP.match(found.prompt)) for found in cuts) >= CLEAR * len(cuts):
+        return f"they begin like data or markup, not like text, {shown}"
     for ends in (lambda one: "\n" in one.gap, lambda one: one.prompt.rstrip(CLOSING).endswith(SENTENCE_ENDS)):
         if sum(map(ends, cuts)) >= CLEAR * len(cuts):
             return ""

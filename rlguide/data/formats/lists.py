@@ -110,7 +110,8 @@ def _valued(
         for role in ("scores", "ranks"):
             for other in table.find(role, ("numbers", "object", "texts", "one text")):
                 if other.name != column.name:
-                    values = partial(_parallel, column=other.name, sign=1.0 if role == "scores" else -1.0)
+                    sign = 1.0 if role == "scores" else -1.0
+                    values = partial(_parallel, of=column.name, column=other.name, sign=sign)
                     yield used | {role: other.name}, (*need, other.name), listed, values, True
         if _has_values(column):
             yield used, need, listed, _own_values, True
@@ -168,10 +169,14 @@ def _grade(value: Any) -> float | None:
     return number(_held(value, vocabulary().score_keys) if isinstance(value, dict) else value)
 
 
-def _parallel(row: Record, listed: list[Any], column: str, sign: float) -> list[float | None]:
-    """The values of another list, or of another object under the same names."""
-    values = row.get(column)
-    if isinstance(values, dict):
+def _parallel(row: Record, listed: list[Any], of: str, column: str, sign: float) -> list[float | None]:
+    """The values of another list, or of another object under the same names, in whatever order these stand."""
+    values, responses = row.get(column), row.get(of)
+    if isinstance(values, dict) and isinstance(responses, dict):
+        if values.keys() != responses.keys():
+            raise BadRow("there are not the same names for scores and responses")
+        values = [values[name] for name in responses]
+    elif isinstance(values, dict):
         values = list(values.values())
     if not isinstance(values, list) or len(values) != len(listed):
         raise BadRow("there are not as many scores as responses")

@@ -44,9 +44,9 @@ def turns_of(style: Style, text: str) -> tuple[Turn, ...] | str:
     if len(pieces) == 1:
         return text
     before, *pieces = pieces
-    if before.strip():
+    if before.strip() and not _is_preface(style, text):
         raise BadRow("a dialogue does not begin with one of its markers")
-    found: list[Turn] = []
+    found = [Turn("system", before.strip())] if before.strip() else []
     for said, value in zip(pieces[::2], pieces[1::2], strict=True):
         if said is None:  # an end that is written like a beginning
             continue
@@ -93,10 +93,15 @@ def _begun(style: Style, text: str) -> str:
     return text.lstrip()[found.end() :] if found else text
 
 
+def _is_preface(style: Style, text: str) -> bool:
+    """Whether what stands above the first header is the system prompt."""
+    return style.preface and style.begin is not None and style.begin.match(text.lstrip()) is not None
+
+
 def _speakers(style: Style, text: str) -> tuple[list[str], bool]:
     """Who speaks in a text that begins with a header, and whether an ordinary text may begin so; [] for others."""
     begun = _begun(style, text).lstrip()
-    if not style.headers.match(begun):
+    if not style.headers.match(begun) and not (_is_preface(style, text) and style.headers.search(begun)):
         return [], True
     said = [name.lower() for name in style.headers.findall(begun)]
     return [style.speakers[name] for name in said if name in style.speakers], said[0] in style.weak

@@ -14,6 +14,7 @@ from rlguide.data.formats.cells import (
     exchanges,
     is_conversation,
     is_empty,
+    is_nothing,
     is_word,
     response,
     text,
@@ -50,11 +51,11 @@ class Asked:
             raise BadRow("prompt is missing")
         messages = conversation(given)
         for column in self.context:
-            if not is_empty(row.get(column)):
+            if not is_nothing(row.get(column)):
                 messages = _joined(text(row[column], column), messages)
-        if self.input is not None and not is_empty(more := row.get(self.input)):
+        if self.input is not None and not is_nothing(more := row.get(self.input)):
             messages = self._with_input(messages, text(more, self.input), not isinstance(given, list | dict))
-        if self.history is not None and not is_empty(row.get(self.history)):
+        if self.history is not None and not is_nothing(row.get(self.history)):
             messages = (*exchanges(row[self.history]), *messages)
         return messages
 
@@ -62,7 +63,7 @@ class Asked:
         """The system prompt, under whichever of its names. Raises BadRow for two that differ."""
         if not self.systems:
             return ""
-        given = [text(row[column], column) for column in self.systems if not is_empty(row.get(column))]
+        given = [text(row[column], column) for column in self.systems if not is_nothing(row.get(column))]
         if any(one.split() != given[0].split() for one in given):
             raise BadRow("two columns hold different system prompts (take one of them out)")
         return given[0] if given else ""

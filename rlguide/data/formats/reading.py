@@ -17,6 +17,7 @@ from rlguide.data.formats.lists import check_pairing, find_lists, find_ranked
 from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
 from rlguide.data.formats.names import meanings
 from rlguide.data.formats.pairs import find_implicit, find_pairs
+from rlguide.data.formats.refusals import unknown
 from rlguide.data.formats.table import Table
 from rlguide.data.formats.verdicts import find_comparisons, two_responses
 from rlguide.errors import DataError, UsageError, did_you_mean
@@ -62,7 +63,7 @@ class Reading:
         outer = (name.partition(".")[0] for name in self._inner)
         looked_at = (*used, *outer, *self._pieces, *self._empty, *filter(table.is_media, table.all))
         self.columns = tuple(dict.fromkeys((*looked_at, *WRAPPERS)))
-        self.split = next((column.name for column in table.find("split", ("text",))), None)
+        self.split = next((column.name for column in table.find("split", ("text", "digits", "number"))), None)
 
     def to_examples(self, row: Record) -> list[Example]:
         """The examples in a row, texts unchanged; none where no response is better than another.
@@ -166,7 +167,12 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         raise UsageError(f"no format {wanted.form}{near}", f"choose from auto, {', '.join(SHAPES)}")
     records: list[Record] = [flat for row in rows if isinstance(flat := flattened(row), dict)]
     if not records:
-        raise DataError(f"{path} holds no objects with columns", 'each row must be an object such as {"prompt": ...}')
+        kinds = {"list": "its rows are lists", "str": "its rows are texts"}
+        told = kinds.get(type(rows[0]).__name__, "") if rows else ""
+        raise DataError(
+            f"{path} holds no objects with columns{told and f': {told}'}",
+            'each row must be an object such as {"prompt": ...}',
+        )
     if inner := _inner(wanted, records):
         records = [opened(row, inner) for row in records]
     table = Table(records, advice.given(wanted, records, path))
@@ -186,7 +192,7 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
     for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
-    raise advice.unknown(table, records, path, wanted)
+    raise unknown(table, records, path, wanted)
 
 
 def _shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:
@@ -218,7 +224,7 @@ def _guessed(reading: Reading, records: list[Record], path: object, wanted: Want
     chosen, rejected = reading.shape.needed
     if wanted.form == "auto":
         if advice.may_be_prompt(reading._table, reading.shape.columns):
-            raise advice.unknown(reading._table, records, path, wanted)
+            raise unknown(reading._table, records, path, wanted)
         if why := doubt(records, chosen, rejected):
             raise DataError(
                 f"{path} has {chosen} and {rejected} as text and no prompt, and {why}",

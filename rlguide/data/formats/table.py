@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rlguide.catalog.columns import plain
 from rlguide.data.example import BadRow
-from rlguide.data.formats.cells import EMPTY, holds_messages, is_empty, kind, unpacked
+from rlguide.data.formats.cells import EMPTY, holds_messages, is_empty, is_packed, kind, unpacked
 from rlguide.data.formats.markup import response_of, style_of, turns_of
 from rlguide.data.formats.names import Meaning, meanings
 
@@ -46,6 +46,7 @@ class Table:
         names = dict.fromkeys(str(name) for row in rows for name in row)
         self.all = tuple(names)
         self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
+        self._decode_lists_of_texts()
         self._decode_markup()
         self._join_lists()
 
@@ -74,7 +75,7 @@ class Table:
 
     def is_media(self, name: str) -> bool:
         """Whether a column holds pictures, tools and the like, by its name; also one that is empty in these rows."""
-        return any(meaning.role == "media" for meaning in (() if name in self.given else self._free(name)))
+        return name not in self.given and any(meaning.role == "media" for meaning in meanings(name))
 
     def order(self, column: Column, role: str) -> int:
         """How likely this column has the role: 0 is the likeliest."""
@@ -97,6 +98,22 @@ class Table:
     def _free(self, name: str) -> tuple[Meaning, ...]:
         taken = {(meaning.role, meaning.key) for meaning in self.given.values()}
         return tuple(meaning for meaning in meanings(name) if (meaning.role, meaning.key) not in taken)
+
+    def _decode_lists_of_texts(self) -> None:
+        """Read columns of lists of texts as JSON where prompts and responses are such lists, as in Kaggle's arena data.
+
+        Responses alone may be JSON on purpose.
+        """
+        listed = [column for column in self.columns.values() if _are_lists_of_texts(column.values)]
+        roles = Counter(role for column in listed for role in {meaning.role for meaning in column.meanings})
+        if not roles["prompt"] or roles["response"] < 2:
+            return
+        for column in listed:
+            if any(meaning.role in ("prompt", "response") for meaning in column.meanings):
+                decode = self.decoders[column.name] = partial(_unpack, column.name)
+                values = [_tried(decode, value) for value in column.values]
+                held = Counter(kind(value) for value in values if value is not None)
+                self.columns[column.name] = column._replace(kind=held.most_common(1)[0][0], values=values)
 
     def _decode_markup(self) -> None:
         """Find the columns that are dialogues or rendered templates.
@@ -157,9 +174,20 @@ def _lists(column: Column) -> list[Any]:
 
 def _unpack(name: str, text: str) -> Any:
     value = unpacked(text)
-    if value is None and text.lstrip()[:1] in ("[", "{"):
+    if value is None and is_packed(text):
         raise BadRow(f"{name} is not JSON")
     return text if value is None else value
+
+
+def _are_lists_of_texts(values: Sequence[Any]) -> bool:
+    held = [value for value in values if value is not None]
+    return bool(held) and all(
+        isinstance(value, str)
+        and is_packed(value)
+        and unpacked(value)
+        and kind(unpacked(value)) in ("one text", "texts")
+        for value in held
+    )
 
 
 def _tried(decode: Decoder, value: Any) -> Any:
@@ -172,7 +200,7 @@ def _tried(decode: Decoder, value: Any) -> Any:
 def _are_packed(values: list[Any], is_list: bool) -> bool:
     """Whether most of the texts of a column are messages as JSON or Python (where lists are usual: any list)."""
     texts = [value for value in values if isinstance(value, str)]
-    looking = [text for text in texts if text.lstrip()[:1] in ("[", "{")]
+    looking = [text for text in texts if is_packed(text)]
     if not looking or len(looking) < HALF * len(texts):
         return False
     found = [unpacked(text) for text in looking]

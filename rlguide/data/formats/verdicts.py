@@ -12,7 +12,7 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import AND, Record, Shape
 from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
-from rlguide.data.formats.names import LOOSE, numbering
+from rlguide.data.formats.names import LOOSE, Meaning, numbering
 from rlguide.data.formats.pairs import Scores
 from rlguide.data.formats.prompts import Asked, nothing_asked, possible_prompts
 from rlguide.data.formats.table import Column, Table
@@ -33,7 +33,8 @@ def find_comparisons(table: Table) -> Iterator[Shape]:
     for numbered in _two_responses(table):
         ends, (one, other) = [*numbered], numbered.values()
         names = (one.name, other.name)
-        found = _flags(table, ends) or _verdict(table, names, ends)
+        called = _called(table, ends, names)
+        found = _flags(table, ends) or _verdict(table, names, ends, called)
         if found is None:
             continue
         said, better = found
@@ -54,14 +55,9 @@ def two_responses(table: Table) -> tuple[str, str] | None:
     return None
 
 
-def two_ways(table: Table) -> tuple[str, str, str] | None:
-    """A column of 1 and 0, or yes and no, beside two responses, and their numbers: it may mean either of them."""
-    ends = next(([*numbered] for numbered in _two_responses(table)), ["", ""])
-    for column in (column for role in ("verdict", "best", "label") for column in table.find(role)):
-        held = {str(value).strip().lower() for value in column.values if value is not None}
-        if len(held) == 2 and {vocabulary().labels.get(value) for value in held} == {True, False}:
-            return column.name, ends[0], ends[1]
-    return None
+def numbers_of_two(table: Table) -> list[str]:
+    """The letters or numbers of these two columns, as in `winner_a`."""
+    return next([*numbered] for numbered in _two_responses(table))
 
 
 def _pair(row: Record, asked: Asked, names: tuple[str, str], better: Any, scores: tuple[str, ...]) -> list[Example]:
@@ -110,43 +106,53 @@ def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Rec
     return {"verdict": AND.join(flags)}, better
 
 
+def _called(table: Table, ends: list[str], names: tuple[str, str]) -> list[tuple[str, str]]:
+    """Other columns with the same numbers, as model_a and model_b: a verdict may name what they hold."""
+    groups = [group for group in table.keyed("response").values() if {*ends} <= group.keys()]
+    pairs = [(group[ends[0]].name, group[ends[1]].name) for group in groups]
+    return [pair for pair in pairs if pair != names]
+
+
 def _verdict(
-    table: Table, names: tuple[str, str], ends: list[str]
+    table: Table, names: tuple[str, str], ends: list[str], called: list[tuple[str, str]]
 ) -> tuple[dict[str, str], Callable[[Record], int | None]] | None:
     """The first column that says which of the two is better in most rows that have it."""
     for role in ("verdict", "best", "label"):
         for column in table.find(role):
             if column.name in names:
                 continue
-            read = partial(_better, names=names, read=_reader(column, role, names, ends), column=column.name)
-            held = [
-                {**dict(zip(names, texts, strict=True)), column.name: value}
-                for *texts, value in zip(*(table.columns[name].values for name in names), column.values, strict=True)
-                if value is not None
-            ]
+            told = [names, *(pair for pair in called if column.name not in pair)]
+            read = partial(_better, told=told, read=_reader(column, role, names, ends), column=column.name)
+            looked = [table.columns[name] for name in dict.fromkeys((*sum(told, ()), column.name))]
+            cells = zip(*(one.values for one in looked), strict=True)
+            rows = [dict(zip((one.name for one in looked), values, strict=True)) for values in cells]
+            held = [row for row in rows if row[column.name] is not None]
             if held and sum(_is_understood(read, row) for row in held) > len(held) / 2:
                 return {"verdict": column.name}, read
     return None
 
 
-def _better(row: Record, names: tuple[str, str], read: Verdict, column: str) -> int | None:
+def _better(row: Record, told: list[tuple[str, str]], read: Verdict, column: str) -> int | None:
+    """The place of the better response: of the one that the cell repeats or names, or as `read` understands it."""
     value = row.get(column)
     if is_empty(value):
         raise BadRow("it does not say which response is better")
-    if isinstance(value, str) and len(value) > 1 and value in (row[names[0]], row[names[1]]):
-        return (row[names[0]], row[names[1]]).index(value)
+    for names in told if isinstance(value, str) and len(value) > 1 else ():
+        cells = [row.get(name) for name in names]
+        if cells.count(value) == 1:
+            return cells.index(value)
     return read(value)
 
 
 def _reader(column: Column, role: str, names: tuple[str, str], ends: list[str]) -> Verdict:
     """How the cells of a column are read; whether numbers begin at 0 or 1 is told from all of them."""
-    words, whole = vocabulary(), plain(column.name)
+    words, whole, told = vocabulary(), plain(column.name), column.meanings == (Meaning(role),)
     numbers = {found for value in column.values if (found := number(value)) is not None}
     between = role == "verdict" and {*ends} == {"1", "2"} and all(1 <= found <= 2 for found in numbers)
     signs: dict[float, int] = {}
     if role == "verdict" and whole in words.first_is_one and names[0].lower().startswith("human"):
         signs = {1: 0, 0: 1}
-    elif not {"0", "1"} & {*ends} and {0, 1} == numbers and role == "best":
+    elif "0" not in ends and {0, 1} == numbers and role == "best" and ("1" not in ends or told):
         signs = {0: 0, 1: 1}
     elif "0" not in ends and "1" not in ends and 2 in numbers and numbers <= {1, 2}:
         signs = {1: 0, 2: 1}

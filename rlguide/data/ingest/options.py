@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,13 @@ def parse_columns(text: str) -> tuple[tuple[str, str], ...]:
     belongs to the name before it.
     """
     found: list[tuple[str, str]] = []
-    for part in text.split(",") if text.strip() else ():
+    parts = re.split(r"([,;，；])", f",{text}") if text.strip() else ()
+    for between, part in zip(parts[1::2], parts[2::2], strict=True):
         role, sign, column = part.partition("=")
         if sign and role.strip().replace("_", "").isalnum():
             found.append((column.strip(), role.strip()))
         elif found:
-            found[-1] = (f"{found[-1][0]},{part}", found[-1][1])
+            found[-1] = (f"{found[-1][0]}{between}{part}", found[-1][1])
         else:
             raise UsageError(
                 f"--columns {text} does not say which column holds what", "write --columns prompt=query,chosen=good_one"

@@ -204,7 +204,9 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     path = piece.fetch()
     with _named(piece, path):
         source = open_source(path, options.reading)
-        rows = _first_rows(source, {column for column, _ in options.wanted.columns})
+        first = _first_rows(source, {column for column, _ in options.wanted.columns})
+        _check_first(path, source, first)
+        rows = [row.value for row in first]
         reading = choose_reading(rows, path, options.wanted)
         _check_pairing(reading, options.pairing)
         console.say(f"{piece.label}: {source.kind}; {reading.explain(rows)}")
@@ -213,18 +215,30 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     return source, reading, expected_rows(source)
 
 
-def _first_rows(source: Source, wanted: set[str]) -> list[Any]:
+def _first_rows(source: Source, wanted: set[str]) -> list[Row]:
     """The first rows, and the first of the others that has a column which a person named and these lack."""
     rows = source.rows()
-    found = [row.value for row in islice(rows, DETECT_ROWS)]
-    missing = wanted.difference(*(row for row in found if isinstance(row, dict)))
+    found = list(islice(rows, DETECT_ROWS))
+    missing = wanted.difference(*(row.value for row in found if isinstance(row.value, dict)))
     for row in rows if missing else ():
         if isinstance(row.value, dict) and not missing.isdisjoint(row.value):
-            found.append(row.value)
+            found.append(row)
             missing.difference_update(row.value)
             if not missing:
                 break
     return found
+
+
+def _check_first(path: Path, source: Source, rows: Sequence[Row]) -> None:
+    """Raises DataError for a file without rows, or of whose first rows none can be read."""
+    if not rows and source.kind in ("CSV", "Excel"):
+        raise DataError(f"{path} has no rows below the line with the names of its columns", "name a file with rows")
+    if rows and all(row.broken for row in rows):
+        raise DataError(
+            f"{path}: none of its first {len(rows)} rows can be read: {rows[0].broken} ({source.unit} "
+            f"{rows[0].position})",
+            "correct the file there; the first line of a table must name every column",
+        )
 
 
 def _check_pairing(reading: Reading, pairing: str) -> None:

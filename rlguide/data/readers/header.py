@@ -12,6 +12,7 @@ from rlguide.errors import DataError, UsageError
 
 USUAL = ("prompt", "chosen", "rejected")
 LONGEST_NAME = 64  # characters; a longer cell of a first line is data
+SHOWN = 40  # characters of a cell in a message
 MOST_WORDS = 5
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?%?")
 _SENTENCE_END = (".", "?", "!", "。", "？", "！", "…")
@@ -80,6 +81,11 @@ def column_names(path: Path, first: list[str], how: ReadOptions) -> tuple[list[s
         return names, _are_numbers_of_columns(cells)
     while len(cells) > 1 and not cells[-1]:  # Excel writes columns that were emptied
         cells.pop()
+    if len(cells) == 1 and (len(first) > 1 or not has_names(cells)):
+        raise DataError(
+            f"{path} begins with one cell, {cells[0][:SHOWN]!r}, which is a title and no line of names",
+            "delete what stands above the line with the names of the columns",
+        )
     if cells and not has_names(cells):
         shown = ", ".join(repr(cell[:20] + "..." * (len(cell) > 20)) for cell in cells[:3])
         raise unnamed(path, f"has no header line: its first line is {shown}{', ...' * (len(cells) > 3)}", len(cells))

@@ -173,7 +173,7 @@ def _element(window: _Window, after: str = "") -> Any:
             too_long = len(window.text) - window.at > LARGEST_ELEMENT
             if window.ended or too_long or not (open_string or at_edge):
                 window.advance(error.pos)
-                raise window.error("an element is larger than 64 MB" if too_long else error.msg) from None
+                raise window.error("an element is larger than 64 MB" if too_long else _in_words(error.msg)) from None
         except ValueError as error:  # a whole number of more than 4,300 digits
             raise window.error(str(error)) from None
         except RecursionError:
@@ -186,3 +186,10 @@ def _element(window: _Window, after: str = "") -> Any:
             if end < len(window.text) - 16:
                 raise window.error("expected , or ]")
         window.grow()
+
+
+def _in_words(message: str) -> str:
+    """What Python's JSON decoder says, without the "at" that it expects a place after."""
+    if message.startswith("Invalid control character"):
+        return "a line break or a tab inside of quotes, which JSON writes as \\n or \\t,"
+    return message.removesuffix(" at")

@@ -94,8 +94,9 @@ def _workbook(path: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and pictures, which do not matter
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-            yield book
+            with path.open("rb") as file:  # by its name, openpyxl refuses some that it can read
+                book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+                yield book
     except (DataError, GeneratorExit):
         raise
     except Exception as error:  # KeyError, ParseError, BadZipFile, ...: it does not check what it reads

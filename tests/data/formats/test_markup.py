@@ -27,23 +27,11 @@ WRITTEN = {
         "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
-    "llama4": (
-        "<|begin_of_text|><|header_start|>system<|header_end|>\n\n{}<|eot|>",
-        "<|header_start|>user<|header_end|>\n\n{}<|eot|>",
-        "<|header_start|>assistant<|header_end|>\n\n{}<|eot|>",
-        "<|header_start|>assistant<|header_end|>\n\n",
-    ),
     "granite": (
         "<|start_of_role|>system<|end_of_role|>{}<|end_of_text|>\n",
         "<|start_of_role|>user<|end_of_role|>{}<|end_of_text|>\n",
         "<|start_of_role|>assistant<|end_of_role|>{}<|end_of_text|>\n",
         "<|start_of_role|>assistant<|end_of_role|>",
-    ),
-    "cohere": (
-        "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
-        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
-        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
-        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
     ),
     "llama2": ("", "<s>[INST] {} [/INST]", " {} </s>", ""),
     "gemma": (
@@ -52,7 +40,12 @@ WRITTEN = {
         "<start_of_turn>model\n{}<end_of_turn>\n",
         "<start_of_turn>model\n",
     ),
-    "deepseek": ("", "<｜User｜>{}", "<｜Assistant｜>{}<｜end▁of▁sentence｜>", "<｜Assistant｜>"),
+    "deepseek": (
+        "<｜begin▁of▁sentence｜>{}",
+        "<｜User｜>{}",
+        "<｜Assistant｜>{}<｜end▁of▁sentence｜>",
+        "<｜Assistant｜>",
+    ),
     "zephyr": ("<|system|>\n{}</s>\n", "<|user|>\n{}</s>\n", "<|assistant|>\n{}</s>\n", "<|assistant|>\n"),
     "extra_id": (
         "<extra_id_0>System\n{}\n",
@@ -63,6 +56,25 @@ WRITTEN = {
     "blank_lines": ("", "\n\nHuman: {}", "\n\nAssistant: {}", "\n\nAssistant:"),
     "alpaca": ("", "### Instruction:\n{}\n\n", "### Response:\n{}\n\n", "### Response:"),
     "lines": ("", "用户：{}\n", "助手：{}\n", "助手："),
+    "cohere": (
+        "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{}<|END_OF_TURN_TOKEN|>",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>",
+    ),
+    "harmony": (
+        "<|start|>system<|message|>{}<|end|>",
+        "<|start|>user<|message|>{}<|end|>",
+        "<|start|>assistant<|channel|>final<|message|>{}<|end|>",
+        "<|start|>assistant<|channel|>final<|message|>",
+    ),
+    "openchat": (
+        "",
+        "GPT4 Correct User: {}<|end_of_turn|>",
+        "GPT4 Correct Assistant: {}<|end_of_turn|>",
+        "GPT4 Correct Assistant:",
+    ),
+    "baichuan": ("", "<reserved_106>{}", "<reserved_107>{}</s>", "<reserved_107>"),
     "vicuna": ("", "USER: {} ", "ASSISTANT: {}</s>", "ASSISTANT:"),
 }
 TEXT = st.text("abc é好,.!?", min_size=1, max_size=12).map(str.strip).filter(bool)
@@ -120,6 +132,8 @@ def test_an_input_of_alpaca_stands_below_its_instruction() -> None:
         ["He said:\nUser: x", "plain", "text"],
         ["1 < 2 | 3 > 2", "[INST"],
         ["### Question: why?"],
+        ["人：有两只手。", "机器：能干活。"],
+        ["Tell me what <｜User｜> means.", "I met A chat between USER: and others."],
     ],
 )
 def test_ordinary_texts_are_left_alone(texts: list[str]) -> None:
@@ -140,3 +154,54 @@ def test_prompts_of_one_turn_lose_their_marker() -> None:
     ]
     (pair,) = choose_reading(rows, "file").to_examples(rows[0])
     assert (pair.messages, pair.responses) == ((Turn("human", "Name tree 0."),), ("Oak.", "No."))
+
+
+DIALOGUES = [
+    ("<human>: {}\n<bot>: ", "{}"),
+    ("[User]: {}\n[Assistant]: ", "{}"),
+    ("HUMAN: {}\nASSISTANT: ", "{}"),
+    ("人：{}\n机器：", "{}"),
+    ("[Round 1]\n\n问：{}\n\n答：", "{}"),
+    ("<|prompter|>{}<|endoftext|><|assistant|>", "{}<|endoftext|>"),
+    ("<|User|>{}<|end|><|Bot|>", "{}<|end|>"),
+    ("<|im_start|>user<|im_sep|>{}<|im_end|><|im_start|>assistant<|im_sep|>", "{}<|im_end|>"),
+    (
+        "<|begin_of_text|><|header_start|>user<|header_end|>\n\n{}<|eot|><|header_start|>assistant<|header_end|>\n\n",
+        "{}<|eot|>",
+    ),
+    ("<｜begin▁of▁sentence｜><｜User｜>{}<｜Assistant｜>", "{}<｜end▁of▁sentence｜>"),
+]
+
+
+@pytest.mark.parametrize(("asked", "said"), DIALOGUES)
+def test_markers_of_other_names_are_taken_off(asked: str, said: str) -> None:
+    texts = [(f"Name tree {n}, please.", f"Oak number {n}.", f"No {n}.") for n in range(9)]
+    split = [
+        {"prompt": asked.format(q).rstrip(), "chosen": said.format(a), "rejected": said.format(b)} for q, a, b in texts
+    ]
+    whole = [
+        {side: asked.format(q) + said.format(r) for side, r in (("chosen", a), ("rejected", b))} for q, a, b in texts
+    ]
+    for rows in (split, whole):
+        reading = choose_reading(rows, "file")
+        pairs = [pair for row in rows for pair in reading.to_examples(row)]
+        found = [
+            (*[turn.value.strip() for turn in pair.messages], pair.chosen.strip(), pair.rejected) for pair in pairs
+        ]
+        assert found == texts
+
+
+@pytest.mark.parametrize("above", ["<｜begin▁of▁sentence｜>{}<｜User｜>{}<｜Assistant｜>", "{} USER: {} ASSISTANT:"])
+def test_a_system_prompt_without_a_marker_is_kept(above: str) -> None:
+    system = "A chat between a curious user and an AI."
+    rows = [{"prompt": above.format(system, f"Tree {n}?"), "chosen": "Oak.", "rejected": "No."} for n in range(9)]
+    (pair,) = choose_reading(rows, "file").to_examples(rows[0])
+    assert (pair.system, pair.messages) == (system, (Turn("human", "Tree 0?"),))
+
+
+def test_the_choices_of_a_question_stay_in_it() -> None:
+    rows = [
+        {"prompt": f"Question: {n} + 1?\nA: {n}\nB: more\nAnswer:", "chosen": "B", "rejected": "A"} for n in range(9)
+    ]
+    (pair,) = choose_reading(rows, "file").to_examples(rows[0])
+    assert [turn.value.strip() for turn in pair.messages] == ["0 + 1?\nA: 0\nB: more"]
