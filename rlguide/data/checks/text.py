@@ -31,6 +31,7 @@ _TOKEN = re.compile(
     "|".join(re.escape(token) for token in sorted(TOKENS, key=len, reverse=True))
     # Those of models to come; <|name|> between spaces only if it sounds like one: F# has operators like that.
     + r"|(?<!\s)<\|[A-Za-z0-9_/]{2,40}\|>|<\|[A-Za-z0-9_/]{2,40}\|>(?!\s)|<｜[^\s<>｜]{2,40}｜>"
+    + r"|<img>[^<>\n]{1,300}</img>"  # Qwen-VL; HTML has no path there
     + rf"|<\|(?=[A-Za-z0-9_/]*(?:{_STEMS}))[A-Za-z0-9_/]{{2,40}}\|>"
 )
 
@@ -45,9 +46,10 @@ _HINTS = {
     "_": ("<extra_id_", "of_turn>", "<_user>", "<_bot>"),
     "]": ("INST]", "_PROMPT]", "_CALLS]", "_RESULTS]", "_TOOLS]", "MASK]"),
     "~": ("]~b]", "[e~["),
-    ">": ("SYS>>", "</role>", "</s>"),
+    ">": ("SYS>>", "</role>", "</s>", "</img>"),
 }
 
+PICTURE = "a text holds the path of a picture (<img>), and media are not carried"
 END_TOKEN = "</s>"  # of llama2 and mistral, at the end of a text; elsewhere it is HTML
 # C0 controls except tab, newline, vertical tab, form feed and carriage return; DEL. In UTF-8 none is part of
 # another character.
@@ -98,6 +100,8 @@ def _control(text: str) -> str:
 def _token(texts: list[str], joined: str) -> str:
     found = _TOKEN.search(joined)  # no token has a newline in it, so none lies across two texts
     if found:
+        if found[0].startswith("<img>"):
+            return PICTURE
         token = found[0] if found[0] in _NAMED else "<|...|>"  # few reasons, to be counted
         return f"a text holds the chat-template token {token}"
     if END_TOKEN in joined:

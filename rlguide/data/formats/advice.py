@@ -20,6 +20,7 @@ MOST_USED = ("prompt", "system", "context", "chosen", "rejected", "response_a", 
 MOST_NAMES = 10  # columns in a message
 WORDS = 2  # a text of so many may be a prompt or a response
 ALIKE = 0.75  # of two names, by difflib
+_NUMBERED = ("response", "score", "rank", "flag")  # roles with a number, as in response_a
 
 
 def given(wanted: Wanted, rows: Sequence[Record], path: object) -> dict[str, Meaning]:
@@ -57,7 +58,7 @@ def _meaning(role: str) -> Meaning:
     said = role.lower()
     if said in ROLES and said not in ("chosen", "rejected") and not said.startswith("score_"):
         return Meaning(said)
-    keyed = [meaning for meaning in meanings(said) if meaning.role in ("response", "score", "rank") and meaning.key]
+    keyed = [meaning for meaning in meanings(said) if meaning.role in _NUMBERED and meaning.key]
     others = [Meaning(meaning.role) for meaning in meanings(said) if meaning.role in ROLES and not meaning.key]
     found = [*keyed, *others]
     if not found:

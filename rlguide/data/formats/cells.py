@@ -20,12 +20,22 @@ LONGEST = 1 << 20  # characters of a text that is read as Python
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
 NUMBERS = ("number", "digits")  # digits: a number as text
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
+_SIGNATURES = ("author", "sender")  # of an answer in a list; a speaker only if it is a known one
 _NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # between the messages of a numpy array that was printed
 
 
 def is_empty(value: Any) -> bool:
     """Whether a cell holds nothing; NaN is what pandas writes for that."""
     return value in EMPTY or (isinstance(value, float) and math.isnan(value))
+
+
+def is_word(value: Any) -> bool:
+    """Whether a cell says what kind a row is, or where it is from: nothing, one word, an address, a number."""
+    return (
+        value is None
+        or isinstance(value, bool | int | float)
+        or (isinstance(value, str) and value.isascii() and len(value.split()) == 1)
+    )
 
 
 def is_nothing(value: Any) -> bool:
@@ -137,8 +147,19 @@ def conversation(value: Any) -> tuple[Turn, ...]:
         return turns(value)
     if isinstance(value, dict):
         inner = _held_messages(value)
-        return turns(inner) if inner is not None else (turn(value),)
+        if inner is not None:
+            return turns(inner)
+        return (turn(value) if _is_message(value) else Turn(HUMAN, _only_text(value)),)
     return (Turn(HUMAN, text(value, "the prompt")),)
+
+
+def _only_text(value: dict[str, Any]) -> str:
+    """The text of an object that is no message, as WebGPT's questions. Raises BadRow where it holds another, too."""
+    texts = {key: part for key, part in value.items() if isinstance(part, str) and len(part.split()) > 1}
+    found = [str(value[key]) for key in vocabulary().text_keys if isinstance(value.get(key), str)]
+    if len(found) != 1 or set(texts.values()) - {found[0]}:
+        raise BadRow("the prompt is an object, and it is not clear which text of it is the prompt")
+    return found[0]
 
 
 def exchanges(value: Any) -> tuple[Turn, ...]:
@@ -229,7 +250,8 @@ def _is_message(value: Any) -> bool:
     if "content" in value or "value" in value:
         return "role" in value or "from" in value
     words = vocabulary()
-    return any(isinstance(value.get(key), str) for key in words.role_keys) and any(
+    said = [(key, value[key]) for key in words.role_keys if isinstance(value.get(key), str)]
+    return any(key not in _SIGNATURES or who.lower() in words.speakers for key, who in said) and any(
         isinstance(value.get(key), str | list) for key in words.text_keys
     )
 

@@ -6,6 +6,7 @@ Sources: https://labelstud.io/guide/export (JSON: data, annotations[].result[].v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlguide.data.formats.base import Record
@@ -23,6 +24,17 @@ def flattened(row: Any) -> Any:
     if "fields" in row and isinstance(row["fields"], dict):
         return _argilla(row)
     return row
+
+
+def opened(row: Record, inner: Sequence[str]) -> Record:
+    """The row with columns inside objects (`info.post`) at the top, too."""
+    found = {}
+    for name in inner:
+        value: Any = row
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        found[name] = value
+    return row | found
 
 
 def _label_studio(row: Record) -> Record:

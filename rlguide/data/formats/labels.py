@@ -35,16 +35,16 @@ def find_labels(table: Table, good_from: float | None) -> Iterator[Shape]:
 
 def rating(table: Table) -> Column | None:
     """A column of ratings that need a `good_from`, for an advice."""
-    return next((column for column in table.find("score", NUMBERS) if not _is_label(column)), None)
+    return next((column for column in table.find("score", NUMBERS) if not is_label(column)), None)
 
 
 def _labels(table: Table, good_from: float | None) -> list[str]:
     if good_from is not None:
         return [column.name for role in ("score", "label") for column in table.find(role, NUMBERS)]
-    return [column.name for role in ("label", "score", "verdict") for column in table.find(role) if _is_label(column)]
+    return [column.name for role in ("label", "score", "verdict") for column in table.find(role) if is_label(column)]
 
 
-def _is_label(column: Column) -> bool:
+def is_label(column: Column) -> bool:
     """Whether most cells say yes or no."""
     held = [value for value in column.values if value is not None]
     return sum(_is_yes_or_no(value) for value in held) > len(held) / 2

@@ -14,7 +14,7 @@ from rlguide.data.formats.cells import NUMBERS, TEXTS, is_empty, number, respons
 from rlguide.data.formats.names import numbering
 from rlguide.data.formats.pairs import Scores
 from rlguide.data.formats.prompts import Asked, possible_prompts
-from rlguide.data.formats.table import Column, Table
+from rlguide.data.formats.table import Column, Table, are_twos
 from rlguide.errors import UsageError
 
 PAIRINGS = ("best-worst", "all")
@@ -59,7 +59,8 @@ def find_ranked(table: Table) -> Iterator[Shape]:
         for asked in possible_prompts(table):
             convert = partial(_in_order, asked=asked, column=column.name, scores=scores)
             used = asked.used() | {"list": column.name} | scores.used
-            usual = plain(column.name) in ("output", "rankedresponses") or column.name in table.given
+            two = plain(column.name) == "output" and are_twos(value for value in column.values if value is not None)
+            usual = two or plain(column.name) == "rankedresponses" or column.name in table.given
             yield Shape(
                 "ranked-list" if usual else "ranked-list?",
                 "pairs",
@@ -158,9 +159,14 @@ def _cells(row: Record, columns: list[str]) -> list[Any]:
 
 def _of_columns(row: Record, listed: list[Any], columns: list[str], sign: float) -> list[float | None]:
     found = (
-        None if is_empty(entry) else number(row.get(column)) for entry, column in zip(listed, columns, strict=True)
+        None if is_empty(entry) else _grade(row.get(column)) for entry, column in zip(listed, columns, strict=True)
     )
     return [None if value is None else sign * value for value in found]
+
+
+def _grade(value: Any) -> float | None:
+    """A score as a number, or the overall one of an object."""
+    return number(_held(value, vocabulary().score_keys) if isinstance(value, dict) else value)
 
 
 def _parallel(row: Record, listed: list[Any], of: str, column: str, sign: float) -> list[float | None]:

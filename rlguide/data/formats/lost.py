@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import GPT, HUMAN, Example, Turn, prompt_key
 from rlguide.data.formats.base import Record
-from rlguide.data.formats.cells import is_empty
+from rlguide.data.formats.cells import is_empty, is_word
 
 ROLES = ("prompt", "input", "system", "history", "context", "conversation")
 TEXT_KEYS = ("content", "value", "text")  # of a message or a document; its other keys describe it
@@ -37,7 +37,7 @@ def find_loss(row: Record, pieces: Iterable[str], examples: list[Example]) -> Lo
     whole: bytes | None = None
     for column in pieces if examples else ():
         value = row.get(column)
-        if is_empty(value) or _is_label(value):
+        if is_empty(value) or is_word(value):
             continue
         if whole is None:
             asked = (text for one in examples for text in (one.system, *[turn.value for turn in one.messages]))
@@ -46,13 +46,6 @@ def find_loss(row: Record, pieces: Iterable[str], examples: list[Example]) -> Lo
             if _plain(text) not in whole:
                 return Loss(column, text)
     return None
-
-
-def _is_label(value: Any) -> bool:
-    """Whether a cell says what kind a row is, or where it is from: one word, an address, a number."""
-    return isinstance(value, bool | int | float) or (
-        isinstance(value, str) and value.isascii() and len(value.split()) == 1
-    )
 
 
 def _texts(value: Any) -> Iterator[str]:

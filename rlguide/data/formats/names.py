@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rlguide.catalog.columns import plain, vocabulary
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_a-zA-Z]+")
-_LOOSE = 50  # the place of a meaning that another one goes before
+LOOSE = 50  # the place of a meaning that another one goes before
 
 
 class Meaning(NamedTuple):
@@ -40,7 +40,7 @@ def meanings(name: str) -> tuple[Meaning, ...]:
     if not side and len(numbers) == 1:
         found += _numbered(numbers[0], [part for part in parts if part != numbers[0]])
     if len(numbers) == 1 and _all_in([part for part in parts if part != numbers[0]], flags, many):
-        found.append(Meaning("flag", numbers[0], order=_LOOSE))
+        found.append(Meaning("flag", numbers[0], order=LOOSE))
     if parts and _all_in(parts, words.parts["media"], words.parts["media_also"]):
         found.append(Meaning("media"))
     return tuple(found)
@@ -91,11 +91,11 @@ def _of_side(side: str, rest: list[str]) -> list[Meaning]:
     base = " ".join(rest)
     if all(part in parts["response"] or part in parts["side_also"] for part in rest):
         found = [Meaning("response", side, base, len(rest))]
-        return [*found, Meaning("verdict", order=_LOOSE)] if side == "chosen" else found
+        return [*found, Meaning("verdict", order=LOOSE)] if side == "chosen" else found
     if _all_in(rest, parts["score"], parts["score_also"] | parts["response"]):
         return [Meaning("score", side, base, len(rest))]
     if side == "chosen" and _all_in(rest, parts["index"], parts["response"]):
-        return [Meaning("best", order=_LOOSE)]
+        return [Meaning("best", order=LOOSE)]
     return []
 
 
@@ -105,7 +105,7 @@ def _numbered(number: str, rest: list[str]) -> list[Meaning]:
     many, base = parts["response"] | parts["numbered"], " ".join(rest)
     if all(part in many for part in rest):
         first = not rest or not parts["response"].isdisjoint(rest)
-        return [Meaning("response", number, base, len(rest) if first else _LOOSE)]
+        return [Meaning("response", number, base, len(rest) if first else LOOSE)]
     if _all_in(rest, parts["score"], many | parts["score_also"]):
         return [Meaning("score", number, base, len(rest))]
     if _all_in(rest, parts["rank"], many):

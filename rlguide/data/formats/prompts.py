@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
 from rlguide.data.formats.base import AND, Record, refuse_media
 from rlguide.data.formats.cells import (
@@ -14,6 +15,7 @@ from rlguide.data.formats.cells import (
     is_conversation,
     is_empty,
     is_nothing,
+    is_word,
     response,
     text,
 )
@@ -69,6 +71,8 @@ class Asked:
     def pair(self, row: Record, chosen: str, rejected: str) -> Example:
         """A pair of the responses in these two columns, whole conversations or not. Raises BadRow."""
         better, worse = row.get(chosen), row.get(rejected)
+        if self.prompt is not None and type(asked := row.get(self.prompt)) is list and is_side(asked):
+            better, worse = _interleaved(asked, better), _interleaved(asked, worse)
         if not is_conversation(better) and not is_conversation(worse):
             return self.assemble(row, self.turns(row), response(better, chosen), response(worse, rejected))
         for column, value in ((chosen, better), (rejected, worse)):
@@ -151,6 +155,7 @@ def _prompts(table: Table, *roles: str) -> list[str]:
         column.name
         for role, column in found
         if not table.is_given(column, "context")
+        and not (plain(column.name) in vocabulary().not_pieces and all(map(is_word, column.values)))
         and (role != "history" or column.kind in ("text", "digits", "dialogue"))
     ]
 
@@ -175,8 +180,25 @@ def has_prompt(prompt: object, pair: Example) -> bool:
         return prompt in asked or prompt.strip() in [value.strip() for value in asked]
     if prompt is None:
         raise BadRow("prompt is missing")
+    if isinstance(prompt, list) and is_side(prompt):
+        return prompt == [turn.value for turn in pair.messages[::2]]
     given = turns(prompt) if isinstance(prompt, list) else conversation(prompt)
     return given == pair.messages or given == (Turn("system", pair.system), *pair.messages)
+
+
+def is_side(value: list[object]) -> bool:
+    """Whether a list holds the turns of one speaker, as text."""
+    return len(value) > 1 and isinstance(value[0], str)
+
+
+def _interleaved(asked: list[str], responses: object) -> tuple[Turn, ...]:
+    if not isinstance(responses, list) or len(responses) != len(asked):
+        raise BadRow("there are not as many responses as prompts")
+    if not all(isinstance(one, str) for one in (*asked, *responses)):
+        raise BadRow("a turn is not text")
+    return tuple(
+        turn for pair in zip(asked, responses, strict=True) for turn in (Turn(HUMAN, pair[0]), Turn(GPT, pair[1]))
+    )
 
 
 def _joined(above: str, messages: tuple[Turn, ...]) -> tuple[Turn, ...]:

@@ -10,7 +10,7 @@ from rlguide.data.example import BadRow, Example, ExampleKind
 from rlguide.data.formats import advice
 from rlguide.data.formats.base import AND, Record, Shape, Wanted
 from rlguide.data.formats.cells import is_empty
-from rlguide.data.formats.exports import WRAPPERS, flattened
+from rlguide.data.formats.exports import WRAPPERS, flattened, opened
 from rlguide.data.formats.implicit import doubt, shorten
 from rlguide.data.formats.labels import find_labels
 from rlguide.data.formats.lists import check_pairing, find_lists, find_ranked
@@ -19,7 +19,7 @@ from rlguide.data.formats.names import meanings
 from rlguide.data.formats.pairs import find_implicit, find_pairs
 from rlguide.data.formats.refusals import unknown
 from rlguide.data.formats.table import Table
-from rlguide.data.formats.verdicts import find_comparisons
+from rlguide.data.formats.verdicts import find_comparisons, two_responses
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 # What a person may force, and what is said of it in the help of `register`.
@@ -59,7 +59,9 @@ class Reading:
         self.conversations = [
             name for name in talks if name in table.columns and table.columns[name].kind == "messages"
         ]
-        looked_at = (*used, *self._pieces, *self._empty, *filter(table.is_media, table.all))
+        self._inner = _inner(wanted, rows)
+        outer = (name.partition(".")[0] for name in self._inner)
+        looked_at = (*used, *outer, *self._pieces, *self._empty, *filter(table.is_media, table.all))
         self.columns = tuple(dict.fromkeys((*looked_at, *WRAPPERS)))
         self.split = next((column.name for column in table.find("split", ("text", "digits", "number"))), None)
 
@@ -71,6 +73,8 @@ class Reading:
                 prompt, or changes how all rows are to be read.
         """
         row = flattened(row)
+        if self._inner:
+            row = opened(row, self._inner)
         if not self._known.issuperset(row) or (
             self._empty and any(not is_empty(row.get(name)) for name in self._empty)
         ):
@@ -83,7 +87,7 @@ class Reading:
     def fits(self, row: Any) -> bool:
         """Whether a row has the columns that it takes, good or not."""
         row = flattened(row)
-        return isinstance(row, dict) and self.shape.fits(row)
+        return isinstance(row, dict) and self.shape.fits(opened(row, self._inner))
 
     def loss(self) -> Loss | None:
         """The first piece of a prompt that would be lost in the first rows."""
@@ -122,10 +126,9 @@ class Reading:
 
     def _is_good(self, row: Record) -> bool:
         try:
-            self._examples(row)
+            return all(len({*one.responses}) == len(one.responses) for one in self._examples(row))
         except BadRow:
             return False
-        return True
 
     def _is_copy(self, name: str) -> bool:
         """Whether a column repeats what is read in each of the first rows, as UltraFeedback's messages do."""
@@ -170,10 +173,14 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
             f"{path} holds no objects with columns{told and f': {told}'}",
             'each row must be an object such as {"prompt": ...}',
         )
+    if inner := _inner(wanted, records):
+        records = [opened(row, inner) for row in records]
     table = Table(records, advice.given(wanted, records, path))
     ways = [Reading(shape, table, records, wanted, path) for shape in _shapes(table, wanted)]
     best = {kind: _best([way for way in ways if way.kind == kind]) for kind in ("pairs", "labels")}
     found, labels = best["pairs"], best["labels"]
+    if labels is not None and two_responses(table) and not labels.good():
+        labels = None  # a label of two responses, which nobody can tell
     if labels is not None and (found is None or found.good() < AS_PAIRS * labels.good()):
         found = labels
     if found is not None:
@@ -224,6 +231,12 @@ def _guessed(reading: Reading, records: list[Record], path: object, wanted: Want
                 "add the prompt as a column, or take the common beginning for it with --format implicit-text",
             )
     return reading
+
+
+def _inner(wanted: Wanted, rows: Sequence[Record]) -> tuple[str, ...]:
+    """The columns inside objects that a person names: `info.post`."""
+    dotted = [name for name, _ in wanted.columns if "." in name]
+    return tuple(name for name in dotted if any(isinstance(row.get(name.partition(".")[0]), dict) for row in rows))
 
 
 def _matters(name: str) -> bool:

@@ -10,12 +10,12 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow
 from rlguide.data.formats.advice import WORDS, named, option
 from rlguide.data.formats.base import Record, Shape, Wanted
-from rlguide.data.formats.cells import NUMBERS, TEXTS, number
+from rlguide.data.formats.cells import NUMBERS, TEXTS, is_word, number
 from rlguide.data.formats.labels import find_labels, rating
 from rlguide.data.formats.lists import find_lists, find_ranked
 from rlguide.data.formats.names import Meaning, name_parts, side_of
 from rlguide.data.formats.table import Column, Table
-from rlguide.data.formats.verdicts import find_comparisons, two_responses
+from rlguide.data.formats.verdicts import find_comparisons, numbers_of_two, two_responses
 from rlguide.errors import DataError
 
 ALIKE = 0.75  # of two names, by difflib
@@ -81,7 +81,7 @@ def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
             f"{named(many)} look like responses, and each has no score or rank of its own",
             "give each a score, in columns with the same number or letter (score_1, score_2, ...)",
         )
-    said = [column for column in _marks(table) if column.name not in two]
+    said, ends = [column for column in _marks(table) if column.name not in two], numbers_of_two(table)
     what = f"{two[0]} and {two[1]} look like two responses, and no column says clearly which is better"
     for column in said:
         if _reads(table, rows, {column.name: "verdict"}, wanted):
@@ -89,7 +89,8 @@ def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
         if {*map(str, column.values)} <= {"0", "1"} and _reads(table, rows, {column.name: "best"}, wanted):
             return (
                 f"{what}: {column.name} holds {_values(column)}",
-                f"if 0 means {two[0]} and 1 {two[1]}: --columns best={column.name}; if not, write their names there",
+                f"if 0 means {two[0]} and 1 {two[1]}: --columns best={column.name};"
+                f" if 1 means {two[0]}: --columns winner_{ends[0]}={column.name}",
             )
     known = [column for column in said if {"verdict", "best", "label"} & {one.role for one in column.meanings}]
     shown = "".join(f"; {column.name} holds {_values(column)}" for column in (known or said)[:1])
@@ -207,15 +208,27 @@ def _guess(table: Table) -> dict[str, str]:
     for role in ("prompt", "chosen", "rejected"):
         known = table.find(role, TEXTS) if role == "prompt" else table.find("response", TEXTS, role)
         near = [*known, *(column for column in texts if _says(column.name, role))]
-        if left := [column for column in near if column.name not in found.values()]:
+        if left := [column for column in near if column.name not in found.values() and not _is_no_text(column)]:
             found[role] = left[0].name
-    rest = [column for column in texts if column.name not in found.values() and _words(column) >= WORDS]
+    others = {column.name for role in ("input", "context", "history") for column in table.find(role)} | {
+        *found.values()
+    }
+    rest = [column for column in texts if column.name not in others and _words(column) >= WORDS]
     rest.sort(key=lambda column: -_words(column))
     missing = [role for role in ("prompt", "chosen", "rejected") if role not in found]
     if len(rest) >= len(missing) and len(missing) < 3:
         chosen = sorted(rest[: len(missing)], key=lambda column: table.all.index(column.name))
         found |= {role: column.name for role, column in zip(missing, chosen, strict=True)}
     return {role: found[role] for role in ("prompt", "chosen", "rejected") if role in found}
+
+
+def _is_no_text(column: Column) -> bool:
+    """Whether a column holds paths of pictures, or single words for who won, who asked or what task it is."""
+    words, roles = vocabulary(), {meaning.role for meaning in column.meanings}
+    marks = bool(roles & {"verdict", "best", "label", "flag"}) or plain(column.name) in words.not_pieces
+    return bool(words.parts["media"].intersection(name_parts(column.name))) or (
+        marks and all(map(is_word, column.values))
+    )
 
 
 def _says(name: str, role: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ class Table:
         self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
         self._decode_lists_of_texts()
         self._decode_markup()
+        self._join_lists()
 
     def find(self, role: str, kinds: Sequence[str] = (), key: str = "") -> list[Column]:
         """The columns that may have this role and hold cells of these kinds (() for any), the likeliest first."""
@@ -87,7 +88,7 @@ class Table:
         if not held:
             return Column(name, "text", values, said) if self._with_empty else None
         is_list = any(meaning.role in LISTS for meaning in said) and all(meaning.role != "response" for meaning in said)
-        if _are_packed(held, is_list or plain(name) == "output"):
+        if _are_packed(held, is_list or (plain(name) == "output" and are_twos(map(_opened, held)))):
             decode = self.decoders[name] = partial(_unpack, name)
             values = [_tried(decode, value) for value in values]
             held = [value for value in values if value not in EMPTY]
@@ -136,6 +137,39 @@ class Table:
             self.columns[column.name] = column._replace(kind="dialogue", values=values)
         if prompt_style is not None:
             self.decoders |= {name: partial(response_of, prompt_style) for name in plain if name not in self.decoders}
+
+    def _join_lists(self) -> None:
+        """Find prompts and responses that are lists of the turns of one side, also as text (Chatbot Arena's CSV)."""
+        for prompt in self.find("prompt"):
+            asked = _lists(prompt)
+            given = [(column, _lists(column)) for column in self.columns.values() if _is_response(column)]
+            same = [
+                (column, lists) for column, lists in given if lists and list(map(len, lists)) == list(map(len, asked))
+            ]
+            for column, lists in ((prompt, asked), *same) if asked and same else ():
+                if any(isinstance(value, str) for value in column.values):
+                    self.decoders[column.name] = partial(_unpack, column.name)
+                self.columns[column.name] = column._replace(kind="one text", values=lists)
+
+
+def are_twos(values: Iterable[Any]) -> bool:
+    """Whether all are lists of two, as LLaMA-Factory's rankings; lists of other lengths are samples, or answers."""
+    return all(isinstance(value, list) and len(value) == 2 for value in values)
+
+
+def _opened(value: Any) -> Any:
+    return unpacked(value) if isinstance(value, str) else value
+
+
+def _is_response(column: Column) -> bool:
+    return any(meaning.role == "response" for meaning in column.meanings)
+
+
+def _lists(column: Column) -> list[Any]:
+    """The values as lists of texts; [] if they are not all such lists."""
+    found = [*map(_opened, column.values)]
+    lists = all(isinstance(value, list) and value and all(isinstance(one, str) for one in value) for value in found)
+    return found if lists else []
 
 
 def _unpack(name: str, text: str) -> Any:

@@ -12,11 +12,12 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import AND, Record, Shape
 from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
-from rlguide.data.formats.names import Meaning, numbering
+from rlguide.data.formats.names import LOOSE, Meaning, numbering
 from rlguide.data.formats.pairs import Scores
 from rlguide.data.formats.prompts import Asked, nothing_asked, possible_prompts
 from rlguide.data.formats.table import Column, Table
 
+_FLAGS = ("flag", "number", "digits", "text")  # kinds of cells that say yes or no
 UNCLEAR = "does not say which response is better"
 Verdict = Callable[[Any], int | None]  # a cell -> the place of the better response, None for neither; raises BadRow
 _WORD = r"(?:model|response|answer|assistant|completion|output|conversation|option|回答|回复|模型)?[ _-]*"
@@ -54,6 +55,11 @@ def two_responses(table: Table) -> tuple[str, str] | None:
     return None
 
 
+def numbers_of_two(table: Table) -> list[str]:
+    """The letters or numbers of these two columns, as in `winner_a`."""
+    return next([*numbered] for numbered in _two_responses(table))
+
+
 def _pair(row: Record, asked: Asked, names: tuple[str, str], better: Any, scores: tuple[str, ...]) -> list[Example]:
     for name in names:
         if is_empty(row.get(name)):
@@ -75,20 +81,26 @@ def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
         if len(ends) == 2 and numbering(ends[0]) == numbering(ends[1]):
             size = sum(len(str(value)) for column in found.values() for value in column.values)
             groups.append((table.order(found[ends[0]], "response"), -size, {end: found[end] for end in ends}))
-    yield from (group for *_, group in sorted(groups, key=lambda entry: entry[:2]))
+    groups.sort(key=lambda entry: entry[:2])
+    # Beside response_a and response_b, model_a and model_b are names of models.
+    yield from (group for order, _, group in groups if order < LOOSE or groups[0][0] >= LOOSE)
 
 
 def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Record], int | None]] | None:
     """Yes or no for each response, as in winner_model_a and winner_model_b."""
-    columns = [next(iter(table.find("flag", ("flag", "number", "digits", "text"), end)), None) for end in ends]
-    if columns[0] is None or columns[1] is None:
+    columns = [column for end in ends for column in table.find("flag", _FLAGS, end)[:1]]
+    alone = len(columns) == 1 and table.is_given(columns[0], "flag")  # yes for this one, no for the other
+    if len(columns) < 2 and not alone:
         return None
-    flags = (columns[0].name, columns[1].name)
+    flags = [column.name for column in columns]
+    at = next(at for at, end in enumerate(ends) if table.find("flag", _FLAGS, end))
 
     def better(row: Record) -> int | None:
         marks = [vocabulary().labels.get(str(row.get(flag)).strip().lower()) for flag in flags]
         if None in marks:
             raise BadRow(f"the column {flags[marks.index(None)]} {UNCLEAR}")
+        if alone:
+            return at if marks[0] else 1 - at
         return None if marks[0] == marks[1] else marks.index(True)
 
     return {"verdict": AND.join(flags)}, better
@@ -135,7 +147,8 @@ def _better(row: Record, told: list[tuple[str, str]], read: Verdict, column: str
 def _reader(column: Column, role: str, names: tuple[str, str], ends: list[str]) -> Verdict:
     """How the cells of a column are read; whether numbers begin at 0 or 1 is told from all of them."""
     words, whole, told = vocabulary(), plain(column.name), column.meanings == (Meaning(role),)
-    numbers = {number(value) for value in column.values} - {None}
+    numbers = {found for value in column.values if (found := number(value)) is not None}
+    between = role == "verdict" and {*ends} == {"1", "2"} and all(1 <= found <= 2 for found in numbers)
     signs: dict[float, int] = {}
     if role == "verdict" and whole in words.first_is_one and names[0].lower().startswith("human"):
         signs = {1: 0, 0: 1}
@@ -153,6 +166,8 @@ def _reader(column: Column, role: str, names: tuple[str, str], ends: list[str]) 
                 return None if grade == 0 else int(grade > 0)
             if grade in signs:
                 return signs[grade]
+            if between and 1 <= grade <= 2:  # AlpacaEval's weighted judges: the nearer the one, the surer
+                return None if grade == 1.5 else int(grade > 1.5)
             unclear = role != "best" and "0" in ends and whole not in ("winner",)
             said = str(int(grade)) if grade.is_integer() else ""
             if said in ends and not unclear:
