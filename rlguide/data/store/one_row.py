@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -55,11 +56,13 @@ def read_row(workspace: Workspace, name: str, number: int = 1, heldout: bool = F
     dataset, kind = _registered(workspace, name)
     if heldout:
         if dataset.heldout is None:
-            raise UsageError(f"{name} holds nothing out", f"rlguide show {name}")
+            raise UsageError(f"{name} holds nothing out", f"rlguide show {shlex.quote(name)}")
         dataset, kind = _registered(workspace, dataset.heldout)
-    again = f"rlguide show {name}{' --heldout' * heldout} --row"
+    again = f"rlguide show {shlex.quote(name)}" + " --heldout" * heldout
     if number == 0:
-        raise UsageError("rows are counted from 1", f"`{again} 1` shows the first, `{again} -1` the last one")
+        raise UsageError(
+            "rows are counted from 1", f"`{again} --row 1` shows the first, `{again} --row -1` the last one"
+        )
     convert, columns = _converter(workspace, dataset, kind)
     files = local_files(dataset)
     found = _find(files, columns, number)
@@ -68,7 +71,7 @@ def read_row(workspace: Workspace, name: str, number: int = 1, heldout: bool = F
         there = f"{rows:,} rows" if rows is not None else "fewer rows"
         raise UsageError(
             f"{dataset.name} has {there}, and row {number:,} is asked for",
-            f"`{again} -1` shows the last one",
+            f"`{again} --row -1` shows the last one",
         )
     file, at, row = found
     if rows is not None and at < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ def plan_removal(workspace: Workspace, name: str) -> Removal:
     owned, base = belongings(workspace, name), parent_name(name)
     whole = read_manifest(workspace, base) if base != name and base in read_registry(workspace) else None
     if whole is not None and any(file.dataset == name for file in whole.files):
-        raise UsageError(f"{name} is what {base} holds out, and goes with it", f"rlguide remove {base}")
+        raise UsageError(f"{name} is what {base} holds out, and goes with it", f"rlguide remove {shlex.quote(base)}")
     files, kept = dict[str, int](), list[str]()
     for file in owned.files:
         if why := _why_it_stays(workspace, owned, file):

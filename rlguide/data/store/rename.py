@@ -53,7 +53,8 @@ def _check(workspace: Workspace, old: str, new: str) -> dict[str, str]:
     owned, entries = belongings(workspace, old), read_registry(workspace)
     if whole := belongs_to(workspace, old):
         name, part = whole
-        fix = f"rlguide rename {name} {safe_name(new)}" if name in entries else f"rlguide remove {old}"
+        words = ["rename", name, safe_name(new)] if name in entries else ["remove", old]
+        fix = shlex.join(["rlguide", *words])
         raise UsageError(f"{old} is the {part} of {name}, and is named after it", fix)
     if old == new:
         raise UsageError(f"{old} is called so already", "give it a name that is another one")
