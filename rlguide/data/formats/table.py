@@ -46,7 +46,6 @@ class Table:
         names = dict.fromkeys(str(name) for row in rows for name in row)
         self.all = tuple(names)
         self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
-        self._decode_lists_of_texts()
         self._decode_markup()
         self._join_lists()
 
@@ -99,22 +98,6 @@ class Table:
         taken = {(meaning.role, meaning.key) for meaning in self.given.values()}
         return tuple(meaning for meaning in meanings(name) if (meaning.role, meaning.key) not in taken)
 
-    def _decode_lists_of_texts(self) -> None:
-        """Read columns of lists of texts as JSON where prompts and responses are such lists, as in Kaggle's arena data.
-
-        Responses alone may be JSON on purpose.
-        """
-        listed = [column for column in self.columns.values() if _are_lists_of_texts(column.values)]
-        roles = Counter(role for column in listed for role in {meaning.role for meaning in column.meanings})
-        if not roles["prompt"] or roles["response"] < 2:
-            return
-        for column in listed:
-            if any(meaning.role in ("prompt", "response") for meaning in column.meanings):
-                decode = self.decoders[column.name] = partial(_unpack, column.name)
-                values = [_tried(decode, value) for value in column.values]
-                held = Counter(kind(value) for value in values if value is not None)
-                self.columns[column.name] = column._replace(kind=held.most_common(1)[0][0], values=values)
-
     def _decode_markup(self) -> None:
         """Find the columns that are dialogues or rendered templates.
 
@@ -139,14 +122,15 @@ class Table:
             self.decoders |= {name: partial(response_of, prompt_style) for name in plain if name not in self.decoders}
 
     def _join_lists(self) -> None:
-        """Find prompts and responses that are lists of the turns of one side, also as text (Chatbot Arena's CSV)."""
+        """Find prompts and responses that are lists of the turns of one side, also as text (Chatbot Arena's CSV).
+
+        A single response that is such a list may be JSON on purpose.
+        """
         for prompt in self.find("prompt"):
             asked = _lists(prompt)
             given = [(column, _lists(column)) for column in self.columns.values() if _is_response(column)]
-            same = [
-                (column, lists) for column, lists in given if lists and list(map(len, lists)) == list(map(len, asked))
-            ]
-            for column, lists in ((prompt, asked), *same) if asked and same else ():
+            same = [(column, lists) for column, lists in given if _are_as_long(lists, asked)]
+            for column, lists in ((prompt, asked), *same) if asked and len(same) > 1 else ():
                 if any(isinstance(value, str) for value in column.values):
                     self.decoders[column.name] = partial(_unpack, column.name)
                 self.columns[column.name] = column._replace(kind="one text", values=lists)
@@ -172,22 +156,17 @@ def _lists(column: Column) -> list[Any]:
     return found if lists else []
 
 
+def _are_as_long(lists: list[Any], others: list[Any]) -> bool:
+    """Whether most of these lists have as many entries as the others."""
+    same = sum(len(one) == len(other) for one, other in zip(lists, others, strict=False))
+    return bool(lists) and same >= HALF * len(others)
+
+
 def _unpack(name: str, text: str) -> Any:
     value = unpacked(text)
     if value is None and is_packed(text):
         raise BadRow(f"{name} is not JSON")
     return text if value is None else value
-
-
-def _are_lists_of_texts(values: Sequence[Any]) -> bool:
-    held = [value for value in values if value is not None]
-    return bool(held) and all(
-        isinstance(value, str)
-        and is_packed(value)
-        and unpacked(value)
-        and kind(unpacked(value)) in ("one text", "texts")
-        for value in held
-    )
 
 
 def _tried(decode: Decoder, value: Any) -> Any:
