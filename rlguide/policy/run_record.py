@@ -16,6 +16,7 @@ from rlguide.errors import DataError
 from rlguide.workspace import read_json, write_json
 
 RUN_FILE = "run.json"
+RUN_CONFIG = "config.yaml"
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 

@@ -17,7 +17,7 @@ from rlguide.engine.installed import engine_for
 from rlguide.policy.base import BaseModel
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.policy import Policy, cannot_merge, policies_of
-from rlguide.policy.run_record import record_of
+from rlguide.policy.run_record import RUN_CONFIG, record_of
 from rlguide.policy.template import TemplateGuess
 from rlguide.recipes.checks import (
     Host,
@@ -37,10 +37,9 @@ from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import Recipe, fill, load_recipe, render
 from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
-from rlguide.recipes.start import find_start, merged_start
+from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
 
-RUN_CONFIG = "config.yaml"
 _UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts"}
 
 
@@ -154,7 +153,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     config = fill(recipe, {**config, **_intervals(recipe, count), **settings})
     check_keys(config, host.schema, "the config")
     check_required(config, "the config")
-    base, notes = start.base, list(start.notes)
+    base, notes = start.base, [*start.notes, *other_prompts(start, config)]
     if not start.config.items() <= config.items():  # another model was set by hand
         base, notes = check_models(config, ws)
     return host, _Draft(method, config, data, base, template, count, notes, "the config", start.checkpoint.template)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from rlguide.console import say
+from rlguide.engine.config_file import format_value, load_config
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, resolve_checkpoint
 from rlguide.policy.merge import default_folder, merged_base
+from rlguide.policy.merge_fingerprint import PROMPT_KEYS
 from rlguide.policy.policy import StartingPoint, starting_point
-from rlguide.policy.run_record import RUN_FILE, record_of
+from rlguide.policy.run_record import RUN_CONFIG, RUN_FILE, record_of
 from rlguide.policy.run_state import next_step
 from rlguide.recipes.options import TrainingOptions
 from rlguide.workspace import Workspace
@@ -43,6 +47,23 @@ def _finished_run(ws: Workspace, name: str) -> Checkpoint:
     if record.status != "finished" and (path / RUN_FILE).exists():
         raise UsageError(f"the run {name} is not finished", next_step(path, name, record))
     return read_checkpoint(path, ws)
+
+
+def other_prompts(start: StartingPoint, config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each key with which the run below writes its prompts, and this training does not.
+
+    Raises:
+        DataError: the config of that run is damaged.
+    """
+    folder = start.checkpoint.path
+    is_run = (folder / RUN_FILE).is_file() and (folder / RUN_CONFIG).is_file()
+    below = load_config(folder / RUN_CONFIG) if is_run else {}
+    return [
+        f"{start.checkpoint.name} was trained with {key}: {format_value(below[key])}, and this is not: to train on the"
+        f" same prompts, add --set {shlex.quote(f'{key}={below[key]}')}"
+        for key, kind in PROMPT_KEYS.items()
+        if isinstance(below.get(key), kind) and config.get(key) != below[key]
+    ]
 
 
 def merged_start(ws: Workspace, engine: Engine, start: StartingPoint, cause: str, dry_run: bool) -> StartingPoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,11 @@ def test_another_round_goes_into_the_next_folder(ws: Workspace) -> None:
     write_record(run, record)
     second = asked(ws, from_run=first.output_dir)
     assert second.output_dir == "saves/tiny/lora/dpo-2"
+    (run / "config.yaml").write_text("default_system: Be brief, it's late.\nenable_thinking: false\n", "utf-8")
+    told = [note for note in asked(ws, from_run=first.output_dir).notes if "was trained with" in note]
+    assert [note.split(": ")[0].rpartition(" ")[2] for note in told] == ["default_system", "enable_thinking"]
+    given = dict(shlex.split(note.rpartition("--set ")[2])[0].split("=") for note in told)
+    assert given == {"default_system": "Be brief, it's late.", "enable_thinking": "False"}
     assert second.reference.adapters == (SFT, first.output_dir)
     assert asked(ws, sft_ckpt=SFT, settings={"overwrite_output_dir": True}).output_dir == first.output_dir
     assert asked(ws, sft_ckpt=SFT, loss="ipo").output_dir == "saves/tiny/lora/dpo-ipo"
