@@ -9,6 +9,7 @@ from rlguide.data.formats.base import Record, Wanted
 from rlguide.data.formats.cells import is_empty
 from rlguide.data.formats.names import Meaning, meanings
 from rlguide.data.formats.table import Table
+from rlguide.data.readers.source import named as first_of
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 ROLES = (
@@ -17,9 +18,7 @@ ROLES = (
 )
 SEVERAL = ("system", "context", "ignored")  # roles that more than one column may have
 MOST_USED = ("prompt", "system", "context", "chosen", "rejected", "response_a", "verdict", "label", "list", "ignored")
-MOST_NAMES = 10  # columns in a message
 WORDS = 2  # a text of so many may be a prompt or a response
-ALIKE = 0.75  # of two names, by difflib
 _NUMBERED = ("response", "score", "rank", "flag")  # roles with a number, as in response_a
 
 
@@ -98,5 +97,4 @@ def may_be_prompt(table: Table, used: set[str]) -> bool:
 
 def named(names: Sequence[str]) -> str:
     """Columns in a message, and how many more there are."""
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(sorted(names)[:MOST_NAMES]) + more
+    return first_of(sorted(names))

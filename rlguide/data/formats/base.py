@@ -30,7 +30,10 @@ AND = "\x1f"  # between the names of columns in `Shape.used`
 
 
 class Shape(NamedTuple):
-    """One way to read rows: `used` are the columns by what they hold, `needed` those that a row must have."""
+    """One way to read rows: `used` are the columns by what they hold, `needed` those that a row must have.
+
+    only_if_asked: it is never chosen, unless a person names the shape.
+    """
 
     name: str
     kind: ExampleKind
@@ -38,6 +41,7 @@ class Shape(NamedTuple):
     needed: tuple[str, ...]
     convert: Callable[[Record], list[Example]]
     note: str = ""
+    only_if_asked: bool = False
 
     @property
     def columns(self) -> set[str]:
@@ -47,6 +51,15 @@ class Shape(NamedTuple):
     def fits(self, row: Record) -> bool:
         """Whether a row has what is needed, good or not."""
         return all(not is_empty(row.get(column)) for column in self.needed)
+
+
+def can_read(read: Callable[[Any], object], value: Any) -> bool:
+    """Whether `read` takes a value, and does not refuse it as a BadRow."""
+    try:
+        read(value)
+    except BadRow:
+        return False
+    return True
 
 
 def refuse_media(row: Record, columns: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 NOTHING = ("", "none", "nan", "null", "<na>", "n/a", "<noinput>", "[]")  # as Python, pandas, SQL and Alpaca write it
 LONGEST = 1 << 20  # characters of a text that is read as Python
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
+CONVERSATIONS = ("messages", "dialogue", "exchanges")  # kinds that hold several turns
 NUMBERS = ("number", "digits")  # digits: a number as text
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
 _SIGNATURES = ("author", "sender")  # of an answer in a list; a speaker only if it is a known one

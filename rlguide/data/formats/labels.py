@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from rlguide.data.example import GPT, BadRow, Example, parse_label
-from rlguide.data.formats.base import Record, Shape
-from rlguide.data.formats.cells import NUMBERS, TEXTS, conversation, number, response
+from rlguide.data.formats.base import Record, Shape, can_read
+from rlguide.data.formats.cells import CONVERSATIONS, NUMBERS, TEXTS, conversation, number, response
 from rlguide.data.formats.prompts import Asked, possible_prompts
 from rlguide.data.formats.table import Column, Table
-
-_CONVERSATIONS = ("messages", "dialogue", "exchanges")
 
 
 def find_labels(table: Table, good_from: float | None) -> Iterator[Shape]:
@@ -25,9 +23,8 @@ def find_labels(table: Table, good_from: float | None) -> Iterator[Shape]:
                 convert = partial(_single, asked=asked, column=one.name, label=label, good_from=good_from)
                 yield Shape("label", "labels", used, (one.name, label), convert)
         for asked in possible_prompts(table):
-            if asked.prompt and table.columns[asked.prompt].kind in _CONVERSATIONS:
-                rest = {role: column for role, column in asked.used().items() if role != "prompt"}
-                used = {"conversation": asked.prompt, **rest, "label": label}
+            if asked.prompt and table.columns[asked.prompt].kind in CONVERSATIONS:
+                used = asked.used(prompt_as="conversation") | {"label": label}
                 convert = partial(_last, asked=asked, label=label, good_from=good_from)
                 note = "the last message is the response"
                 yield Shape("label", "labels", used, (asked.prompt, label), convert, note)
@@ -47,15 +44,7 @@ def _labels(table: Table, good_from: float | None) -> list[str]:
 def is_label(column: Column) -> bool:
     """Whether most cells say yes or no."""
     held = [value for value in column.values if value is not None]
-    return sum(_is_yes_or_no(value) for value in held) > len(held) / 2
-
-
-def _is_yes_or_no(value: object) -> bool:
-    try:
-        parse_label(value)
-    except BadRow:
-        return False
-    return True
+    return sum(can_read(parse_label, value) for value in held) > len(held) / 2
 
 
 def _single(row: Record, asked: Asked, column: str, label: str, good_from: float | None) -> list[Example]:

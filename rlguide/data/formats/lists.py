@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -20,6 +20,16 @@ from rlguide.errors import UsageError
 PAIRINGS = ("best-worst", "all")
 _LISTS = ("texts", "objects", "messages", "exchanges", "one text", "object", "other")
 Values = Callable[[Record, list[Any]], list[float | None]]  # of the responses of a row, one each
+
+
+class _Valued(NamedTuple):
+    """Responses with what values them. kept: whether the values are scores, to be stored with the pair."""
+
+    used: dict[str, str]
+    needed: tuple[str, ...]
+    listed: Callable[[Record], list[Any]]
+    values: Values
+    kept: bool
 
 
 class Scored(NamedTuple):
@@ -41,11 +51,11 @@ def check_pairing(pairing: str) -> None:
 
 def find_lists(table: Table, pairing: str) -> Iterator[Shape]:
     """Ways to read rows as lists of responses, those with scores first."""
-    for said, needed, listed, values, kept in _valued(table):
+    for valued in _valued(table):
         for asked in possible_prompts(table):
-            if asked.prompt not in needed:
-                convert = partial(_pairs, asked=asked, listed=listed, values=values, how=(pairing, kept))
-                yield Shape("scored-list", "pairs", asked.used() | said, (*needed, asked.prompt or ""), convert)
+            if asked.prompt not in valued.needed:
+                convert, needed = partial(_pairs, asked=asked, valued=valued, pairing=pairing), valued.needed
+                yield Shape("scored-list", "pairs", asked.used() | valued.used, (*needed, asked.prompt or ""), convert)
 
 
 def find_ranked(table: Table) -> Iterator[Shape]:
@@ -61,23 +71,13 @@ def find_ranked(table: Table) -> Iterator[Shape]:
             used = asked.used() | {"list": column.name} | scores.used
             two = plain(column.name) == "output" and are_twos(value for value in column.values if value is not None)
             usual = two or plain(column.name) == "rankedresponses" or column.name in table.given
-            yield Shape(
-                "ranked-list" if usual else "ranked-list?",
-                "pairs",
-                used,
-                (column.name, asked.prompt or ""),
-                convert,
-                note,
-            )
+            yield Shape("ranked-list", "pairs", used, (column.name, asked.prompt or ""), convert, note, not usual)
 
 
-def _pairs(
-    row: Record, asked: Asked, listed: Callable[[Record], list[Any]], values: Values, how: tuple[str, bool]
-) -> list[Example]:
+def _pairs(row: Record, asked: Asked, valued: _Valued, pairing: str) -> list[Example]:
     """Pairs with their scores; none where all responses are as good as each other. Raises BadRow."""
-    messages, (pairing, kept) = asked.turns(row), how
-    responses = listed(row)
-    scored = zip(responses, values(row, responses), strict=True)
+    messages, responses = asked.turns(row), valued.listed(row)
+    scored = zip(responses, valued.values(row, responses), strict=True)
     ranked = [Scored(response(entry, "a response of the list"), score) for entry, score in scored if score is not None]
     ranked.sort(key=lambda entry: -entry.score)  # stable: the first of equals stays first
     if len(ranked) < 2:
@@ -86,7 +86,7 @@ def _pairs(
     couples = [(ranked[0], worst)] if pairing == "best-worst" else combinations(ranked, 2)
     return [
         asked.assemble(row, messages, one.response, other.response)._replace(
-            scores=(one.score, other.score) if kept else None
+            scores=(one.score, other.score) if valued.kept else None
         )
         for one, other in couples
         if one.score > other.score and one.response != other.response
@@ -101,10 +101,8 @@ def _in_order(row: Record, asked: Asked, column: str, scores: Scores) -> list[Ex
     return [pair._replace(scores=scores.of(row, pair) if len(listed) == 2 else None)]
 
 
-def _valued(
-    table: Table,
-) -> Iterator[tuple[dict[str, str], tuple[str, ...], Callable[[Record], list[Any]], Values, bool]]:
-    """Lists of responses with what values them: what is used, what is needed, both as functions, are they scores?"""
+def _valued(table: Table) -> Iterator[_Valued]:
+    """Lists of responses with what values them."""
     for column in [*table.find("list", _LISTS), *table.find("response", _LISTS[:4])]:
         listed, used, need = partial(_of_column, column=column.name), {"list": column.name}, (column.name,)
         for role in ("scores", "ranks"):
@@ -112,23 +110,22 @@ def _valued(
                 if other.name != column.name:
                     sign = 1.0 if role == "scores" else -1.0
                     values = partial(_parallel, of=column.name, column=other.name, sign=sign)
-                    yield used | {role: other.name}, (*need, other.name), listed, values, True
+                    yield _Valued(used | {role: other.name}, (*need, other.name), listed, values, True)
         if _has_values(column):
-            yield used, need, listed, _own_values, True
+            yield _Valued(used, need, listed, _own_values, True)
         places = [(said, found) for said in ("best", "verdict") for found in table.find(said, NUMBERS)]
         for said, other in places:
             first = _first_number(other, column, said)
             if first is not None:
                 values = partial(_place, column=other.name, first=first)
-                yield used | {"best": other.name}, (*need, other.name), listed, values, False
+                yield _Valued(used | {"best": other.name}, (*need, other.name), listed, values, False)
         for other in table.find("label", ("numbers", "texts")):
-            yield used | {"label": other.name}, (*need, other.name), listed, partial(_labels, column=other.name), False
+            values = partial(_labels, column=other.name)
+            yield _Valued(used | {"label": other.name}, (*need, other.name), listed, values, False)
     yield from _numbered(table)
 
 
-def _numbered(
-    table: Table,
-) -> Iterator[tuple[dict[str, str], tuple[str, ...], Callable[[Record], list[Any]], Values, bool]]:
+def _numbered(table: Table) -> Iterator[_Valued]:
     """Numbered responses with a numbered score or rank each."""
     for group in table.keyed("response").values():
         ends = sorted(
@@ -141,7 +138,7 @@ def _numbered(
                     names, scores = ([of[end].name for end in shared] for of in (group, marks))
                     used = {"responses": AND.join(names), f"{role}s": AND.join(scores)}
                     values = partial(_of_columns, columns=scores, sign=sign)
-                    yield used, tuple(names[:2]), partial(_cells, columns=names), values, True
+                    yield _Valued(used, tuple(names[:2]), partial(_cells, columns=names), values, True)
 
 
 def _of_column(row: Record, column: str) -> list[Any]:
@@ -158,10 +155,13 @@ def _cells(row: Record, columns: list[str]) -> list[Any]:
 
 
 def _of_columns(row: Record, listed: list[Any], columns: list[str], sign: float) -> list[float | None]:
-    found = (
-        None if is_empty(entry) else _grade(row.get(column)) for entry, column in zip(listed, columns, strict=True)
-    )
-    return [None if value is None else sign * value for value in found]
+    cells = zip(listed, columns, strict=True)
+    return _signed(sign, (None if is_empty(entry) else _grade(row.get(column)) for entry, column in cells))
+
+
+def _signed(sign: float, values: Iterable[float | None]) -> list[float | None]:
+    """Scores as they are, ranks as their negatives, so that the highest is the best."""
+    return [None if value is None else sign * value for value in values]
 
 
 def _grade(value: Any) -> float | None:
@@ -180,8 +180,7 @@ def _parallel(row: Record, listed: list[Any], of: str, column: str, sign: float)
         values = list(values.values())
     if not isinstance(values, list) or len(values) != len(listed):
         raise BadRow("there are not as many scores as responses")
-    found = map(number, values)
-    return [None if value is None else sign * value for value in found]
+    return _signed(sign, map(number, values))
 
 
 def _own_values(row: Record, listed: list[Any]) -> list[float | None]:
@@ -190,8 +189,7 @@ def _own_values(row: Record, listed: list[Any]) -> list[float | None]:
     objects = [entry if isinstance(entry, dict) else {} for entry in listed]
     has_scores = any(_held(entry, words.score_keys) is not None for entry in objects)
     keys, sign = (words.score_keys, 1.0) if has_scores else (words.rank_keys, -1.0)
-    found = (number(_held(entry, keys)) for entry in objects)
-    return [None if value is None else sign * value for value in found]
+    return _signed(sign, (number(_held(entry, keys)) for entry in objects))
 
 
 def _has_values(column: Column) -> bool:

@@ -33,9 +33,9 @@ def meanings(name: str) -> tuple[Meaning, ...]:
     found = [Meaning(role, order=names[whole]) for role, names in words.names.items() if whole in names]
     parts, flags = name_parts(name), words.parts["flag"]
     many = words.parts["response"] | words.parts["numbered"]
-    side = {"chosen" if part in words.parts["chosen"] else "rejected" for part in parts if _is_side(part)}
+    side = {side_of(part) for part in parts} - {""}
     if len(side) == 1:
-        found += _of_side(side.pop(), [part for part in parts if not _is_side(part)])
+        found += _of_side(side.pop(), [part for part in parts if not side_of(part)])
     numbers = [part for part in parts if numbering(part)]
     if not side and len(numbers) == 1:
         found += _numbered(numbers[0], [part for part in parts if part != numbers[0]])
@@ -79,10 +79,6 @@ def side_of(part: str) -> str:
     """Which side a word of a name says, "" if none."""
     words = vocabulary().parts
     return "chosen" if part in words["chosen"] else "rejected" if part in words["rejected"] else ""
-
-
-def _is_side(part: str) -> bool:
-    return part in vocabulary().parts["chosen"] or part in vocabulary().parts["rejected"]
 
 
 def _of_side(side: str, rest: list[str]) -> list[Meaning]:

@@ -9,7 +9,7 @@ from typing import Any
 from rlguide.catalog.columns import plain
 from rlguide.data.example import GPT, BadRow, Example
 from rlguide.data.formats.base import Record, Shape
-from rlguide.data.formats.cells import TEXTS, conversation, is_conversation, number, response
+from rlguide.data.formats.cells import CONVERSATIONS, TEXTS, conversation, is_conversation, number, response
 from rlguide.data.formats.implicit import cut
 from rlguide.data.formats.prompts import Asked, nothing_asked, possible_prompts
 from rlguide.data.formats.table import Column, Table
@@ -139,10 +139,9 @@ def _last_messages(table: Table) -> Iterator[Shape]:
         return
     for asked in possible_prompts(table):
         column = table.columns[asked.prompt or ""]
-        if column.kind in ("messages", "dialogue", "exchanges") and GPT in _last_roles(column.values):
+        if column.kind in CONVERSATIONS and GPT in _last_roles(column.values):
             convert = partial(_last_message, asked=asked, rejected=rejected[0].name)
-            rest = {role: name for role, name in asked.used().items() if role != "prompt"}
-            used = {"conversation": column.name, **rest, "rejected": rejected[0].name}
+            used = asked.used(prompt_as="conversation") | {"rejected": rejected[0].name}
             note = "the last message is the chosen response"
             yield Shape("pair", "pairs", used, (column.name, rejected[0].name), convert, note)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
@@ -37,9 +37,9 @@ class Asked:
     systems: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
 
-    def used(self) -> dict[str, str]:
-        """The columns by what they hold."""
-        single = {"prompt": self.prompt, "input": self.input, "history": self.history}
+    def used(self, prompt_as: str = "prompt") -> dict[str, str]:
+        """The columns by what they hold; `prompt_as` says so of that of the prompt."""
+        single = {prompt_as: self.prompt, "input": self.input, "history": self.history}
         found = {role: column for role, column in single.items() if column is not None}
         several = {"context": self.context, "system": self.systems}
         return found | {role: AND.join(columns) for role, columns in several.items() if columns}
@@ -125,9 +125,10 @@ class Asked:
 
 def possible_prompts(table: Table) -> Iterator[Asked]:
     """Every column that may be the prompt, the likeliest first, with what goes with it."""
-    systems = tuple(column.name for column in table.find("system"))
-    media = tuple(name for name in table.all if table.is_media(name))
-    context = tuple(column.name for column in table.columns.values() if table.is_given(column, "context"))
+    always, context = (
+        nothing_asked(table),
+        tuple(column.name for column in table.columns.values() if table.is_given(column, "context")),
+    )
     given = [column.name for column in table.columns.values() if table.is_given(column, "prompt")]
     prompts = given or _prompts(table, "prompt", "conversation")
     for role in ("input", "context", "history"):  # where there is no better one: HelpSteer3, SHP
@@ -140,7 +141,7 @@ def possible_prompts(table: Table) -> Iterator[Asked]:
             if column.name != prompt and column.kind not in ("text", "digits")
         ]
         below, history = (found[0] if found else None for found in (inputs, earlier))
-        yield Asked(prompt, below, history, context, systems, media)
+        yield replace(always, prompt=prompt, input=below, history=history, context=context)
 
 
 def nothing_asked(table: Table) -> Asked:

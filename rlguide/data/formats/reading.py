@@ -46,7 +46,7 @@ class Reading:
     """
 
     def __init__(self, shape: Shape, table: Table, rows: Sequence[Record], wanted: Wanted, path: object) -> None:
-        self.shape, self.name, self.kind = shape, shape.name.rstrip("?"), shape.kind
+        self.shape, self.name, self.kind = shape, shape.name, shape.kind
         self._table, self._rows, self._wanted, self._path = table, list(rows), wanted, path
         used = shape.columns
         free = [name for name in table.all if name not in used and name not in table.given]
@@ -204,8 +204,7 @@ def _shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:
         *find_ranked(table),
         *find_labels(table, wanted.good_from),
     ):
-        usual = not shape.name.endswith("?")
-        if usual if wanted.form == "auto" else shape.name.rstrip("?") == wanted.form:
+        if shape.name == wanted.form or (wanted.form == "auto" and not shape.only_if_asked):
             yield shape
 
 

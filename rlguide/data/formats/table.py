@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from rlguide.catalog.columns import plain
 from rlguide.data.example import BadRow
+from rlguide.data.formats.base import Record
 from rlguide.data.formats.cells import EMPTY, holds_messages, is_empty, is_packed, kind, unpacked
 from rlguide.data.formats.markup import response_of, style_of, turns_of
 from rlguide.data.formats.names import Meaning, meanings
 
-Record = dict[str, Any]
 Decoder = Callable[[Any], Any]
 LISTS = ("list", "scores", "ranks", "history", "conversation", "verdict", "media")  # roles whose cells may be lists
 MARKED = ("prompt", "input", "context", "conversation", "history", "response", "list")  # may be written as one text

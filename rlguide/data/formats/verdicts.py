@@ -10,7 +10,7 @@ from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.example import BadRow, Example
-from rlguide.data.formats.base import AND, Record, Shape
+from rlguide.data.formats.base import AND, Record, Shape, can_read
 from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
 from rlguide.data.formats.names import LOOSE, Meaning, numbering
 from rlguide.data.formats.pairs import Scores
@@ -127,7 +127,7 @@ def _verdict(
             cells = zip(*(one.values for one in looked), strict=True)
             rows = [dict(zip((one.name for one in looked), values, strict=True)) for values in cells]
             held = [row for row in rows if row[column.name] is not None]
-            if held and sum(_is_understood(read, row) for row in held) > len(held) / 2:
+            if held and sum(can_read(read, row) for row in held) > len(held) / 2:
                 return {"verdict": column.name}, read
     return None
 
@@ -217,21 +217,10 @@ def _votes(value: Any, one: Verdict, column: str) -> int | None:
         value = list(value.values())
     ranks = [entry.get("rank") if isinstance(entry, dict) else None for entry in value]
     if ranks and all(isinstance(rank, int) for rank in ranks):
-        first = [
-            entry["value"]
-            for entry, rank in zip(value, ranks, strict=True)
-            if rank == min(rank for rank in ranks if rank is not None)
-        ]
+        best = min(rank for rank in ranks if rank is not None)
+        first = [entry["value"] for entry, rank in zip(value, ranks, strict=True) if rank == best]
         return one(first[0]) if len(first) == 1 else None
     counts = Counter(one(entry) for entry in value)
     if not counts:
         raise BadRow(f"the column {column} {UNCLEAR}")
     return None if counts[0] == counts[1] else int(counts[1] > counts[0])
-
-
-def _is_understood(read: Callable[[Record], int | None], row: Record) -> bool:
-    try:
-        read(row)
-    except BadRow:
-        return False
-    return True
