@@ -240,11 +240,12 @@ def checksum(workspace: Workspace, dataset: RegisteredDataset) -> str | None:
         return None
     if (written := written_file(workspace, dataset.name, dataset.path)) is not None:
         return written.sha256
-    digests = [_file_digest(file) for file in data_files(dataset.path)]
+    digests = [file_digest(file) for file in data_files(dataset.path)]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises DataError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from pathlib import Path
 from rlguide.data.names import parent_name, view_name
 from rlguide.data.store import journal
 from rlguide.data.store.belongings import Belongings, belongings, same_file
-from rlguide.data.store.dataset_info import REMOTE_KEYS, read_registry
+from rlguide.data.store.dataset_info import REMOTE_KEYS, Entry, read_registry
 from rlguide.data.store.manifest import DataFile, read_manifest
 from rlguide.data.store.publish import writing
+from rlguide.data.store.registered import file_digest
 from rlguide.errors import UsageError
 from rlguide.workspace import Workspace
 
@@ -41,18 +41,19 @@ def plan_removal(workspace: Workspace, name: str) -> Removal:
         UsageError: it is not registered, or is the held-out split of another dataset.
         DataError: dataset_info.json is broken.
     """
-    owned, base = belongings(workspace, name), parent_name(name)
-    whole = read_manifest(workspace, base) if base != name and base in read_registry(workspace) else None
+    owned, registry, base = belongings(workspace, name), read_registry(workspace), parent_name(name)
+    whole = read_manifest(workspace, base) if base != name and base in registry else None
     if whole is not None and any(file.dataset == name for file in whole.files):
         raise UsageError(f"{name} is what {base} holds out, and goes with it", f"rlguide remove {shlex.quote(base)}")
+    others = {other: entry for other, entry in registry.items() if other not in owned.entries}
     files, kept = dict[str, int](), list[str]()
     for file in owned.files:
-        if why := _why_it_stays(workspace, owned, file):
+        if why := _why_it_stays(workspace, others, file):
             kept.append(f"data/{file.file}: {why}")
         elif (workspace.data / file.file).is_file():
             files[file.file] = (workspace.data / file.file).lstat().st_size
     files.update({record: (workspace.data / record).lstat().st_size for record in owned.records})
-    kept += _not_ours(workspace, owned)
+    kept += _not_ours(workspace, owned, others)
     return Removal(name, list(owned.entries), files, kept)
 
 
@@ -70,23 +71,23 @@ def remove(workspace: Workspace, name: str) -> Removal:
     return plan
 
 
-def _why_it_stays(workspace: Workspace, owned: Belongings, file: DataFile) -> str:
+def _why_it_stays(workspace: Workspace, others: dict[str, Entry], file: DataFile) -> str:
     """Why a data file that rlguide wrote is not deleted, "" if it is."""
-    for name, entry in read_registry(workspace).items():
-        if name not in owned.entries and same_file(workspace, entry, file.file):
-            return f"dataset {name} shows it, too"
+    if shown := _shown_by(workspace, others, file.file):
+        return shown
     path = workspace.data / file.file
-    if path.is_file() and not file.unchanged(workspace.data) and _digest(path) != file.sha256:
+    if path.is_file() and not file.unchanged(workspace.data) and file_digest(path) != file.sha256:
         return "it has been changed since rlguide wrote it"
     return ""
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _shown_by(workspace: Workspace, others: dict[str, Entry], file: str) -> str:
+    """Which other dataset shows a file of the data folder, in words; "" if none does."""
+    shared = (name for name, entry in others.items() if same_file(workspace, entry, file))
+    return next((f"dataset {name} shows it, too" for name in shared), "")
 
 
-def _not_ours(workspace: Workspace, owned: Belongings) -> list[str]:
+def _not_ours(workspace: Workspace, owned: Belongings, others: dict[str, Entry]) -> list[str]:
     """Files that the entries name and rlguide did not write."""
     kept = dict[str, None]()
     for entry in owned.entries.values():
@@ -95,8 +96,5 @@ def _not_ours(workspace: Workspace, owned: Belongings) -> list[str]:
             continue
         if not any(same_file(workspace, entry, file.file) for file in owned.files):
             path = workspace.relative(workspace.data / named)
-            others = [name for name, other in read_registry(workspace).items() if name not in owned.entries]
-            shared = [name for name in others if same_file(workspace, read_registry(workspace)[name], named)]
-            why = f"dataset {shared[0]} shows it, too" if shared else "rlguide did not write it"
-            kept[f"{path}: {why}"] = None
+            kept[f"{path}: {_shown_by(workspace, others, named) or 'rlguide did not write it'}"] = None
     return list(kept)
