@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from rlguide.data.names import parent_name, view_name
 from rlguide.data.store import journal
