@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlguide.engine.config_file import load_config, split_names
+from rlguide.engine.running import how_to_watch
 from rlguide.errors import RlguideError, UsageError
 from rlguide.recipes.data import data_home
-from rlguide.runs.record import LOG, Run, find_runs
+from rlguide.runs.record import Run, find_runs
 from rlguide.workspace import Workspace
 
 OVER = ("finished", "failed", "interrupted")
@@ -46,7 +47,7 @@ def check_not_training(ws: Workspace, names: Collection[str]) -> DatasetUsers:
     users = dataset_users(ws, names)
     for run in users.runs:
         if run.status not in OVER:
-            raise UsageError(f"{run.name} is training on it", f"wait for its end: tail -f {run.file(LOG)}")
+            raise UsageError(f"{run.name} is training on it", f"wait for its end; {how_to_watch(run.path)}")
     return users
 
 
