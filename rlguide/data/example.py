@@ -73,6 +73,12 @@ class Example(NamedTuple):
         return self.responses[1]
 
     @property
+    def spoken(self) -> list[tuple[str, str]]:
+        """Who says what before the responses: "system", "user" or "assistant", and the text."""
+        system = [("system", self.system)] if self.system else []
+        return system + [("assistant" if turn.role == GPT else "user", turn.value) for turn in self.messages]
+
+    @property
     def texts(self) -> list[str]:
         """All texts: the system prompt, the responses, the messages."""
         return [self.system, *self.responses, *[turn.value for turn in self.messages]]

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from rlguide import console
-from rlguide.data.example import GPT, BadRow, Example
+from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.reading import Reading
 
 ROWS = 3
@@ -33,10 +33,7 @@ def _examples(reading: Reading, rows: Iterable[Any]) -> Iterator[Example]:
 
 
 def _parts(example: Example) -> Iterator[tuple[str, str]]:
-    if example.system:
-        yield "system", example.system
-    for turn in example.messages:
-        yield "assistant" if turn.role == GPT else "user", turn.value
+    yield from example.spoken
     if example.label is None:
         yield "chosen", example.chosen
         yield "rejected", example.rejected

@@ -36,13 +36,8 @@ def _title(row: StoredRow) -> str:
 
 def _parts(example: Example, short: bool) -> Iterator[tuple[str, str, str]]:
     """Name, note and text of each turn and response."""
-    if short:
-        yield from ((role, "", text) for role, text in shown_turns(example))
-    else:
-        if example.system:
-            yield "system", "", example.system
-        for index, turn in enumerate(example.messages):
-            yield "assistant" if index % 2 else "user", "", turn.value
+    for role, text in shown_turns(example) if short else example.spoken:
+        yield role, "", text
     for name, note, text in _responses(example):
         yield name, note, shortened(text) if short else text
 

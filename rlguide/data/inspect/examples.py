@@ -13,12 +13,8 @@ EARLIER = 300  # the same of earlier turns and of the system prompt
 
 def shown_turns(example: Example) -> list[tuple[str, str]]:
     """What comes before the response: role and shortened text, turn by turn."""
-    last = len(example.messages) - 1
-    system = [("system", shortened(example.system, EARLIER))] if example.system else []
-    return system + [
-        ("assistant" if index % 2 else "user", shortened(turn.value, LONG if index == last else EARLIER))
-        for index, turn in enumerate(example.messages)
-    ]
+    *earlier, (role, last) = example.spoken
+    return [*((who, shortened(text, EARLIER)) for who, text in earlier), (role, shortened(last))]
 
 
 def shown_responses(example: Example) -> list[tuple[str, str]]:
