@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from rlguide.errors import UsageError
 
@@ -32,6 +32,21 @@ def folded(name: str) -> str:
     import unicodedata
 
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def missing_part(pattern: re.Pattern[str], paths: Sequence[str]) -> str | None:
+    """The first numbered part (`-00001-of-00003`) that one of these files tells of and that is not among them.
+
+    Args:
+        pattern: fits a whole path; its groups are what stands before the number, how many parts there are, the end.
+    """
+    there = set(paths)
+    for match in filter(None, map(pattern.fullmatch, paths)):
+        start, total, end = match.groups()
+        parts = (f"{start}{number:05d}-of-{total}{end}" for number in range(int(total)))
+        if part := next((part for part in parts if part not in there), None):
+            return part
+    return None
 
 
 def check_name(name: str) -> None:

@@ -11,6 +11,7 @@ from rlguide import console
 from rlguide.console import UNSAFE, escaped
 from rlguide.data.hubs import huggingface, modelscope
 from rlguide.data.hubs.base import HubFile, Snapshot
+from rlguide.data.names import missing_part
 from rlguide.errors import HubError, UsageError, did_you_mean
 from rlguide.hub_settings import is_offline
 from rlguide.progress import format_bytes
@@ -99,15 +100,11 @@ def match_files(snapshot: Snapshot, patterns: tuple[str, ...]) -> list[str]:
 
 def check_shards(snapshot: Snapshot, paths: list[str]) -> None:
     """Raises HubError if a numbered part (`-00001-of-00003`) of one of the files is not among them."""
-    for match in filter(None, map(SHARD.match, paths)):
-        prefix, total, suffix = match.groups()
-        for number in range(int(total)):
-            part = f"{prefix}{number:05d}-of-{total}{suffix}"
-            if part not in paths:
-                raise HubError(
-                    f"{snapshot.hub_id} at {snapshot.commit[:12]}: the part {part} is not there",
-                    "unset HF_HUB_OFFLINE and download again" if is_offline() else "name another --revision",
-                )
+    if part := missing_part(SHARD, paths):
+        raise HubError(
+            f"{snapshot.hub_id} at {snapshot.commit[:12]}: the part {part} is not there",
+            "unset HF_HUB_OFFLINE and download again" if is_offline() else "name another --revision",
+        )
 
 
 def file_details(snapshot: Snapshot, paths: list[str]) -> list[HubFile]:

@@ -10,8 +10,9 @@ from rlguide.console import warn
 from rlguide.data.formats.cells import is_empty
 from rlguide.data.formats.exports import flattened
 from rlguide.data.readers.source import Row, Source
+from rlguide.data.readers.words import HELDOUT_WORDS, TRAIN_WORDS
 from rlguide.data.sources.selection import FileSelection
-from rlguide.data.sources.splits import HELDOUT_WORDS, NONE, TRAIN_WORDS
+from rlguide.data.sources.splits import NONE
 from rlguide.errors import UsageError, did_you_mean
 
 EMPTY = "(empty)"  # how rows without a value are named

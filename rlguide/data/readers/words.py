@@ -9,8 +9,9 @@ LISTS = frozenset(
     ("data", "rows", "examples", "instances", "items", "records", "pairs", "samples", "dataset", "annotations",
      "results")
 )  # fmt: skip
-_SPLITS = "train|training|testing|test|validation|valid|val|dev|evaluation|eval|heldout|holdout"
-SPLIT_NAME = re.compile(rf"(?:{_SPLITS})(?:[_-]\w+)?", re.IGNORECASE)
+TRAIN_WORDS = ("train", "training")
+HELDOUT_WORDS = ("test", "validation", "valid", "val", "eval", "evaluation", "dev", "heldout", "holdout", "testing")
+SPLIT_NAME = re.compile(rf"(?:{'|'.join((*TRAIN_WORDS, *HELDOUT_WORDS))})(?:[_-]\w+)?", re.IGNORECASE)
 # Columns of preference data, and hardly ever labels of rows.
 COLUMNS = frozenset((
     "prompt", "prompts", "chosen", "rejected", "question", "query", "instruction", "input", "output", "answer",

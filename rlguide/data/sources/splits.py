@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlguide.console import escaped
+from rlguide.data.names import missing_part
 from rlguide.data.readers.source import ABOUT, LATE_SUFFIXES, SUFFIXES, data_suffix, named, plain_stem
+from rlguide.data.readers.words import HELDOUT_WORDS, TRAIN_WORDS
 from rlguide.data.sources.card import Splits, matching, splits_of_card
 from rlguide.data.sources.selection import FileSelection
 from rlguide.errors import DataError, UsageError, did_you_mean
@@ -26,8 +28,6 @@ UNREAD_SUFFIXES = (
 )
 CACHED = re.compile(r"cache-[0-9a-f]+(?:_\d+_of_\d+)?\.arrow")  # what `datasets` leaves of its `map`, beside the data
 NO_DATA = re.compile(r"(?:readme|licen[cs]e|notice|requirements|changelog|citation|config|authors)\b.*", re.IGNORECASE)
-HELDOUT_WORDS = ("test", "validation", "valid", "val", "eval", "evaluation", "dev", "heldout", "holdout", "testing")
-TRAIN_WORDS = ("train", "training")
 SPLIT_WORDS = {*TRAIN_WORDS, *HELDOUT_WORDS}
 PREFERENCE_WORDS = ("prefs", "pref", "preference", "preferences", "dpo", "ranking")
 NUMBERED = re.compile(r"(?:^|[-_.])(?:part[-_])?\d{1,6}(?:-of-\d{1,6})?(?:-[0-9a-f]{8,})?$")
@@ -95,21 +95,9 @@ def files_of_folder(folder: Path, wanted: FileSelection) -> Selection:
     readme = folder / "README.md"
     card = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     found = select_files(str(folder), paths, card, wanted)
-    if not wanted.files:
-        _check_parts(folder, (*found.train, *found.heldout))
+    if not wanted.files and (part := missing_part(PART, (*found.train, *found.heldout))):
+        raise DataError(f"{folder}: the part {part} is not there", "copy or fetch it, or name the files with --file")
     return found
-
-
-def _check_parts(folder: Path, taken: Sequence[str]) -> None:
-    there = set(taken)
-    for match in filter(None, map(PART.fullmatch, taken)):
-        start, total, end = match.groups()
-        for number in range(int(total)):
-            part = f"{start}{number:05d}-of-{total}{end}"
-            if part not in there:
-                raise DataError(
-                    f"{folder}: the part {part} is not there", "copy or fetch it, or name the files with --file"
-                )
 
 
 def splits_of_names(paths: Sequence[str]) -> Splits:
