@@ -78,15 +78,18 @@ def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, 
         raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 
 
-def show_plan(prepared: Prepared) -> None:
+def show_plan(prepared: Prepared, plain: bool = False) -> None:
     """Say what the training will do (stderr)."""
     from rlguide.console import say, warn
+    from rlguide.recipes.lean import describe, left_out
 
     say(f"method     {prepared.method.name}: {prepared.method.title}")
     say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
     say(f"result     {prepared.policy.describe()}")
     say(f"template   {prepared.config['template']} ({prepared.template_why})")
     say(f"plan       {prepared.schedule.describe()}")
+    faster = "no: --plain" if plain else describe(left_out(prepared.method, prepared.config))
+    say(f"faster     {faster}")
     weights = [prepared.config.get(f"kto_{side}_weight") for side in ("chosen", "rejected")]
     if weights != [None, None]:
         say(f"weights    desirable {weights[0]}, undesirable {weights[1]} (from the counts of the labels)")

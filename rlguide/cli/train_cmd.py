@@ -32,6 +32,9 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
     ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Train just as llamafactory-cli does: the same weights, slower.")
+    ] = False,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -64,7 +67,7 @@ def command(
         fix = "leave the others out; to change something, start a new run with --output-dir"
         refuse_others(options, ("settings",), why, fix)
         said = {**options.settings, **({"trust_remote_code": True} if trust_remote_code else {})}
-        finished = _resume(ws, find_engine(engine), _resumable(ws, run, said), dry_run)
+        finished = _resume(ws, find_engine(engine), _resumable(ws, run, said), dry_run, plain)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
@@ -72,13 +75,13 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         prepared = prepare(ws, find_engine(engine), options, dry_run)
-        show_plan(prepared)
+        show_plan(prepared, plain)
         if dry_run:
-            _show_dry_run(ws, prepared)
+            _show_dry_run(ws, prepared, plain)
             return
         if not options.config:
             _keep_config(ws, prepared)
-        finished = train(ws, prepared.engine, prepared)
+        finished = train(ws, prepared.engine, prepared, plain)
     if finished:
         _show_summary(ws, finished, as_json)
 
@@ -92,7 +95,7 @@ def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
     return with_said(ws, resumable_run(ws, name), said)
 
 
-def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool) -> Run | None:
+def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool) -> Run | None:
     from rlguide.console import show
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
@@ -103,7 +106,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool) -> Run | Non
         checkpoint = last_checkpoint(run.path)
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}")
         return None
-    return resume(ws, engine, run)
+    return resume(ws, engine, run, plain)
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:
@@ -115,7 +118,7 @@ def _keep_config(ws: Workspace, prepared: Prepared) -> None:
     write_unless_edited(path, name, prepared.text_in(name), prepared.config)
 
 
-def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:
+def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool) -> None:
     import shlex
 
     from rlguide.console import say, show
@@ -123,7 +126,8 @@ def _show_dry_run(ws: Workspace, prepared: Prepared) -> None:
 
     show(prepared.text.rstrip("\n"))
     say(f"would run, in {ws.root}:")
-    say(f"  {shlex.join(train_command(ws, prepared.engine, ws.root / prepared.output_dir).arguments)}")
+    command = train_command(ws, prepared.engine, ws.root / prepared.output_dir, plain)
+    say(f"  {shlex.join(command.arguments)}")
 
 
 def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:

@@ -47,6 +47,13 @@ class Logged:
 
 
 @dataclass(frozen=True)
+class Lean:
+    """What the training does in less memory and time than the engine's own, and why not the rest: keys of run.json."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Raised:
     """An exception and its causes, (type, message) each, the last one first; or exit codes of processes."""
 
@@ -54,7 +61,7 @@ class Raised:
     exit_codes: tuple[int, ...] = ()
 
 
-EngineEvent = Begun | Progress | Logged | Raised
+EngineEvent = Begun | Progress | Logged | Lean | Raised
 
 
 class Tail:
@@ -106,6 +113,8 @@ class EventReader:
             return Progress("eval", int(values["done"]), int(values["total"] or 0))
         if kind == "log":
             return Logged(int(values["step"]), {str(key): float(value) for key, value in values["values"].items()})
+        if kind == "lean":
+            return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
         if kind == "error":
             return Raised(tuple((str(link["type"]), str(link["message"])) for link in values["chain"]))
         if kind == "children":

@@ -43,6 +43,8 @@ class RunRecord:
         readings: what dataset_info.json says of how the data is read, by name of dataset.
         parts: checksums of the base and the adapters below it, by name (`policy.parts`).
         processes: how many trained it.
+        plain: whether it was asked to train just as LLaMA-Factory does.
+        lean: what it did in less memory and time, and what that saved (`recipes.lean.outcome`).
         engine: version by distribution.
         config: what the engine ran with.
         summary: "first", "last" and "held_out" metrics.
@@ -70,6 +72,8 @@ class RunRecord:
     processes: int | None = None
     total_steps: int | None = None
     effective_batch: int | None = None
+    plain: bool | None = None
+    lean: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
@@ -115,6 +119,10 @@ def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _mapping(value: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
@@ -135,6 +143,7 @@ def _reference(value: Any) -> RecordedReference | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str | None": _text,
     "int | None": _whole_number,
+    "bool | None": _truth,
     "dict[str, Any] | None": _mapping,
     "tuple[str, ...] | None": _texts,
     "RecordedReference | None": _reference,

@@ -9,6 +9,7 @@ from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
 from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError, did_you_mean
+from rlguide.recipes.lean import describe, left_out
 from rlguide.recipes.render import load_recipe
 
 
@@ -29,6 +30,7 @@ def _method(name: str) -> list[str]:
         "cost": method.cost,
         "good for": method.strengths,
         "use it": method.recommendation,
+        "faster": describe(left_out(method, recipe.defaults)),
         "losses": ", ".join(method.losses) if len(method.losses) > 1 else "",
         "source": method.source,
     }

@@ -80,8 +80,12 @@ class Run:
         write_record(self.path, self.record)
 
 
-def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> Run:
-    """Make the run's folder with its record. Raises RlguideError if it cannot be written."""
+def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str], is_plain: bool = False) -> Run:
+    """Make the run's folder with its record; `is_plain`: it trains just as LLaMA-Factory does.
+
+    Raises:
+        RlguideError: it cannot be written.
+    """
     record = RunRecord(
         rlguide=__version__,
         id=uuid.uuid4().hex,
@@ -101,6 +105,7 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str]) -> R
         processes=prepared.schedule.processes,
         total_steps=prepared.schedule.total_steps,
         effective_batch=prepared.schedule.effective_batch,
+        plain=is_plain,
         engine=versions,
         config=prepared.config,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rlguide.recipes.lean import outcome
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.live import without_ties
 from rlguide.runs.metrics import METRICS
@@ -27,6 +28,8 @@ def report(run: Run) -> dict[str, Any]:
         "base": run.policy.base,
         "stack": list(run.policy.adapters),
         "reference": asdict(record.reference) if record.reference else None,
+        "plain": record.plain,
+        "lean": record.lean,
         "plots": list(record.plots or ()),
         "metrics": run.file(METRICS),
         "log": run.file(LOG),
@@ -73,6 +76,9 @@ def report_lines(values: dict[str, Any]) -> list[str]:
         lines.append(
             f"held out: about, because {repeated} pairs count twice to fill the last batch; `rlguide eval` is exact"
         )
+    saved = outcome(values["lean"] or {})
+    if saved:
+        lines.append(saved)
     lines.append("policy: " + " + ".join([values["base"], *values["stack"]]))
     files = [values["metrics"], *values["plots"], values["log"]]
     lines.append("files: " + "  ".join(files))

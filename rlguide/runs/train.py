@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlguide.console import say
-from rlguide.engine.events import Begun, Logged
+from rlguide.engine.events import Begun, Lean, Logged
 from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
 from rlguide.engine.running import EVENTS, held
@@ -51,19 +51,20 @@ _OF_THE_ENGINE = (
 )
 
 
-def train_command(ws: Workspace, engine: Engine, folder: Path) -> Command:
+def train_command(ws: Workspace, engine: Engine, folder: Path, is_plain: bool) -> Command:
     """The command that trains the config in a run's folder, from the workspace folder.
 
-    It is LLaMA-Factory's own training in a worker that tells what happens (`rlguide_worker/train.py`);
-    `llamafactory-cli train` on the same config trains the same.
+    It is LLaMA-Factory's own training in a worker that tells what happens (`rlguide_worker/train.py`) and, unless
+    `is_plain`, takes less memory and time; `llamafactory-cli train` on the same config trains the same.
     """
     events = folder / EVENTS
     arguments = worker_command(engine, "train", ws.relative(folder / CONFIG), str(events))
+    arguments += ["--plain"] if is_plain else []
     return Command(tuple(arguments), ws.root, events=events)
 
 
-def train(ws: Workspace, engine: Engine, prepared: Prepared) -> Run:
-    """Train a prepared config to its end.
+def train(ws: Workspace, engine: Engine, prepared: Prepared, is_plain: bool = False) -> Run:
+    """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does.
 
     Raises:
         UsageError: something trains in that folder, or a link in it leads out of it.
@@ -74,7 +75,7 @@ def train(ws: Workspace, engine: Engine, prepared: Prepared) -> Run:
     check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
-        run = create_run(ws, prepared, engine.versions)
+        run = create_run(ws, prepared, engine.versions, is_plain)
         with _interrupted_is_said(run):
             with atomic_write(run.path / CONFIG) as file:
                 file.write(prepared.text)
@@ -101,8 +102,10 @@ def _clear_result(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
+def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False) -> Run:
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
+
+    `is_plain`: from now on just as LLaMA-Factory trains.
 
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
@@ -122,6 +125,8 @@ def resume(ws: Workspace, engine: Engine, run: Run) -> Run:
             write_fingerprints(ws, run.path, run.config)
         variables = same_processes(run)
         step = _restore(run)
+        if is_plain:
+            run.update(plain=True)
         return _drive(ws, engine, run, step, keep=(lock,), variables=variables)
 
 
@@ -162,7 +167,9 @@ def _drive(
     variables: Mapping[str, str] | None = None,
 ) -> Run:
     again = f"`{resume_command(run.name)}`"
-    command = replace(train_command(ws, engine, run.path), keep=keep, variables=variables or {}, again=again)
+    command = replace(
+        train_command(ws, engine, run.path, bool(run.record.plain)), keep=keep, variables=variables or {}, again=again
+    )
     log = MetricsLog(run.path / METRICS, start_step)
     try:
         with _interrupted_is_said(run), log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
@@ -200,6 +207,8 @@ class _Watch:
         if isinstance(event, Started):
             self._run.update(status="running", pid=event.pid)
             preload_plots()
+        elif isinstance(event, Lean):
+            self._run.update(lean=event.values)
         elif isinstance(event, Begun) and event.processes != (self._run.record.processes or event.processes):
             planned = self._run.record.processes
             self._view.note(
