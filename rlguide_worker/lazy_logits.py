@@ -66,7 +66,7 @@ class Logits(torch.Tensor):
             with torch.autocast(kind, **state):  # the state that the head was called in
                 return forward(rows)
 
-        made = hidden.as_subclass(cls)
+        made = stand_in(hidden)
         made._hidden, made._head, made._vocabulary = hidden, logits, head.weight.shape[0]
         made._steps, made._is_linear, made._targets = (), True, None
         if labels is not None and labels.shape == hidden.shape[:-1]:
@@ -75,7 +75,7 @@ class Logits(torch.Tensor):
 
     def of_tokens(self, hidden, targets):
         """The same logits of other tokens."""
-        made = hidden.as_subclass(Logits)
+        made = stand_in(hidden)
         made._hidden, made._head, made._vocabulary = hidden, self._head, self._vocabulary
         made._steps, made._is_linear, made._targets = self._steps, self._is_linear, targets
         return made
@@ -120,7 +120,16 @@ class Logits(torch.Tensor):
                 return made
             if getattr(func, "__name__", "") == "__get__":  # an attribute: device, dtype, requires_grad
                 return func(args[0]._hidden)
+            asked_in_full.add(getattr(func, "__name__", str(func)))
             return func(*_full(args), **_full(kwargs))
+
+
+def stand_in(hidden):
+    """A tensor of class Logits that is reached from the same parameters as `hidden` (DDP looks for those)."""
+    return hidden.as_subclass(Logits)
+
+
+asked_in_full: set[str] = set()  # operations that are not known here and got full logits
 
 
 def _full(values):
@@ -153,7 +162,7 @@ def _step(function, is_linear=True):
 
 def _log_softmax(logits, dim=None, *args, **kwargs):
     is_plain = not args and not kwargs.get("dtype")
-    if dim not in (-1, logits.dim() - 1) or not is_plain:
+    if dim not in (-1, logits._hidden.dim() - 1) or not is_plain:
         return NotImplemented
     return logits.after(lambda rows: rows.log_softmax(-1))
 
@@ -162,13 +171,13 @@ def _item(logits, index):
     """Some of the tokens: a mask of the first dimension, or slices."""
     if isinstance(index, tuple):
         parts = index
-        if Ellipsis in parts or len(parts) >= logits.dim():  # the last part is about the vocabulary
+        if Ellipsis in parts or len(parts) >= logits._hidden.dim():  # the last part is about the vocabulary
             *parts, last = parts
             if last != slice(None):
                 return NotImplemented
         if not all(isinstance(part, slice) or part is Ellipsis for part in parts):
             return NotImplemented
-    elif isinstance(index, torch.Tensor) and index.dtype == torch.bool and index.dim() == 1 < logits.dim():
+    elif isinstance(index, torch.Tensor) and index.dtype == torch.bool and index.dim() == 1 < logits._hidden.dim():
         parts = index
     else:
         return NotImplemented
@@ -177,7 +186,7 @@ def _item(logits, index):
 
 
 def _split(logits, size, dim=0):
-    if dim != 0 or logits.dim() < 2:
+    if dim != 0 or logits._hidden.dim() < 2:
         return NotImplemented
     hidden = logits._hidden.split(size)
     targets = [None] * len(hidden) if logits._targets is None else logits._targets.split(size)
@@ -219,12 +228,20 @@ def _gather(logits, dim, index):
 def _cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0, **others):
     """-log p of each target, reduced by torch's own kernel: the picked log-probabilities as rows of one class."""
     is_plain = weight is None and not label_smoothing and not any(others.values())
-    if not is_plain or logits.dim() != 2 or target.dim() != 1:
+    if not is_plain or logits._hidden.dim() != 2 or target.dim() != 1:
         return NotImplemented
     counts = target != ignore_index
     picked = logits.after(lambda rows: rows.log_softmax(-1)).picked(torch.where(counts, target, 0), counts)
     only = torch.where(counts, 0, ignore_index)
     return F.nll_loss(picked.unsqueeze(-1), only, ignore_index=ignore_index, reduction=reduction)
+
+
+def _argmax(logits, dim=None):
+    if dim not in (-1, logits._hidden.dim() - 1):
+        return NotImplemented
+    hidden = logits._hidden.reshape(-1, logits._hidden.shape[-1])
+    found = torch.cat(logits.in_chunks(lambda rows: logits.computed(rows).argmax(-1), hidden))
+    return found.reshape(logits._hidden.shape[:-1])
 
 
 def _sum(logits):
@@ -259,8 +276,12 @@ _KNOWN = {
     torch.Tensor.clone: _same(torch.clone),
     torch.Tensor.detach: _same(torch.detach),
     torch.Tensor.contiguous: _same(torch.Tensor.contiguous),
+    torch.Tensor.register_hook: lambda logits, hook: logits._hidden.register_hook(hook),
     torch.Tensor.shape.__get__: _shape,
     torch.Tensor.size: _size,
+    torch.Tensor.dim: lambda logits: logits._hidden.dim(),
+    torch.Tensor.argmax: _argmax,
+    torch.argmax: _argmax,
     torch.Tensor.gather: _gather,
     torch.gather: _gather,
     F.cross_entropy: _cross_entropy,

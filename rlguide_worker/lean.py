@@ -144,7 +144,9 @@ class Lean:
         if not self.trainer.is_world_process_zero():
             return
         used = [part for part, is_used in self._parts().items() if is_used]
-        counts = {"logits_bytes": 4 * self._longest_batch * len(_head(self.trainer).weight)} if self.is_lazy else {}
+        counts = {}
+        if "logits" in used:
+            counts = {"logits_bytes": 4 * self._longest_batch * len(_head(self.trainer).weight)}
         if self.reference is not None:
             counts |= {"computed": self.reference.computed, "looked_up": self.reference.looked_up}
         self.events.write("lean", used=used, why_not=self.why_not, **counts)
@@ -152,12 +154,14 @@ class Lean:
     def _parts(self) -> dict:
         if self.reference is not None and self.reference.why_not:
             self.why_not["reference"] = self.reference.why_not
+        if lazy_logits.asked_in_full:
+            self.why_not["logits"] = f"something asks for them in full: {', '.join(sorted(lazy_logits.asked_in_full))}"
         is_off = self.checkpointing is not None and self.checkpointing.is_off
         if self.checkpointing is not None and not is_off:
             self.why_not.setdefault("checkpointing", "memory ran out without it")
         return {
             "reference": self.reference is not None and not self.reference.why_not,
-            "logits": self.is_lazy,
+            "logits": self.is_lazy and not lazy_logits.asked_in_full,
             "checkpointing": is_off,
         }
 

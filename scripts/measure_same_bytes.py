@@ -7,9 +7,9 @@ Run it with the engine's Python, on Linux. A tiny model is trained for three epo
 alone and with `lean.install`, on the same data and seed. It prints for each case:
 
     same          whether the weights are the same bytes
-    difference    else the largest difference of a weight, in parts of how far the training moved the weights
-    looked up     reference values that were not computed again
-    logits        the largest difference of a logged number
+    difference    the largest difference of a weight
+    numbers       the largest difference of logged numbers, by the part of their names before "/", relative to 1 or more
+    used          what was done otherwise; `why_not`: why the rest was not
 """
 
 from __future__ import annotations
@@ -36,17 +36,16 @@ COMMON: dict[str, Any] = {
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 2,
     "max_steps": 18,
-    "eval_steps": 6,
+    "eval_steps": 9,
     "cutoff_len": 96,
 }
-ONE_CHUNK = 128 * 2**20
-SMALL_CHUNKS = 32 * 4 * 2000  # 32 rows of the tiny model's vocabulary
+# Logits of 32 tokens of the tiny model's vocabulary: several chunks for most examples, and one for the shortest.
+CHUNK_BYTES = 32 * 4 * 300
 # Name: the method, what the config has beside COMMON.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("dpo", {}),
     "hinge": ("dpo", {"pref_loss": "hinge"}),
     "ipo": ("dpo", {"pref_loss": "ipo"}),
-    "kto_pair": ("dpo", {"pref_loss": "kto_pair"}),
     "pref_ftx": ("dpo", {"pref_ftx": 0.5}),
     "ld_alpha": ("dpo", {"ld_alpha": 0.3}),
     "label_smoothing": ("dpo", {"dpo_label_smoothing": 0.2}),
@@ -70,8 +69,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "batch_kto": ("kto", {"per_device_train_batch_size": 3}),
     "batch_sft": ("sft", {"per_device_train_batch_size": 3}),
     "bf16": ("dpo", {"bf16": True}),
-    "pure_bf16": ("dpo", {"pure_bf16": True}),
-    "qlora": ("dpo", {"quantization_bit": 4, "quantization_method": "bnb"}),
+    # Without evaluation: after the first one bitsandbytes uses another kernel on a CPU, for the reference too.
+    "qlora": ("dpo", {"quantization_bit": 4, "quantization_method": "bnb", "eval_strategy": "no", "eval_steps": None}),
+    "qlora_evaluated": ("dpo", {"quantization_bit": 4, "quantization_method": "bnb"}),
 }
 
 
@@ -86,9 +86,9 @@ class Told:
         self.last = values
 
 
-def run(task: tuple[dict[str, Any], str, int]) -> tuple[dict[str, Any], list[dict[str, float]], dict[str, Any]]:
+def run(task: tuple[dict[str, Any], str]) -> tuple[dict[str, Any], list[dict[str, float]], dict[str, Any]]:
     """Train in a fresh folder; returns weights by name, the log, and what `lean` told. `stage` "": by the engine."""
-    config, stage, chunk = task
+    config, stage = task
     from llamafactory.train.tuner import run_exp
     from safetensors.torch import load_file
 
@@ -97,7 +97,7 @@ def run(task: tuple[dict[str, Any], str, int]) -> tuple[dict[str, Any], list[dic
         import lazy_logits
         import lean
 
-        lazy_logits.CHUNK_BYTES = chunk
+        lazy_logits.CHUNK_BYTES = CHUNK_BYTES
         told.last["why_not"] = lean.install(stage, told)
     with tempfile.TemporaryDirectory(dir=".") as out, quiet():
         run_exp(args={**config, "output_dir": out})
@@ -121,25 +121,24 @@ def attempt(task: Any) -> Any:
 
 
 def compare(name: str, pool: Any) -> dict[str, Any]:
-    """Train a case both ways, and with small chunks, and compare."""
+    """Train a case both ways and compare."""
     method, beside = CASES[name]
     config = {**config_of(method), **COMMON, **beside}
     stage = config["stage"]
     found: dict[str, Any] = {"case": name}
-    results = [
-        pool.apply(attempt, (task,))
-        for task in ((config, "", 0), (config, stage, ONE_CHUNK), (config, stage, SMALL_CHUNKS))
-    ]
+    tasks = ((config, ""), (config, stage))
+    results = [pool.apply(attempt, (task,)) for task in tasks]
     for result in results:
         if isinstance(result, str):
             return {**found, "fails": result}
-    (plain, log, _), *others = results
-    for part, (weights, other_log, told) in zip(("", "_in_chunks"), others, strict=True):
-        found["same" + part] = all(plain[key].tobytes() == weights[key].tobytes() for key in plain)
-        found["difference" + part] = max(float(abs(plain[key] - weights[key]).max()) for key in plain)
-        found["numbers" + part] = largest_difference(log, other_log)
-        found |= told
-    return found
+    (plain, log, _), (weights, other_log, told) = results
+    return {
+        **found,
+        **told,
+        "same": all(plain[key].tobytes() == weights[key].tobytes() for key in plain),
+        "difference": max(float(abs(plain[key] - weights[key]).max()) for key in plain),
+        "numbers": largest_difference(log, other_log),
+    }
 
 
 def largest_difference(log: list[dict[str, float]], other: list[dict[str, float]]) -> dict[str, float]:

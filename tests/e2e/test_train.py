@@ -102,6 +102,9 @@ def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
         [[row[key] for key in keys] for row in bench.history(d) if "loss" in row] for d in (DPO, "saves/again")
     )
     assert plain == guided
+    assert weights(bench, DPO) == weights(bench, "saves/again")
+    lean = json.loads((bench.root / "saves/again/run.json").read_text(encoding="utf-8"))["lean"]
+    assert lean["used"] == ["reference", "logits", "checkpointing"]
     assert_starts_at_reference(first_log(bench, DPO))
 
 
@@ -170,6 +173,22 @@ def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> Non
     assert metrics.read_text().count("\n") == 72
     again = bench.run("train", "--resume", "saves/cut", code=2)
     assert "is finished" in again.stderr
+
+
+def test_a_resumed_run_has_the_reference_of_its_checkpoint(three_epochs: Bench) -> None:
+    """Unless it is damaged or another's: then each example is computed again. The end is the same."""
+    bench = three_epochs
+    whole = json.loads((bench.root / "saves/whole/run.json").read_text(encoding="utf-8"))["lean"]
+    assert (whole["computed"], whole["looked_up"]) == (48, 96)
+    for name, damage in (("kept", None), ("damaged", b"not safetensors")):
+        folder = cut(bench, "saves/whole", name, 65)
+        if damage:
+            (folder / "checkpoint-65/reference.safetensors").write_bytes(damage)
+        done = bench.run("train", "--resume", f"saves/{name}")
+        lean = json.loads((folder / "run.json").read_text(encoding="utf-8"))["lean"]
+        assert (lean["computed"], lean["looked_up"]) == ((14, 0) if damage else (0, 14))
+        assert f"the reference's pass for {lean['looked_up']} of 14 examples" in done.stdout
+        assert weights(bench, f"saves/{name}") == weights(bench, "saves/whole")
 
 
 def test_what_cannot_be_resumed_to_the_same_end_is_refused(three_epochs: Bench) -> None:
@@ -279,7 +298,11 @@ def test_kill_stops_the_engine_too(bench: Bench) -> None:
 
 
 def test_two_processes_and_resumed_on_two(bench: Bench) -> None:
-    """The folder of the run has a space in it. Resumed without the variables it began with, in the second epoch."""
+    """The folder of the run has a space in it. Resumed without the variables it began with, in the second epoch.
+
+    It trains what the engine alone trains on two processes, and what one process does with as large a batch: gradients
+    are reduced.
+    """
     env = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
     options = settings("max_steps=-1", "num_train_epochs=2", "eval_strategy=no", "gradient_accumulation_steps=4")
     done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/two gpus", *options, env=env)
@@ -291,6 +314,17 @@ def test_two_processes_and_resumed_on_two(bench: Bench) -> None:
     resumed = bench.run("train", "--resume", "saves/resumed")
     assert "resuming from step 8 of 12" in resumed.stderr
     assert weights(bench, "saves/resumed") == weights(bench, "saves/two gpus")
+    command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", *options)
+    bench.run(*command, "--plain", "-o", "saves/plain", env=env)
+    assert weights(bench, "saves/plain") == weights(bench, "saves/two gpus")
+    bench.run(*command, "-o", "saves/one", "--set", "gradient_accumulation_steps=8")
+    one, two = ([row["loss"] for row in bench.history(f"saves/{run}") if "loss" in row] for run in ("one", "two gpus"))
+    assert two == pytest.approx(one, rel=1e-3)
+    records = [
+        json.loads((bench.root / f"saves/{run}/run.json").read_text(encoding="utf-8")) for run in ("plain", "two gpus")
+    ]
+    assert records[0]["lean"] is None
+    assert records[1]["lean"]["looked_up"] == records[1]["lean"]["computed"]  # the first epoch, the second epoch
 
 
 def test_cause_of_a_failure_is_shown(bench: Bench) -> None:

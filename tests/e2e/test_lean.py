@@ -1,0 +1,48 @@
+"""Less memory and time, the same bytes: every loss, and every way of tuning, against the engine alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlguide.engine.find import Engine
+from rlguide.engine.worker import engine_environment
+
+pytestmark = pytest.mark.engine
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/measure_same_bytes.py"
+ALL = ["reference", "logits", "checkpointing"]
+NO_REFERENCE = ["logits", "checkpointing"]
+# What each case must use; all of them end with the engine's bytes.
+USED: dict[str, list[str]] = {
+    **dict.fromkeys(("sigmoid", "hinge", "ipo", "pref_ftx", "ld_alpha", "label_smoothing", "bco"), ALL),
+    **dict.fromkeys(("kto", "kto_ftx", "ref_model", "lora_on_head", "dora", "full", "freeze"), ALL),
+    **dict.fromkeys(("batch", "batch_kto", "bf16", "qlora"), ALL),
+    **dict.fromkeys(("orpo", "orpo_ld_alpha", "simpo", "rm", "sft", "sft_dft", "batch_sft", "neftune"), NO_REFERENCE),
+}
+
+
+@pytest.fixture(scope="module")
+def measured(engine: Engine) -> dict[str, dict[str, Any]]:
+    """All cases of the script, by name."""
+    cases = [item for case in USED for item in ("--case", case)]
+    command = [str(engine.python), str(SCRIPT), "--json", *cases]
+    done = subprocess.run(command, env=engine_environment(engine), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {row["case"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("case", USED)
+def test_the_same_bytes_as_the_engine(measured: dict[str, dict[str, Any]], case: str) -> None:
+    found = measured[case]
+    assert "fails" not in found, found
+    assert found["same"], found
+    assert found["used"] == USED[case], found
+    metric = found["numbers"].pop("logits", 0)  # a mean of all logits, computed as the logits of the mean
+    assert metric < 1e-3
+    assert not any(found["numbers"].values()), found
+    if "reference" in USED[case]:
+        assert found["looked_up"] >= found["computed"] / 2, found
