@@ -28,7 +28,9 @@ class Vocabulary:
     ties: frozenset[str]
     strengths: frozenset[str]
     first_is_one: frozenset[str]
+    nothing: frozenset[str]
     role_keys: tuple[str, ...]
+    signature_keys: tuple[str, ...]
     text_keys: tuple[str, ...]
     messages_keys: tuple[str, ...]
     speakers: dict[str, str]  # what a speaker is called -> human, gpt, system or tool
@@ -59,7 +61,9 @@ def vocabulary() -> Vocabulary:
         ties=frozenset(file["ties"]),
         strengths=names("strengths"),
         first_is_one=names("first_is_one"),
+        nothing=frozenset(file["nothing"]),
         role_keys=some("role_keys"),
+        signature_keys=some("signature_keys"),
         text_keys=some("text_keys"),
         messages_keys=some("messages_keys"),
         speakers={name: role for role, found in file["roles"].items() for name in found},

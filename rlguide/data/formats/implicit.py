@@ -6,9 +6,8 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
+from rlguide.data.cells.values import Record, text
 from rlguide.data.example import BadRow
-from rlguide.data.formats.base import Record
-from rlguide.data.formats.cells import text
 
 CLEAR = 0.8  # share of the rows in which a prompt must look like one; some responses begin with the same word
 SENTENCE_ENDS = tuple(".?!:;…。？！：；؟۔।॥։።")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
-from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
-from rlguide.data.formats.base import AND, Record, refuse_media
-from rlguide.data.formats.cells import (
+from rlguide.data.cells.table import Table
+from rlguide.data.cells.values import (
     TEXTS,
+    Record,
     conversation,
     exchanges,
     is_conversation,
@@ -19,7 +21,8 @@ from rlguide.data.formats.cells import (
     response,
     text,
 )
-from rlguide.data.formats.table import Table
+from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
+from rlguide.data.formats.base import Couple, Shape, Used, Way
 
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 OTHER_PROMPT = "the prompt is not the one in chosen and rejected"
@@ -37,12 +40,12 @@ class Asked:
     systems: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
 
-    def used(self, prompt_as: str = "prompt") -> dict[str, str]:
+    def used(self, prompt_as: str = "prompt") -> Used:
         """The columns by what they hold; `prompt_as` says so of that of the prompt."""
         single = {prompt_as: self.prompt, "input": self.input, "history": self.history}
-        found = {role: column for role, column in single.items() if column is not None}
+        found = {role: (column,) for role, column in single.items() if column is not None}
         several = {"context": self.context, "system": self.systems}
-        return found | {role: AND.join(columns) for role, columns in several.items() if columns}
+        return found | {role: columns for role, columns in several.items() if columns}
 
     def turns(self, row: Record) -> tuple[Turn, ...]:
         """The prompt of a row. Raises BadRow for a row without one, or whose parts cannot be joined."""
@@ -68,19 +71,28 @@ class Asked:
             raise BadRow("two columns hold different system prompts (take one of them out)")
         return given[0] if given else ""
 
-    def pair(self, row: Record, chosen: str, rejected: str) -> Example:
-        """A pair of the responses in these two columns, whole conversations or not. Raises BadRow."""
-        better, worse = row.get(chosen), row.get(rejected)
-        if self.prompt is not None and type(asked := row.get(self.prompt)) is list and is_side(asked):
-            better, worse = _interleaved(asked, better), _interleaved(asked, worse)
-        if not is_conversation(better) and not is_conversation(worse):
-            return self.assemble(row, self.turns(row), response(better, chosen), response(worse, rejected))
-        for column, value in ((chosen, better), (rejected, worse)):
-            if is_empty(value):
-                raise BadRow(f"{column} is missing")
-        found = self._parted(row, conversation(better), conversation(worse))
-        if self.prompt is not None and not has_prompt(row.get(self.prompt), found):
-            raise BadRow(OTHER_PROMPT)
+    def parted(self, row: Record) -> tuple[tuple[Turn, ...], str]:
+        """The turns of a conversation that ends with a response, and this. Raises BadRow."""
+        messages = self.turns(row)
+        if not messages or messages[-1].role != GPT:
+            raise BadRow("the messages do not end with the assistant")
+        return messages[:-1], messages[-1].value
+
+    def pairs(self, row: Record, couples: Callable[[Record], list[Couple]]) -> list[Example]:
+        """The pairs of a row: the prompt with these responses, or whole conversations. Raises BadRow."""
+        messages: tuple[Turn, ...] | None = None
+        given: Any = None if self.prompt is None else row.get(self.prompt)
+        sides = type(given) is list and is_side(given)
+        found = []
+        for better, worse, names, scores in couples(row):
+            if sides:
+                better, worse = _interleaved(given, better), _interleaved(given, worse)
+            if is_conversation(better) or is_conversation(worse):
+                pair = self._whole(row, better, worse, names)
+            else:
+                messages = self.turns(row) if messages is None else messages
+                pair = self.assemble(row, messages, response(better, names[0]), response(worse, names[1]))
+            found.append(pair if scores is None else pair._replace(scores=scores))
         return found
 
     def assemble(self, row: Record, messages: tuple[Turn, ...], chosen: str, rejected: str) -> Example:
@@ -90,8 +102,10 @@ class Asked:
 
     def split(self, row: Record, messages: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:
         """Turns without a system turn at their start, and the system prompt. Raises BadRow for two that differ."""
-        if self.media:
-            refuse_media(row, self.media)
+        if self.media and not all(is_nothing(row.get(column)) for column in self.media):
+            raise BadRow(
+                "uses tools or media, which this version does not carry"
+            )  # they would be dropped without a word
         given = self.system(row)
         if messages and messages[0].role == "system":
             own = messages[0].value
@@ -100,15 +114,21 @@ class Asked:
             return messages[1:], own or given
         return messages, given
 
-    def _parted(self, row: Record, chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]) -> Example:
-        """A pair of two whole conversations that are the same up to the last message."""
+    def _whole(self, row: Record, better: Any, worse: Any, names: tuple[str, str]) -> Example:
+        """A pair of two whole conversations that are the same up to the last message, and ask what the prompt says."""
+        if is_empty(better) or is_empty(worse):
+            raise BadRow(f"{names[is_empty(worse)]} is missing")
+        chosen, rejected = conversation(better), conversation(worse)
         if len(chosen) < 2 or len(rejected) < 2:
             raise BadRow("chosen or rejected is not a complete conversation")
         if chosen[:-1] != rejected[:-1]:
             raise BadRow("chosen and rejected differ before their last message")
         if chosen[-1].role != GPT or rejected[-1].role != GPT:
             raise BadRow("chosen or rejected does not end with the assistant")
-        return self.assemble(row, chosen[:-1], chosen[-1].value, rejected[-1].value)
+        pair = self.assemble(row, chosen[:-1], chosen[-1].value, rejected[-1].value)
+        if self.prompt is not None and not has_prompt(row.get(self.prompt), pair):
+            raise BadRow(OTHER_PROMPT)
+        return pair
 
     @staticmethod
     def _with_input(messages: tuple[Turn, ...], more: str, is_text: bool) -> tuple[Turn, ...]:
@@ -121,6 +141,44 @@ class Asked:
         if not any(more.strip() in message.value for message in messages):
             raise BadRow("input stands beside a prompt of messages (join the two, or take it out)")
         return messages
+
+
+def shapes_of(table: Table, ways: Iterable[Way]) -> Iterator[Shape]:
+    """Each way to find the responses with each of the prompts that may go with it, the likeliest first."""
+    for way in ways:
+        for asked in _prompts_of(table, way):
+            needed = way.needed if asked.prompt is None else (*way.needed, asked.prompt)
+            convert = partial(asked.pairs, couples=way.couples)
+            yield Shape(way.name, asked.used() | way.used, needed, convert, way.note, way.only_if_asked)
+
+
+def _prompts_of(table: Table, way: Way) -> Iterator[Asked]:
+    """The prompts beside these responses; of whole conversations at last none."""
+    prompts = [asked for asked in possible_prompts(table) if asked.prompt not in way.needed]
+    for asked in prompts:
+        if not (way.whole and _ends_with_response(table, asked.prompt or "")):
+            yield asked
+    if way.whole and not any(plain(asked.prompt) == "prompt" for asked in prompts):
+        yield nothing_asked(table)
+
+
+def _ends_with_response(table: Table, prompt: str) -> bool:
+    """Whether a prompt is a conversation that holds a response already, and so is no prompt."""
+    column = table.columns[prompt]
+    is_talk = column.kind in ("messages", "dialogue") and not table.is_given(column, "prompt")
+    return is_talk and last_roles(column.values) == {GPT}
+
+
+def last_roles(values: Sequence[Any]) -> set[str]:
+    """Who speaks last in these conversations; those that cannot be read are left out."""
+    found = set()
+    for value in values:
+        try:
+            messages = conversation(value) if value is not None else ()
+        except BadRow:
+            continue
+        found |= {messages[-1].role} if messages else set()
+    return found
 
 
 def possible_prompts(table: Table) -> Iterator[Asked]:

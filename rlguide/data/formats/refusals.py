@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
+from rlguide.data.cells.names import Meaning, name_parts, side_of
+from rlguide.data.cells.table import Column, Table
+from rlguide.data.cells.values import NUMBERS, TEXTS, Record, is_empty, is_word, number
 from rlguide.data.example import BadRow
-from rlguide.data.formats.advice import WORDS, named, option
-from rlguide.data.formats.base import Record, Shape, Wanted
-from rlguide.data.formats.cells import NUMBERS, TEXTS, is_word, number
-from rlguide.data.formats.labels import find_labels, rating
-from rlguide.data.formats.lists import find_lists, find_ranked
-from rlguide.data.formats.names import Meaning, name_parts, side_of
-from rlguide.data.formats.table import Column, Table
-from rlguide.data.formats.verdicts import find_comparisons, numbers_of_two, two_responses
+from rlguide.data.formats.base import Shape, Wanted
+from rlguide.data.formats.implicit import shorten
+from rlguide.data.formats.labels import rating
+from rlguide.data.formats.lost import Loss
+from rlguide.data.formats.shapes import find_shapes
+from rlguide.data.formats.verdicts import numbers_of_two, two_responses
+from rlguide.data.readers.source import named
 from rlguide.errors import DataError
 
+WORDS = 2  # a text of so many may be a prompt or a response
 ALIKE = 0.75  # of two names, by difflib
 MOST_VALUES = 5  # different values of a column that says which response is better, or whether one is good
 LONGEST_VALUE = 30  # characters of such a value
@@ -28,7 +33,7 @@ _SHOW = "see the shapes in `rlguide register --help`"
 
 def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> DataError:
     """The error for rows that nothing fits: what they lack, and the line with the best guess."""
-    names = named(list(table.all)) or "none"
+    names = named(sorted(table.all)) or "none"
     if wanted.form != "auto":
         return DataError(f"{path} cannot be read as {wanted.form}; its columns are {names}", "leave out --format")
     for advice in (_of_sides, _of_two, _of_list, _of_one):
@@ -53,6 +58,31 @@ def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> D
     )
 
 
+def lost(path: object, loss: Loss, wanted: Wanted, where: str = "") -> DataError:
+    """The error for a piece of the prompt that would be lost; `where` says in which rows."""
+    above, out = (option([*wanted.columns, (loss.column, role)]) for role in ("context", "ignored"))
+    told = f"the column {loss.column}{where} looks like a piece of the prompt ({shorten(loss.text)})"
+    return DataError(
+        f"{path}: {told}, and nothing reads it", f"put it above the prompt with {above}, or leave it out with {out}"
+    )
+
+
+def option(columns: Sequence[tuple[str, str]]) -> str:
+    """What to type to say what these columns hold."""
+    return f"--columns {shlex.quote(','.join(f'{role}={column}' for column, role in columns))}"
+
+
+def may_be_prompt(table: Table, used: set[str]) -> bool:
+    """Whether a column that nothing reads may be the prompt: a text of several words, or a list."""
+    return any(
+        isinstance(value, list | dict | tuple) or (isinstance(value, str) and len(value.split()) >= WORDS)
+        for name, column in table.columns.items()
+        if name not in used and not table.is_media(name)
+        for value in column.values
+        if not is_empty(value)
+    )
+
+
 def _of_sides(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
     """Columns that are called chosen and rejected, and hold no responses."""
     sides = [next(iter(table.find("response", (), side)), None) for side in ("chosen", "rejected")]
@@ -61,7 +91,7 @@ def _of_sides(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, st
         return None
     held = next(value for value in odd.values if value is not None)
     entry = held[0] if isinstance(held, list) and held else held
-    keys = f" with the keys {named([*map(str, entry)])}" if isinstance(entry, dict) else ""
+    keys = f" with the keys {named(sorted(map(str, entry)))}" if isinstance(entry, dict) else ""
     what = _HOLDS.get(odd.kind, "lists of objects" if isinstance(held, list) else "objects")
     return (
         f"{odd.name} holds {what}{keys}, which is no response",
@@ -78,15 +108,15 @@ def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
         if len(many) < 3:
             return None
         return (
-            f"{named(many)} look like responses, and each has no score or rank of its own",
+            f"{named(sorted(many))} look like responses, and each has no score or rank of its own",
             "give each a score, in columns with the same number or letter (score_1, score_2, ...)",
         )
     said, ends = [column for column in _marks(table) if column.name not in two], numbers_of_two(table)
     what = f"{two[0]} and {two[1]} look like two responses, and no column says clearly which is better"
     for column in said:
-        if _reads(table, rows, {column.name: "verdict"}, wanted):
+        if _reads(table, rows, wanted, verdict=column.name):
             return what, f"if {column.name} does, say so with --columns verdict={column.name}"
-        if {*map(str, column.values)} <= {"0", "1"} and _reads(table, rows, {column.name: "best"}, wanted):
+        if {*map(str, column.values)} <= {"0", "1"} and _reads(table, rows, wanted, best=column.name):
             return (
                 f"{what}: {column.name} holds {_values(column)}",
                 f"if 0 means {two[0]} and 1 {two[1]}: --columns best={column.name};"
@@ -105,17 +135,17 @@ def _of_list(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str
         return None
     what = f"{lists[0].name} is a list of responses, and nothing says clearly which is the best"
     for column in table.columns.values():
-        if column.kind == "numbers" and _reads(table, rows, {column.name: "ranks"}, wanted):
+        if column.kind == "numbers" and _reads(table, rows, wanted, ranks=column.name):
             return (
                 what,
                 f"if 1 in {column.name} is the best: --columns ranks={column.name};"
                 f" if the highest is: --columns scores={column.name}",
             )
     for column in _marks(table):
-        if column.kind in NUMBERS and _reads(table, rows, {column.name: "best"}, wanted):
+        if column.kind in NUMBERS and _reads(table, rows, wanted, best=column.name):
             return what, f"if {column.name} is its place, counted from 0 or 1: --columns best={column.name}"
     shown = "".join(f"; {column.name} holds {_values(column)}" for column in _marks(table)[:1])
-    if _any_reads(find_ranked(table), rows):
+    if _reads(table, rows, replace(wanted, form="ranked-list")):
         return what + shown, "if the first one always is: --format ranked-list"
     return what + shown, "add a list of scores (scores), or the place of the best one from 0 on (best_index)"
 
@@ -135,7 +165,7 @@ def _of_one(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
         )
     marks = _marks(table)
     for column in marks:
-        if _reads(table, rows, {column.name: "label"}, wanted):
+        if _reads(table, rows, wanted, label=column.name):
             return (
                 f"each row has one response; {column.name} may say whether it is good",
                 f"if it does, say so with --columns label={column.name}",
@@ -173,25 +203,18 @@ def _values(column: Column) -> str:
     return ", ".join(list(dict.fromkeys(str(value) for value in column.values if value is not None))[:MOST_VALUES])
 
 
-def _reads(table: Table, rows: list[Record], given: dict[str, str], wanted: Wanted) -> bool:
-    """Whether the rows can be read with this said of columns."""
-    told = Table(rows, table.given | {name: Meaning(role) for name, role in given.items()})
-    shapes = (*find_comparisons(told), *find_lists(told, wanted.pairing), *find_labels(told, wanted.good_from))
-    return _any_reads(iter(shapes), rows)
+def _reads(table: Table, rows: list[Record], wanted: Wanted, **given: str) -> bool:
+    """Whether more than half of the rows can be read in one way, with this said of columns (role=column)."""
+    told = Table(rows, table.given | {name: Meaning(role) for role, name in given.items()})
+    return any(2 * sum(_is_read(shape, row) for row in rows) > len(rows) for shape in find_shapes(told, wanted))
 
 
-def _any_reads(shapes: Iterator[Shape], rows: Sequence[Record]) -> bool:
-    """Whether one of them reads more than half of the rows."""
-    for shape in shapes:
-        good = 0
-        for row in rows:
-            try:
-                good += bool(shape.convert(row))
-            except BadRow:
-                continue
-        if 2 * good > len(rows):
-            return True
-    return False
+def _is_read(shape: Shape, row: Record) -> bool:
+    """Whether there is an example in a row."""
+    try:
+        return bool(shape.convert(row))
+    except BadRow:
+        return False
 
 
 def _guess(table: Table) -> dict[str, str]:

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
-from rlguide.data.example import BadRow, Example
-from rlguide.data.formats.base import AND, Record, Shape, can_read
-from rlguide.data.formats.cells import TEXTS, is_conversation, is_empty, number
-from rlguide.data.formats.names import LOOSE, Meaning, numbering
-from rlguide.data.formats.pairs import Scores
-from rlguide.data.formats.prompts import Asked, nothing_asked, possible_prompts
-from rlguide.data.formats.table import Column, Table
+from rlguide.data.cells.names import LOOSE, Meaning, numbering
+from rlguide.data.cells.table import Column, Table
+from rlguide.data.cells.values import TEXTS, Record, is_empty, number
+from rlguide.data.example import BadRow
+from rlguide.data.formats.base import Couple, Used, Way, can_read
+from rlguide.data.formats.pairs import two_scores
 
 _FLAGS = ("flag", "number", "digits", "text")  # kinds of cells that say yes or no
 UNCLEAR = "does not say which response is better"
@@ -28,23 +27,20 @@ _BETTER = re.compile(
 _SIGN = re.compile(rf"\[*{_WORD}(\w)\s*([><=≻≺])[><=]*\s*{_WORD}(\w)\]*")
 
 
-def find_comparisons(table: Table) -> Iterator[Shape]:
+def find_comparisons(table: Table) -> Iterator[Way]:
     """Ways to read rows as two numbered responses with a verdict."""
     for numbered in _two_responses(table):
         ends, (one, other) = [*numbered], numbered.values()
         names = (one.name, other.name)
-        called = _called(table, ends, names)
-        found = _flags(table, ends) or _verdict(table, names, ends, called)
+        found = _flags(table, ends) or _verdict(table, names, ends)
         if found is None:
             continue
         said, better = found
-        whole = any(map(is_conversation, (*one.values, *other.values)))
         marks = next((group for group in table.keyed("score").values() if {*ends} <= group.keys()), {})
-        scores = tuple(marks[end].name for end in ends) if marks else ()
-        for asked in [*possible_prompts(table), *([nothing_asked(table)] if whole else [])]:
-            used = asked.used() | dict(zip(("response", "other response"), names, strict=True)) | said
-            convert = partial(_pair, asked=asked, names=names, better=better, scores=scores)
-            yield Shape("comparison", "pairs", used, (*names, *([asked.prompt] if asked.prompt else [])), convert)
+        scores = {column.name: marks[end].name for end, column in numbered.items()} if marks else {}
+        couples = partial(_couples, names=names, better=better, scores=scores)
+        used: Used = {"response": (one.name,), "other response": (other.name,), "verdict": said}
+        yield Way("comparison", used, names, couples, one.holds_talks or other.holds_talks)
 
 
 def two_responses(table: Table) -> tuple[str, str] | None:
@@ -60,16 +56,17 @@ def numbers_of_two(table: Table) -> list[str]:
     return next([*numbered] for numbered in _two_responses(table))
 
 
-def _pair(row: Record, asked: Asked, names: tuple[str, str], better: Any, scores: tuple[str, ...]) -> list[Example]:
-    for name in names:
-        if is_empty(row.get(name)):
-            raise BadRow("there are no two responses")
+def _couples(
+    row: Record, names: tuple[str, str], better: Callable[[Record], int | None], scores: dict[str, str]
+) -> list[Couple]:
+    if any(is_empty(row.get(name)) for name in names):
+        raise BadRow("there are no two responses")
     at = better(row)
     if at is None:
         return []
-    pair = asked.pair(row, names[at], names[1 - at])
-    found = Scores((scores[at], scores[1 - at])).of(row, pair) if scores else None
-    return [pair if found is None else pair._replace(scores=found)]
+    names = (names[at], names[1 - at])
+    marks = two_scores([row.get(scores[name]) for name in names]) if scores else None
+    return [(row.get(names[0]), row.get(names[1]), names, marks)]
 
 
 def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
@@ -86,7 +83,7 @@ def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
     yield from (group for order, _, group in groups if order < LOOSE or groups[0][0] >= LOOSE)
 
 
-def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Record], int | None]] | None:
+def _flags(table: Table, ends: list[str]) -> tuple[tuple[str, ...], Callable[[Record], int | None]] | None:
     """Yes or no for each response, as in winner_model_a and winner_model_b."""
     columns = [column for end in ends for column in table.find("flag", _FLAGS, end)[:1]]
     alone = len(columns) == 1 and table.is_given(columns[0], "flag")  # yes for this one, no for the other
@@ -103,7 +100,7 @@ def _flags(table: Table, ends: list[str]) -> tuple[dict[str, str], Callable[[Rec
             return at if marks[0] else 1 - at
         return None if marks[0] == marks[1] else marks.index(True)
 
-    return {"verdict": AND.join(flags)}, better
+    return tuple(flags), better
 
 
 def _called(table: Table, ends: list[str], names: tuple[str, str]) -> list[tuple[str, str]]:
@@ -114,9 +111,10 @@ def _called(table: Table, ends: list[str], names: tuple[str, str]) -> list[tuple
 
 
 def _verdict(
-    table: Table, names: tuple[str, str], ends: list[str], called: list[tuple[str, str]]
-) -> tuple[dict[str, str], Callable[[Record], int | None]] | None:
+    table: Table, names: tuple[str, str], ends: list[str]
+) -> tuple[tuple[str, ...], Callable[[Record], int | None]] | None:
     """The first column that says which of the two is better in most rows that have it."""
+    called = _called(table, ends, names)
     for role in ("verdict", "best", "label"):
         for column in table.find(role):
             if column.name in names:
@@ -128,7 +126,7 @@ def _verdict(
             rows = [dict(zip((one.name for one in looked), values, strict=True)) for values in cells]
             held = [row for row in rows if row[column.name] is not None]
             if held and sum(can_read(read, row) for row in held) > len(held) / 2:
-                return {"verdict": column.name}, read
+                return (column.name,), read
     return None
 
 

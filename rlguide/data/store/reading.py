@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from rlguide.data.cells.values import conversation, response
 from rlguide.data.checks.examples import check_structure, check_unicode
 from rlguide.data.example import GPT, BadRow, Example, ExampleKind, parse_label
-from rlguide.data.formats.cells import conversation, response
 from rlguide.data.formats.prompts import Asked, engine_prompt
 from rlguide.data.readers.files import open_source
 from rlguide.data.store.columns import COLUMNS, from_row

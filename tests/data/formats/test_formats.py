@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow, Example, Turn
-from rlguide.data.formats.base import Wanted
-from rlguide.data.formats.reading import KINDS, SHAPES, Reading, choose_reading
+from rlguide.data.formats.base import KINDS, SHAPES, Wanted
+from rlguide.data.formats.reading import Reading, choose_reading
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlguide.data.cells.given import check_columns
+from rlguide.data.cells.packed import unpacked
 from rlguide.data.example import BadRow, Example
-from rlguide.data.formats.advice import check_columns
 from rlguide.data.formats.base import Wanted
-from rlguide.data.formats.cells import unpacked
 from rlguide.data.formats.reading import choose_reading
 from rlguide.errors import DataError, UsageError
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from rlguide.data.cells.table import Table
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow
 from rlguide.data.formats.reading import Reading, choose_reading
-from rlguide.data.formats.table import Table
 from rlguide.data.formats.verdicts import two_responses
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.readers.source import Row

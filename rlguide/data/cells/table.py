@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from rlguide.catalog.columns import plain
+from rlguide.data.cells.markup import response_of, style_of, turns_of
+from rlguide.data.cells.names import Meaning, meanings
+from rlguide.data.cells.packed import is_packed, unpacked
+from rlguide.data.cells.values import EMPTY, Record, holds_messages, is_conversation, is_empty, kind
 from rlguide.data.example import BadRow
-from rlguide.data.formats.base import Record
-from rlguide.data.formats.cells import EMPTY, holds_messages, is_empty, is_packed, kind, unpacked
-from rlguide.data.formats.markup import response_of, style_of, turns_of
-from rlguide.data.formats.names import Meaning, meanings
 
 Decoder = Callable[[Any], Any]
 LISTS = ("list", "scores", "ranks", "history", "conversation", "verdict", "media")  # roles whose cells may be lists
@@ -27,6 +27,11 @@ class Column(NamedTuple):
     kind: str
     values: list[Any]
     meanings: tuple[Meaning, ...]
+
+    @property
+    def holds_talks(self) -> bool:
+        """Whether some of its cells are conversations, of which a response is the last message."""
+        return self.kind == "dialogue" or any(map(is_conversation, self.values))
 
 
 class Table:
