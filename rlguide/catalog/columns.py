@@ -26,6 +26,7 @@ class Vocabulary:
     numbering: tuple[tuple[str, ...], ...]
     labels: dict[str, bool]
     ties: frozenset[str]
+    verdict: dict[str, tuple[str, ...]]
     strengths: frozenset[str]
     first_is_one: frozenset[str]
     nothing: frozenset[str]
@@ -59,6 +60,7 @@ def vocabulary() -> Vocabulary:
         numbering=tuple(map(tuple, file["numbering"])),
         labels={**dict.fromkeys(file["good"], True), **dict.fromkeys(file["bad"], False)},
         ties=frozenset(file["ties"]),
+        verdict={part: tuple(words) for part, words in file["verdict"].items()},
         strengths=names("strengths"),
         first_is_one=names("first_is_one"),
         nothing=frozenset(file["nothing"]),

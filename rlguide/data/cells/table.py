@@ -29,6 +29,16 @@ class Column(NamedTuple):
     meanings: tuple[Meaning, ...]
 
     @property
+    def held(self) -> list[Any]:
+        """The values that are there."""
+        return [value for value in self.values if value is not None]
+
+    @property
+    def roles(self) -> set[str]:
+        """All that it may be."""
+        return {meaning.role for meaning in self.meanings}
+
+    @property
     def holds_talks(self) -> bool:
         """Whether some of its cells are conversations, of which a response is the last message."""
         return self.kind == "dialogue" or any(map(is_conversation, self.values))
@@ -110,15 +120,14 @@ class Table:
         """
         prompt_style, plain = None, []
         for column in list(self.columns.values()):
-            roles = {meaning.role for meaning in column.meanings}
             texts = [value for value in column.values if isinstance(value, str)]
-            if not texts or roles.isdisjoint(MARKED):
+            if not texts or column.roles.isdisjoint(MARKED):
                 continue
             style = style_of(texts)
             if style is None:
-                plain += [column.name] if "response" in roles else []
+                plain += [column.name] if "response" in column.roles else []
                 continue
-            if "response" not in roles:
+            if "response" not in column.roles:
                 prompt_style = style
             decode = self.decoders[column.name] = partial(turns_of, style)
             values = [_tried(decode, value) for value in column.values]
@@ -133,7 +142,7 @@ class Table:
         """
         for prompt in self.find("prompt"):
             asked = _lists(prompt)
-            given = [(column, _lists(column)) for column in self.columns.values() if _is_response(column)]
+            given = [(column, _lists(column)) for column in self.columns.values() if "response" in column.roles]
             same = [(column, lists) for column, lists in given if _are_as_long(lists, asked)]
             for column, lists in ((prompt, asked), *same) if asked and len(same) > 1 else ():
                 if any(isinstance(value, str) for value in column.values):
@@ -148,10 +157,6 @@ def are_twos(values: Iterable[Any]) -> bool:
 
 def _opened(value: Any) -> Any:
     return unpacked(value) if isinstance(value, str) else value
-
-
-def _is_response(column: Column) -> bool:
-    return any(meaning.role == "response" for meaning in column.meanings)
 
 
 def _lists(column: Column) -> list[Any]:

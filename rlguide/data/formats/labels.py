@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from rlguide.data.cells.asked import Asked
 from rlguide.data.cells.table import Column, Table
 from rlguide.data.cells.values import CONVERSATIONS, NUMBERS, TEXTS, Record, number, response
 from rlguide.data.example import BadRow, Example, parse_label
 from rlguide.data.formats.base import Shape, can_read
-from rlguide.data.formats.prompts import Asked, possible_prompts
+from rlguide.data.formats.prompts import possible_prompts
 
 
 def find_labels(table: Table, good_from: float | None) -> Iterator[Shape]:
@@ -36,8 +37,7 @@ def rating(table: Table) -> Column | None:
 
 def is_label(column: Column) -> bool:
     """Whether most cells say yes or no."""
-    held = [value for value in column.values if value is not None]
-    return sum(can_read(parse_label, value) for value in held) > len(held) / 2
+    return sum(can_read(parse_label, value) for value in column.held) > len(column.held) / 2
 
 
 def _labels(table: Table, good_from: float | None) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
-from rlguide.data.cells.names import numbering
 from rlguide.data.cells.table import Column, Table, are_twos
 from rlguide.data.cells.values import NUMBERS, TEXTS, Record, is_empty, number, response
+from rlguide.data.cells.verdicts import unclear
 from rlguide.data.example import BadRow, parse_label
 from rlguide.data.formats.base import Couple, Used, Way
 from rlguide.data.formats.pairs import two_scores
@@ -19,18 +19,9 @@ from rlguide.errors import UsageError
 PAIRINGS = ("best-worst", "all")
 _LISTS = ("texts", "objects", "messages", "exchanges", "one text", "object", "other")
 _NAMES = ("a response of the list", "a response of the list")
+Responses = Callable[[Record], list[Any]]  # those of a row
 Values = Callable[[Record, list[Any]], list[float | None]]  # one for each response of a row: the highest is the best
 Grade = Callable[[Any], float | None]  # a cell -> the value of its response
-
-
-class _Valued(NamedTuple):
-    """Responses with what values them. kept: whether the values are scores, to be stored with the pair."""
-
-    used: Used
-    needed: tuple[str, ...]
-    listed: Callable[[Record], list[Any]]
-    values: Values
-    kept: bool = False
 
 
 def check_pairing(pairing: str) -> None:
@@ -44,9 +35,36 @@ def check_pairing(pairing: str) -> None:
 
 
 def find_lists(table: Table, pairing: str) -> Iterator[Way]:
-    """Ways to read rows as lists of responses with values, those with scores first."""
-    for valued in _valued(table):
-        yield Way("scored-list", valued.used, valued.needed, partial(_couples, valued=valued, pairing=pairing))
+    """Ways to read rows as lists of responses with what values them, those with scores first."""
+
+    def way(used: Used, listed: Responses, values: Values, kept: bool = True) -> Way:
+        """kept: whether the values are scores, to be stored with the pair."""
+        needed = used.get("responses", ())[:2] or tuple(name for (name,) in used.values())
+        couples = partial(_couples, listed=listed, values=values, kept=kept, pairing=pairing)
+        return Way("scored-list", used, needed, couples)
+
+    for column in [*table.find("list", _LISTS), *table.find("response", _LISTS[:4])]:
+        name, listed = column.name, partial(_of_column, column=column.name)
+        used: Used = {"list": (name,)}
+        for role, grade in _GRADES.items():
+            for other in table.find(f"{role}s", ("numbers", "object", "texts", "one text")):
+                if other.name != name:
+                    values = partial(_parallel, of=name, column=other.name, grade=grade)
+                    yield way(used | {f"{role}s": (other.name,)}, listed, values)
+        if _has_values(column):
+            yield way(used, listed, _own_values)
+        for role in ("best", "verdict"):
+            for other in table.find(role, NUMBERS):
+                first = _first_number(other, column, role)
+                if first is not None:
+                    place = partial(_place, column=other.name, first=first)
+                    yield way(used | {"best": (other.name,)}, listed, place, kept=False)
+        for other in table.find("label", ("numbers", "texts")):
+            labels = partial(_parallel, of=name, column=other.name, grade=parse_label)
+            yield way(used | {"label": (other.name,)}, listed, labels, kept=False)
+    for role, names, marks in _numbered(table):
+        columns = partial(_of_columns, columns=marks, grade=_GRADES[role])
+        yield way({"responses": names, f"{role}s": marks}, partial(_cells, columns=names), columns)
 
 
 def find_ranked(table: Table) -> Iterator[Way]:
@@ -55,7 +73,7 @@ def find_ranked(table: Table) -> Iterator[Way]:
         return  # which says another order
     rated = tuple(column.name for column in table.find("scores", ("numbers",))[:1])
     for column in [*table.find("response", ("texts",)), *table.find("list", _LISTS)]:
-        two = plain(column.name) == "output" and are_twos(value for value in column.values if value is not None)
+        two = plain(column.name) == "output" and are_twos(column.held)
         usual = two or plain(column.name) == "rankedresponses" or column.name in table.given
         used: Used = {"list": (column.name,)} | ({"scores": rated} if rated else {})
         couples = partial(_in_order, column=column.name, rating=rated[0] if rated else "")
@@ -63,12 +81,12 @@ def find_ranked(table: Table) -> Iterator[Way]:
         yield Way("ranked-list", used, (column.name,), couples, note=note, only_if_asked=not usual)
 
 
-def _couples(row: Record, valued: _Valued, pairing: str) -> list[Couple]:
+def _couples(row: Record, listed: Responses, values: Values, kept: bool, pairing: str) -> list[Couple]:
     """Responses of which one has the higher value; none where all are as good as each other. Raises BadRow."""
-    listed = valued.listed(row)
+    responses = listed(row)
     scored = [
         (response(entry, _NAMES[0]), value)
-        for entry, value in zip(listed, valued.values(row, listed), strict=True)
+        for entry, value in zip(responses, values(row, responses), strict=True)
         if value is not None
     ]
     if len(scored) < 2:
@@ -77,7 +95,7 @@ def _couples(row: Record, valued: _Valued, pairing: str) -> list[Couple]:
     worst = next(entry for entry in scored if entry[1] == scored[-1][1])
     both = [(scored[0], worst)] if pairing == "best-worst" else combinations(scored, 2)
     return [
-        (one, other, _NAMES, (value, lower) if valued.kept else None)
+        (one, other, _NAMES, (value, lower) if kept else None)
         for (one, value), (other, lower) in both
         if value > lower and one != other
     ]
@@ -90,44 +108,15 @@ def _in_order(row: Record, column: str, rating: str) -> list[Couple]:
     return [(listed[0], listed[-1], (column, column), two_scores(row.get(rating)) if len(listed) == 2 else None)]
 
 
-def _valued(table: Table) -> Iterator[_Valued]:
-    """Lists of responses with what values them."""
-    for column in [*table.find("list", _LISTS), *table.find("response", _LISTS[:4])]:
-        name, listed = column.name, partial(_of_column, column=column.name)
-        used: Used = {"list": (name,)}
-        for role, grade in (("scores", _grade), ("ranks", _rank)):
-            for other in table.find(role, ("numbers", "object", "texts", "one text")):
-                if other.name != name:
-                    values = partial(_parallel, of=name, column=other.name, grade=grade)
-                    yield _Valued(used | {role: (other.name,)}, (name, other.name), listed, values, True)
-        if _has_values(column):
-            yield _Valued(used, (name,), listed, _own_values, True)
-        for role in ("best", "verdict"):
-            for other in table.find(role, NUMBERS):
-                first = _first_number(other, column, role)
-                if first is not None:
-                    place = partial(_place, column=other.name, first=first)
-                    yield _Valued(used | {"best": (other.name,)}, (name, other.name), listed, place)
-        for other in table.find("label", ("numbers", "texts")):
-            values = partial(_parallel, of=name, column=other.name, grade=parse_label)
-            yield _Valued(used | {"label": (other.name,)}, (name, other.name), listed, values)
-    yield from _numbered(table)
-
-
-def _numbered(table: Table) -> Iterator[_Valued]:
-    """Numbered responses with a numbered score or rank each."""
+def _numbered(table: Table) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Numbered responses with a numbered score or rank each: which of the two it is, and the columns of both."""
     for group in table.keyed("response").values():
-        ends = sorted(
-            (end for end in group if group[end].kind in TEXTS), key=lambda end: (end not in numbering(end), end)
-        )
-        for role, grade in (("score", _grade), ("rank", _rank)):
+        texts = sorted(end for end in group if group[end].kind in TEXTS)
+        for role in _GRADES:
             for marks in table.keyed(role).values():
-                shared = [end for end in ends if end in marks]
+                shared = [end for end in texts if end in marks]
                 if len(shared) >= 2:
-                    names, scores = (tuple(of[end].name for end in shared) for of in (group, marks))
-                    used: Used = {"responses": names, f"{role}s": scores}
-                    values = partial(_of_columns, columns=scores, grade=grade)
-                    yield _Valued(used, names[:2], partial(_cells, columns=names), values, True)
+                    yield role, tuple(group[end].name for end in shared), tuple(marks[end].name for end in shared)
 
 
 def _of_column(row: Record, column: str) -> list[Any]:
@@ -157,6 +146,9 @@ def _rank(value: Any) -> float | None:
     """A rank as its negative, so that the highest is the best."""
     found = _grade(value)
     return None if found is None else -found
+
+
+_GRADES: dict[str, Grade] = {"score": _grade, "rank": _rank}
 
 
 def _parallel(row: Record, listed: list[Any], of: str, column: str, grade: Grade) -> list[float | None]:
@@ -201,7 +193,7 @@ def _place(row: Record, listed: list[Any], column: str, first: int) -> list[floa
     place = number(row.get(column))
     at = -1 if place is None or not place.is_integer() else int(place) - first
     if not 0 <= at < len(listed):
-        raise BadRow(f"the column {column} does not say which response is better")
+        raise unclear(column)
     return [float(index == at) for index in range(len(listed))]
 
 

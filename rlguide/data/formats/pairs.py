@@ -8,6 +8,8 @@ from itertools import product
 from typing import Any
 
 from rlguide.catalog.columns import plain
+from rlguide.data.cells.asked import Asked
+from rlguide.data.cells.implicit import cut
 from rlguide.data.cells.table import Column, Table
 from rlguide.data.cells.values import (
     CONVERSATIONS,
@@ -18,10 +20,9 @@ from rlguide.data.cells.values import (
     number,
     response,
 )
-from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn
+from rlguide.data.example import GPT, HUMAN, Example, Turn
 from rlguide.data.formats.base import Couple, Shape, Used, Way
-from rlguide.data.formats.implicit import cut
-from rlguide.data.formats.prompts import Asked, last_roles, nothing_asked, possible_prompts
+from rlguide.data.formats.prompts import last_roles, nothing_asked, pairs_of, possible_prompts, whole_pair
 
 SIDES = ("chosen", "rejected")
 _GRADES = ("number", "digits", "text")  # kinds of cells that may be scores
@@ -43,7 +44,7 @@ def find_implicit(table: Table) -> Iterator[Shape]:
         if {chosen.kind, rejected.kind} == {"text"}:
             names = (chosen.name, rejected.name)
             asked, (used, scores) = nothing_asked(table), _scores(table, names)
-            convert = partial(asked.pairs, couples=partial(_implicit, names=names, scores=scores))
+            convert = partial(pairs_of, asked=asked, couples=partial(_implicit, names=names, scores=scores))
             yield Shape("implicit-text", asked.used() | _used(names) | used, names, convert)
 
 
@@ -84,11 +85,9 @@ def _implicit(row: Record, names: tuple[str, str], scores: Scores | None) -> lis
 
 def _last(row: Record, asked: Asked, rejected: str) -> list[Example]:
     messages, better = asked.parted(row)
-    value = row.get(rejected)
-    worse = conversation(value) if is_conversation(value) else None
-    if worse is not None and worse[:-1] != messages:
-        raise BadRow("chosen and rejected differ before their last message")
-    return [asked.assemble(row, messages, better, worse[-1].value if worse else response(value, rejected))]
+    value, whole = row.get(rejected), (*messages, Turn(GPT, better))
+    worse = conversation(value) if is_conversation(value) else (*messages, Turn(GPT, response(value, rejected)))
+    return [whole_pair(row, asked, whole, worse)]
 
 
 def _sides(table: Table) -> Iterator[tuple[Column, Column]]:

@@ -1,146 +1,21 @@
-"""What is asked: which columns may hold it, and how they are joined to a conversation."""
+"""Responses with the prompt that they answer: which columns may hold it, and the pairs that come of both."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
+from rlguide.data.cells.asked import Asked
 from rlguide.data.cells.table import Table
-from rlguide.data.cells.values import (
-    TEXTS,
-    Record,
-    conversation,
-    exchanges,
-    is_conversation,
-    is_empty,
-    is_nothing,
-    is_word,
-    response,
-    text,
-)
+from rlguide.data.cells.values import TEXTS, Record, conversation, is_conversation, is_empty, is_word, response
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
-from rlguide.data.formats.base import Couple, Shape, Used, Way
+from rlguide.data.formats.base import Couple, Shape, Way
 
-NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 OTHER_PROMPT = "the prompt is not the one in chosen and rejected"
 _PROMPTS = (*TEXTS, "exchanges", "number")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The columns of a prompt. `context` stands above it, `input` below it, `history` is earlier turns."""
-
-    prompt: str | None = None
-    input: str | None = None
-    history: str | None = None
-    context: tuple[str, ...] = ()
-    systems: tuple[str, ...] = ()
-    media: tuple[str, ...] = ()
-
-    def used(self, prompt_as: str = "prompt") -> Used:
-        """The columns by what they hold; `prompt_as` says so of that of the prompt."""
-        single = {prompt_as: self.prompt, "input": self.input, "history": self.history}
-        found = {role: (column,) for role, column in single.items() if column is not None}
-        several = {"context": self.context, "system": self.systems}
-        return found | {role: columns for role, columns in several.items() if columns}
-
-    def turns(self, row: Record) -> tuple[Turn, ...]:
-        """The prompt of a row. Raises BadRow for a row without one, or whose parts cannot be joined."""
-        given = None if self.prompt is None else row.get(self.prompt)
-        if is_empty(given) and given != "" and given != []:
-            raise BadRow("prompt is missing")
-        messages = conversation(given)
-        for column in self.context:
-            if not is_nothing(row.get(column)):
-                messages = _joined(text(row[column], column), messages)
-        if self.input is not None and not is_nothing(more := row.get(self.input)):
-            messages = self._with_input(messages, text(more, self.input), not isinstance(given, list | dict))
-        if self.history is not None and not is_nothing(row.get(self.history)):
-            messages = (*exchanges(row[self.history]), *messages)
-        return messages
-
-    def system(self, row: Record) -> str:
-        """The system prompt, under whichever of its names. Raises BadRow for two that differ."""
-        if not self.systems:
-            return ""
-        given = [text(row[column], column) for column in self.systems if not is_nothing(row.get(column))]
-        if any(one.split() != given[0].split() for one in given):
-            raise BadRow("two columns hold different system prompts (take one of them out)")
-        return given[0] if given else ""
-
-    def parted(self, row: Record) -> tuple[tuple[Turn, ...], str]:
-        """The turns of a conversation that ends with a response, and this. Raises BadRow."""
-        messages = self.turns(row)
-        if not messages or messages[-1].role != GPT:
-            raise BadRow("the messages do not end with the assistant")
-        return messages[:-1], messages[-1].value
-
-    def pairs(self, row: Record, couples: Callable[[Record], list[Couple]]) -> list[Example]:
-        """The pairs of a row: the prompt with these responses, or whole conversations. Raises BadRow."""
-        messages: tuple[Turn, ...] | None = None
-        given: Any = None if self.prompt is None else row.get(self.prompt)
-        sides = type(given) is list and is_side(given)
-        found = []
-        for better, worse, names, scores in couples(row):
-            if sides:
-                better, worse = _interleaved(given, better), _interleaved(given, worse)
-            if is_conversation(better) or is_conversation(worse):
-                pair = self._whole(row, better, worse, names)
-            else:
-                messages = self.turns(row) if messages is None else messages
-                pair = self.assemble(row, messages, response(better, names[0]), response(worse, names[1]))
-            found.append(pair if scores is None else pair._replace(scores=scores))
-        return found
-
-    def assemble(self, row: Record, messages: tuple[Turn, ...], chosen: str, rejected: str) -> Example:
-        """A pair from its parts, without scores. Raises BadRow for tools and media."""
-        messages, system = self.split(row, messages)
-        return Example.pair(messages, chosen, rejected, system)
-
-    def split(self, row: Record, messages: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:
-        """Turns without a system turn at their start, and the system prompt. Raises BadRow for two that differ."""
-        if self.media and not all(is_nothing(row.get(column)) for column in self.media):
-            raise BadRow(
-                "uses tools or media, which this version does not carry"
-            )  # they would be dropped without a word
-        given = self.system(row)
-        if messages and messages[0].role == "system":
-            own = messages[0].value
-            if given and own.strip() and own.split() != given.split():  # the engine would drop one without a word
-                raise BadRow("the system prompt is not the system message of the conversation (take one of them out)")
-            return messages[1:], own or given
-        return messages, given
-
-    def _whole(self, row: Record, better: Any, worse: Any, names: tuple[str, str]) -> Example:
-        """A pair of two whole conversations that are the same up to the last message, and ask what the prompt says."""
-        if is_empty(better) or is_empty(worse):
-            raise BadRow(f"{names[is_empty(worse)]} is missing")
-        chosen, rejected = conversation(better), conversation(worse)
-        if len(chosen) < 2 or len(rejected) < 2:
-            raise BadRow("chosen or rejected is not a complete conversation")
-        if chosen[:-1] != rejected[:-1]:
-            raise BadRow("chosen and rejected differ before their last message")
-        if chosen[-1].role != GPT or rejected[-1].role != GPT:
-            raise BadRow("chosen or rejected does not end with the assistant")
-        pair = self.assemble(row, chosen[:-1], chosen[-1].value, rejected[-1].value)
-        if self.prompt is not None and not has_prompt(row.get(self.prompt), pair):
-            raise BadRow(OTHER_PROMPT)
-        return pair
-
-    @staticmethod
-    def _with_input(messages: tuple[Turn, ...], more: str, is_text: bool) -> tuple[Turn, ...]:
-        """The prompt with the input below it; one that it has already, as a template does, is not repeated."""
-        if is_text:
-            prompt = messages[-1].value if messages else ""
-            if has_already(prompt, more.strip()):
-                return messages
-            return (*messages[:-1], Turn(HUMAN, "\n".join(filter(None, (prompt, more)))))
-        if not any(more.strip() in message.value for message in messages):
-            raise BadRow("input stands beside a prompt of messages (join the two, or take it out)")
-        return messages
 
 
 def shapes_of(table: Table, ways: Iterable[Way]) -> Iterator[Shape]:
@@ -148,7 +23,7 @@ def shapes_of(table: Table, ways: Iterable[Way]) -> Iterator[Shape]:
     for way in ways:
         for asked in _prompts_of(table, way):
             needed = way.needed if asked.prompt is None else (*way.needed, asked.prompt)
-            convert = partial(asked.pairs, couples=way.couples)
+            convert = partial(pairs_of, asked=asked, couples=way.couples)
             yield Shape(way.name, asked.used() | way.used, needed, convert, way.note, way.only_if_asked)
 
 
@@ -219,17 +94,38 @@ def _prompts(table: Table, *roles: str) -> list[str]:
     ]
 
 
-def engine_prompt(row: Record) -> tuple[Turn, ...]:
-    """history, instruction and input of a row, joined as LLaMA-Factory's alpaca converter does. Raises BadRow."""
-    asked = [row.get("instruction"), row.get("input") or ""]
-    if not all(isinstance(part, str) for part in asked):
-        raise BadRow("instruction or input is not text")
-    return (*exchanges(row.get("history") or []), Turn(HUMAN, "\n".join(filter(None, asked))))
+def pairs_of(row: Record, asked: Asked, couples: Callable[[Record], list[Couple]]) -> list[Example]:
+    """The pairs of a row: the prompt with these responses, or whole conversations. Raises BadRow."""
+    prompt: tuple[tuple[Turn, ...], str] | None = None
+    given: Any = None if asked.prompt is None else row.get(asked.prompt)
+    sides = type(given) is list and len(given) > 1 and isinstance(given[0], str)  # the turns of one speaker
+    found = []
+    for better, worse, names, scores in couples(row):
+        if sides:
+            better, worse = _interleaved(given, better), _interleaved(given, worse)
+        if is_conversation(better) or is_conversation(worse):
+            if is_empty(better) or is_empty(worse):
+                raise BadRow(f"{names[is_empty(worse)]} is missing")
+            pair = whole_pair(row, asked, conversation(better), conversation(worse))
+            if asked.prompt is not None and not sides and not has_prompt(given, pair):
+                raise BadRow(OTHER_PROMPT)
+        else:
+            prompt = asked.split(row, asked.turns(row)) if prompt is None else prompt
+            pair = Example.pair(prompt[0], response(better, names[0]), response(worse, names[1]), prompt[1])
+        found.append(pair if scores is None else pair._replace(scores=scores))
+    return found
 
 
-def has_already(prompt: str, more: str) -> bool:
-    """Whether a prompt has this text in it: a short one as a line of its own, for "5" is in many by chance."""
-    return f"\n{more}\n" in f"\n{prompt}\n" or (len(more) >= NO_CHANCE and more in prompt)
+def whole_pair(row: Record, asked: Asked, chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]) -> Example:
+    """A pair of two whole conversations. Raises BadRow unless only the assistant's last message differs."""
+    if len(chosen) < 2 or len(rejected) < 2:
+        raise BadRow("chosen or rejected is not a complete conversation")
+    if chosen[:-1] != rejected[:-1]:
+        raise BadRow("chosen and rejected differ before their last message")
+    if chosen[-1].role != GPT or rejected[-1].role != GPT:
+        raise BadRow("chosen or rejected does not end with the assistant")
+    messages, system = asked.split(row, chosen[:-1])
+    return Example.pair(messages, chosen[-1].value, rejected[-1].value, system)
 
 
 def has_prompt(prompt: object, pair: Example) -> bool:
@@ -239,18 +135,12 @@ def has_prompt(prompt: object, pair: Example) -> bool:
         return prompt in asked or prompt.strip() in [value.strip() for value in asked]
     if prompt is None:
         raise BadRow("prompt is missing")
-    if isinstance(prompt, list) and is_side(prompt):
-        return prompt == [turn.value for turn in pair.messages[::2]]
     given = turns(prompt) if isinstance(prompt, list) else conversation(prompt)
     return given == pair.messages or given == (Turn("system", pair.system), *pair.messages)
 
 
-def is_side(value: list[object]) -> bool:
-    """Whether a list holds the turns of one speaker, as text."""
-    return len(value) > 1 and isinstance(value[0], str)
-
-
 def _interleaved(asked: list[str], responses: object) -> tuple[Turn, ...]:
+    """A conversation from the turns of either speaker, each a list of texts."""
     if not isinstance(responses, list) or len(responses) != len(asked):
         raise BadRow("there are not as many responses as prompts")
     if not all(isinstance(one, str) for one in (*asked, *responses)):
@@ -258,9 +148,3 @@ def _interleaved(asked: list[str], responses: object) -> tuple[Turn, ...]:
     return tuple(
         turn for pair in zip(asked, responses, strict=True) for turn in (Turn(HUMAN, pair[0]), Turn(GPT, pair[1]))
     )
-
-
-def _joined(above: str, messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
-    if not messages or messages[-1].role != HUMAN:
-        raise BadRow("there is no prompt for the context to stand above")
-    return (*messages[:-1], Turn(HUMAN, f"{above}\n\n{messages[-1].value}"))

@@ -8,18 +8,19 @@ from typing import Any
 
 from rlguide.data.cells.exports import WRAPPERS, flattened, opened
 from rlguide.data.cells.given import given_meanings
+from rlguide.data.cells.guess import may_be_prompt
+from rlguide.data.cells.implicit import doubt
 from rlguide.data.cells.names import meanings
 from rlguide.data.cells.table import Table
 from rlguide.data.cells.values import Record, is_empty
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import SHAPES, Shape, Wanted
-from rlguide.data.formats.implicit import doubt
+from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.lists import check_pairing
 from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
 from rlguide.data.formats.pairs import find_implicit
-from rlguide.data.formats.refusals import lost, may_be_prompt, unknown
+from rlguide.data.formats.refusals import lost, unknown
 from rlguide.data.formats.shapes import find_shapes
-from rlguide.data.formats.verdicts import two_responses
 from rlguide.errors import DataError, UsageError, did_you_mean
 
 MOST_SAMPLE = 200  # rows that are kept to judge a column that appears late

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from rlguide.data.cells.table import Table
 from rlguide.data.formats.base import Shape, Wanted
+from rlguide.data.formats.comparisons import find_comparisons
 from rlguide.data.formats.labels import find_labels
 from rlguide.data.formats.lists import find_lists, find_ranked
 from rlguide.data.formats.pairs import find_last, find_pairs
 from rlguide.data.formats.prompts import shapes_of
-from rlguide.data.formats.verdicts import find_comparisons
 
 
 def find_shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:

@@ -9,8 +9,8 @@ import pytest
 from rlguide.data.cells.table import Table
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow
+from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.reading import Reading, choose_reading
-from rlguide.data.formats.verdicts import two_responses
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.readers.source import Row
 from rlguide.data.store.row_counts import RowCounts
@@ -135,7 +135,9 @@ def test_whole_conversations_that_part_early_are_refused() -> None:
 
 def test_two_responses_are_seen_in_unknown_columns() -> None:
     row = {"id_a": "1", "id_b": "2", "reply_a": "A long reply.", "reply_b": "Another one.", "better": "left"}
-    assert two_responses(Table([row])) == ("reply_a", "reply_b")
+    found = two_responses(Table([row]))
+    assert found is not None
+    assert {end: column.name for end, column in found.items()} == {"a": "reply_a", "b": "reply_b"}
     assert two_responses(Table([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}])) is None
 
 

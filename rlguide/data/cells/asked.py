@@ -1,0 +1,105 @@
+"""The columns of a prompt, joined to a conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlguide.data.cells.values import Record, conversation, exchanges, is_empty, is_nothing, text
+from rlguide.data.example import GPT, HUMAN, BadRow, Turn
+
+NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The columns of a prompt. `context` stands above it, `input` below it, `history` is earlier turns."""
+
+    prompt: str | None = None
+    input: str | None = None
+    history: str | None = None
+    context: tuple[str, ...] = ()
+    systems: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+    def used(self, prompt_as: str = "prompt") -> dict[str, tuple[str, ...]]:
+        """The columns by what they hold; `prompt_as` says so of that of the prompt."""
+        single = {prompt_as: self.prompt, "input": self.input, "history": self.history}
+        found: dict[str, tuple[str, ...]] = {role: (column,) for role, column in single.items() if column is not None}
+        several = {"context": self.context, "system": self.systems}
+        return found | {role: columns for role, columns in several.items() if columns}
+
+    def turns(self, row: Record) -> tuple[Turn, ...]:
+        """The prompt of a row. Raises BadRow for a row without one, or whose parts cannot be joined."""
+        given = None if self.prompt is None else row.get(self.prompt)
+        if is_empty(given) and given != "" and given != []:
+            raise BadRow("prompt is missing")
+        messages = conversation(given)
+        for column in self.context:
+            if not is_nothing(row.get(column)):
+                messages = _joined(text(row[column], column), messages)
+        if self.input is not None and not is_nothing(more := row.get(self.input)):
+            messages = self._with_input(messages, text(more, self.input), not isinstance(given, list | dict))
+        if self.history is not None and not is_nothing(row.get(self.history)):
+            messages = (*exchanges(row[self.history]), *messages)
+        return messages
+
+    def system(self, row: Record) -> str:
+        """The system prompt, under whichever of its names. Raises BadRow for two that differ."""
+        if not self.systems:
+            return ""
+        given = [text(row[column], column) for column in self.systems if not is_nothing(row.get(column))]
+        if any(one.split() != given[0].split() for one in given):
+            raise BadRow("two columns hold different system prompts (take one of them out)")
+        return given[0] if given else ""
+
+    def parted(self, row: Record) -> tuple[tuple[Turn, ...], str]:
+        """The turns of a conversation that ends with a response, and this. Raises BadRow."""
+        messages = self.turns(row)
+        if not messages or messages[-1].role != GPT:
+            raise BadRow("the messages do not end with the assistant")
+        return messages[:-1], messages[-1].value
+
+    def split(self, row: Record, messages: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:
+        """Turns without a system turn at their start, and the system prompt. Raises BadRow for two that differ."""
+        if self.media and not all(is_nothing(row.get(column)) for column in self.media):
+            raise BadRow(
+                "uses tools or media, which this version does not carry"
+            )  # they would be dropped without a word
+        given = self.system(row)
+        if messages and messages[0].role == "system":
+            own = messages[0].value
+            if given and own.strip() and own.split() != given.split():  # the engine would drop one without a word
+                raise BadRow("the system prompt is not the system message of the conversation (take one of them out)")
+            return messages[1:], own or given
+        return messages, given
+
+    @staticmethod
+    def _with_input(messages: tuple[Turn, ...], more: str, is_text: bool) -> tuple[Turn, ...]:
+        """The prompt with the input below it; one that it has already, as a template does, is not repeated."""
+        if is_text:
+            prompt = messages[-1].value if messages else ""
+            if has_already(prompt, more.strip()):
+                return messages
+            return (*messages[:-1], Turn(HUMAN, "\n".join(filter(None, (prompt, more)))))
+        if not any(more.strip() in message.value for message in messages):
+            raise BadRow("input stands beside a prompt of messages (join the two, or take it out)")
+        return messages
+
+
+def engine_prompt(row: Record) -> tuple[Turn, ...]:
+    """history, instruction and input of a row, joined as LLaMA-Factory's alpaca converter does. Raises BadRow."""
+    asked = [row.get("instruction"), row.get("input") or ""]
+    if not all(isinstance(part, str) for part in asked):
+        raise BadRow("instruction or input is not text")
+    return (*exchanges(row.get("history") or []), Turn(HUMAN, "\n".join(filter(None, asked))))
+
+
+def has_already(prompt: str, more: str) -> bool:
+    """Whether a prompt has this text in it: a short one as a line of its own, for "5" is in many by chance."""
+    return f"\n{more}\n" in f"\n{prompt}\n" or (len(more) >= NO_CHANCE and more in prompt)
+
+
+def _joined(above: str, messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    if not messages or messages[-1].role != HUMAN:
+        raise BadRow("there is no prompt for the context to stand above")
+    return (*messages[:-1], Turn(HUMAN, f"{above}\n\n{messages[-1].value}"))
