@@ -23,6 +23,9 @@ class Vocabulary:
     names: dict[str, dict[str, int]]  # role -> plain name -> place among its synonyms
     not_pieces: frozenset[str]
     parts: dict[str, frozenset[str]]
+    sure_names: frozenset[str]
+    header_words: frozenset[str]
+    chinese_header_words: tuple[str, ...]
     numbering: tuple[tuple[str, ...], ...]
     labels: dict[str, bool]
     ties: frozenset[str]
@@ -57,6 +60,9 @@ def vocabulary() -> Vocabulary:
         },
         not_pieces=names("not_pieces"),
         parts={part: frozenset(words) for part, words in file["parts"].items()},
+        sure_names=frozenset(file["sure_names"]),
+        header_words=frozenset(file["header_words"]),
+        chinese_header_words=some("chinese_header_words"),
         numbering=tuple(map(tuple, file["numbering"])),
         labels={**dict.fromkeys(file["good"], True), **dict.fromkeys(file["bad"], False)},
         ties=frozenset(file["ties"]),

@@ -45,8 +45,6 @@ class Asked:
 
     def system(self, row: Record) -> str:
         """The system prompt, under whichever of its names. Raises BadRow for two that differ."""
-        if not self.systems:
-            return ""
         given = [text(row[column], column) for column in self.systems if not is_nothing(row.get(column))]
         if any(one.split() != given[0].split() for one in given):
             raise BadRow("two columns hold different system prompts (take one of them out)")
@@ -65,7 +63,7 @@ class Asked:
             raise BadRow(
                 "uses tools or media, which this version does not carry"
             )  # they would be dropped without a word
-        given = self.system(row)
+        given = self.system(row) if self.systems else ""
         if messages and messages[0].role == "system":
             own = messages[0].value
             if given and own.strip() and own.split() != given.split():  # the engine would drop one without a word

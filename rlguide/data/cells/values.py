@@ -13,6 +13,7 @@ Record = dict[str, Any]  # a row
 EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
 CONVERSATIONS = ("messages", "dialogue", "exchanges")  # kinds that hold several turns
+_SEVERAL = (list, tuple)  # made once: `list | tuple` takes longer than the question whether a value is one
 NUMBERS = ("number", "digits")  # digits: a number as text
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
 
@@ -165,7 +166,7 @@ def is_conversation(value: Any) -> bool:
     if isinstance(value, dict):
         inner = _held_messages(value)
         return inner is not None and len(inner) > 1
-    return isinstance(value, list | tuple) and len(value) > 1 and not isinstance(value[0], str)
+    return isinstance(value, _SEVERAL) and len(value) > 1 and not isinstance(value[0], str)
 
 
 def number(value: Any) -> float | None:

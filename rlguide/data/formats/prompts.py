@@ -103,29 +103,37 @@ def pairs_of(row: Record, asked: Asked, couples: Callable[[Record], list[Couple]
     for better, worse, names, scores in couples(row):
         if sides:
             better, worse = _interleaved(given, better), _interleaved(given, worse)
-        if is_conversation(better) or is_conversation(worse):
-            if is_empty(better) or is_empty(worse):
+        whole = is_conversation(better), is_conversation(worse)
+        if any(whole):
+            if not all(whole) and (is_empty(better) or is_empty(worse)):
                 raise BadRow(f"{names[is_empty(worse)]} is missing")
-            pair = whole_pair(row, asked, conversation(better), conversation(worse))
+            pair = whole_pair(row, asked, conversation(better), conversation(worse), scores)
             if asked.prompt is not None and not sides and not has_prompt(given, pair):
                 raise BadRow(OTHER_PROMPT)
         else:
             prompt = asked.split(row, asked.turns(row)) if prompt is None else prompt
-            pair = Example.pair(prompt[0], response(better, names[0]), response(worse, names[1]), prompt[1])
-        found.append(pair if scores is None else pair._replace(scores=scores))
+            pair = Example.pair(prompt[0], response(better, names[0]), response(worse, names[1]), prompt[1], scores)
+        found.append(pair)
     return found
 
 
-def whole_pair(row: Record, asked: Asked, chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]) -> Example:
+def whole_pair(
+    row: Record,
+    asked: Asked,
+    chosen: tuple[Turn, ...],
+    rejected: tuple[Turn, ...],
+    scores: tuple[float, float] | None = None,
+) -> Example:
     """A pair of two whole conversations. Raises BadRow unless only the assistant's last message differs."""
     if len(chosen) < 2 or len(rejected) < 2:
         raise BadRow("chosen or rejected is not a complete conversation")
-    if chosen[:-1] != rejected[:-1]:
+    messages, better, worse = chosen[:-1], chosen[-1], rejected[-1]
+    if messages != rejected[:-1]:
         raise BadRow("chosen and rejected differ before their last message")
-    if chosen[-1].role != GPT or rejected[-1].role != GPT:
+    if better.role != GPT or worse.role != GPT:
         raise BadRow("chosen or rejected does not end with the assistant")
-    messages, system = asked.split(row, chosen[:-1])
-    return Example.pair(messages, chosen[-1].value, rejected[-1].value, system)
+    messages, system = asked.split(row, messages)
+    return Example.pair(messages, better.value, worse.value, system, scores)
 
 
 def has_prompt(prompt: object, pair: Example) -> bool:
