@@ -10,7 +10,8 @@ from rlguide.data.readers.source import named
 from rlguide.errors import UsageError, did_you_mean
 
 ROLES = (
-    *("prompt", "input", "system", "history", "context", "conversation", "chosen", "rejected", "response", "list"),
+    *("prompt", "input", "system", "history", "context", "conversation", "beginning"),
+    *("chosen", "rejected", "response", "list"),
     *("verdict", "best", "score", "score_chosen", "score_rejected", "scores", "ranks", "label", "split", "ignored"),
 )
 SEVERAL = ("system", "context", "ignored")  # roles that more than one column may have

@@ -161,6 +161,17 @@ def text(value: Any, column: str) -> str:
         raise BadRow(f"{column} is not text") from None
 
 
+def texts_left_out(value: Any) -> set[str]:
+    """The keys of messages whose text is not read: `reasoning_content`. Marks of one word do not count."""
+    words, found = vocabulary(), set[str]()
+    for message in value if isinstance(value, list) else [value]:
+        if _is_message(message):
+            read = next((key for key in ("value", *words.text_keys) if key in message), None)
+            others = [key for key in message if key != read and key not in words.role_keys]
+            found |= {key for key in others if isinstance(message[key], str) and not is_word(message[key])}
+    return found
+
+
 def is_conversation(value: Any) -> bool:
     """Whether this is more than one message: with the response, there is a prompt in it."""
     if isinstance(value, dict):

@@ -62,6 +62,9 @@ def find_lists(table: Table, pairing: str) -> Iterator[Way]:
         for other in table.find("label", ("numbers", "texts")):
             labels = partial(_parallel, of=name, column=other.name, grade=parse_label)
             yield way(used | {"label": (other.name,)}, listed, labels, kept=False)
+    for said, names in _named(table):
+        won = partial(_won, column=said, names=names)
+        yield way({"responses": names, "verdict": (said,)}, partial(_cells, columns=names), won, kept=False)
     for role, names, marks in _numbered(table):
         columns = partial(_of_columns, columns=marks, grade=_GRADES[role])
         yield way({"responses": names, f"{role}s": marks}, partial(_cells, columns=names), columns)
@@ -106,6 +109,16 @@ def _in_order(row: Record, column: str, rating: str) -> list[Couple]:
     if not isinstance(listed, list) or len(listed) < 2:
         raise BadRow(f"{column} is not a list of two responses or more")
     return [(listed[0], listed[-1], (column, column), two_scores(row.get(rating)) if len(listed) == 2 else None)]
+
+
+def _named(table: Table) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Responses in columns that are called as their models, and the column that names the one which won."""
+    texts = [column for column in table.columns.values() if column.kind in TEXTS]
+    for verdict in (*table.find("verdict", ("text",)), *table.find("best", ("text",))):
+        said = {plain(value) for value in verdict.held}
+        names = tuple(column.name for column in texts if plain(column.name) in said and column is not verdict)
+        if len(names) >= 2:
+            yield verdict.name, names
 
 
 def _numbered(table: Table) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -186,6 +199,15 @@ def _has_values(column: Column) -> bool:
 
 def _held(entry: dict[str, Any], keys: tuple[str, ...]) -> Any:
     return next((entry[key] for key in keys if not is_empty(entry.get(key))), None)
+
+
+def _won(row: Record, listed: list[Any], column: str, names: tuple[str, ...]) -> list[float | None]:
+    """1 for the response in the column that the verdict names, 0 for the others; none of these for a tie."""
+    said = row.get(column)
+    won = [plain(name) == plain(said) for name in names]
+    if not any(won) and not (isinstance(said, str) and said.strip().lower() in vocabulary().ties):
+        raise unclear(column)
+    return [None if is_empty(entry) else float(is_best) for entry, is_best in zip(listed, won, strict=True)]
 
 
 def _place(row: Record, listed: list[Any], column: str, first: int) -> list[float | None]:

@@ -14,7 +14,7 @@ from rlguide.catalog.columns import plain, vocabulary
 from rlguide.data.cells.values import Record, is_empty, is_word
 from rlguide.data.example import GPT, HUMAN, Example, Turn, prompt_key
 
-ROLES = ("prompt", "input", "system", "history", "context", "conversation")
+ROLES = ("prompt", "input", "system", "history", "context", "conversation", "beginning")
 TEXT_KEYS = ("content", "value", "text")  # of a message or a document; its other keys describe it
 
 

@@ -17,10 +17,12 @@ from rlguide.data.cells.values import (
     Record,
     conversation,
     is_conversation,
+    is_nothing,
     number,
     response,
+    text,
 )
-from rlguide.data.example import GPT, HUMAN, Example, Turn
+from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn
 from rlguide.data.formats.base import Couple, Shape, Used, Way
 from rlguide.data.formats.prompts import last_roles, nothing_asked, pairs_of, possible_prompts, whole_pair
 
@@ -32,10 +34,16 @@ Scores = Callable[[Record], tuple[float, float] | None]  # of the chosen and the
 def find_pairs(table: Table) -> Iterator[Way]:
     """Ways to read rows as pairs of a chosen and a rejected response, the likeliest first."""
     for chosen, rejected in _sides(table):
-        names = (chosen.name, rejected.name)
-        used, scores = _scores(table, names)
-        couples = partial(_couples, names=names, scores=scores)
-        yield Way("pair", _used(names) | used, names, couples, chosen.holds_talks or rejected.holds_talks)
+        names, kinds = (chosen.name, rejected.name), [chosen.kind, rejected.kind]
+        if kinds == ["texts", "texts"]:
+            yield Way("pair", _used(names), names, partial(_by_place, names=names))
+        elif "texts" not in kinds:
+            used, scores = _scores(table, names)
+            couples = partial(_couples, names=names, scores=scores)
+            if begins := table.find("beginning", ("text",))[:1]:
+                used |= {"beginning": (begins[0].name,)}
+                couples = partial(_begun, begins=begins[0].name, couples=couples)
+            yield Way("pair", _used(names) | used, names, couples, chosen.holds_talks or rejected.holds_talks)
 
 
 def find_implicit(table: Table) -> Iterator[Shape]:
@@ -50,7 +58,7 @@ def find_implicit(table: Table) -> Iterator[Shape]:
 
 def find_last(table: Table) -> Iterator[Shape]:
     """ms-swift: the last message of the conversation is the chosen response, another column has the rejected one."""
-    rejected = [column.name for _, column in _responses(table, "rejected")]
+    rejected = [column.name for _, column in _responses(table, "rejected") if column.kind != "texts"]
     if not rejected or _responses(table, "chosen"):
         return
     for asked in possible_prompts(table):
@@ -75,6 +83,25 @@ def _used(names: tuple[str, str], prefix: str = "") -> Used:
 
 def _couples(row: Record, names: tuple[str, str], scores: Scores | None) -> list[Couple]:
     return [(row.get(names[0]), row.get(names[1]), names, None if scores is None else scores(row))]
+
+
+def _by_place(row: Record, names: tuple[str, str]) -> list[Couple]:
+    """Lists of as many responses, as in RM-Bench: those at the same place are a pair."""
+    better, worse = (row.get(name) for name in names)
+    if not isinstance(better, list) or not isinstance(worse, list) or len(better) != len(worse):
+        raise BadRow(f"{names[0]} and {names[1]} are not lists of as many responses")
+    return [(one, other, names, None) for one, other in zip(better, worse, strict=True) if one != other]
+
+
+def _begun(row: Record, begins: str, couples: Callable[[Record], list[Couple]]) -> list[Couple]:
+    """Responses below the steps that both begin with, as in Step-DPO, unless they have them already."""
+    start = "" if is_nothing(row.get(begins)) else text(row[begins], begins)
+    found = []
+    for better, worse, names, scores in couples(row):
+        one, other = response(better, names[0]), response(worse, names[1])
+        has_start = one.startswith(start) and other.startswith(start)
+        found.append((one if has_start else start + one, other if has_start else start + other, names, scores))
+    return found
 
 
 def _implicit(row: Record, names: tuple[str, str], scores: Scores | None) -> list[Couple]:
@@ -107,7 +134,7 @@ def _sides(table: Table) -> Iterator[tuple[Column, Column]]:
 def _responses(table: Table, side: str) -> list[tuple[str, Column]]:
     """The columns of a side, with the rest of their names. Numbers only if they are called so or a person says so."""
     found = []
-    for column in table.find("response", (*TEXTS, "number"), side):
+    for column in table.find("response", (*TEXTS, "number", "texts"), side):
         meaning = next(m for m in column.meanings if (m.role, m.key) == ("response", side))
         if column.kind != "number" or plain(column.name) == side or column.name in table.given:
             found.append((meaning.base, column))

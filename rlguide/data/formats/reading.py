@@ -12,7 +12,7 @@ from rlguide.data.cells.guess import may_be_prompt
 from rlguide.data.cells.implicit import doubt
 from rlguide.data.cells.names import meanings
 from rlguide.data.cells.table import Table
-from rlguide.data.cells.values import Record, is_empty
+from rlguide.data.cells.values import Record, is_empty, texts_left_out
 from rlguide.data.example import BadRow, Example
 from rlguide.data.formats.base import SHAPES, Shape, Wanted
 from rlguide.data.formats.comparisons import two_responses
@@ -102,6 +102,7 @@ class Reading:
             parts.append(self.shape.note)
         left = [name for name in self._table.columns if name not in self.shape.columns and name != self.split]
         unused = [name or "(no name)" for name in left if not self._table.is_media(name)]
+        unused[:0] = [f"{key} of messages" for key in self._texts_left_out()]
         if unused:
             parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
         return "; ".join(parts)
@@ -113,6 +114,11 @@ class Reading:
                 if isinstance(row.get(name), str):
                     row[name] = decode(row[name])
         return self.shape.convert(row)
+
+    def _texts_left_out(self) -> list[str]:
+        """The keys of messages in the columns that are read whose text is not."""
+        columns = [column for name, column in self._table.columns.items() if name in self.shape.columns]
+        return sorted(set[str]().union(*(texts_left_out(value) for column in columns for value in column.values)))
 
     def _is_good(self, row: Record) -> bool:
         try:
