@@ -1,13 +1,17 @@
-"""The columns of a prompt, joined to a conversation."""
+"""What is asked: which columns may hold it, and how they are joined to a conversation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from rlguide.data.cells.values import Record, conversation, exchanges, is_empty, is_nothing, text
+from rlguide.catalog.columns import plain, vocabulary
+from rlguide.data.cells.table import Table
+from rlguide.data.cells.values import TEXTS, Record, conversation, exchanges, is_empty, is_nothing, is_word, text
 from rlguide.data.example import GPT, HUMAN, BadRow, Turn
 
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
+_PROMPTS = (*TEXTS, "exchanges", "number")  # kinds of cells that may be a prompt
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,43 @@ class Asked:
         if not any(more.strip() in message.value for message in messages):
             raise BadRow("input stands beside a prompt of messages (join the two, or take it out)")
         return messages
+
+
+def possible_prompts(table: Table) -> Iterator[Asked]:
+    """Every column that may be the prompt, the likeliest first, with what goes with it."""
+    given = {
+        role: tuple(name for name in table.columns if table.is_given(name, role)) for role in ("prompt", "context")
+    }
+    always = replace(nothing_asked(table), context=given["context"])
+    prompts = [*given["prompt"]] or _prompts(table, "prompt", "conversation")
+    for role in ("input", "context", "history"):  # where there is no better one: HelpSteer3, SHP
+        prompts = prompts or _prompts(table, role)
+    for prompt in dict.fromkeys(prompts):
+        inputs = [column.name for column in table.find("input", ("text", "digits", "number")) if column.name != prompt]
+        earlier = [
+            column.name
+            for column in table.find("history")
+            if column.name != prompt and column.kind not in ("text", "digits")
+        ]
+        below, history = (found[0] if found else None for found in (inputs, earlier))
+        yield replace(always, prompt=prompt, input=below, history=history)
+
+
+def nothing_asked(table: Table) -> Asked:
+    """No prompt column, and what else belongs to a prompt."""
+    systems = tuple(column.name for column in table.find("system"))
+    return Asked(systems=systems, media=tuple(name for name in table.all if table.is_media(name)))
+
+
+def _prompts(table: Table, *roles: str) -> list[str]:
+    found = [(role, column) for role in roles for column in table.find(role, _PROMPTS)]
+    return [
+        column.name
+        for role, column in found
+        if not table.is_given(column.name, "context")
+        and not (plain(column.name) in vocabulary().not_pieces and all(map(is_word, column.values)))
+        and (role != "history" or column.kind in ("text", "digits", "dialogue"))
+    ]
 
 
 def engine_prompt(row: Record) -> tuple[Turn, ...]:

@@ -83,9 +83,9 @@ class Table:
                     found.setdefault(meaning.base, {})[meaning.key] = column
         return found
 
-    def is_given(self, column: Column, role: str) -> bool:
-        """Whether a person said that this column has this role."""
-        return column.name in self.given and self.given[column.name].role == role
+    def is_given(self, name: str, role: str) -> bool:
+        """Whether a person said that the column of this name has this role."""
+        return name in self.given and self.given[name].role == role
 
     def is_media(self, name: str) -> bool:
         """Whether a column holds pictures, tools and the like, by its name; also one that is empty in these rows."""

@@ -68,7 +68,7 @@ def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
 def _flags(table: Table, ends: list[str]) -> tuple[tuple[str, ...], Callable[[Record], int | None]] | None:
     """Yes or no for each response, as in winner_model_a and winner_model_b."""
     columns = [column for end in ends for column in table.find("flag", _FLAGS, end)[:1]]
-    alone = len(columns) == 1 and table.is_given(columns[0], "flag")  # yes for this one, no for the other
+    alone = len(columns) == 1 and table.is_given(columns[0].name, "flag")  # yes for this one, no for the other
     if len(columns) < 2 and not alone:
         return None
     flags = [column.name for column in columns]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from rlguide.data.cells.asked import Asked
+from rlguide.data.cells.asked import Asked, possible_prompts
 from rlguide.data.cells.table import Column, Table
 from rlguide.data.cells.values import CONVERSATIONS, NUMBERS, TEXTS, Record, number, response
 from rlguide.data.example import BadRow, Example, parse_label
 from rlguide.data.formats.base import Shape, can_read
-from rlguide.data.formats.prompts import possible_prompts
 
 
 def find_labels(table: Table, good_from: float | None) -> Iterator[Shape]:

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 from rlguide.catalog.columns import plain
-from rlguide.data.cells.asked import Asked
+from rlguide.data.cells.asked import Asked, nothing_asked, possible_prompts
 from rlguide.data.cells.implicit import cut
 from rlguide.data.cells.table import Column, Table
 from rlguide.data.cells.values import (
@@ -24,7 +24,7 @@ from rlguide.data.cells.values import (
 )
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn
 from rlguide.data.formats.base import Couple, Shape, Used, Way
-from rlguide.data.formats.prompts import last_roles, nothing_asked, pairs_of, possible_prompts, whole_pair
+from rlguide.data.formats.prompts import last_roles, pairs_of, whole_pair
 
 SIDES = ("chosen", "rejected")
 _GRADES = ("number", "digits", "text")  # kinds of cells that may be scores

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rlguide.catalog.columns import plain, vocabulary
-from rlguide.data.cells.asked import Asked
+from rlguide.catalog.columns import plain
+from rlguide.data.cells.asked import Asked, nothing_asked, possible_prompts
 from rlguide.data.cells.table import Table
-from rlguide.data.cells.values import TEXTS, Record, conversation, is_conversation, is_empty, is_word, response
+from rlguide.data.cells.values import Record, conversation, is_conversation, is_empty, response
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
 from rlguide.data.formats.base import Couple, Shape, Way
 
 OTHER_PROMPT = "the prompt is not the one in chosen and rejected"
-_PROMPTS = (*TEXTS, "exchanges", "number")
 
 
 def shapes_of(table: Table, ways: Iterable[Way]) -> Iterator[Shape]:
@@ -40,7 +38,7 @@ def _prompts_of(table: Table, way: Way) -> Iterator[Asked]:
 def _ends_with_response(table: Table, prompt: str) -> bool:
     """Whether a prompt is a conversation that holds a response already, and so is no prompt."""
     column = table.columns[prompt]
-    is_talk = column.kind in ("messages", "dialogue") and not table.is_given(column, "prompt")
+    is_talk = column.kind in ("messages", "dialogue") and not table.is_given(prompt, "prompt")
     return is_talk and last_roles(column.values) == {GPT}
 
 
@@ -54,44 +52,6 @@ def last_roles(values: Sequence[Any]) -> set[str]:
             continue
         found |= {messages[-1].role} if messages else set()
     return found
-
-
-def possible_prompts(table: Table) -> Iterator[Asked]:
-    """Every column that may be the prompt, the likeliest first, with what goes with it."""
-    always, context = (
-        nothing_asked(table),
-        tuple(column.name for column in table.columns.values() if table.is_given(column, "context")),
-    )
-    given = [column.name for column in table.columns.values() if table.is_given(column, "prompt")]
-    prompts = given or _prompts(table, "prompt", "conversation")
-    for role in ("input", "context", "history"):  # where there is no better one: HelpSteer3, SHP
-        prompts = prompts or _prompts(table, role)
-    for prompt in dict.fromkeys(prompts):
-        inputs = [column.name for column in table.find("input", ("text", "digits", "number")) if column.name != prompt]
-        earlier = [
-            column.name
-            for column in table.find("history")
-            if column.name != prompt and column.kind not in ("text", "digits")
-        ]
-        below, history = (found[0] if found else None for found in (inputs, earlier))
-        yield replace(always, prompt=prompt, input=below, history=history, context=context)
-
-
-def nothing_asked(table: Table) -> Asked:
-    """No prompt column, and what else belongs to a prompt."""
-    systems = tuple(column.name for column in table.find("system"))
-    return Asked(systems=systems, media=tuple(name for name in table.all if table.is_media(name)))
-
-
-def _prompts(table: Table, *roles: str) -> list[str]:
-    found = [(role, column) for role in roles for column in table.find(role, _PROMPTS)]
-    return [
-        column.name
-        for role, column in found
-        if not table.is_given(column, "context")
-        and not (plain(column.name) in vocabulary().not_pieces and all(map(is_word, column.values)))
-        and (role != "history" or column.kind in ("text", "digits", "dialogue"))
-    ]
 
 
 def pairs_of(row: Record, asked: Asked, couples: Callable[[Record], list[Couple]]) -> list[Example]:
