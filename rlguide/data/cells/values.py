@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from rlguide.catalog.columns import vocabulary
 from rlguide.data.example import GPT, HUMAN, BadRow, Turn, turn, turns
 
+T = TypeVar("T")
+U = TypeVar("U")
 Record = dict[str, Any]  # a row
 EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
@@ -16,6 +20,15 @@ CONVERSATIONS = ("messages", "dialogue", "exchanges")  # kinds that hold several
 _SEVERAL = (list, tuple)  # made once: `list | tuple` takes longer than the question whether a value is one
 NUMBERS = ("number", "digits")  # digits: a number as text
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
+
+
+def accepted(read: Callable[[T], U], values: Iterable[T]) -> list[U]:
+    """What `read` makes of these values, without those that it refuses as a BadRow."""
+    found = []
+    for value in values:
+        with suppress(BadRow):
+            found.append(read(value))
+    return found
 
 
 def is_empty(value: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rlguide.data.cells.values import Record, is_empty
-from rlguide.data.example import BadRow, Example, ExampleKind
+from rlguide.data.example import Example, ExampleKind
 
 # What a person may force, and what is said of it in the help of `register`.
 SHAPES = {
@@ -79,12 +79,3 @@ class Shape(NamedTuple):
     def fits(self, row: Record) -> bool:
         """Whether a row has what is needed, good or not."""
         return all(not is_empty(row.get(column)) for column in self.needed)
-
-
-def can_read(read: Callable[[Any], object], value: Any) -> bool:
-    """Whether `read` takes a value, and does not refuse it as a BadRow."""
-    try:
-        read(value)
-    except BadRow:
-        return False
-    return True

@@ -8,10 +8,10 @@ from functools import partial
 from rlguide.catalog.columns import vocabulary
 from rlguide.data.cells.names import LOOSE, numbering
 from rlguide.data.cells.table import Column, Table
-from rlguide.data.cells.values import TEXTS, Record, is_empty
+from rlguide.data.cells.values import TEXTS, Record, accepted, is_empty
 from rlguide.data.cells.verdicts import Verdict, reader, unclear
 from rlguide.data.example import BadRow
-from rlguide.data.formats.base import Couple, Used, Way, can_read
+from rlguide.data.formats.base import Couple, Used, Way
 from rlguide.data.formats.pairs import two_scores
 
 _FLAGS = ("flag", "number", "digits", "text")  # kinds of cells that say yes or no
@@ -107,7 +107,7 @@ def _verdict(
             cells = zip(*(one.values for one in looked), strict=True)
             rows = [dict(zip((one.name for one in looked), values, strict=True)) for values in cells]
             held = [row for row in rows if row[column.name] is not None]
-            if held and sum(can_read(read, row) for row in held) > len(held) / 2:
+            if held and 2 * len(accepted(read, held)) > len(held):
                 return (column.name,), read
     return None
 

@@ -7,9 +7,9 @@ from functools import partial
 
 from rlguide.data.cells.asked import Asked, possible_prompts
 from rlguide.data.cells.table import Column, Table
-from rlguide.data.cells.values import CONVERSATIONS, NUMBERS, TEXTS, Record, number, response
+from rlguide.data.cells.values import CONVERSATIONS, NUMBERS, TEXTS, Record, accepted, number, response
 from rlguide.data.example import BadRow, Example, parse_label
-from rlguide.data.formats.base import Shape, can_read
+from rlguide.data.formats.base import Shape
 
 
 def find_labels(table: Table, good_from: float | None) -> Iterator[Shape]:
@@ -36,7 +36,7 @@ def rating(table: Table) -> Column | None:
 
 def is_label(column: Column) -> bool:
     """Whether most cells say yes or no."""
-    return sum(can_read(parse_label, value) for value in column.held) > len(column.held) / 2
+    return 2 * len(accepted(parse_label, column.held)) > len(column.held)
 
 
 def _labels(table: Table, good_from: float | None) -> list[str]:

@@ -63,7 +63,7 @@ def find_last(table: Table) -> Iterator[Shape]:
         return
     for asked in possible_prompts(table):
         column = table.columns[asked.prompt or ""]
-        if column.kind in CONVERSATIONS and GPT in last_roles(column.values):
+        if column.kind in CONVERSATIONS and GPT in last_roles(column):
             used = asked.used(prompt_as="conversation") | {"rejected": (rejected[0],)}
             convert = partial(_last, asked=asked, rejected=rejected[0])
             yield Shape("pair", used, (column.name, rejected[0]), convert, "the last message is the chosen response")

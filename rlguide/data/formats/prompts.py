@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from rlguide.catalog.columns import plain
 from rlguide.data.cells.asked import Asked, nothing_asked, possible_prompts
-from rlguide.data.cells.table import Table
-from rlguide.data.cells.values import Record, conversation, is_conversation, is_empty, response
+from rlguide.data.cells.table import Column, Table
+from rlguide.data.cells.values import Record, accepted, conversation, is_conversation, is_empty, response
 from rlguide.data.example import GPT, HUMAN, BadRow, Example, Turn, turns
 from rlguide.data.formats.base import Couple, Shape, Way
 
@@ -39,19 +39,12 @@ def _ends_with_response(table: Table, prompt: str) -> bool:
     """Whether a prompt is a conversation that holds a response already, and so is no prompt."""
     column = table.columns[prompt]
     is_talk = column.kind in ("messages", "dialogue") and not table.is_given(prompt, "prompt")
-    return is_talk and last_roles(column.values) == {GPT}
+    return is_talk and last_roles(column) == {GPT}
 
 
-def last_roles(values: Sequence[Any]) -> set[str]:
-    """Who speaks last in these conversations; those that cannot be read are left out."""
-    found = set()
-    for value in values:
-        try:
-            messages = conversation(value) if value is not None else ()
-        except BadRow:
-            continue
-        found |= {messages[-1].role} if messages else set()
-    return found
+def last_roles(column: Column) -> set[str]:
+    """Who speaks last in the conversations of a column; those that cannot be read are left out."""
+    return {messages[-1].role for messages in accepted(conversation, column.held) if messages}
 
 
 def pairs_of(row: Record, asked: Asked, couples: Callable[[Record], list[Couple]]) -> list[Example]:

@@ -12,8 +12,8 @@ from rlguide.data.cells.guess import may_be_prompt
 from rlguide.data.cells.implicit import doubt
 from rlguide.data.cells.names import meanings
 from rlguide.data.cells.table import Table
-from rlguide.data.cells.values import Record, is_empty, texts_left_out
-from rlguide.data.example import BadRow, Example
+from rlguide.data.cells.values import Record, accepted, is_empty, texts_left_out
+from rlguide.data.example import Example
 from rlguide.data.formats.base import SHAPES, Shape, Wanted
 from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.lists import check_pairing
@@ -81,17 +81,15 @@ class Reading:
 
     def loss(self) -> Loss | None:
         """The first piece of a prompt that would be lost in the first rows."""
-        for row in self._rows:
-            try:
-                if found := find_loss(row, self._pieces, self._examples(row)):
-                    return found
-            except BadRow:
-                continue
-        return None
+        losses = accepted(lambda row: find_loss(row, self._pieces, self._examples(row)), self._rows)
+        return next(filter(None, losses), None)
 
     def good(self) -> int:
         """How many of the first rows can be read."""
-        return sum(self._is_good(row) for row in self._rows)
+        return sum(
+            all(len({*one.responses}) == len(one.responses) for one in made)
+            for made in accepted(self._examples, self._rows)
+        )
 
     def explain(self, rows: Sequence[Any]) -> str:
         """One sentence on how these first rows are read: `pair: prompt, chosen, rejected; 50 of the first ...`."""
@@ -119,12 +117,6 @@ class Reading:
         """The keys of messages in the columns that are read whose text is not."""
         columns = [column for name, column in self._table.columns.items() if name in self.shape.columns]
         return sorted(set[str]().union(*(texts_left_out(value) for column in columns for value in column.values)))
-
-    def _is_good(self, row: Record) -> bool:
-        try:
-            return all(len({*one.responses}) == len(one.responses) for one in self._examples(row))
-        except BadRow:
-            return False
 
     def _is_copy(self, name: str) -> bool:
         """Whether a column repeats what is read in each of the first rows, as UltraFeedback's messages do."""

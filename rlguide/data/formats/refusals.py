@@ -10,9 +10,8 @@ from rlguide.data.cells.guess import guess
 from rlguide.data.cells.implicit import shorten
 from rlguide.data.cells.names import Meaning
 from rlguide.data.cells.table import Column, Table
-from rlguide.data.cells.values import NUMBERS, TEXTS, Record, number
-from rlguide.data.example import BadRow
-from rlguide.data.formats.base import Shape, Wanted
+from rlguide.data.cells.values import NUMBERS, TEXTS, Record, accepted, number
+from rlguide.data.formats.base import Wanted
 from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.labels import rating
 from rlguide.data.formats.lost import Loss
@@ -188,12 +187,4 @@ def _shown(column: Column) -> str:
 def _reads(table: Table, rows: list[Record], wanted: Wanted, **given: str) -> bool:
     """Whether more than half of the rows can be read in one way, with this said of columns (role=column)."""
     told = Table(rows, table.given | {name: Meaning(role) for role, name in given.items()})
-    return any(2 * sum(_is_read(shape, row) for row in rows) > len(rows) for shape in find_shapes(told, wanted))
-
-
-def _is_read(shape: Shape, row: Record) -> bool:
-    """Whether there is an example in a row."""
-    try:
-        return bool(shape.convert(row))
-    except BadRow:
-        return False
+    return any(2 * sum(map(bool, accepted(shape.convert, rows))) > len(rows) for shape in find_shapes(told, wanted))

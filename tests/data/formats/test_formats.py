@@ -153,6 +153,8 @@ def test_steps_that_both_responses_begin_with_are_part_of_them() -> None:
     assert examples_of(STEPS | whole) == [pair], "they are not repeated"
     for nothing in (None, "", "None"):
         assert read(STEPS).to_examples(STEPS | {"initial_reason_steps": nothing})[0].chosen == "Step 2."
+    said = {"steps" if name == "initial_reason_steps" else name: text for name, text in STEPS.items()}
+    assert examples_of(said, columns=(("steps", "beginning"),)) == [pair]
     only = {name: STEPS[name] for name in ("initial_reason_steps", "chosen", "rejected")}
     with pytest.raises(DataError):  # they are no prompt
         read(only)
