@@ -12,6 +12,7 @@ from rlguide.data.example import GPT, HUMAN, BadRow, Turn
 
 NO_CHANCE = 20  # characters that stand in two columns of a row for a reason
 _PROMPTS = (*TEXTS, "exchanges", "number")  # kinds of cells that may be a prompt
+_TEXTS = ("text", "digits", "number")  # and those that stand below one
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,8 @@ class Asked:
     def split(self, row: Record, messages: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], str]:
         """Turns without a system turn at their start, and the system prompt. Raises BadRow for two that differ."""
         if self.media and not all(is_nothing(row.get(column)) for column in self.media):
-            raise BadRow(
-                "uses tools or media, which this version does not carry"
-            )  # they would be dropped without a word
+            # They would be dropped without a word.
+            raise BadRow("uses tools or media, which this version does not carry")
         given = self.system(row) if self.systems else ""
         if messages and messages[0].role == "system":
             own = messages[0].value
@@ -90,21 +90,14 @@ class Asked:
 
 def possible_prompts(table: Table) -> Iterator[Asked]:
     """Every column that may be the prompt, the likeliest first, with what goes with it."""
-    given = {
-        role: tuple(name for name in table.columns if table.is_given(name, role)) for role in ("prompt", "context")
-    }
-    always = replace(nothing_asked(table), context=given["context"])
-    prompts = [*given["prompt"]] or _prompts(table, "prompt", "conversation")
+    always = replace(nothing_asked(table), context=table.given_as("context"))
+    prompts = [*table.given_as("prompt")] or _prompts(table, "prompt", "conversation")
     for role in ("input", "context", "history"):  # where there is no better one: HelpSteer3, SHP
         prompts = prompts or _prompts(table, role)
     for prompt in dict.fromkeys(prompts):
-        inputs = [column.name for column in table.find("input", ("text", "digits", "number")) if column.name != prompt]
-        earlier = [
-            column.name
-            for column in table.find("history")
-            if column.name != prompt and column.kind not in ("text", "digits")
-        ]
-        below, history = (found[0] if found else None for found in (inputs, earlier))
+        inputs = [column.name for column in table.find("input", _TEXTS) if column.name != prompt]
+        turns = [one.name for one in table.find("history") if one.name != prompt and one.kind not in _TEXTS]
+        below, history = (found[0] if found else None for found in (inputs, turns))
         yield replace(always, prompt=prompt, input=below, history=history)
 
 
@@ -119,7 +112,7 @@ def _prompts(table: Table, *roles: str) -> list[str]:
     return [
         column.name
         for role, column in found
-        if not table.is_given(column.name, "context")
+        if column.name not in table.given_as("context")
         and not (plain(column.name) in vocabulary().not_pieces and all(map(is_word, column.values)))
         and (role != "history" or column.kind in ("text", "digits", "dialogue"))
     ]

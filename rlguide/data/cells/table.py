@@ -57,12 +57,22 @@ class Table:
     ) -> None:
         self.given = dict(given or {})
         self.decoders: dict[str, Decoder] = {}
-        self._with_empty = with_empty
+        self._rows, self._with_empty = rows, with_empty
         names = dict.fromkeys(str(name) for row in rows for name in row)
         self.all = tuple(names)
         self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
         self._decode_markup()
         self._join_lists()
+
+    @property
+    def rows(self) -> list[Record]:
+        """The rows, decoded, without the columns that are empty in all of them."""
+        cells = zip(*(column.values for column in self.columns.values()), strict=True)
+        return [dict(zip(self.columns, row, strict=True)) for row in cells]
+
+    def told(self, **columns: str) -> Table:
+        """The same rows, if a person said this, too: role=column."""
+        return Table(self._rows, self.given | {name: Meaning(role) for role, name in columns.items()})
 
     def find(self, role: str, kinds: Sequence[str] = (), key: str = "") -> list[Column]:
         """The columns that may have this role and hold cells of these kinds (() for any), the likeliest first."""
@@ -83,9 +93,9 @@ class Table:
                     found.setdefault(meaning.base, {})[meaning.key] = column
         return found
 
-    def is_given(self, name: str, role: str) -> bool:
-        """Whether a person said that the column of this name has this role."""
-        return name in self.given and self.given[name].role == role
+    def given_as(self, role: str) -> tuple[str, ...]:
+        """The columns of which a person said that they have this role."""
+        return tuple(name for name in self.columns if name in self.given and self.given[name].role == role)
 
     def is_media(self, name: str) -> bool:
         """Whether a column holds pictures, tools and the like, by its name; also one that is empty in these rows."""

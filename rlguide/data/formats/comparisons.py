@@ -14,6 +14,7 @@ from rlguide.data.example import BadRow
 from rlguide.data.formats.base import Couple, Used, Way
 from rlguide.data.formats.pairs import two_scores
 
+Better = Callable[[Record], int | None]  # of a row: the place of the better response, None for neither
 _FLAGS = ("flag", "number", "digits", "text")  # kinds of cells that say yes or no
 
 
@@ -38,9 +39,7 @@ def two_responses(table: Table) -> dict[str, Column] | None:
     return next(_two_responses(table), None)
 
 
-def _couples(
-    row: Record, names: tuple[str, str], better: Callable[[Record], int | None], scores: dict[str, str]
-) -> list[Couple]:
+def _couples(row: Record, names: tuple[str, str], better: Better, scores: dict[str, str]) -> list[Couple]:
     if any(is_empty(row.get(name)) for name in names):
         raise BadRow("there are no two responses")
     at = better(row)
@@ -65,10 +64,10 @@ def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
     yield from (group for order, _, group in groups if order < LOOSE or groups[0][0] >= LOOSE)
 
 
-def _flags(table: Table, ends: list[str]) -> tuple[tuple[str, ...], Callable[[Record], int | None]] | None:
+def _flags(table: Table, ends: list[str]) -> tuple[tuple[str, ...], Better] | None:
     """Yes or no for each response, as in winner_model_a and winner_model_b."""
     columns = [column for end in ends for column in table.find("flag", _FLAGS, end)[:1]]
-    alone = len(columns) == 1 and table.is_given(columns[0].name, "flag")  # yes for this one, no for the other
+    alone = len(columns) == 1 and columns[0].name in table.given_as("flag")  # yes for this one, no for the other
     if len(columns) < 2 and not alone:
         return None
     flags = [column.name for column in columns]
@@ -92,9 +91,7 @@ def _called(table: Table, ends: list[str], names: tuple[str, str]) -> list[tuple
     return [pair for pair in pairs if pair != names]
 
 
-def _verdict(
-    table: Table, names: tuple[str, str], ends: list[str]
-) -> tuple[tuple[str, ...], Callable[[Record], int | None]] | None:
+def _verdict(table: Table, names: tuple[str, str], ends: list[str]) -> tuple[tuple[str, ...], Better] | None:
     """The first column that says which of the two is better in most rows that have it."""
     called = _called(table, ends, names)
     for role in ("verdict", "best", "label"):
@@ -103,10 +100,7 @@ def _verdict(
                 continue
             told = [names, *(pair for pair in called if column.name not in pair)]
             read = partial(_better, told=told, read=reader(column, role, names, ends), column=column.name)
-            looked = [table.columns[name] for name in dict.fromkeys((*sum(told, ()), column.name))]
-            cells = zip(*(one.values for one in looked), strict=True)
-            rows = [dict(zip((one.name for one in looked), values, strict=True)) for values in cells]
-            held = [row for row in rows if row[column.name] is not None]
+            held = [row for row in table.rows if row[column.name] is not None]
             if held and 2 * len(accepted(read, held)) > len(held):
                 return (column.name,), read
     return None

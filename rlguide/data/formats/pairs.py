@@ -96,12 +96,11 @@ def _by_place(row: Record, names: tuple[str, str]) -> list[Couple]:
 def _begun(row: Record, begins: str, couples: Callable[[Record], list[Couple]]) -> list[Couple]:
     """Responses below the steps that both begin with, as in Step-DPO, unless they have them already."""
     start = "" if is_nothing(row.get(begins)) else text(row[begins], begins)
-    found = []
-    for better, worse, names, scores in couples(row):
-        one, other = response(better, names[0]), response(worse, names[1])
-        has_start = one.startswith(start) and other.startswith(start)
-        found.append((one if has_start else start + one, other if has_start else start + other, names, scores))
-    return found
+    ((better, worse, names, scores),) = couples(row)
+    one, other = response(better, names[0]), response(worse, names[1])
+    if not (one.startswith(start) and other.startswith(start)):
+        one, other = start + one, start + other
+    return [(one, other, names, scores)]
 
 
 def _implicit(row: Record, names: tuple[str, str], scores: Scores | None) -> list[Couple]:

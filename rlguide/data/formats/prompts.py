@@ -38,7 +38,7 @@ def _prompts_of(table: Table, way: Way) -> Iterator[Asked]:
 def _ends_with_response(table: Table, prompt: str) -> bool:
     """Whether a prompt is a conversation that holds a response already, and so is no prompt."""
     column = table.columns[prompt]
-    is_talk = column.kind in ("messages", "dialogue") and not table.is_given(prompt, "prompt")
+    is_talk = column.kind in ("messages", "dialogue") and prompt not in table.given_as("prompt")
     return is_talk and last_roles(column) == {GPT}
 
 

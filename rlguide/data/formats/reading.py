@@ -179,7 +179,7 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
     for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
-    raise unknown(table, records, path, wanted)
+    raise unknown(table, path, wanted)
 
 
 def _best(ways: list[Reading]) -> Reading | None:
@@ -197,7 +197,7 @@ def _guessed(reading: Reading, records: list[Record], path: object, wanted: Want
     chosen, rejected = reading.shape.needed
     if wanted.form == "auto":
         if may_be_prompt(reading._table, reading.shape.columns):
-            raise unknown(reading._table, records, path, wanted)
+            raise unknown(reading._table, path, wanted)
         if why := doubt(records, chosen, rejected):
             raise DataError(
                 f"{path} has {chosen} and {rejected} as text and no prompt, and {why}",

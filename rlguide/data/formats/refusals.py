@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from rlguide.data.cells.guess import guess
 from rlguide.data.cells.implicit import shorten
-from rlguide.data.cells.names import Meaning
 from rlguide.data.cells.table import Column, Table
-from rlguide.data.cells.values import NUMBERS, TEXTS, Record, accepted, number
+from rlguide.data.cells.values import NUMBERS, TEXTS, accepted, number
 from rlguide.data.formats.base import Wanted
 from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.labels import rating
@@ -26,13 +25,13 @@ _OTHERS = ("prompt", "response", "system", "split", "media")  # roles of columns
 _SHOW = "see the shapes in `rlguide register --help`"
 
 
-def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> DataError:
+def unknown(table: Table, path: object, wanted: Wanted) -> DataError:
     """The error for rows that nothing fits: what they lack, and the line with the best guess."""
     names = named(sorted(table.all)) or "none"
     if wanted.form != "auto":
         return DataError(f"{path} cannot be read as {wanted.form}; its columns are {names}", "leave out --format")
     for advice in (_of_sides, _of_two, _of_list, _of_one):
-        if found := advice(table, rows, wanted):
+        if found := advice(table, wanted):
             return DataError(f"{path}: {found[0]}", found[1])
     guessed = guess(table)
     if len(guessed) >= 3:
@@ -68,7 +67,7 @@ def option(columns: Sequence[tuple[str, str]]) -> str:
     return f"--columns {shlex.quote(','.join(f'{role}={column}' for column, role in columns))}"
 
 
-def _of_sides(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_sides(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """Columns that are called chosen and rejected, and hold no responses."""
     sides = [next(iter(table.find("response", (), side)), None) for side in ("chosen", "rejected")]
     odd = next((column for column in sides if column is not None and column.kind not in TEXTS), None)
@@ -84,7 +83,7 @@ def _of_sides(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, st
     )
 
 
-def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_two(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """Two responses and no verdict that is understood; or more of them."""
     numbered = two_responses(table)
     if numbered is None:
@@ -100,9 +99,9 @@ def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
     said = [column for column in _marks(table) if column.name not in two]
     what = f"{two[0]} and {two[1]} look like two responses, and no column says clearly which is better"
     for column in said:
-        if _reads(table, rows, wanted, verdict=column.name):
+        if _reads(table, wanted, verdict=column.name):
             return what, f"if {column.name} does, say so with --columns verdict={column.name}"
-        if {*map(str, column.values)} <= {"0", "1"} and _reads(table, rows, wanted, best=column.name):
+        if {*map(str, column.values)} <= {"0", "1"} and _reads(table, wanted, best=column.name):
             return (
                 f"{what}: {_shown(column)}",
                 f"if 0 means {two[0]} and 1 {two[1]}: --columns best={column.name};"
@@ -114,29 +113,29 @@ def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
     return what + shown, f'write {two[0]}, {two[1]} or "tie" in each row of a column {where}'
 
 
-def _of_list(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_list(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """A list of responses, and nothing that says which is the best."""
     lists = table.find("list", ("texts", "objects", "messages"))
     if not lists or table.find("response", TEXTS, "rejected"):
         return None
     what = f"{lists[0].name} is a list of responses, and nothing says clearly which is the best"
     for column in table.columns.values():
-        if column.kind == "numbers" and _reads(table, rows, wanted, ranks=column.name):
+        if column.kind == "numbers" and _reads(table, wanted, ranks=column.name):
             return (
                 what,
                 f"if 1 in {column.name} is the best: --columns ranks={column.name};"
                 f" if the highest is: --columns scores={column.name}",
             )
     for column in _marks(table):
-        if column.kind in NUMBERS and _reads(table, rows, wanted, best=column.name):
+        if column.kind in NUMBERS and _reads(table, wanted, best=column.name):
             return what, f"if {column.name} is its place, counted from 0 or 1: --columns best={column.name}"
     shown = "".join(f"; {_shown(column)}" for column in _marks(table)[:1])
-    if _reads(table, rows, replace(wanted, form="ranked-list")):
+    if _reads(table, replace(wanted, form="ranked-list")):
         return what + shown, "if the first one always is: --format ranked-list"
     return what + shown, "add a list of scores (scores), or the place of the best one from 0 on (best_index)"
 
 
-def _of_one(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_one(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """One response, and a label or a rating that is not understood."""
     if not (table.find("response", TEXTS) or table.find("conversation", ("messages", "dialogue"))):
         return None
@@ -150,7 +149,7 @@ def _of_one(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str]
         )
     marks = _marks(table)
     for column in marks:
-        if _reads(table, rows, wanted, label=column.name):
+        if _reads(table, wanted, label=column.name):
             return (
                 f"each row has one response; {column.name} may say whether it is good",
                 f"if it does, say so with --columns label={column.name}",
@@ -184,7 +183,8 @@ def _shown(column: Column) -> str:
     return f"{column.name} holds {values}"
 
 
-def _reads(table: Table, rows: list[Record], wanted: Wanted, **given: str) -> bool:
+def _reads(table: Table, wanted: Wanted, **columns: str) -> bool:
     """Whether more than half of the rows can be read in one way, with this said of columns (role=column)."""
-    told = Table(rows, table.given | {name: Meaning(role) for role, name in given.items()})
-    return any(2 * sum(map(bool, accepted(shape.convert, rows))) > len(rows) for shape in find_shapes(told, wanted))
+    told = table.told(**columns)
+    read = (sum(map(bool, accepted(shape.convert, told.rows))) for shape in find_shapes(told, wanted))
+    return any(2 * good > len(told.rows) for good in read)
