@@ -17,8 +17,8 @@ Record = dict[str, Any]  # a row
 EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
 CONVERSATIONS = ("messages", "dialogue", "exchanges")  # kinds that hold several turns
-_SEVERAL = (list, tuple)  # made once: `list | tuple` takes longer than the question whether a value is one
 NUMBERS = ("number", "digits")  # digits: a number as text
+_SEVERAL = (list, tuple)  # made once: `list | tuple` takes longer than the question whether a value is one
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
 
 

@@ -40,14 +40,15 @@ def two_responses(table: Table) -> dict[str, Column] | None:
 
 
 def _couples(row: Record, names: tuple[str, str], better: Better, scores: dict[str, str]) -> list[Couple]:
-    if any(is_empty(row.get(name)) for name in names):
+    one, other = row.get(names[0]), row.get(names[1])
+    if is_empty(one) or is_empty(other):
         raise BadRow("there are no two responses")
     at = better(row)
     if at is None:
         return []
-    names = (names[at], names[1 - at])
-    marks = two_scores([row.get(scores[name]) for name in names]) if scores else None
-    return [(row.get(names[0]), row.get(names[1]), names, marks)]
+    if at == 1:
+        one, other, names = other, one, (names[1], names[0])
+    return [(one, other, names, two_scores([row.get(scores[name]) for name in names]) if scores else None)]
 
 
 def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
