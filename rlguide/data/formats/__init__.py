@@ -1,1 +1,1 @@
-"""A row of any shape to examples: columns to roles, cells to conversations, roles to pairs or labels."""
+"""Roles to examples: how the prompt and the responses of a row are found and judged, or why they are not."""

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from rlguide.catalog.columns import plain, vocabulary
-from rlguide.data.example import BadRow, Example, parse_label
-from rlguide.data.formats.base import AND, Record, Shape
-from rlguide.data.formats.cells import NUMBERS, TEXTS, is_empty, number, response
-from rlguide.data.formats.names import numbering
-from rlguide.data.formats.pairs import Scores
-from rlguide.data.formats.prompts import Asked, possible_prompts
-from rlguide.data.formats.table import Column, Table, are_twos
+from rlguide.data.cells.table import Column, Table, are_twos
+from rlguide.data.cells.values import NUMBERS, TEXTS, Record, is_empty, number, response
+from rlguide.data.cells.verdicts import unclear
+from rlguide.data.example import BadRow, parse_label
+from rlguide.data.formats.base import Couple, Used, Way
+from rlguide.data.formats.pairs import two_scores
 from rlguide.errors import UsageError
 
 PAIRINGS = ("best-worst", "all")
 _LISTS = ("texts", "objects", "messages", "exchanges", "one text", "object", "other")
-Values = Callable[[Record, list[Any]], list[float | None]]  # of the responses of a row, one each
-
-
-class _Valued(NamedTuple):
-    """Responses with what values them. kept: whether the values are scores, to be stored with the pair."""
-
-    used: dict[str, str]
-    needed: tuple[str, ...]
-    listed: Callable[[Record], list[Any]]
-    values: Values
-    kept: bool
-
-
-class Scored(NamedTuple):
-    """A response and its score; of ranks, the negative."""
-
-    response: str
-    score: float
+_NAMES = ("a response of the list", "a response of the list")
+Responses = Callable[[Record], list[Any]]  # those of a row
+Values = Callable[[Record, list[Any]], list[float | None]]  # one for each response of a row: the highest is the best
+Grade = Callable[[Any], float | None]  # a cell -> the value of its response
 
 
 def check_pairing(pairing: str) -> None:
@@ -49,96 +34,102 @@ def check_pairing(pairing: str) -> None:
         raise UsageError(f"no pairing {pairing}", f"choose from {', '.join(PAIRINGS)}")
 
 
-def find_lists(table: Table, pairing: str) -> Iterator[Shape]:
-    """Ways to read rows as lists of responses, those with scores first."""
-    for valued in _valued(table):
-        for asked in possible_prompts(table):
-            if asked.prompt not in valued.needed:
-                convert, needed = partial(_pairs, asked=asked, valued=valued, pairing=pairing), valued.needed
-                yield Shape("scored-list", "pairs", asked.used() | valued.used, (*needed, asked.prompt or ""), convert)
+def find_lists(table: Table, pairing: str) -> Iterator[Way]:
+    """Ways to read rows as lists of responses with what values them, those with scores first."""
+
+    def way(used: Used, listed: Responses, values: Values, kept: bool = True) -> Way:
+        """kept: whether the values are scores, to be stored with the pair."""
+        needed = used.get("responses", ())[:2] or tuple(name for (name,) in used.values())
+        couples = partial(_couples, listed=listed, values=values, kept=kept, pairing=pairing)
+        return Way("scored-list", used, needed, couples)
+
+    for column in [*table.find("list", _LISTS), *table.find("response", _LISTS[:4])]:
+        name, listed = column.name, partial(_of_column, column=column.name)
+        used: Used = {"list": (name,)}
+        for role, grade in _GRADES.items():
+            for other in table.find(f"{role}s", ("numbers", "object", "texts", "one text")):
+                if other.name != name:
+                    values = partial(_parallel, of=name, column=other.name, grade=grade)
+                    yield way(used | {f"{role}s": (other.name,)}, listed, values)
+        if _has_values(column):
+            yield way(used, listed, _own_values)
+        for role in ("best", "verdict"):
+            for other in table.find(role, NUMBERS):
+                first = _first_number(other, column, role)
+                if first is not None:
+                    place = partial(_place, column=other.name, first=first)
+                    yield way(used | {"best": (other.name,)}, listed, place, kept=False)
+        for other in table.find("label", ("numbers", "texts")):
+            labels = partial(_parallel, of=name, column=other.name, grade=parse_label)
+            yield way(used | {"label": (other.name,)}, listed, labels, kept=False)
+    for said, names in _named(table):
+        won = partial(_won, column=said, names=names)
+        yield way({"responses": names, "verdict": (said,)}, partial(_cells, columns=names), won, kept=False)
+    for role, names, marks in _numbered(table):
+        columns = partial(_of_columns, columns=marks, grade=_GRADES[role])
+        yield way({"responses": names, f"{role}s": marks}, partial(_cells, columns=names), columns)
 
 
-def find_ranked(table: Table) -> Iterator[Shape]:
+def find_ranked(table: Table) -> Iterator[Way]:
     """Ways to read rows as lists in order: of a column `output`, as LLaMA-Factory once had them, or if so asked."""
     if table.find("verdict") or table.find("best"):
         return  # which says another order
+    rated = tuple(column.name for column in table.find("scores", ("numbers",))[:1])
     for column in [*table.find("response", ("texts",)), *table.find("list", _LISTS)]:
+        two = plain(column.name) == "output" and are_twos(column.held)
+        usual = two or plain(column.name) == "rankedresponses" or column.name in table.given
+        used: Used = {"list": (column.name,)} | ({"scores": rated} if rated else {})
+        couples = partial(_in_order, column=column.name, rating=rated[0] if rated else "")
         note = f"the first of {column.name} is assumed to be the best one"
-        rated = [found.name for found in table.find("scores", ("numbers",))]
-        scores = Scores((), *rated[:1])
-        for asked in possible_prompts(table):
-            convert = partial(_in_order, asked=asked, column=column.name, scores=scores)
-            used = asked.used() | {"list": column.name} | scores.used
-            two = plain(column.name) == "output" and are_twos(value for value in column.values if value is not None)
-            usual = two or plain(column.name) == "rankedresponses" or column.name in table.given
-            yield Shape("ranked-list", "pairs", used, (column.name, asked.prompt or ""), convert, note, not usual)
+        yield Way("ranked-list", used, (column.name,), couples, note=note, only_if_asked=not usual)
 
 
-def _pairs(row: Record, asked: Asked, valued: _Valued, pairing: str) -> list[Example]:
-    """Pairs with their scores; none where all responses are as good as each other. Raises BadRow."""
-    messages, responses = asked.turns(row), valued.listed(row)
-    scored = zip(responses, valued.values(row, responses), strict=True)
-    ranked = [Scored(response(entry, "a response of the list"), score) for entry, score in scored if score is not None]
-    ranked.sort(key=lambda entry: -entry.score)  # stable: the first of equals stays first
-    if len(ranked) < 2:
+def _couples(row: Record, listed: Responses, values: Values, kept: bool, pairing: str) -> list[Couple]:
+    """Responses of which one has the higher value; none where all are as good as each other. Raises BadRow."""
+    responses = listed(row)
+    scored = [
+        (response(entry, _NAMES[0]), value)
+        for entry, value in zip(responses, values(row, responses), strict=True)
+        if value is not None
+    ]
+    if len(scored) < 2:
         raise BadRow("fewer than two responses have a score")
-    worst = next(entry for entry in ranked if entry.score == ranked[-1].score)
-    couples = [(ranked[0], worst)] if pairing == "best-worst" else combinations(ranked, 2)
+    scored.sort(key=lambda entry: -entry[1])  # stable: the first of equals stays first
+    worst = next(entry for entry in scored if entry[1] == scored[-1][1])
+    both = [(scored[0], worst)] if pairing == "best-worst" else combinations(scored, 2)
     return [
-        asked.assemble(row, messages, one.response, other.response)._replace(
-            scores=(one.score, other.score) if valued.kept else None
-        )
-        for one, other in couples
-        if one.score > other.score and one.response != other.response
+        (one, other, _NAMES, (value, lower) if kept else None)
+        for (one, value), (other, lower) in both
+        if value > lower and one != other
     ]
 
 
-def _in_order(row: Record, asked: Asked, column: str, scores: Scores) -> list[Example]:
+def _in_order(row: Record, column: str, rating: str) -> list[Couple]:
     listed = row.get(column)
     if not isinstance(listed, list) or len(listed) < 2:
         raise BadRow(f"{column} is not a list of two responses or more")
-    pair = asked.assemble(row, asked.turns(row), response(listed[0], column), response(listed[-1], column))
-    return [pair._replace(scores=scores.of(row, pair) if len(listed) == 2 else None)]
+    return [(listed[0], listed[-1], (column, column), two_scores(row.get(rating)) if len(listed) == 2 else None)]
 
 
-def _valued(table: Table) -> Iterator[_Valued]:
-    """Lists of responses with what values them."""
-    for column in [*table.find("list", _LISTS), *table.find("response", _LISTS[:4])]:
-        listed, used, need = partial(_of_column, column=column.name), {"list": column.name}, (column.name,)
-        for role in ("scores", "ranks"):
-            for other in table.find(role, ("numbers", "object", "texts", "one text")):
-                if other.name != column.name:
-                    sign = 1.0 if role == "scores" else -1.0
-                    values = partial(_parallel, of=column.name, column=other.name, sign=sign)
-                    yield _Valued(used | {role: other.name}, (*need, other.name), listed, values, True)
-        if _has_values(column):
-            yield _Valued(used, need, listed, _own_values, True)
-        places = [(said, found) for said in ("best", "verdict") for found in table.find(said, NUMBERS)]
-        for said, other in places:
-            first = _first_number(other, column, said)
-            if first is not None:
-                values = partial(_place, column=other.name, first=first)
-                yield _Valued(used | {"best": other.name}, (*need, other.name), listed, values, False)
-        for other in table.find("label", ("numbers", "texts")):
-            values = partial(_labels, column=other.name)
-            yield _Valued(used | {"label": other.name}, (*need, other.name), listed, values, False)
-    yield from _numbered(table)
+def _named(table: Table) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Responses in columns that are called as their models, and the column that names the one which won."""
+    texts = [column for column in table.columns.values() if column.kind in TEXTS]
+    for verdict in (*table.find("verdict", ("text",)), *table.find("best", ("text",))):
+        said = {plain(value) for value in verdict.held}
+        names = tuple(column.name for column in texts if plain(column.name) in said and column is not verdict)
+        if len(names) >= 2:
+            yield verdict.name, names
 
 
-def _numbered(table: Table) -> Iterator[_Valued]:
-    """Numbered responses with a numbered score or rank each."""
+def _numbered(table: Table) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Numbered responses with a numbered score or rank each: which of the two it is, and the columns of both."""
     for group in table.keyed("response").values():
-        ends = sorted(
-            (end for end in group if group[end].kind in TEXTS), key=lambda end: (end not in numbering(end), end)
-        )
-        for role, sign in (("score", 1.0), ("rank", -1.0)):
+        texts = sorted(end for end in group if group[end].kind in TEXTS)
+        for role in _GRADES:
             for marks in table.keyed(role).values():
-                shared = [end for end in ends if end in marks]
+                shared = [end for end in texts if end in marks]
                 if len(shared) >= 2:
-                    names, scores = ([of[end].name for end in shared] for of in (group, marks))
-                    used = {"responses": AND.join(names), f"{role}s": AND.join(scores)}
-                    values = partial(_of_columns, columns=scores, sign=sign)
-                    yield _Valued(used, tuple(names[:2]), partial(_cells, columns=names), values, True)
+                    yield role, tuple(group[end].name for end in shared), tuple(marks[end].name for end in shared)
 
 
 def _of_column(row: Record, column: str) -> list[Any]:
@@ -150,18 +141,13 @@ def _of_column(row: Record, column: str) -> list[Any]:
     return listed
 
 
-def _cells(row: Record, columns: list[str]) -> list[Any]:
+def _cells(row: Record, columns: tuple[str, ...]) -> list[Any]:
     return [row.get(column) for column in columns]
 
 
-def _of_columns(row: Record, listed: list[Any], columns: list[str], sign: float) -> list[float | None]:
+def _of_columns(row: Record, listed: list[Any], columns: tuple[str, ...], grade: Grade) -> list[float | None]:
     cells = zip(listed, columns, strict=True)
-    return _signed(sign, (None if is_empty(entry) else _grade(row.get(column)) for entry, column in cells))
-
-
-def _signed(sign: float, values: Iterable[float | None]) -> list[float | None]:
-    """Scores as they are, ranks as their negatives, so that the highest is the best."""
-    return [None if value is None else sign * value for value in values]
+    return [None if is_empty(entry) else grade(row.get(column)) for entry, column in cells]
 
 
 def _grade(value: Any) -> float | None:
@@ -169,7 +155,16 @@ def _grade(value: Any) -> float | None:
     return number(_held(value, vocabulary().score_keys) if isinstance(value, dict) else value)
 
 
-def _parallel(row: Record, listed: list[Any], of: str, column: str, sign: float) -> list[float | None]:
+def _rank(value: Any) -> float | None:
+    """A rank as its negative, so that the highest is the best."""
+    found = _grade(value)
+    return None if found is None else -found
+
+
+_GRADES: dict[str, Grade] = {"score": _grade, "rank": _rank}
+
+
+def _parallel(row: Record, listed: list[Any], of: str, column: str, grade: Grade) -> list[float | None]:
     """The values of another list, or of another object under the same names, in whatever order these stand."""
     values, responses = row.get(column), row.get(of)
     if isinstance(values, dict) and isinstance(responses, dict):
@@ -180,7 +175,7 @@ def _parallel(row: Record, listed: list[Any], of: str, column: str, sign: float)
         values = list(values.values())
     if not isinstance(values, list) or len(values) != len(listed):
         raise BadRow("there are not as many scores as responses")
-    return _signed(sign, map(number, values))
+    return [grade(value) for value in values]
 
 
 def _own_values(row: Record, listed: list[Any]) -> list[float | None]:
@@ -188,8 +183,8 @@ def _own_values(row: Record, listed: list[Any]) -> list[float | None]:
     words = vocabulary()
     objects = [entry if isinstance(entry, dict) else {} for entry in listed]
     has_scores = any(_held(entry, words.score_keys) is not None for entry in objects)
-    keys, sign = (words.score_keys, 1.0) if has_scores else (words.rank_keys, -1.0)
-    return _signed(sign, (number(_held(entry, keys)) for entry in objects))
+    keys, grade = (words.score_keys, _grade) if has_scores else (words.rank_keys, _rank)
+    return [grade(_held(entry, keys)) for entry in objects]
 
 
 def _has_values(column: Column) -> bool:
@@ -206,12 +201,21 @@ def _held(entry: dict[str, Any], keys: tuple[str, ...]) -> Any:
     return next((entry[key] for key in keys if not is_empty(entry.get(key))), None)
 
 
+def _won(row: Record, listed: list[Any], column: str, names: tuple[str, ...]) -> list[float | None]:
+    """1 for the response in the column that the verdict names, 0 for the others; none of these for a tie."""
+    said = row.get(column)
+    won = [plain(name) == plain(said) for name in names]
+    if not any(won) and not (isinstance(said, str) and said.strip().lower() in vocabulary().ties):
+        raise unclear(column)
+    return [None if is_empty(entry) else float(is_best) for entry, is_best in zip(listed, won, strict=True)]
+
+
 def _place(row: Record, listed: list[Any], column: str, first: int) -> list[float | None]:
     """1 for the best response, 0 for the others."""
     place = number(row.get(column))
     at = -1 if place is None or not place.is_integer() else int(place) - first
     if not 0 <= at < len(listed):
-        raise BadRow(f"the column {column} does not say which response is better")
+        raise unclear(column)
     return [float(index == at) for index in range(len(listed))]
 
 
@@ -224,10 +228,3 @@ def _first_number(best: Column, listed: Column, role: str) -> int | None:
     if sizes and max(places, default=0) >= max(sizes):
         return 1
     return 0 if (role == "best" and "ind" in plain(best.name)) or "idx" in plain(best.name) else None
-
-
-def _labels(row: Record, listed: list[Any], column: str) -> list[float | None]:
-    labels = row.get(column)
-    if not isinstance(labels, list) or len(labels) != len(listed):
-        raise BadRow("there are not as many labels as responses")
-    return [float(parse_label(label)) for label in labels]

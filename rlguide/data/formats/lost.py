@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rlguide.catalog.columns import plain, vocabulary
+from rlguide.data.cells.values import Record, is_empty, is_word
 from rlguide.data.example import GPT, HUMAN, Example, Turn, prompt_key
-from rlguide.data.formats.base import Record
-from rlguide.data.formats.cells import is_empty, is_word
 
-ROLES = ("prompt", "input", "system", "history", "context", "conversation")
+ROLES = ("prompt", "input", "system", "history", "context", "conversation", "beginning")
 TEXT_KEYS = ("content", "value", "text")  # of a message or a document; its other keys describe it
 
 

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rlguide.data.example import BadRow, Example, ExampleKind
-from rlguide.data.formats import advice
-from rlguide.data.formats.base import AND, Record, Shape, Wanted
-from rlguide.data.formats.cells import is_empty
-from rlguide.data.formats.exports import WRAPPERS, flattened, opened
-from rlguide.data.formats.implicit import doubt, shorten
-from rlguide.data.formats.labels import find_labels
-from rlguide.data.formats.lists import check_pairing, find_lists, find_ranked
+from rlguide.data.cells.exports import WRAPPERS, flattened, opened
+from rlguide.data.cells.given import given_meanings
+from rlguide.data.cells.guess import may_be_prompt
+from rlguide.data.cells.implicit import doubt
+from rlguide.data.cells.names import meanings
+from rlguide.data.cells.table import Table
+from rlguide.data.cells.values import Record, accepted, is_empty, texts_left_out
+from rlguide.data.example import Example
+from rlguide.data.formats.base import SHAPES, Shape, Wanted
+from rlguide.data.formats.comparisons import two_responses
+from rlguide.data.formats.lists import check_pairing
 from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
-from rlguide.data.formats.names import meanings
-from rlguide.data.formats.pairs import find_implicit, find_pairs
-from rlguide.data.formats.refusals import unknown
-from rlguide.data.formats.table import Table
-from rlguide.data.formats.verdicts import find_comparisons, two_responses
+from rlguide.data.formats.pairs import find_implicit
+from rlguide.data.formats.refusals import lost, unknown
+from rlguide.data.formats.shapes import find_shapes
 from rlguide.errors import DataError, UsageError, did_you_mean
 
-# What a person may force, and what is said of it in the help of `register`.
-SHAPES = {
-    "pair": "a prompt, a chosen and a rejected response; also whole conversations, or one and a rejected response",
-    "comparison": "a prompt, two responses (response_a and response_b, ...) and which is the better one",
-    "scored-list": "a prompt and a list of responses with scores, ranks or the place of the best one",
-    "ranked-list": "a prompt and a list of responses in order, the best one first",
-    "implicit-text": "chosen and rejected as text that begins with the same prompt, and no prompt",
-    "label": "a prompt and one response with a label, or with a rating and --good-from",
-}
-KINDS: dict[str, ExampleKind] = {name: "labels" if name == "label" else "pairs" for name in SHAPES}
 MOST_SAMPLE = 200  # rows that are kept to judge a column that appears late
 ENOUGH = 0.9  # share of the rows that the best way can read, from which on a likelier way goes before it
 AS_PAIRS = 0.5  # the same of pairs, which go before labels
 MOST_NAMES = 6  # columns that are listed as not used
+_TALKS = ("prompt", "conversation", "chosen", "rejected")  # what may be read as turns at once
 _MATTER = (*ROLES, "media", "score")  # roles of columns that change what is read when they appear
 
 
@@ -55,10 +47,8 @@ class Reading:
         self._empty = tuple(name for name in free if name not in table.columns and _matters(name))
         self._decoders = {name: decode for name, decode in table.decoders.items() if name in used}
         self._known = {*table.all}
-        talks = (shape.used.get(role, "") for role in ("prompt", "conversation", "chosen", "rejected"))
-        self.conversations = [
-            name for name in talks if name in table.columns and table.columns[name].kind == "messages"
-        ]
+        talks = [name for role in _TALKS for name in shape.used.get(role, ()) if name in table.columns]
+        self.conversations = [name for name in talks if table.columns[name].kind == "messages"]
         self._inner = _inner(wanted, rows)
         outer = (name.partition(".")[0] for name in self._inner)
         looked_at = (*used, *outer, *self._pieces, *self._empty, *filter(table.is_media, table.all))
@@ -81,7 +71,7 @@ class Reading:
             self._extend(row)
         examples = self._examples(row)
         if self._pieces and (loss := find_loss(row, self._pieces, examples)):
-            raise advice.lost(self._path, loss.column, shorten(loss.text), self._wanted, late=True)
+            raise lost(self._path, loss, self._wanted, " in a later row")
         return examples
 
     def fits(self, row: Any) -> bool:
@@ -91,27 +81,26 @@ class Reading:
 
     def loss(self) -> Loss | None:
         """The first piece of a prompt that would be lost in the first rows."""
-        for row in self._rows:
-            try:
-                if found := find_loss(row, self._pieces, self._examples(row)):
-                    return found
-            except BadRow:
-                continue
-        return None
+        losses = accepted(lambda row: find_loss(row, self._pieces, self._examples(row)), self._rows)
+        return next(filter(None, losses), None)
 
     def good(self) -> int:
         """How many of the first rows can be read."""
-        return sum(self._is_good(row) for row in self._rows)
+        return sum(
+            all(len({*one.responses}) == len(one.responses) for one in made)
+            for made in accepted(self._examples, self._rows)
+        )
 
     def explain(self, rows: Sequence[Any]) -> str:
         """One sentence on how these first rows are read: `pair: prompt, chosen, rejected; 50 of the first ...`."""
-        names = {role: ", ".join(used.split(AND)) for role, used in self.shape.used.items()}
+        names = {role: ", ".join(used) for role, used in self.shape.used.items()}
         said = [name if name == role else f"{role} from {name}" for role, name in names.items()]
         parts = [f"{self.name}: {', '.join(said)}", f"{sum(map(self.fits, rows))} of the first {len(rows)} rows fit"]
         if self.shape.note:
             parts.append(self.shape.note)
         left = [name for name in self._table.columns if name not in self.shape.columns and name != self.split]
         unused = [name or "(no name)" for name in left if not self._table.is_media(name)]
+        unused[:0] = [f"{key} of messages" for key in self._texts_left_out()]
         if unused:
             parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
         return "; ".join(parts)
@@ -124,17 +113,15 @@ class Reading:
                     row[name] = decode(row[name])
         return self.shape.convert(row)
 
-    def _is_good(self, row: Record) -> bool:
-        try:
-            return all(len({*one.responses}) == len(one.responses) for one in self._examples(row))
-        except BadRow:
-            return False
+    def _texts_left_out(self) -> list[str]:
+        """The keys of messages in the columns that are read whose text is not."""
+        columns = [column for name, column in self._table.columns.items() if name in self.shape.columns]
+        return sorted(set[str]().union(*(texts_left_out(value) for column in columns for value in column.values)))
 
     def _is_copy(self, name: str) -> bool:
         """Whether a column repeats what is read in each of the first rows, as UltraFeedback's messages do."""
-        chosen = self._table.columns.get(self.shape.used.get("chosen", ""))
-        column = self._table.columns.get(name)
-        return chosen is not None and column is not None and column.values == chosen.values
+        columns, chosen = self._table.columns, self.shape.used.get("chosen", ("",))[0]
+        return chosen in columns and name in columns and columns[name].values == columns[chosen].values
 
     def _extend(self, row: Record) -> None:
         """Read a row with columns that no row had before: as the others, if that is possible."""
@@ -175,8 +162,8 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         )
     if inner := _inner(wanted, records):
         records = [opened(row, inner) for row in records]
-    table = Table(records, advice.given(wanted, records, path))
-    ways = [Reading(shape, table, records, wanted, path) for shape in _shapes(table, wanted)]
+    table = Table(records, given_meanings(wanted.columns, records, path))
+    ways = [Reading(shape, table, records, wanted, path) for shape in find_shapes(table, wanted)]
     best = {kind: _best([way for way in ways if way.kind == kind]) for kind in ("pairs", "labels")}
     found, labels = best["pairs"], best["labels"]
     if labels is not None and two_responses(table) and not labels.good():
@@ -185,27 +172,14 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         found = labels
     if found is not None:
         if loss := found.loss():
-            raise advice.lost(path, loss.column, shorten(loss.text), wanted, late)
+            raise lost(path, loss, wanted, " in a later row" if late else "")
         return found
     whole = Table(records, table.given, with_empty=True)
-    for shape in _shapes(whole, wanted) if len(table.columns) < len(whole.columns) else ():
+    for shape in find_shapes(whole, wanted) if len(table.columns) < len(whole.columns) else ():
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
     for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
-    raise unknown(table, records, path, wanted)
-
-
-def _shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:
-    """All ways to read the rows, the likeliest first, but for the guess of an implicit prompt."""
-    for shape in (
-        *find_pairs(table),
-        *find_comparisons(table),
-        *find_lists(table, wanted.pairing),
-        *find_ranked(table),
-        *find_labels(table, wanted.good_from),
-    ):
-        if shape.name == wanted.form or (wanted.form == "auto" and not shape.only_if_asked):
-            yield shape
+    raise unknown(table, path, wanted)
 
 
 def _best(ways: list[Reading]) -> Reading | None:
@@ -222,8 +196,8 @@ def _guessed(reading: Reading, records: list[Record], path: object, wanted: Want
     """An implicit prompt as text, where it looks like one or a person says so; never where another column may be it."""
     chosen, rejected = reading.shape.needed
     if wanted.form == "auto":
-        if advice.may_be_prompt(reading._table, reading.shape.columns):
-            raise unknown(reading._table, records, path, wanted)
+        if may_be_prompt(reading._table, reading.shape.columns):
+            raise unknown(reading._table, path, wanted)
         if why := doubt(records, chosen, rejected):
             raise DataError(
                 f"{path} has {chosen} and {rejected} as text and no prompt, and {why}",

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 
-from rlguide.catalog.columns import plain, vocabulary
-from rlguide.data.example import BadRow
-from rlguide.data.formats.advice import WORDS, named, option
-from rlguide.data.formats.base import Record, Shape, Wanted
-from rlguide.data.formats.cells import NUMBERS, TEXTS, is_word, number
-from rlguide.data.formats.labels import find_labels, rating
-from rlguide.data.formats.lists import find_lists, find_ranked
-from rlguide.data.formats.names import Meaning, name_parts, side_of
-from rlguide.data.formats.table import Column, Table
-from rlguide.data.formats.verdicts import find_comparisons, numbers_of_two, two_responses
+from rlguide.data.cells.guess import guess
+from rlguide.data.cells.implicit import shorten
+from rlguide.data.cells.table import Column, Table
+from rlguide.data.cells.values import NUMBERS, TEXTS, accepted, number
+from rlguide.data.formats.base import Wanted
+from rlguide.data.formats.comparisons import two_responses
+from rlguide.data.formats.labels import rating
+from rlguide.data.formats.lost import Loss
+from rlguide.data.formats.shapes import find_shapes
+from rlguide.data.readers.source import named
 from rlguide.errors import DataError
 
-ALIKE = 0.75  # of two names, by difflib
 MOST_VALUES = 5  # different values of a column that says which response is better, or whether one is good
 LONGEST_VALUE = 30  # characters of such a value
-_NO_TEXTS = ("score", "scores", "rank", "ranks", "label", "verdict", "best", "split", "media", "list")
 _HOLDS = {"flag": "true or false", "number": "numbers", "numbers": "lists of numbers", "texts": "lists of texts"}
+_OTHERS = ("prompt", "response", "system", "split", "media")  # roles of columns that are no marks
 _SHOW = "see the shapes in `rlguide register --help`"
 
 
-def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> DataError:
+def unknown(table: Table, path: object, wanted: Wanted) -> DataError:
     """The error for rows that nothing fits: what they lack, and the line with the best guess."""
-    names = named(list(table.all)) or "none"
+    names = named(sorted(table.all)) or "none"
     if wanted.form != "auto":
         return DataError(f"{path} cannot be read as {wanted.form}; its columns are {names}", "leave out --format")
     for advice in (_of_sides, _of_two, _of_list, _of_one):
-        if found := advice(table, rows, wanted):
+        if found := advice(table, wanted):
             return DataError(f"{path}: {found[0]}", found[1])
-    guess = _guess(table)
-    if len(guess) >= 3:
-        said = [one for one in wanted.columns if one[0] not in guess.values()]
+    guessed = guess(table)
+    if len(guessed) >= 3:
+        said = [one for one in wanted.columns if one[0] not in guessed.values()]
+        said += [(name, role) for role, name in guessed.items()]
         return DataError(
             f"{path} has no columns that are known as a prompt and two responses; its columns are {names}",
-            f"say which they are, for example with {option([*said, *((name, role) for role, name in guess.items())])}",
+            f"say which they are, for example with {option(said)}",
         )
     if table.find("response", TEXTS) or table.find("conversation", ("messages", "dialogue")):
         return DataError(
@@ -53,15 +53,29 @@ def unknown(table: Table, rows: list[Record], path: object, wanted: Wanted) -> D
     )
 
 
-def _of_sides(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def lost(path: object, loss: Loss, wanted: Wanted, where: str = "") -> DataError:
+    """The error for a piece of the prompt that would be lost; `where` says in which rows."""
+    above, out = (option([*wanted.columns, (loss.column, role)]) for role in ("context", "ignored"))
+    told = f"the column {loss.column}{where} looks like a piece of the prompt ({shorten(loss.text)})"
+    return DataError(
+        f"{path}: {told}, and nothing reads it", f"put it above the prompt with {above}, or leave it out with {out}"
+    )
+
+
+def option(columns: Sequence[tuple[str, str]]) -> str:
+    """What to type to say what these columns hold."""
+    return f"--columns {shlex.quote(','.join(f'{role}={column}' for column, role in columns))}"
+
+
+def _of_sides(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """Columns that are called chosen and rejected, and hold no responses."""
     sides = [next(iter(table.find("response", (), side)), None) for side in ("chosen", "rejected")]
     odd = next((column for column in sides if column is not None and column.kind not in TEXTS), None)
     if odd is None or None in sides:
         return None
-    held = next(value for value in odd.values if value is not None)
+    held = odd.held[0]
     entry = held[0] if isinstance(held, list) and held else held
-    keys = f" with the keys {named([*map(str, entry)])}" if isinstance(entry, dict) else ""
+    keys = f" with the keys {named(sorted(map(str, entry)))}" if isinstance(entry, dict) else ""
     what = _HOLDS.get(odd.kind, "lists of objects" if isinstance(held, list) else "objects")
     return (
         f"{odd.name} holds {what}{keys}, which is no response",
@@ -69,83 +83,83 @@ def _of_sides(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, st
     )
 
 
-def _of_two(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_two(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """Two responses and no verdict that is understood; or more of them."""
-    two = two_responses(table)
-    if two is None:
+    numbered = two_responses(table)
+    if numbered is None:
         groups = [[column.name for column in group.values()] for group in table.keyed("response").values()]
         many = max(groups, key=len, default=[])
         if len(many) < 3:
             return None
         return (
-            f"{named(many)} look like responses, and each has no score or rank of its own",
+            f"{named(sorted(many))} look like responses, and each has no score or rank of its own",
             "give each a score, in columns with the same number or letter (score_1, score_2, ...)",
         )
-    said, ends = [column for column in _marks(table) if column.name not in two], numbers_of_two(table)
+    end, two = next(iter(numbered)), [column.name for column in numbered.values()]
+    said = [column for column in _marks(table) if column.name not in two]
     what = f"{two[0]} and {two[1]} look like two responses, and no column says clearly which is better"
     for column in said:
-        if _reads(table, rows, {column.name: "verdict"}, wanted):
+        if _reads(table, wanted, verdict=column.name):
             return what, f"if {column.name} does, say so with --columns verdict={column.name}"
-        if {*map(str, column.values)} <= {"0", "1"} and _reads(table, rows, {column.name: "best"}, wanted):
+        if {*map(str, column.values)} <= {"0", "1"} and _reads(table, wanted, best=column.name):
             return (
-                f"{what}: {column.name} holds {_values(column)}",
+                f"{what}: {_shown(column)}",
                 f"if 0 means {two[0]} and 1 {two[1]}: --columns best={column.name};"
-                f" if 1 means {two[0]}: --columns winner_{ends[0]}={column.name}",
+                f" if 1 means {two[0]}: --columns winner_{end}={column.name}",
             )
-    known = [column for column in said if {"verdict", "best", "label"} & {one.role for one in column.meanings}]
-    shown = "".join(f"; {column.name} holds {_values(column)}" for column in (known or said)[:1])
+    known = [column for column in said if column.roles & {"verdict", "best", "label"}]
+    shown = "".join(f"; {_shown(column)}" for column in (known or said)[:1])
     where = known[0].name if known else "winner"
     return what + shown, f'write {two[0]}, {two[1]} or "tie" in each row of a column {where}'
 
 
-def _of_list(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_list(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """A list of responses, and nothing that says which is the best."""
     lists = table.find("list", ("texts", "objects", "messages"))
     if not lists or table.find("response", TEXTS, "rejected"):
         return None
     what = f"{lists[0].name} is a list of responses, and nothing says clearly which is the best"
     for column in table.columns.values():
-        if column.kind == "numbers" and _reads(table, rows, {column.name: "ranks"}, wanted):
+        if column.kind == "numbers" and _reads(table, wanted, ranks=column.name):
             return (
                 what,
                 f"if 1 in {column.name} is the best: --columns ranks={column.name};"
                 f" if the highest is: --columns scores={column.name}",
             )
     for column in _marks(table):
-        if column.kind in NUMBERS and _reads(table, rows, {column.name: "best"}, wanted):
+        if column.kind in NUMBERS and _reads(table, wanted, best=column.name):
             return what, f"if {column.name} is its place, counted from 0 or 1: --columns best={column.name}"
-    shown = "".join(f"; {column.name} holds {_values(column)}" for column in _marks(table)[:1])
-    if _any_reads(find_ranked(table), rows):
+    shown = "".join(f"; {_shown(column)}" for column in _marks(table)[:1])
+    if _reads(table, replace(wanted, form="ranked-list")):
         return what + shown, "if the first one always is: --format ranked-list"
     return what + shown, "add a list of scores (scores), or the place of the best one from 0 on (best_index)"
 
 
-def _of_one(table: Table, rows: list[Record], wanted: Wanted) -> tuple[str, str] | None:
+def _of_one(table: Table, wanted: Wanted) -> tuple[str, str] | None:
     """One response, and a label or a rating that is not understood."""
     if not (table.find("response", TEXTS) or table.find("conversation", ("messages", "dialogue"))):
         return None
     if wanted.good_from is not None:
         return "no column is known as a rating (numbers), which --good-from goes with", "leave out --good-from"
     if rated := rating(table):
-        values = [value for value in rated.values if value is not None]
-        low, high = min(values, key=float), max(values, key=float)
+        low, high = min(rated.held, key=float), max(rated.held, key=float)
         return (
             f"{rated.name} rates one response a row, from {low} to {high}",
             f"say from which rating on a response is good: --good-from {high}",
         )
     marks = _marks(table)
     for column in marks:
-        if _reads(table, rows, {column.name: "label"}, wanted):
+        if _reads(table, wanted, label=column.name):
             return (
                 f"each row has one response; {column.name} may say whether it is good",
                 f"if it does, say so with --columns label={column.name}",
             )
     for column in marks:
-        if {"label", "score", "verdict"} & {one.role for one in column.meanings}:
-            highest = max((str(value) for value in column.values if value is not None), key=_number)
+        if column.roles & {"label", "score", "verdict"}:
+            highest = max(map(str, column.held), key=lambda value: number(value) or 0.0)
             divided = f", or divide them with --good-from {highest}" if column.kind in NUMBERS else ""
             return (
-                f"{column.name} holds {_values(column)}, which say neither good nor bad",
+                f"{_shown(column)}, which say neither good nor bad",
                 f"write true or false in {column.name}{divided}",
             )
     return None
@@ -155,88 +169,22 @@ def _marks(table: Table) -> list[Column]:
     """Columns of a few short values, as verdicts and labels are; those that are called so first."""
     found = []
     for column in table.columns.values():
-        held = {str(value) for value in column.values if value is not None}
+        held = {*map(str, column.held)}
         short = all(len(value) <= LONGEST_VALUE for value in held)
         if short and len(held) <= MOST_VALUES and column.kind in ("flag", "text", *NUMBERS):
-            roles = {meaning.role for meaning in column.meanings}
-            called = bool(roles & {"verdict", "best", "label"})
-            if called or not roles & {"prompt", "response", "system", "split", "media"} or column.name in table.given:
+            called = bool(column.roles & {"verdict", "best", "label"})
+            if called or column.name in table.given or column.roles.isdisjoint(_OTHERS):
                 found.append((not called, column))
     return [column for _, column in sorted(found, key=lambda entry: entry[0])]
 
 
-def _number(value: str) -> float:
-    return number(value) or 0.0
+def _shown(column: Column) -> str:
+    values = ", ".join(list(dict.fromkeys(map(str, column.held)))[:MOST_VALUES])
+    return f"{column.name} holds {values}"
 
 
-def _values(column: Column) -> str:
-    return ", ".join(list(dict.fromkeys(str(value) for value in column.values if value is not None))[:MOST_VALUES])
-
-
-def _reads(table: Table, rows: list[Record], given: dict[str, str], wanted: Wanted) -> bool:
-    """Whether the rows can be read with this said of columns."""
-    told = Table(rows, table.given | {name: Meaning(role) for name, role in given.items()})
-    shapes = (*find_comparisons(told), *find_lists(told, wanted.pairing), *find_labels(told, wanted.good_from))
-    return _any_reads(iter(shapes), rows)
-
-
-def _any_reads(shapes: Iterator[Shape], rows: Sequence[Record]) -> bool:
-    """Whether one of them reads more than half of the rows."""
-    for shape in shapes:
-        good = 0
-        for row in rows:
-            try:
-                good += bool(shape.convert(row))
-            except BadRow:
-                continue
-        if 2 * good > len(rows):
-            return True
-    return False
-
-
-def _guess(table: Table) -> dict[str, str]:
-    """prompt, chosen and rejected as far as names, misspelt ones too, and then the longest texts tell."""
-    systems = [column.name for column in table.find("system")]
-    texts = [
-        column
-        for column in table.columns.values()
-        if column.kind in (*TEXTS, "exchanges")
-        and column.name not in systems
-        and not any(meaning.role in _NO_TEXTS or len(meaning.key) == 1 for meaning in column.meanings)
-    ]
-    found: dict[str, str] = {}
-    for role in ("prompt", "chosen", "rejected"):
-        known = table.find(role, TEXTS) if role == "prompt" else table.find("response", TEXTS, role)
-        near = [*known, *(column for column in texts if _says(column.name, role))]
-        if left := [column for column in near if column.name not in found.values() and not _is_no_text(column)]:
-            found[role] = left[0].name
-    others = {column.name for role in ("input", "context", "history") for column in table.find(role)} | {
-        *found.values()
-    }
-    rest = [column for column in texts if column.name not in others and _words(column) >= WORDS]
-    rest.sort(key=lambda column: -_words(column))
-    missing = [role for role in ("prompt", "chosen", "rejected") if role not in found]
-    if len(rest) >= len(missing) and len(missing) < 3:
-        chosen = sorted(rest[: len(missing)], key=lambda column: table.all.index(column.name))
-        found |= {role: column.name for role, column in zip(missing, chosen, strict=True)}
-    return {role: found[role] for role in ("prompt", "chosen", "rejected") if role in found}
-
-
-def _is_no_text(column: Column) -> bool:
-    """Whether a column holds paths of pictures, or single words for who won, who asked or what task it is."""
-    words, roles = vocabulary(), {meaning.role for meaning in column.meanings}
-    marks = bool(roles & {"verdict", "best", "label", "flag"}) or plain(column.name) in words.not_pieces
-    return bool(words.parts["media"].intersection(name_parts(column.name))) or (
-        marks and all(map(is_word, column.values))
-    )
-
-
-def _says(name: str, role: str) -> bool:
-    """Whether a name sounds like the role, or has a word for it among others."""
-    known = [role, *vocabulary().names.get(role, ())]
-    return role in map(side_of, name_parts(name)) or bool(difflib.get_close_matches(plain(name), known, 1, ALIKE))
-
-
-def _words(column: Column) -> float:
-    held: list[Any] = [value for value in column.values if value is not None]
-    return sum(len(str(value).split()) for value in held) / max(1, len(held))
+def _reads(table: Table, wanted: Wanted, **columns: str) -> bool:
+    """Whether more than half of the rows can be read in one way, with this said of columns (role=column)."""
+    told = table.told(**columns)
+    read = (sum(map(bool, accepted(shape.convert, told.rows))) for shape in find_shapes(told, wanted))
+    return any(2 * good > len(told.rows) for good in read)

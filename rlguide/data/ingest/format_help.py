@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 
 from rlguide.data.example import ExampleKind
-from rlguide.data.formats.reading import KINDS, SHAPES
+from rlguide.data.formats.base import KINDS, SHAPES
 
 WIDTH = 78  # with the indent of a help text, a line of a usual terminal
 NAMES = 19  # the longest name, and a space

@@ -74,7 +74,7 @@ class IngestOptions:
 
     def check(self) -> None:
         """Raises UsageError for a value that cannot be meant, or options that contradict each other."""
-        from rlguide.data.formats.advice import check_columns
+        from rlguide.data.cells.given import check_columns
         from rlguide.data.formats.lists import check_pairing
 
         check_pairing(self.pairing)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from rlguide.console import warn
-from rlguide.data.formats.cells import is_empty
-from rlguide.data.formats.exports import flattened
+from rlguide.data.cells.exports import flattened
+from rlguide.data.cells.values import is_empty
 from rlguide.data.readers.source import Row, Source
 from rlguide.data.readers.words import HELDOUT_WORDS, TRAIN_WORDS
 from rlguide.data.sources.selection import FileSelection

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
+from rlguide.data.cells.asked import engine_prompt
 from rlguide.data.example import GPT, BadRow, Turn, prompt_key, turns
-from rlguide.data.formats.prompts import engine_prompt
 from rlguide.data.readers.files import open_source
 from rlguide.data.store.columns import messages
 from rlguide.data.store.dataset_info import Use, entry_kind, find_entry, is_ours, read_registry

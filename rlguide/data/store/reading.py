@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
+from rlguide.data.cells.asked import Asked, engine_prompt
+from rlguide.data.cells.values import conversation, response
 from rlguide.data.checks.examples import check_structure, check_unicode
 from rlguide.data.example import GPT, BadRow, Example, ExampleKind, parse_label
-from rlguide.data.formats.cells import conversation, response
-from rlguide.data.formats.prompts import Asked, engine_prompt
 from rlguide.data.readers.files import open_source
 from rlguide.data.store.columns import COLUMNS, from_row
 from rlguide.data.store.dataset_info import dataset_kind, is_ours, read_registry
@@ -77,8 +77,9 @@ def _by_entry(dataset: RegisteredDataset, kind: ExampleKind, tags: dict[str, Any
         row = {NAMES.get(key, key): value.get(column) for key, column in dataset.columns.items()}
         messages = engine_prompt(row) if alpaca else conversation(_renamed(row.get("conversations"), rename))
         if pairs:
-            sides = [response(_renamed(row.get(side), rename), side) for side in ("chosen", "rejected")]
-            example = asked.assemble(row, messages, sides[0], sides[1])
+            chosen, rejected = (response(_renamed(row.get(side), rename), side) for side in ("chosen", "rejected"))
+            messages, system = asked.split(row, messages)
+            example = Example.pair(messages, chosen, rejected, system)
         else:
             if not alpaca and (not messages or messages[-1].role != GPT):
                 raise BadRow("the messages do not end with the assistant")

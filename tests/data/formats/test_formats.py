@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow, Example, Turn
-from rlguide.data.formats.base import Wanted
-from rlguide.data.formats.reading import KINDS, SHAPES, Reading, choose_reading
+from rlguide.data.formats.base import KINDS, SHAPES, Wanted
+from rlguide.data.formats.reading import Reading, choose_reading
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.store.row_counts import RowCounts
 from rlguide.errors import DataError, UsageError
@@ -29,6 +29,7 @@ from tests.data.conversations import (
     expected,
     expected_label,
     labels,
+    message,
     pairs,
 )
 
@@ -128,6 +129,48 @@ def test_a_bad_row_is_refused_with_its_reason(row: Any, reason: str) -> None:
     assert len(counts.invalid) == 1
     assert reason in next(iter(counts.invalid))
     assert counts.lines()[0].endswith("  line 2")
+
+
+LISTS = {"prompt": "q", "chosen": ["a1", "a2", "same"], "rejected": ["b1", "b2", "same"]}
+
+
+def test_lists_of_chosen_and_rejected_responses_are_a_pair_for_each_position() -> None:
+    assert [(pair.chosen, pair.rejected) for pair in examples_of(LISTS)] == [("a1", "b1"), ("a2", "b2")]
+    for lists in ({"rejected": ["b1", "b2"]}, {"rejected": "b1"}, {"chosen": None}):
+        with pytest.raises(BadRow, match="not lists of as many responses"):
+            read(LISTS).to_examples(LISTS | lists)
+    with pytest.raises(DataError, match="chosen holds lists of texts"):  # which of the chosen ones is the better one?
+        read(LISTS | {"rejected": "b1"})
+
+
+STEPS = {"prompt": "q", "initial_reason_steps": "Step 1. ", "chosen": "Step 2.", "rejected": "Stop."}
+
+
+def test_steps_that_both_responses_begin_with_are_part_of_them() -> None:
+    (pair,) = examples_of(STEPS)
+    assert (pair.messages, pair.responses) == ((Turn("human", "q"),), ("Step 1. Step 2.", "Step 1. Stop."))
+    whole = {side: f"Step 1. {STEPS[side]}" for side in ("chosen", "rejected")}
+    assert examples_of(STEPS | whole) == [pair], "they are not repeated"
+    for nothing in (None, "", "None"):
+        assert read(STEPS).to_examples(STEPS | {"initial_reason_steps": nothing})[0].chosen == "Step 2."
+    said = {"steps" if name == "initial_reason_steps" else name: text for name, text in STEPS.items()}
+    assert examples_of(said, columns=(("steps", "beginning"),)) == [pair]
+    only = {name: STEPS[name] for name in ("initial_reason_steps", "chosen", "rejected")}
+    with pytest.raises(DataError):  # they are no prompt
+        read(only)
+
+
+def test_steps_of_one_labelled_response_are_not_lost() -> None:
+    row = {"prompt": "q", "initial_reason_steps": "Step 1 of them. ", "response": "Step 2.", "label": True}
+    with pytest.raises(DataError, match="initial_reason_steps looks like a piece"):
+        read(row)
+
+
+def test_text_of_messages_that_is_not_read_is_named() -> None:
+    thought = {"role": "assistant", "content": "a", "reasoning_content": "Let me think about it.", "name": "bot"}
+    row = {"prompt": [{"role": "user", "content": "q"}], "chosen": [thought], "rejected": [message("b")]}
+    assert "not used: reasoning_content of messages" in read(row).explain([row])
+    assert "not used" not in read(row | {"chosen": [message("a")]}).explain([row])
 
 
 def test_conversations_that_part_early_are_refused() -> None:

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from rlguide.data.example import BadRow, Example
-from rlguide.data.formats.advice import check_columns
 from rlguide.data.formats.base import Wanted
-from rlguide.data.formats.cells import unpacked
 from rlguide.data.formats.reading import choose_reading
 from rlguide.errors import DataError, UsageError
 
@@ -26,18 +24,6 @@ def read(*rows: dict[str, Any], columns: tuple[tuple[str, str], ...] = (), **wan
 
 def stored(example: Example) -> tuple[str, ...]:
     return (example.system, *(turn.value for turn in example.messages), example.chosen, example.rejected)
-
-
-def test_printed_numpy_arrays_are_lists() -> None:
-    for texts in ([GOOD, BAD], ["one\nline 'and' \"more\"", "x" * 200, "[3]"], ["alone"]):
-        assert unpacked(str(np.array(texts))) == texts
-        assert unpacked(str(np.array(texts, dtype=object))) == texts
-    assert unpacked(str(np.array([0.5, -1.0, 3e-7]))) == [0.5, -1.0, 3e-7]
-    assert unpacked(repr(np.array([{"role": "user", "content": "array(["}], dtype=object))) == [
-        {"role": "user", "content": "array(["}
-    ]
-    for text in ("[hello there]", "[see 1 2]", "[1 ... 9]", "['a' + 'b']", "array(['a'] * 9)", "[--]"):
-        assert unpacked(text) is None
 
 
 def test_numpy_in_cells_is_read() -> None:
@@ -112,14 +98,6 @@ ODD = {"q": PROMPT, "w": GOOD, "l": BAD}
 @pytest.mark.parametrize("roles", [("Prompt", "CHOSEN", "Rejected"), ("问题", "好", "差"), ("question", "good", "bad")])
 def test_roles_may_be_said_in_other_words(roles: tuple[str, ...]) -> None:
     assert stored(read(ODD, columns=tuple(zip(ODD, roles, strict=True)))[0]) == ("", PROMPT, GOOD, BAD)
-
-
-def test_two_columns_cannot_be_the_same_one() -> None:
-    for role in ("prompt", "chosen", "verdict"):
-        with pytest.raises(UsageError, match="both q and w"):
-            check_columns([("q", role), ("w", role)])
-    for role in ("context", "ignored", "system"):
-        check_columns([("q", role), ("w", role)])
 
 
 def test_roles_and_columns_the_wrong_way_round_are_told() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from rlguide.data.formats.reading import SHAPES
+from rlguide.data.formats.base import SHAPES
 from rlguide.data.ingest.format_help import WIDTH, format_help
 
 

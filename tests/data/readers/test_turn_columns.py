@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlguide.data.cells.values import conversation
 from rlguide.data.example import BadRow, turns
-from rlguide.data.formats.cells import conversation
 from rlguide.data.readers.files import open_source
 
 MESSAGES = st.lists(

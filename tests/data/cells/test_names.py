@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.catalog.columns import vocabulary
-from rlguide.data.formats.names import meanings
+from rlguide.data.cells.names import meanings
 
 
 def likeliest(name: str) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlguide.catalog.markup import styles
+from rlguide.data.cells.markup import style_of, turns_of
 from rlguide.data.example import BadRow, Turn
-from rlguide.data.formats.markup import style_of, turns_of
 from rlguide.data.formats.reading import choose_reading
 
 # How each style is written: system, user, assistant, and what opens the place of a response.

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from rlguide.data.cells.table import Table
 from rlguide.data.curate.filters import Filters
 from rlguide.data.example import BadRow
+from rlguide.data.formats.base import Wanted
+from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.reading import Reading, choose_reading
-from rlguide.data.formats.table import Table
-from rlguide.data.formats.verdicts import two_responses
 from rlguide.data.ingest.pipeline import import_rows
 from rlguide.data.readers.source import Row
 from rlguide.data.store.row_counts import RowCounts
@@ -121,6 +122,23 @@ def test_rows_without_two_responses_or_a_prompt_are_refused() -> None:
         reading.to_examples(NUMBERS | {"better_response_id": None})
 
 
+NAMED = {"prompt": "q", "gpt4": "g!", "llama": "l!", "mistral": "m!"}
+
+
+def test_a_winner_may_name_the_column_of_its_response() -> None:
+    rows = [NAMED | {"winner": "GPT-4"}, NAMED | {"winner": "llama"}, NAMED | {"winner": "tie"}]
+    found = [[(pair.chosen, pair.rejected) for pair in choose_reading(rows, "f").to_examples(row)] for row in rows]
+    assert found == [[("g!", "l!")], [("l!", "g!")], []], "mistral never wins, so it may be anything"
+    rows.append(NAMED | {"winner": "mistral"})
+    reading = choose_reading(rows, "f", Wanted(pairing="all"))
+    assert {(pair.chosen, pair.rejected) for pair in reading.to_examples(rows[-1])} == {("m!", "g!"), ("m!", "l!")}
+    assert [pair.responses for pair in reading.to_examples(rows[-1] | {"llama": None})] == [("m!", "g!")]
+    with pytest.raises(BadRow, match="winner does not say"):
+        reading.to_examples(NAMED | {"winner": "claude"})
+    with pytest.raises(DataError):  # one name alone: what it was compared with is not known
+        choose_reading(rows[:1], "f")
+
+
 def test_whole_conversations_that_part_early_are_refused() -> None:
     def talk(first: str, last: str) -> list[dict[str, str]]:
         texts = ("q", first, "more?", last)
@@ -135,7 +153,9 @@ def test_whole_conversations_that_part_early_are_refused() -> None:
 
 def test_two_responses_are_seen_in_unknown_columns() -> None:
     row = {"id_a": "1", "id_b": "2", "reply_a": "A long reply.", "reply_b": "Another one.", "better": "left"}
-    assert two_responses(Table([row])) == ("reply_a", "reply_b")
+    found = two_responses(Table([row]))
+    assert found is not None
+    assert {end: column.name for end, column in found.items()} == {"a": "reply_a", "b": "reply_b"}
     assert two_responses(Table([{"prompt": "q", "response": "a", "score_a": 1, "score_b": 2}])) is None
 
 

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from rlguide.catalog.columns import plain
+from rlguide.data.cells.markup import response_of, style_of, turns_of
+from rlguide.data.cells.names import Meaning, meanings
+from rlguide.data.cells.packed import is_packed, unpacked
+from rlguide.data.cells.values import EMPTY, Record, holds_messages, is_conversation, is_empty, kind
 from rlguide.data.example import BadRow
-from rlguide.data.formats.base import Record
-from rlguide.data.formats.cells import EMPTY, holds_messages, is_empty, is_packed, kind, unpacked
-from rlguide.data.formats.markup import response_of, style_of, turns_of
-from rlguide.data.formats.names import Meaning, meanings
 
 Decoder = Callable[[Any], Any]
 LISTS = ("list", "scores", "ranks", "history", "conversation", "verdict", "media")  # roles whose cells may be lists
@@ -28,6 +28,21 @@ class Column(NamedTuple):
     values: list[Any]
     meanings: tuple[Meaning, ...]
 
+    @property
+    def held(self) -> list[Any]:
+        """The values that are there."""
+        return [value for value in self.values if value is not None]
+
+    @property
+    def roles(self) -> set[str]:
+        """All that it may be."""
+        return {meaning.role for meaning in self.meanings}
+
+    @property
+    def holds_talks(self) -> bool:
+        """Whether some of its cells are conversations, of which a response is the last message."""
+        return self.kind == "dialogue" or any(map(is_conversation, self.values))
+
 
 class Table:
     """The columns of these rows; text that holds something else is decoded.
@@ -42,12 +57,22 @@ class Table:
     ) -> None:
         self.given = dict(given or {})
         self.decoders: dict[str, Decoder] = {}
-        self._with_empty = with_empty
+        self._rows, self._with_empty = rows, with_empty
         names = dict.fromkeys(str(name) for row in rows for name in row)
         self.all = tuple(names)
         self.columns = {name: column for name in names if (column := self._column(name, rows)) is not None}
         self._decode_markup()
         self._join_lists()
+
+    @property
+    def rows(self) -> list[Record]:
+        """The rows, decoded, without the columns that are empty in all of them."""
+        cells = zip(*(column.values for column in self.columns.values()), strict=True)
+        return [dict(zip(self.columns, row, strict=True)) for row in cells]
+
+    def told(self, **columns: str) -> Table:
+        """The same rows, if a person said this, too: role=column."""
+        return Table(self._rows, self.given | {name: Meaning(role) for role, name in columns.items()})
 
     def find(self, role: str, kinds: Sequence[str] = (), key: str = "") -> list[Column]:
         """The columns that may have this role and hold cells of these kinds (() for any), the likeliest first."""
@@ -68,9 +93,9 @@ class Table:
                     found.setdefault(meaning.base, {})[meaning.key] = column
         return found
 
-    def is_given(self, column: Column, role: str) -> bool:
-        """Whether a person said that this column has this role."""
-        return column.name in self.given and self.given[column.name].role == role
+    def given_as(self, role: str) -> tuple[str, ...]:
+        """The columns of which a person said that they have this role."""
+        return tuple(name for name in self.columns if name in self.given and self.given[name].role == role)
 
     def is_media(self, name: str) -> bool:
         """Whether a column holds pictures, tools and the like, by its name; also one that is empty in these rows."""
@@ -105,15 +130,14 @@ class Table:
         """
         prompt_style, plain = None, []
         for column in list(self.columns.values()):
-            roles = {meaning.role for meaning in column.meanings}
             texts = [value for value in column.values if isinstance(value, str)]
-            if not texts or roles.isdisjoint(MARKED):
+            if not texts or column.roles.isdisjoint(MARKED):
                 continue
             style = style_of(texts)
             if style is None:
-                plain += [column.name] if "response" in roles else []
+                plain += [column.name] if "response" in column.roles else []
                 continue
-            if "response" not in roles:
+            if "response" not in column.roles:
                 prompt_style = style
             decode = self.decoders[column.name] = partial(turns_of, style)
             values = [_tried(decode, value) for value in column.values]
@@ -128,7 +152,7 @@ class Table:
         """
         for prompt in self.find("prompt"):
             asked = _lists(prompt)
-            given = [(column, _lists(column)) for column in self.columns.values() if _is_response(column)]
+            given = [(column, _lists(column)) for column in self.columns.values() if "response" in column.roles]
             same = [(column, lists) for column, lists in given if _are_as_long(lists, asked)]
             for column, lists in ((prompt, asked), *same) if asked and len(same) > 1 else ():
                 if any(isinstance(value, str) for value in column.values):
@@ -143,10 +167,6 @@ def are_twos(values: Iterable[Any]) -> bool:
 
 def _opened(value: Any) -> Any:
     return unpacked(value) if isinstance(value, str) else value
-
-
-def _is_response(column: Column) -> bool:
-    return any(meaning.role == "response" for meaning in column.meanings)
 
 
 def _lists(column: Column) -> list[Any]:

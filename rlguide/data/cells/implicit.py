@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from typing import NamedTuple
 
+from rlguide.data.cells.values import Record, accepted, text
 from rlguide.data.example import BadRow
-from rlguide.data.formats.base import Record
-from rlguide.data.formats.cells import text
 
 CLEAR = 0.8  # share of the rows in which a prompt must look like one; some responses begin with the same word
 SENTENCE_ENDS = tuple(".?!:;…。？！：；؟۔।॥։።")
@@ -45,7 +45,7 @@ def doubt(rows: list[Record], chosen: str, rejected: str) -> str:
     Responses to one prompt often begin alike ("Sure, here is"). A prompt is there in nearly every row, differs between
     prompts, and ends where a line or a sentence does.
     """
-    cuts = [found for row in rows if (found := _tried(row, chosen, rejected)) is not None]
+    cuts = accepted(partial(cut, chosen_column=chosen, rejected_column=rejected), rows)
     if not cuts or len(cuts) < CLEAR * len(rows):
         return f"only {len(cuts)} of {len(rows)} rows have a common beginning"
     shown = f"for example {shorten(cuts[0].prompt)}"
@@ -64,13 +64,6 @@ def shorten(value: str) -> str:
     """A text as a quotation for the screen: its first words on one line."""
     line = " ".join(value.split())
     return f'"{line}"' if len(line) <= SHOWN else f'"{line[:SHOWN]}..."'
-
-
-def _tried(row: Record, chosen: str, rejected: str) -> Cut | None:
-    try:
-        return cut(row, chosen, rejected)
-    except BadRow:
-        return None
 
 
 def _shared(one: str, other: str) -> int:

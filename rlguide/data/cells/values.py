@@ -1,33 +1,41 @@
-"""A cell to a text or a conversation: a message, a list of them, an object with them, JSON or Python in a text."""
+"""A cell to a text or a conversation: a message, a list of them, an object with them."""
 
 from __future__ import annotations
 
-import ast
-import io
-import json
 import math
-import re
-import tokenize
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from rlguide.catalog.columns import vocabulary
 from rlguide.data.example import GPT, HUMAN, BadRow, Turn, turn, turns
 
+T = TypeVar("T")
+U = TypeVar("U")
+Record = dict[str, Any]  # a row
 EMPTY: tuple[Any, ...] = (None, "", [], {}, ())
-NOTHING = ("", "none", "nan", "null", "<na>", "n/a", "<noinput>", "[]")  # as Python, pandas, SQL and Alpaca write it
-LONGEST = 1 << 20  # characters of a text that is read as Python
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
 CONVERSATIONS = ("messages", "dialogue", "exchanges")  # kinds that hold several turns
 NUMBERS = ("number", "digits")  # digits: a number as text
+_SEVERAL = (list, tuple)  # made once: `list | tuple` takes longer than the question whether a value is one
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
-_SIGNATURES = ("author", "sender")  # of an answer in a list; a speaker only if it is a known one
-_NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # between the messages of a numpy array that was printed
+
+
+def accepted(read: Callable[[T], U], values: Iterable[T]) -> list[U]:
+    """What `read` makes of these values, without those that it refuses as a BadRow."""
+    found = []
+    for value in values:
+        with suppress(BadRow):
+            found.append(read(value))
+    return found
 
 
 def is_empty(value: Any) -> bool:
     """Whether a cell holds nothing; NaN is what pandas writes for that."""
-    return value in EMPTY or (isinstance(value, float) and math.isnan(value))
+    if not value:  # few are, and comparing long texts with each is slow
+        return value in EMPTY
+    return isinstance(value, float) and math.isnan(value)
 
 
 def is_word(value: Any) -> bool:
@@ -40,8 +48,8 @@ def is_word(value: Any) -> bool:
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a cell beside the prompt (system, input, context, history) holds nothing, or a word that says so."""
-    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in NOTHING)
+    """Whether a cell beside the prompt (system, input, context, history, media) holds nothing, or a word for that."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in vocabulary().nothing)
 
 
 def kind(value: Any) -> str:
@@ -69,64 +77,6 @@ def kind(value: Any) -> str:
     if all(isinstance(entry, dict) for entry in value):
         return "exchanges" if all(_exchange(entry) for entry in value) else "objects"
     return "exchanges" if all(isinstance(entry, list | tuple) and len(entry) == 2 for entry in value) else "objects"
-
-
-def unpacked(text: str) -> Any:
-    """The list or object that a text holds as JSON or as Python's repr; None if it holds neither."""
-    stripped = text.strip()
-    if not is_packed(stripped):
-        return None
-    for candidate in (stripped, _NO_COMMA.sub("}, {", stripped)):
-        for read in (json.loads, _printed, _python):
-            try:
-                value = read(candidate)
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
-                continue
-            return value if isinstance(value, list | dict) else None
-    return None
-
-
-def is_packed(text: str) -> bool:
-    """Whether a text may be a list or an object as JSON, or as Python or numpy print it."""
-    return text.lstrip().startswith(("[", "{", "array(["))
-
-
-def _python(text: str) -> Any:
-    if len(text) > LONGEST:
-        raise ValueError
-    if "array(" not in text:
-        return ast.literal_eval(text)
-    return ast.literal_eval(_Arrays().visit(ast.parse(text, mode="eval")))
-
-
-class _Arrays(ast.NodeTransformer):
-    """`array([...], dtype=object)`, as numpy prints itself inside of something, to the list."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        is_array = isinstance(node.func, ast.Name) and node.func.id == "array" and len(node.args) == 1
-        inner: ast.AST = self.visit(node.args[0]) if is_array else node
-        return inner
-
-
-def _printed(text: str) -> list[Any]:
-    """A numpy array of texts or numbers, printed: no commas, which Python would read as one text. Raises ValueError."""
-    if len(text) > LONGEST or not (text.startswith("[") and text.endswith("]")):
-        raise ValueError
-    found: list[Any] = []
-    sign = 1
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(text[1:-1].replace("\n", " ").strip()).readline):
-            if token.type in (tokenize.STRING, tokenize.NUMBER):
-                value = ast.literal_eval(token.string)
-                found.append(-value if sign < 0 else value)
-            elif token.string not in ("", "-"):
-                raise ValueError
-            sign = -1 if token.string == "-" else 1
-    except (tokenize.TokenError, SyntaxError, TypeError) as error:
-        raise ValueError from error
-    if not found or sign < 0:
-        raise ValueError
-    return found
 
 
 def holds_messages(value: Any) -> bool:
@@ -224,12 +174,23 @@ def text(value: Any, column: str) -> str:
         raise BadRow(f"{column} is not text") from None
 
 
+def texts_left_out(value: Any) -> set[str]:
+    """The keys of messages whose text is not read: `reasoning_content`. Marks of one word do not count."""
+    words, found = vocabulary(), set[str]()
+    for message in value if isinstance(value, list) else [value]:
+        if _is_message(message):
+            read = next((key for key in ("value", *words.text_keys) if key in message), None)
+            others = [key for key in message if key != read and key not in words.role_keys]
+            found |= {key for key in others if isinstance(message[key], str) and not is_word(message[key])}
+    return found
+
+
 def is_conversation(value: Any) -> bool:
     """Whether this is more than one message: with the response, there is a prompt in it."""
     if isinstance(value, dict):
         inner = _held_messages(value)
         return inner is not None and len(inner) > 1
-    return isinstance(value, list | tuple) and len(value) > 1 and not isinstance(value[0], str)
+    return isinstance(value, _SEVERAL) and len(value) > 1 and not isinstance(value[0], str)
 
 
 def number(value: Any) -> float | None:
@@ -252,7 +213,7 @@ def _is_message(value: Any) -> bool:
         return "role" in value or "from" in value
     words = vocabulary()
     said = [(key, value[key]) for key in words.role_keys if isinstance(value.get(key), str)]
-    return any(key not in _SIGNATURES or who.lower() in words.speakers for key, who in said) and any(
+    return any(key not in words.signature_keys or who.lower() in words.speakers for key, who in said) and any(
         isinstance(value.get(key), str | list) for key in words.text_keys
     )
 

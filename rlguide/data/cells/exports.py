@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rlguide.data.formats.base import Record
+from rlguide.data.cells.values import Record
 
 WRAPPERS = ("data", "annotations", "fields", "responses")  # the columns of such records
 _VALUES = ("selected", "choices", "rating", "text", "labels")  # keys of a value in Label Studio
