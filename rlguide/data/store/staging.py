@@ -200,6 +200,7 @@ class Staging:
                 kept = self._kept(mask)
                 for batch in self._in_order(kept) if self._kind == "labels" else kept:
                     output.write(batch)
+                output.close()
             return [output.finish() for output, _ in outputs]
 
     def _wanted(self, counts: RowCounts) -> Flags:
