@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 from rlguide.catalog.columns import vocabulary
@@ -46,5 +46,5 @@ def _conversations(column: Any) -> list[tuple[Turn, ...]] | None:
     known = {name: vocabulary().speakers.get(name) for name in set(said)}
     if {None, TOOL} & {*known.values()} or {*map(type, texts)} - {str}:
         return None
-    turns = [_make(Turn, (known[name], value)) for name, value in zip(said, texts, strict=True)]
+    turns = list(map(_make, repeat(Turn), zip(map(known.__getitem__, said), texts, strict=True)))
     return [tuple(turns[start - first : end - first]) for start, end in pairwise(offsets)]
