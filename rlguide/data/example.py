@@ -52,6 +52,12 @@ class Example(NamedTuple):
         """A prompt with a single response and its label."""
         return Example(messages, (response,), system, None, label)
 
+    def scored(self, scores: tuple[float, ...] | None) -> Example:
+        """The same with these scores."""
+        messages, responses, system, _, label = self
+        made: Example = _make(Example, (messages, responses, system, scores, label))  # `_replace` takes four times that
+        return made
+
     def split(self) -> tuple[Example, Example]:
         """The responses of a pair apart: the chosen one labelled desirable, the rejected one undesirable."""
         messages, (chosen, rejected), system, *_ = self
@@ -163,7 +169,7 @@ def prompt_key(messages: Iterable[Turn]) -> bytes:
     Neither case nor white space nor the width of characters (NFKC: "Ａ" and "A", "？" and "?", a no-break space and a
     space) make another prompt, nor does the system prompt. What was said before does.
     """
-    text = "\0".join([turn.value for turn in messages])
+    text = "\0".join([value for _, value in messages])
     if text.isascii():
         return text.encode().translate(_LOWER, _SPACES)  # in one go, which is twice as fast
     return unicodedata.normalize("NFKC", text).lower().encode("utf-8", "surrogatepass").translate(None, _SPACES)

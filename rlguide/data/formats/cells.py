@@ -20,6 +20,7 @@ LONGEST = 1 << 20  # characters of a text that is read as Python
 MESSAGES = ("messages", "message", "dialogue")  # kinds of cells that hold conversations
 CONVERSATIONS = ("messages", "dialogue", "exchanges")  # kinds that hold several turns
 NUMBERS = ("number", "digits")  # digits: a number as text
+_SEVERAL = (list, tuple)  # made once: `list | tuple` takes longer than the question whether a value is one
 TEXTS = ("text", "digits", *MESSAGES, "object", "one text")  # kinds that may be a prompt or a response
 _SIGNATURES = ("author", "sender")  # of an answer in a list; a speaker only if it is a known one
 _NO_COMMA = re.compile(r"\}\s*\n\s*\{")  # between the messages of a numpy array that was printed
@@ -229,7 +230,7 @@ def is_conversation(value: Any) -> bool:
     if isinstance(value, dict):
         inner = _held_messages(value)
         return inner is not None and len(inner) > 1
-    return isinstance(value, list | tuple) and len(value) > 1 and not isinstance(value[0], str)
+    return isinstance(value, _SEVERAL) and len(value) > 1 and not isinstance(value[0], str)
 
 
 def number(value: Any) -> float | None:

@@ -73,13 +73,13 @@ class Scores:
 def _pair(row: Record, asked: Asked, sides: tuple[str, str], scores: Scores) -> list[Example]:
     pair = asked.pair(row, *sides)
     found = scores.of(row, pair) if scores.used else None
-    return [pair if found is None else pair._replace(scores=found)]
+    return [pair if found is None else pair.scored(found)]
 
 
 def _implicit(row: Record, asked: Asked, sides: tuple[str, str], scores: Scores) -> list[Example]:
     found = cut(row, *sides)
     pair = asked.assemble(row, conversation(found.prompt), found.chosen, found.rejected)
-    return [pair._replace(scores=scores.of(row, pair))]
+    return [pair.scored(scores.of(row, pair))]
 
 
 def _sides(table: Table) -> Iterator[tuple[Column, Column]]:

@@ -61,8 +61,6 @@ class Asked:
 
     def system(self, row: Record) -> str:
         """The system prompt, under whichever of its names. Raises BadRow for two that differ."""
-        if not self.systems:
-            return ""
         given = [text(row[column], column) for column in self.systems if not is_nothing(row.get(column))]
         if any(one.split() != given[0].split() for one in given):
             raise BadRow("two columns hold different system prompts (take one of them out)")
@@ -73,11 +71,13 @@ class Asked:
         better, worse = row.get(chosen), row.get(rejected)
         if self.prompt is not None and type(asked := row.get(self.prompt)) is list and is_side(asked):
             better, worse = _interleaved(asked, better), _interleaved(asked, worse)
-        if not is_conversation(better) and not is_conversation(worse):
+        whole = is_conversation(better), is_conversation(worse)
+        if not any(whole):
             return self.assemble(row, self.turns(row), response(better, chosen), response(worse, rejected))
-        for column, value in ((chosen, better), (rejected, worse)):
-            if is_empty(value):
-                raise BadRow(f"{column} is missing")
+        if not all(whole):
+            for column, value in ((chosen, better), (rejected, worse)):
+                if is_empty(value):
+                    raise BadRow(f"{column} is missing")
         found = self._parted(row, conversation(better), conversation(worse))
         if self.prompt is not None and not has_prompt(row.get(self.prompt), found):
             raise BadRow(OTHER_PROMPT)
@@ -92,7 +92,7 @@ class Asked:
         """Turns without a system turn at their start, and the system prompt. Raises BadRow for two that differ."""
         if self.media:
             refuse_media(row, self.media)
-        given = self.system(row)
+        given = self.system(row) if self.systems else ""
         if messages and messages[0].role == "system":
             own = messages[0].value
             if given and own.strip() and own.split() != given.split():  # the engine would drop one without a word
@@ -104,11 +104,12 @@ class Asked:
         """A pair of two whole conversations that are the same up to the last message."""
         if len(chosen) < 2 or len(rejected) < 2:
             raise BadRow("chosen or rejected is not a complete conversation")
-        if chosen[:-1] != rejected[:-1]:
+        asked, better, worse = chosen[:-1], chosen[-1], rejected[-1]
+        if asked != rejected[:-1]:
             raise BadRow("chosen and rejected differ before their last message")
-        if chosen[-1].role != GPT or rejected[-1].role != GPT:
+        if better.role != GPT or worse.role != GPT:
             raise BadRow("chosen or rejected does not end with the assistant")
-        return self.assemble(row, chosen[:-1], chosen[-1].value, rejected[-1].value)
+        return self.assemble(row, asked, better.value, worse.value)
 
     @staticmethod
     def _with_input(messages: tuple[Turn, ...], more: str, is_text: bool) -> tuple[Turn, ...]:

@@ -47,7 +47,8 @@ def to_batch(examples: Sequence[Example], kind: ExampleKind) -> pa.RecordBatch:
     if not examples:
         return pa.RecordBatch.from_pylist([], types)
     prompts, responses, systems, scores, labels = zip(*examples, strict=True)
-    columns = [systems, list(map(_history, prompts)), [messages[-1].value for messages in prompts]]
+    histories = [_history(messages) if len(messages) > 1 else [] for messages in prompts]
+    columns = [systems, histories, [messages[-1][1] for messages in prompts]]
     columns += zip(*responses, strict=True)
     columns += [labels] if kind == "labels" else zip(*[both or (None, None) for both in scores], strict=True)
     return pa.record_batch(
