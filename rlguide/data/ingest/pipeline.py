@@ -22,6 +22,7 @@ from rlguide.data.ingest.preview import preview
 from rlguide.data.ingest.split_column import SplitColumn, split_column
 from rlguide.data.readers.files import expected_rows, open_source
 from rlguide.data.readers.source import Row, Source
+from rlguide.data.store.columns import load_arrow
 from rlguide.data.store.manifest import DataFile, DataManifest, one_label
 from rlguide.data.store.publish import Publication, nothing_left, publish, refuse
 from rlguide.data.store.row_counts import NO_PAIR, RowCounts
@@ -79,6 +80,7 @@ def run(workspace: Workspace, job: ImportJob) -> ImportResult:
         DataError: a file cannot be read, has no known format, or there are too many invalid rows; UsageError: a
         filter does not go with the data. Nothing is imported then. RlguideError: the disk is full.
     """
+    load_arrow()
     rows = _Rows(job)
     options, filters, folder = job.options, job.options.filters, workspace.data
     filters.check(rows.kind)

@@ -7,6 +7,7 @@ first rows hold (in JSON lines an empty history is a list of nothing), and for i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -42,7 +43,7 @@ def to_batch(examples: Sequence[Example], kind: ExampleKind) -> pa.RecordBatch:
     """Examples of one kind, whose texts have been checked to be Unicode, as a batch of `schema(kind)`."""
     import pyarrow as pa
 
-    _keep_pandas_out()
+    load_arrow()
     types = schema(kind)
     if not examples:
         return pa.RecordBatch.from_pylist([], types)
@@ -56,6 +57,9 @@ def to_batch(examples: Sequence[Example], kind: ExampleKind) -> pa.RecordBatch:
     )
 
 
+_THREADS = "OPENBLAS_NUM_THREADS"  # read once, when numpy is loaded
+
+
 class _NoPandas:
     """Says that there is no pandas. pyarrow imports it, where it is, at its first array: 0.3 s for nothing here."""
 
@@ -65,9 +69,17 @@ class _NoPandas:
 
 
 @cache
-def _keep_pandas_out() -> None:
+def load_arrow() -> None:
+    """Load pyarrow, and numpy with it, without what takes long and is of no use here.
+
+    The threads of numpy's linear algebra run idle for a while after they were started: 0.05 s where cores are few.
+    """
+    is_given = _THREADS in os.environ
+    os.environ.setdefault(_THREADS, "1")
     import pyarrow as pa
 
+    if not is_given:
+        del os.environ[_THREADS]  # what is started from here may want them
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
