@@ -98,7 +98,7 @@ def _in_order(row: Record, asked: Asked, column: str, scores: Scores) -> list[Ex
     if not isinstance(listed, list) or len(listed) < 2:
         raise BadRow(f"{column} is not a list of two responses or more")
     pair = asked.assemble(row, asked.turns(row), response(listed[0], column), response(listed[-1], column))
-    return [pair.scored(scores.of(row, pair) if len(listed) == 2 else None)]
+    return [pair._replace(scores=scores.of(row, pair) if len(listed) == 2 else None)]
 
 
 def _valued(table: Table) -> Iterator[_Valued]:

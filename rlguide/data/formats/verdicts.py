@@ -69,7 +69,7 @@ def _pair(row: Record, asked: Asked, names: tuple[str, str], better: Any, scores
         return []
     pair = asked.pair(row, names[at], names[1 - at])
     found = Scores((scores[at], scores[1 - at])).of(row, pair) if scores else None
-    return [pair if found is None else pair.scored(found)]
+    return [pair if found is None else pair._replace(scores=found)]
 
 
 def _two_responses(table: Table) -> Iterator[dict[str, Column]]:
