@@ -24,8 +24,6 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_BYTES = 128 * 2**20  # of the float32 logits of one chunk; in backward about five such tensors are alive
-# A product of fewer rows takes other kernels, and its last bits differ (measured with MKL: from 8 rows on they do not).
-FEWEST_ROWS = 16
 IGNORED = -100  # the engine's IGNORE_INDEX
 
 
@@ -92,7 +90,7 @@ class Logits(torch.Tensor):
 
     def in_chunks(self, function, *rows):
         """`function` of chunks of rows, each chunk computed anew for its backward pass if there are several."""
-        size = max(2 * FEWEST_ROWS, CHUNK_BYTES // (4 * self._vocabulary))
+        size = max(2 * _fewest_rows(), CHUNK_BYTES // (4 * self._vocabulary))
         count = max(1, -(-len(rows[0]) // size))
         chunks = zip(*(tensor.tensor_split(count) for tensor in rows), strict=True)
         if count > 1 and torch.is_grad_enabled():
@@ -138,12 +136,21 @@ def _full(values):
 
 
 def _at_least(is_wanted):
-    """The indices of the wanted rows, in order; with others if they are fewer than FEWEST_ROWS."""
+    """The indices of the wanted rows, in order; with others if they are too few."""
     rows = is_wanted.nonzero().squeeze(-1)
-    if len(rows) >= FEWEST_ROWS:
+    missing = _fewest_rows() - len(rows)
+    if missing <= 0:
         return rows
     others = (~is_wanted).nonzero().squeeze(-1)
-    return torch.cat([rows, others[: FEWEST_ROWS - len(rows)]]).sort().values
+    return torch.cat([rows, others[:missing]]).sort().values
+
+
+def _fewest_rows():
+    """A product of fewer rows takes other kernels, and its last bits differ.
+
+    Measured with MKL: from 8 rows on they do not on one thread, from 12 rows on two.
+    """
+    return max(16, 8 * torch.get_num_threads())
 
 
 # What the engine and the models do with logits; each function gets the Logits. NotImplemented asks for the full ones.

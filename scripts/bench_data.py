@@ -4,16 +4,18 @@
 usage: bench_data.py [--folder DIR] [--rows 10000,100000,1000000] [--runs 3]
 
 Makes data of three shapes (kept in DIR for the next run), then measures whole processes, from start to end:
-  UltraFeedback  61,135 rows, about 430 MB of Parquet: against `datasets` map + to_json, which only convert;
-                 rlguide checks every row, holds out, writes Parquet and registers
+  UltraFeedback  61,135 rows, about 430 MB, of Parquet and as JSON lines: against `datasets` map + to_json, which only
+                 convert; rlguide checks every row, holds out, writes Parquet and registers. The two run in turns
   COIG-P         up to 1,000,000 Chinese pairs of about 4 kB: how time and memory grow with the rows
   short          as many short pairs, all of them different: `rlguide inspect` and the view for KTO
-The baseline needs `datasets` in this Python or in $RLGUIDE_ENGINE. Prints seconds, peak memory, and their ratio.
+The baseline needs `datasets` in this Python or in $RLGUIDE_ENGINE. Prints seconds on the clock and of the processor,
+peak memory, and their ratio: of several runs the median, and the highest peak.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -46,7 +48,8 @@ def convert(row):
         "chosen": {"from": "gpt", "value": row["chosen"][-1]["content"]},
         "rejected": {"from": "gpt", "value": row["rejected"][-1]["content"]},
     }
-rows = datasets.load_dataset("parquet", data_files=sys.argv[1], split="train", cache_dir=sys.argv[2] + "/cache")
+kind = "json" if sys.argv[1].endswith("jsonl") else "parquet"
+rows = datasets.load_dataset(kind, data_files=sys.argv[1], split="train", cache_dir=sys.argv[2] + "/cache")
 rows = rows.map(convert, remove_columns=rows.column_names)
 rows.to_json(sys.argv[2] + "/out.jsonl", force_ascii=False)
 """
@@ -54,13 +57,14 @@ rows.to_json(sys.argv[2] + "/out.jsonl", force_ascii=False)
 
 @dataclass(frozen=True)
 class Measured:
-    """One run of a process: seconds on the clock, peak of resident memory in MB."""
+    """One run of a process: seconds on the clock and of the processor, peak of resident memory in MB."""
 
     seconds: float
+    processor: float
     peak: float
 
     def __str__(self) -> str:
-        return f"{self.seconds:6.2f} s, peak {self.peak:6.0f} MB"
+        return f"{self.seconds:6.2f} s ({self.processor:5.2f} s of the processor), peak {self.peak:6.0f} MB"
 
 
 class Ocean:
@@ -151,24 +155,61 @@ def make(path: Path, rows: Iterator[dict[str, Any]]) -> Path:
     return path
 
 
+def as_lines(path: Path) -> Path:
+    """The rows of a Parquet file as JSON lines, unless they are there."""
+    lines = path.with_suffix(".jsonl")
+    if not lines.exists():
+        print(f"making {lines.name}", file=sys.stderr)
+        partial = lines.with_suffix(".partial")
+        with partial.open("w", encoding="utf-8") as output, pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH):
+                output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
+        partial.rename(lines)
+    return lines
+
+
 def measure(command: list[str], folder: Path, work: str | None = None) -> Measured:
     """Run a process in a folder of its own, or in the one that is given."""
     with nullcontext(work) if work is not None else tempfile.TemporaryDirectory(dir=folder) as work:
         started = time.monotonic()
         filled = [part.replace("{work}", work) for part in command]
-        process = subprocess.Popen(filled, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        # What is installed is compiled once; a checkout in an environment that forbids it would be at each start.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        process = subprocess.Popen(filled, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
         assert process.stderr is not None
         told = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{' '.join(filled)} failed:\n{told.decode()[-2000:]}")
-        return Measured(time.monotonic() - started, usage.ru_maxrss / 1000)
+        return Measured(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
 
 
-def typical(command: list[str], folder: Path, runs: int) -> Measured:
-    """Median time and highest peak of several runs."""
-    measured = [measure(command, folder) for _ in range(runs)]
-    return Measured(median(one.seconds for one in measured), max(one.peak for one in measured))
+def in_turns(commands: list[list[str]], folder: Path, runs: int) -> list[Measured]:
+    """Median times and highest peak of each command. They take turns, so that what else the host does meets all."""
+    measured = list(zip(*([measure(command, folder) for command in commands] for _ in range(runs)), strict=True))
+    return [
+        Measured(
+            median(one.seconds for one in ones), median(one.processor for one in ones), max(one.peak for one in ones)
+        )
+        for ones in measured
+    ]
+
+
+def compare(rlguide: str, python: str | None, path: Path, folder: Path, runs: int) -> None:
+    """Time `rlguide register` and the baseline on one file."""
+    print(f"UltraFeedback shape: {ULTRAFEEDBACK_ROWS:,} rows, {path.name}, {path.stat().st_size / 1e6:.0f} MB")
+    commands = [[rlguide, "register", str(path), "-w", "{work}"]]
+    if python is not None:
+        commands.append([python, "-c", BASELINE, str(path), "{work}"])
+    in_turns(commands, folder, 1)  # not counted: compiles, and brings files into memory
+    ours, *others = in_turns(commands, folder, runs)
+    print(f"  rlguide register        {ours}")
+    for baseline in others:
+        print(f"  datasets map + to_json  {baseline}")
+        times, memory = baseline.seconds / ours.seconds, baseline.peak / ours.peak
+        print(f"  rlguide is {times:.1f} times as fast, with 1/{memory:.1f} of the memory")
+    if not others:
+        print("  datasets map + to_json  not measured: no `datasets` here; set RLGUIDE_ENGINE")
 
 
 def python_with_datasets() -> str | None:
@@ -202,17 +243,9 @@ def main() -> None:
     rlguide = shutil.which("rlguide", path=str(Path(sys.executable).parent)) or "rlguide"
 
     path = make(options.folder / f"ultrafeedback-{ULTRAFEEDBACK_ROWS}.parquet", ultrafeedback_rows(ULTRAFEEDBACK_ROWS))
-    print(f"UltraFeedback shape: {ULTRAFEEDBACK_ROWS:,} rows, {path.stat().st_size / 1e6:.0f} MB of Parquet")
-    ours = typical([rlguide, "register", str(path), "-w", "{work}"], options.folder, options.runs)
-    print(f"  rlguide register            {ours}")
     python = python_with_datasets()
-    if python is None:
-        print("  datasets map + to_json      not measured: no `datasets` here; set RLGUIDE_ENGINE")
-    else:
-        baseline = typical([python, "-c", BASELINE, str(path), "{work}"], options.folder, options.runs)
-        print(f"  datasets map + to_json      {baseline}")
-        ratio, memory = baseline.seconds / ours.seconds, baseline.peak / ours.peak
-        print(f"  rlguide is {ratio:.1f} times as fast, with 1/{memory:.1f} of the memory")
+    for source in (path, as_lines(path)):
+        compare(rlguide, python, source, options.folder, options.runs)
 
     print("COIG-P shape: how the cost grows with the rows")
     first = None

@@ -163,7 +163,7 @@ def prompt_key(messages: Iterable[Turn]) -> bytes:
     Neither case nor white space nor the width of characters (NFKC: "Ａ" and "A", "？" and "?", a no-break space and a
     space) make another prompt, nor does the system prompt. What was said before does.
     """
-    text = "\0".join([turn.value for turn in messages])
+    text = "\0".join([value for _, value in messages])
     if text.isascii():
         return text.encode().translate(_LOWER, _SPACES)  # in one go, which is twice as fast
     return unicodedata.normalize("NFKC", text).lower().encode("utf-8", "surrogatepass").translate(None, _SPACES)

@@ -144,3 +144,13 @@ def test_a_shared_run_s_words_do_not_act(tmp_path: Path, capsys: pytest.CaptureF
         assert run(*command.split(), "-w", str(tmp_path), "--engine", "/nowhere") in (0, 1, 2)
         out, err = capsys.readouterr()
         assert not console.UNSAFE.search((out + err).replace("\n", ""))
+
+
+def test_the_end_of_a_command_looks_for_no_cycles() -> None:
+    code = (
+        "import atexit, gc; from rlguide.cli import main;"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 1000));"  # the first one is called last
+        "main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "frozen True", done.stderr

@@ -103,8 +103,7 @@ def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
     )
     assert plain == guided
     assert weights(bench, DPO) == weights(bench, "saves/again")
-    lean = json.loads((bench.root / "saves/again/run.json").read_text(encoding="utf-8"))["lean"]
-    assert lean["used"] == ["reference", "logits", "checkpointing"]
+    assert recorded(bench, "saves/again", "lean")["used"] == ["reference", "logits", "checkpointing"]
     assert_starts_at_reference(first_log(bench, DPO))
 
 
@@ -140,23 +139,25 @@ def weights(bench: Bench, run: str) -> bytes:
     return (bench.root / run / "adapter_model.safetensors").read_bytes()
 
 
+def recorded(bench: Bench, run: str, key: str) -> Any:
+    """What the record of a run says, None before there is one."""
+    path = bench.root / run / "run.json"
+    return json.loads(path.read_text(encoding="utf-8"))[key] if path.exists() else None
+
+
 def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> None:
     """Ctrl-C at random steps of the first, second and third epoch; the adapter is the same, byte for byte."""
     bench, draw = three_epochs, random.Random(20261126)
     command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/cut", *THREE_EPOCHS)
     metrics = bench.root / "saves/cut/metrics.jsonl"
 
-    def recorded(key: str) -> Any:
-        path = bench.root / "saves/cut/run.json"
-        return json.loads(path.read_text(encoding="utf-8"))[key] if path.exists() else None
-
     for epoch in range(3):
         process = bench.start(*command)
         step = 24 * epoch + draw.randint(6, 20)
         # Of this attempt: on a busy machine the one before may have come as far, until it is resumed.
-        wait_until(lambda: recorded("pid") is not None, process)
+        wait_until(lambda: recorded(bench, "saves/cut", "pid") is not None, process)
         wait_until(lambda step=step: metrics.exists() and f'"step": {step},' in metrics.read_text(), process)
-        group = recorded("pid")
+        group = recorded(bench, "saves/cut", "pid")
         assert group_alive(group)
         busy = bench.run("train", "--resume", "saves/cut", code=2)
         assert "still training" in busy.stderr
@@ -178,14 +179,14 @@ def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> Non
 def test_a_resumed_run_has_the_reference_of_its_checkpoint(three_epochs: Bench) -> None:
     """Unless it is damaged or another's: then each example is computed again. The end is the same."""
     bench = three_epochs
-    whole = json.loads((bench.root / "saves/whole/run.json").read_text(encoding="utf-8"))["lean"]
+    whole = recorded(bench, "saves/whole", "lean")
     assert (whole["computed"], whole["looked_up"]) == (48, 96)
     for name, damage in (("kept", None), ("damaged", b"not safetensors")):
         folder = cut(bench, "saves/whole", name, 65)
         if damage:
             (folder / "checkpoint-65/reference.safetensors").write_bytes(damage)
         done = bench.run("train", "--resume", f"saves/{name}")
-        lean = json.loads((folder / "run.json").read_text(encoding="utf-8"))["lean"]
+        lean = recorded(bench, f"saves/{name}", "lean")
         assert (lean["computed"], lean["looked_up"]) == ((14, 0) if damage else (0, 14))
         assert f"the reference's pass for {lean['looked_up']} of 14 examples" in done.stdout
         assert weights(bench, f"saves/{name}") == weights(bench, "saves/whole")

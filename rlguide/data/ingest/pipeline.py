@@ -22,6 +22,7 @@ from rlguide.data.ingest.preview import preview
 from rlguide.data.ingest.split_column import SplitColumn, split_column
 from rlguide.data.readers.files import expected_rows, open_source
 from rlguide.data.readers.source import Row, Source
+from rlguide.data.store.columns import load_arrow
 from rlguide.data.store.manifest import DataFile, DataManifest, one_label
 from rlguide.data.store.publish import Publication, nothing_left, publish, refuse
 from rlguide.data.store.row_counts import NO_PAIR, RowCounts
@@ -31,6 +32,7 @@ from rlguide.progress import Ticker
 from rlguide.workspace import Workspace
 
 DETECT_ROWS = 50
+AT_ONCE = 64  # rows that are taken from a reader together: it is resumed less often, and few large rows are in memory
 MAX_INVALID = 0.01  # share; more invalid rows than this are a mistake in the file, not a few slips
 MAX_INVALID_OF_CATALOG = 0.2  # no user can fix a published set; with more it is not the one the catalog describes
 IN_HELDOUT = "the same prompt is in the held-out split"
@@ -78,6 +80,7 @@ def run(workspace: Workspace, job: ImportJob) -> ImportResult:
         DataError: a file cannot be read, has no known format, or there are too many invalid rows; UsageError: a
         filter does not go with the data. Nothing is imported then. RlguideError: the disk is full.
     """
+    load_arrow()
     rows = _Rows(job)
     options, filters, folder = job.options, job.options.filters, workspace.data
     filters.check(rows.kind)
@@ -191,11 +194,12 @@ class _Rows:
                 rows = split.of(rows, split.heldout if staging.is_heldout else split.train)
             if job.published:
                 rows = _unbroken(source, rows)
-            for example in import_rows(rows, form, counts, job.options.filters):
-                if kept_out and staging.hash(example) in kept_out:
-                    counts.add_filtered(IN_HELDOUT)
-                else:
-                    staging.add(example)
+            rows = iter(rows)
+            while some := list(islice(rows, AT_ONCE)):
+                found = list(import_rows(some, form, counts, job.options.filters))
+                apart = [one for one in found if staging.hash(one) not in kept_out] if kept_out else found
+                counts.add_filtered(IN_HELDOUT, len(found) - len(apart))
+                staging.add(*apart)
                 ticker.update(counts.read - started)
 
 
@@ -261,18 +265,18 @@ def _named(piece: Piece, path: Path) -> Iterator[None]:
 def import_rows(rows: Iterable[Row], form: Reading, counts: RowCounts, filters: Filters) -> Iterator[Example]:
     """Yield what is good and wanted of the rows; all else is counted in `counts`."""
     picky, convert = filters.look_at_rows, form.to_examples
-    for row in rows:
+    for position, value, broken in rows:
         counts.read += 1
         try:
-            if row.broken:
-                raise BadRow(row.broken)
-            if not isinstance(row.value, dict):
+            if broken:
+                raise BadRow(broken)
+            if not isinstance(value, dict):
                 raise BadRow("not an object")
-            examples = convert(row.value)
+            examples = convert(value)
             for example in examples:
                 check_example(example)
         except BadRow as reason:
-            counts.add_invalid(str(reason), row.position)
+            counts.add_invalid(str(reason), position)
             continue
         if not examples:
             counts.add_filtered(NO_PAIR)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlguide.data.readers.parquet_rows import BATCH_BYTES, MOST_ROWS, python_values
+from rlguide.data.readers.parquet_rows import rows_of
 from rlguide.data.readers.source import Row
 from rlguide.errors import DataError
 
@@ -25,19 +25,14 @@ def read_arrow(path: Path, columns: frozenset[str] | None = None) -> Iterator[Ro
 
     Raises DataError when the file is corrupt or cut short, or a text in it is not UTF-8.
     """
-    number = 0
+    number = 1
     with _batches(path) as batches:
         for batch in batches:
             names = batch.schema.names
             wanted = names if columns is None else [name for name in names if name in columns] or names[:1]
             batch = batch.select(dict.fromkeys(wanted)) if len(set(names)) == len(names) else batch
-            has_maps = any("map<" in str(field.type) for field in batch.schema)
-            size = max(1, min(MOST_ROWS, BATCH_BYTES * len(batch) // max(1, batch.nbytes)))
-            for start in range(0, len(batch), size):
-                part = batch.slice(start, size)
-                for value in python_values(part, {"maps_as_pydicts": "lossy"} if has_maps else {}):
-                    number += 1
-                    yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
+            yield from rows_of(batch, number)
+            number += len(batch)
 
 
 def count_arrow(path: Path) -> int:

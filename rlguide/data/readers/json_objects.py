@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlguide.data.readers.source import Row, named
+from rlguide.data.readers.source import Row, named, numbered
 from rlguide.data.readers.words import COLUMNS, LISTS, MESSAGE, SPLIT_NAME
 from rlguide.errors import DataError
 
@@ -30,8 +30,7 @@ class Layout:
 
     def rows(self) -> Iterator[Row]:
         """The rows with their numbers; one that is not what the others are comes as a broken one."""
-        for number, value in enumerate(self.values, start=1):
-            yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
+        return numbered(self.values)
 
 
 def find_layout(where: str, value: dict[str, Any]) -> Layout:

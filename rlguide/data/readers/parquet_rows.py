@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rlguide.data.readers.source import Row
+from rlguide.data.readers.source import Row, numbered
 from rlguide.data.readers.turn_columns import take_turns
 from rlguide.errors import DataError
 
-BATCH_BYTES = 4 << 20  # of the columns that are read, unpacked; as Python objects up to four times that
+BATCH_BYTES = 4 << 20  # of the columns that are read, unpacked
+OBJECT_BYTES = 1 << 20  # of them, made Python objects at a time: four times that at most, so that a cache can hold them
 MOST_ROWS = 1024  # a batch
 BUFFER = 1 << 20  # bytes read ahead of each column, instead of the column's whole part of a row group
 
@@ -30,14 +31,12 @@ def read_parquet(
         names = file.schema_arrow.names
         wanted = names if columns is None else [name for name in names if name in columns]
         wanted = wanted or names[:1]  # a row without its columns is refused for that, not lost
-        has_maps = any("map<" in str(file.schema_arrow.field(name).type) for name in wanted)
-        number = 0
+        number = 1
         size = _batch_rows(file.metadata, set(wanted))
         # One thread unpacks ahead; more would only take the processor from the one that works on the rows.
         for batch in _ahead(file.iter_batches(batch_size=size, columns=wanted, use_threads=False)):
-            for value in python_values(batch, {"maps_as_pydicts": "lossy"} if has_maps else {}, as_turns):
-                number += 1
-                yield value._replace(position=number) if isinstance(value, Row) else Row(number, value)
+            yield from rows_of(batch, number, as_turns)
+            number += len(batch)
 
 
 def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
@@ -49,7 +48,15 @@ def _ahead(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch
 
 
-def python_values(batch: Any, options: dict[str, str], as_turns: frozenset[str] = frozenset()) -> list[Any]:
+def rows_of(batch: Any, first: int, as_turns: frozenset[str] = frozenset()) -> Iterator[Row]:
+    """The rows of a batch, the first one at this position; few at a time are Python objects."""
+    options = {"maps_as_pydicts": "lossy"} if any("map<" in str(field.type) for field in batch.schema) else {}
+    size = max(1, OBJECT_BYTES * len(batch) // max(1, batch.nbytes))
+    for start in range(0, len(batch), size):
+        yield from numbered(_python_values(batch.slice(start, size), options, as_turns), first + start)
+
+
+def _python_values(batch: Any, options: dict[str, str], as_turns: frozenset[str]) -> list[Any]:
     """Rows as Python objects; where a text is not UTF-8, one by one, the bad ones as broken rows."""
     try:
         rest, taken = take_turns(batch, as_turns) if as_turns else (batch, {})
@@ -62,7 +69,7 @@ def python_values(batch: Any, options: dict[str, str], as_turns: frozenset[str] 
         if len(batch) == 1:
             return [Row(0, None, "not UTF-8")]
         return [
-            value for index in range(len(batch)) for value in python_values(batch.slice(index, 1), options, as_turns)
+            value for index in range(len(batch)) for value in _python_values(batch.slice(index, 1), options, as_turns)
         ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import Any
 
 from rlguide.catalog.columns import vocabulary
@@ -42,9 +42,12 @@ def _conversations(column: Any) -> list[tuple[Turn, ...]] | None:
     role, text = ("role", "content") if "role" in {field.name for field in kind.value_type} else ("from", "value")
     if messages.null_count:
         return None
-    said, texts = messages.field(role).to_pylist(), messages.field(text).to_pylist()
-    known = {name: vocabulary().speakers.get(name) for name in set(said)}
-    if {None, TOOL} & {*known.values()} or {*map(type, texts)} - {str}:
+    said, texts = messages.field(role), messages.field(text)
+    if texts.null_count or not (kinds.is_string(texts.type) or kinds.is_large_string(texts.type)):
         return None
-    turns = [_make(Turn, (known[name], value)) for name, value in zip(said, texts, strict=True)]
+    said, texts = said.to_pylist(), texts.to_pylist()
+    known = {name: vocabulary().speakers.get(name) for name in set(said)}
+    if {None, TOOL} & {*known.values()}:
+        return None
+    turns = list(map(_make, repeat(Turn), zip(map(known.__getitem__, said), texts, strict=True)))
     return [tuple(turns[start - first : end - first]) for start, end in pairwise(offsets)]

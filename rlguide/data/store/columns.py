@@ -7,6 +7,7 @@ first rows hold (in JSON lines an empty history is a list of nothing), and for i
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -42,17 +43,24 @@ def to_batch(examples: Sequence[Example], kind: ExampleKind) -> pa.RecordBatch:
     """Examples of one kind, whose texts have been checked to be Unicode, as a batch of `schema(kind)`."""
     import pyarrow as pa
 
-    _keep_pandas_out()
+    load_arrow()
     types = schema(kind)
     if not examples:
         return pa.RecordBatch.from_pylist([], types)
     prompts, responses, systems, scores, labels = zip(*examples, strict=True)
-    columns = [systems, list(map(_history, prompts)), [messages[-1].value for messages in prompts]]
+    histories = [_history(messages) if len(messages) > 1 else [] for messages in prompts]
+    columns = [systems, histories, [messages[-1][1] for messages in prompts]]
     columns += zip(*responses, strict=True)
     columns += [labels] if kind == "labels" else zip(*[both or (None, None) for both in scores], strict=True)
     return pa.record_batch(
         [pa.array(column, type=field.type) for column, field in zip(columns, types, strict=True)], schema=types
     )
+
+
+# Read once, when numpy and pyarrow are loaded. The threads of numpy's linear algebra run idle for a while after they
+# were started: 0.05 s where cores are few. Memory that pyarrow's allocator, mimalloc, has given back must be cleared
+# when it is wanted again a moment later: 0.1 s for 60,000 rows. It is given back after so many milliseconds.
+_AT_LOADING = {"OPENBLAS_NUM_THREADS": "1", "MIMALLOC_PURGE_DELAY": "1000"}
 
 
 class _NoPandas:
@@ -64,9 +72,14 @@ class _NoPandas:
 
 
 @cache
-def _keep_pandas_out() -> None:
+def load_arrow() -> None:
+    """Load pyarrow, and numpy with it, without what takes long and is of no use here."""
+    new = {name: value for name, value in _AT_LOADING.items() if name not in os.environ}
+    os.environ.update(new)
     import pyarrow as pa
 
+    for name in new:
+        del os.environ[name]  # what is started from here may want another
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:

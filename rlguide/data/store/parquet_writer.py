@@ -100,15 +100,21 @@ class ParquetOutput:
         while block := self._reader.read(ROW_GROUP_BYTES):  # at once: each call waits for the interpreter
             self._digest.update(block)
 
-    def finish(self) -> Written:
-        """Write what is left, put it on the disk for good, and describe the file."""
+    def close(self) -> None:
+        """Nothing more will be written: the thread ends the file, so that two files can be ended at the same time."""
         self._write_group()
+        self._waiting.append(self._pool.submit(self._end))
+
+    def _end(self) -> None:
+        self._writer.close()
+        self._hash_what_is_new()
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+    def finish(self) -> Written:
+        """Wait until the file, which has been closed, is on the disk for good, and describe it."""
         self._settle(0)
         with writing_in(self.path.parent):
-            self._writer.close()
-            self._hash_what_is_new()
-            with self.path.open("rb+") as file:
-                os.fsync(file.fileno())
             facts = size_and_time(self.path)
         self._finished = True
         return Written(self.path, self._rows, **facts, sha256=self._digest.hexdigest(), desirable=self._desirable)

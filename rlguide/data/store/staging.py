@@ -119,12 +119,13 @@ class Staging:
     def _digest(self, conversation: tuple[Turn, ...]) -> bytes:
         return hashlib.blake2b(prompt_key(conversation), digest_size=8, key=self._key).digest()
 
-    def add(self, example: Example) -> None:
-        """Add an example that has been checked."""
-        self._new.append(example)
-        self._characters += length(example)
-        if len(self._new) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
-            self._flush()
+    def add(self, *examples: Example) -> None:
+        """Add examples that have been checked."""
+        for example in examples:
+            self._new.append(example)
+            self._characters += length(example)
+            if len(self._new) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+                self._flush()
 
     def _flush(self) -> None:
         import numpy as np
@@ -200,6 +201,7 @@ class Staging:
                 kept = self._kept(mask)
                 for batch in self._in_order(kept) if self._kind == "labels" else kept:
                     output.write(batch)
+                output.close()
             return [output.finish() for output, _ in outputs]
 
     def _wanted(self, counts: RowCounts) -> Flags:

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from rlguide.data.example import BadRow, Example, Turn
 from rlguide.data.formats.reading import choose_reading
+from rlguide.data.readers import json_lines, parquet_rows
+from rlguide.data.readers.encodings import Text
 from rlguide.data.readers.files import count_rows, expected_rows, open_source
 from rlguide.data.readers.parquet_rows import BATCH_BYTES
 from rlguide.data.readers.source import plain_stem
@@ -368,10 +370,25 @@ def test_large_rows_come_a_few_at_a_time(tmp_path: Path) -> None:
     assert peak < 4 * BATCH_BYTES
 
 
-def test_a_parquet_text_that_is_not_utf8_is_one_broken_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, parquet_rows.OBJECT_BYTES])
+def test_a_parquet_text_that_is_not_utf8_is_one_broken_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(parquet_rows, "OBJECT_BYTES", at_once)
     path = tmp_path / "rows.parquet"
     bad = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ok", b"\xff\xfe", b"yes"]).buffers())
     pq.write_table(pa.table({"prompt": bad, "chosen": ["a"] * 3, "rejected": ["b"] * 3}), path)
     rows = list(open_source(path).rows())
     assert [row.position for row in rows] == [1, 2, 3]
     assert [row.broken for row in rows] == ["", "not UTF-8", ""]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+@pytest.mark.parametrize("text", ["{}\n{}\n", "{}\n\n{}", '{"a": "b"}\n'])
+def test_lines_are_counted_however_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
+) -> None:
+    monkeypatch.setattr(json_lines, "BLOCK", block)
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    assert json_lines.count_lines(Text(path)) == len(text.splitlines())

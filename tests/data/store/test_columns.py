@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,3 +35,20 @@ def test_no_batch_imports_pandas() -> None:
         "to_batch([Example.pair((Turn('human', 'q'),), 'a', 'b')], 'pairs'); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_what_is_started_from_here_has_the_threads_that_it_was_given() -> None:
+    """numpy itself starts no threads for its linear algebra, and the setting for that is not handed on."""
+    code = (
+        "import os; from rlguide.data.store.columns import load_arrow; before = dict(os.environ); load_arrow();"
+        "from pathlib import Path; assert os.environ == before; print(len(list(Path('/proc/self/task').iterdir())))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    threads = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment | given, check=True
+        )
+        for given in ({}, {"OPENBLAS_NUM_THREADS": "1"}, {"OPENBLAS_NUM_THREADS": "2"})
+    ]
+    assert threads[0].stdout == threads[1].stdout
