@@ -130,10 +130,10 @@ class Lean:
         length = -(-recompute.longest(trainer.train_dataset, columns) // 8) * 8  # the collator pads so
         self._longest_batch = rows * length
         modules = recompute.layers(trainer.model)
-        why = _why_plain(trainer) or ("" if modules else "the config turns it off")
+        why = _why_plain(trainer) or ("" if modules else "it is off already")
         if not why:
             self.checkpointing = recompute.Checkpointing(modules)
-            why = "the longest example is not known"
+            why = "the longest example is not known, or examples have pictures"
             if length:
                 why = recompute.why_not_off(trainer, self.checkpointing, rows, length, self.lazily)
         self._can("checkpointing", why)

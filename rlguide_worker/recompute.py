@@ -73,7 +73,8 @@ def kept_bytes(trainer, rows: int, length: int, lazily) -> int:
     was_training = model.training
     model.train()
     noted = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
-    with torch.random.fork_rng(), trainer.accelerator.autocast(), lazily(), noted:
+    generators = torch.random.fork_rng([ids.device] if ids.is_cuda else [])
+    with generators, trainer.accelerator.autocast(), lazily(), noted:
         output = model(input_ids=ids, attention_mask=mask, use_cache=False)
     model.train(was_training)
     del output
@@ -111,11 +112,14 @@ def memory(device) -> tuple[float, float]:
 
 
 def longest(dataset, columns) -> int:
-    """Tokens of the longest example of a dataset in any of the columns, 0 if it cannot be told."""
+    """Tokens of the longest example of a dataset in any of the columns; 0 if it cannot be told, as with pictures."""
     import pyarrow.compute as compute
 
     table = getattr(dataset, "data", None)
     if table is None or not set(columns) <= set(dataset.column_names):
+        return 0
+    media = [table.column(name) for name in ("images", "videos", "audios") if name in dataset.column_names]
+    if any(column.null_count < len(column) for column in media):
         return 0
     return max(compute.max(compute.list_value_length(table.column(name))).as_py() or 0 for name in columns)
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.engine.events import Begun, EventReader, Logged, Progress, Raised, Tail
+from rlguide.engine.events import Begun, EventReader, Lean, Logged, Progress, Raised, Tail
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
-KINDS = ["begin", "step", "eval_batch", "log", "error", "children", "save", "other"]
+KINDS = ["begin", "step", "eval_batch", "log", "error", "children", "lean", "save", "other"]
 KEYS = ["step", "total_steps", "processes", "done", "total", "values", "chain", "exit_codes"]
 
 
@@ -30,13 +30,19 @@ def test_events_are_what_was_written() -> None:
         {"event": "save", "step": 21},
         {"event": "error", "rank": 0, "chain": [{"type": "A", "message": "b"}, {"type": "C", "message": "d"}]},
         {"event": "children", "exit_codes": [-9, 1]},
+        {"event": "lean", "time": 1.5, "used": ["logits"], "why_not": {}},
     ]
     found = [reader.read(json.dumps(line)) for line in lines]
     assert found[:3] == [Begun(20, 72, 2), Progress("train", 21, 72), Progress("eval", 3, 0)]
     assert isinstance(found[3], Logged)
     assert (found[3].step, found[3].kind, found[3].values["loss"]) == (21, "train", 0.5)
     assert math.isnan(found[3].values["grad_norm"])
-    assert found[4:] == [None, Raised((("A", "b"), ("C", "d"))), Raised(exit_codes=(-9, 1))]
+    assert found[4:] == [
+        None,
+        Raised((("A", "b"), ("C", "d"))),
+        Raised(exit_codes=(-9, 1)),
+        Lean({"used": ["logits"], "why_not": {}}),
+    ]
 
 
 @given(st.text() | st.fixed_dictionaries({"event": st.sampled_from(KINDS)}, optional=dict.fromkeys(KEYS, JSON)))

@@ -111,3 +111,6 @@ def test_the_longest_example_is_found(recompute: Any) -> None:
     assert recompute.longest(rows, ("chosen_input_ids", "rejected_input_ids")) == 3
     assert recompute.longest(rows, ("input_ids",)) == 0
     assert recompute.longest(iter([]), ("input_ids",)) == 0
+    for images, length in (([None, None], 3), ([None, ["cat.png"]], 0)):
+        seen = rows.add_column("images", images)
+        assert recompute.longest(seen, ("chosen_input_ids", "rejected_input_ids")) == length
