@@ -20,10 +20,9 @@ NO_REFERENCE = ["logits", "checkpointing"]
 # over all tokens, and over chunks it is rounded in another order.
 TRAINED_HEAD = {"lora_on_head": 1e-6, "full": 1e-5}
 USED: dict[str, list[str]] = {
-    **dict.fromkeys(("sigmoid", "hinge", "ipo", "pref_ftx", "ld_alpha", "label_smoothing", "bco"), ALL),
-    **dict.fromkeys(("kto", "kto_ftx", "ref_model", "lora_on_head", "dora", "full", "freeze"), ALL),
+    **dict.fromkeys(("sigmoid", "options", "hinge", "ipo", "kto", "ref_model", "lora_on_head", "dora", "full"), ALL),
     **dict.fromkeys(("batch", "batch_kto", "bf16", "qlora"), ALL),
-    **dict.fromkeys(("orpo", "orpo_ld_alpha", "simpo", "rm", "sft", "sft_dft", "batch_sft", "neftune"), NO_REFERENCE),
+    **dict.fromkeys(("orpo", "simpo", "rm", "sft", "sft_accuracy", "neftune"), NO_REFERENCE),
 }
 
 
