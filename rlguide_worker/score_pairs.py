@@ -2,7 +2,8 @@
 
 usage: score_pairs.py CONFIG.json OUT.jsonl EVENTS.jsonl
 
-The engine's own evaluation is run unchanged; its trainer is only watched. Each pair gives one line of OUT:
+The engine's own evaluation runs; its trainer is watched, and makes no full logits (lean.py). Each pair gives one line
+of OUT:
 {"loss", "chosen_reward", "rejected_reward", "chosen_logp", "rejected_logp", "ref_chosen_logp", "ref_rejected_logp"}
 with log-probabilities summed over the tokens of the response, in the order of the dataset.
 """
@@ -21,8 +22,11 @@ def main() -> None:
     with open(config_path, encoding="utf-8") as file:
         config = json.load(file)
 
+    import lean
     from llamafactory.train.dpo.trainer import CustomDPOTrainer
     from llamafactory.train.tuner import run_exp
+
+    lean.install("dpo", events)
 
     with open(out_path, "w", encoding="utf-8") as out:
         original = CustomDPOTrainer.compute_preference_loss

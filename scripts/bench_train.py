@@ -51,6 +51,7 @@ CONFIG: dict[str, Any] = {
     "use_cpu": True,
     "report_to": "none",
     "overwrite_cache": True,
+    "overwrite_output_dir": True,
 }
 # The same training by TRL: argv is the folder, epochs, length. It prints its train_runtime and the number of pairs.
 TRL = """

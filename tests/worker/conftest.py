@@ -42,3 +42,9 @@ def reference_once() -> Any:
 def recompute() -> Any:
     """rlguide_worker/recompute.py."""
     return worker_module("recompute")
+
+
+@pytest.fixture(scope="session")
+def lean() -> Any:
+    """rlguide_worker/lean.py."""
+    return worker_module("lean")
