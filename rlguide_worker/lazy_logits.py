@@ -51,7 +51,8 @@ class Logits(torch.Tensor):
 
     `_hidden`: the same as an ordinary tensor. `_head`: from rows (n, H) to logits (n, V). `_steps`: what is done to
     each row of logits afterwards; `_is_linear`: none of it but casts and products. `_targets` (...): the token that
-    follows each, -100 where it does not count; None if it is not known.
+    follows each, -100 where it does not count; None if it is not known. `_full` (..., V): what
+    they are from the time on that something asks for them in full, since that may also write into them.
     """
 
     @classmethod
@@ -66,7 +67,7 @@ class Logits(torch.Tensor):
 
         made = stand_in(hidden)
         made._hidden, made._head, made._vocabulary = hidden, logits, head.weight.shape[0]
-        made._steps, made._is_linear, made._targets = (), True, None
+        made._steps, made._is_linear, made._targets, made._full = (), True, None, None
         if labels is not None and labels.shape == hidden.shape[:-1]:
             made._targets = F.pad(labels, (0, 1), value=IGNORED)[..., 1:]
         return made
@@ -75,7 +76,7 @@ class Logits(torch.Tensor):
         """The same logits of other tokens."""
         made = stand_in(hidden)
         made._hidden, made._head, made._vocabulary = hidden, self._head, self._vocabulary
-        made._steps, made._is_linear, made._targets = self._steps, self._is_linear, targets
+        made._steps, made._is_linear, made._targets, made._full = self._steps, self._is_linear, targets, None
         return made
 
     def after(self, step, is_linear=False):
@@ -87,6 +88,12 @@ class Logits(torch.Tensor):
     def computed(self, hidden):
         """The logits (..., V) of hidden states (..., H), after all steps."""
         return functools.reduce(lambda rows, step: step(rows), self._steps, self._head(hidden))
+
+    def in_full(self):
+        """The logits (..., V), the same tensor each time."""
+        if self._full is None:
+            self._full = self.computed(self._hidden)
+        return self._full
 
     def in_chunks(self, function, *rows):
         """`function` of chunks of rows, each chunk computed anew for its backward pass if there are several."""
@@ -112,12 +119,10 @@ class Logits(torch.Tensor):
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
-            known = _KNOWN.get(func)
-            made = known(*args, **kwargs) if known and isinstance(args[0], Logits) else NotImplemented
-            if made is not NotImplemented:
-                return made
-            if getattr(func, "__name__", "") == "__get__":  # an attribute: device, dtype, requires_grad
-                return func(args[0]._hidden)
+            if args and isinstance(args[0], Logits) and args[0]._full is None:
+                made = _answer(func, args, kwargs)
+                if made is not NotImplemented:
+                    return made
             asked_in_full.add(getattr(func, "__name__", str(func)))
             return func(*_full(args), **_full(kwargs))
 
@@ -132,7 +137,7 @@ asked_in_full: set[str] = set()  # operations that are not known here and got fu
 
 def _full(values):
     """Arguments with full logits in the place of lazy ones."""
-    return tree_map_only(Logits, lambda lazy: lazy.computed(lazy._hidden), values)
+    return tree_map_only(Logits, Logits.in_full, values)
 
 
 def _at_least(is_wanted):
@@ -151,6 +156,16 @@ def _fewest_rows():
     Measured with MKL: from 8 rows on they do not on one thread, from 12 rows on two.
     """
     return max(16, 8 * torch.get_num_threads())
+
+
+def _answer(func, args, kwargs):
+    """What is asked of lazy logits, the first of `args`; NotImplemented if it takes the full ones."""
+    if func in _KNOWN:
+        return _KNOWN[func](*args, **kwargs)
+    if getattr(func, "__name__", "") == "__get__" and func.__self__.__name__ not in ("nbytes", "itemsize"):
+        value = func(args[0]._hidden)  # an attribute: device, requires_grad
+        return NotImplemented if isinstance(value, torch.Tensor) else value  # .data, .T: another view of the numbers
+    return NotImplemented
 
 
 # What the engine and the models do with logits; each function gets the Logits. NotImplemented asks for the full ones.
@@ -200,15 +215,25 @@ def _split(logits, size, dim=0):
     return tuple(map(logits.of_tokens, hidden, targets))
 
 
-def _view(logits, *shape):
-    if shape != (-1, logits._vocabulary):
+def _alone(function):
+    """An operation that is known without further arguments, such as a dimension."""
+    return lambda logits, *args, **kwargs: NotImplemented if args or kwargs else function(logits)
+
+
+def _view(logits, *shape, **named):
+    if named or shape != (-1, logits._vocabulary):
         return NotImplemented
     targets = None if logits._targets is None else logits._targets.reshape(-1)
     return logits.of_tokens(logits._hidden.reshape(-1, logits._hidden.shape[-1]), targets)
 
 
 def _same(function):
-    return lambda logits: logits.of_tokens(function(logits._hidden), logits._targets)
+    return _alone(lambda logits: logits.of_tokens(function(logits._hidden), logits._targets))
+
+
+def _dtype(logits):
+    with torch.no_grad():  # autocast and steps change it
+        return logits.computed(logits._hidden.reshape(-1, logits._hidden.shape[-1])[:1]).dtype
 
 
 def _shape(logits):
@@ -219,9 +244,9 @@ def _size(logits, dim=None):
     return _shape(logits) if dim is None else _shape(logits)[dim]
 
 
-def _gather(logits, dim, index):
+def _gather(logits, dim, index, **others):
     hidden, targets = logits._hidden, logits._targets
-    if dim not in (-1, hidden.dim() - 1) or index.shape != (*hidden.shape[:-1], 1):
+    if others or dim not in (-1, hidden.dim() - 1) or index.shape != (*hidden.shape[:-1], 1):
         return NotImplemented
     flat = index.reshape(-1)
     is_wanted = torch.ones_like(flat, dtype=torch.bool)
@@ -243,8 +268,8 @@ def _cross_entropy(logits, target, weight=None, ignore_index=-100, reduction="me
     return F.nll_loss(picked.unsqueeze(-1), only, ignore_index=ignore_index, reduction=reduction)
 
 
-def _argmax(logits, dim=None):
-    if dim not in (-1, logits._hidden.dim() - 1):
+def _argmax(logits, dim=None, *args, **kwargs):
+    if args or kwargs or dim not in (-1, logits._hidden.dim() - 1):
         return NotImplemented
     hidden = logits._hidden.reshape(-1, logits._hidden.shape[-1])
     found = torch.cat(logits.in_chunks(lambda rows: logits.computed(rows).argmax(-1), hidden))
@@ -285,6 +310,7 @@ _KNOWN = {
     torch.Tensor.contiguous: _same(torch.Tensor.contiguous),
     torch.Tensor.register_hook: lambda logits, hook: logits._hidden.register_hook(hook),
     torch.Tensor.shape.__get__: _shape,
+    torch.Tensor.dtype.__get__: _dtype,
     torch.Tensor.size: _size,
     torch.Tensor.dim: lambda logits: logits._hidden.dim(),
     torch.Tensor.argmax: _argmax,
@@ -292,7 +318,7 @@ _KNOWN = {
     torch.Tensor.gather: _gather,
     torch.gather: _gather,
     F.cross_entropy: _cross_entropy,
-    torch.Tensor.sum: _sum,
-    torch.Tensor.nansum: _sum,
-    torch.Tensor.mean: _mean,
+    torch.Tensor.sum: _alone(_sum),
+    torch.Tensor.nansum: _alone(_sum),
+    torch.Tensor.mean: _alone(_mean),
 }

@@ -121,6 +121,7 @@ class Lean:
                 "stage": self.stage,
                 "loss": trainer.loss_type,
                 "precision": trainer.accelerator.mixed_precision,
+                "noise": trainer.args.neftune_noise_alpha,
             }
             model = trainer.accelerator.unwrap_model(trainer.model if trainer.ref_model is None else trainer.ref_model)
             self._fingerprint = reference_once.fingerprint(model, trainer.ref_model is None, settings)
@@ -135,6 +136,8 @@ class Lean:
         self._longest_batch = rows * length
         modules = recompute.layers(trainer.model)
         why = _why_plain(trainer) or ("" if modules else "it is off already")
+        if trainer.args.gradient_checkpointing:
+            why = "transformers turns it on by itself (gradient_checkpointing)"
         if not why:
             self.checkpointing = recompute.Checkpointing(modules)
             why = "the longest example is not known, or examples have pictures"
@@ -209,6 +212,8 @@ def _why_full_logits(trainer) -> str:
     head = _head(trainer)
     if head is None or getattr(head, "weight", None) is None:
         return "the model's head is of another kind"
+    if any(type(module).__name__ == "Dropout" and module.p > 0 for module in head.modules()):
+        return "the head has dropout, which is another each time that a chunk is computed"
     if trainer.accelerator.num_processes > 1 and any(weight.requires_grad for weight in head.parameters()):
         return "several processes reduce the gradients of a trained head inside the model"
     return ""

@@ -46,7 +46,11 @@ def why_not_off(trainer, checkpointing: Checkpointing, rows: int, length: int, l
     if not total:
         return f"the free memory of {trainer.accelerator.device} is not known"
     checkpointing.set(False)
-    kept = extended([(size, kept_bytes(trainer, rows, size, lazily)) for size in LENGTHS], length)
+    try:
+        kept = extended([(size, kept_bytes(trainer, rows, size, lazily)) for size in LENGTHS], length)
+    except Exception as error:  # whatever the model lacks: the training itself may still run, as configured
+        checkpointing.set(True)
+        return f"what a step keeps could not be measured: {type(error).__name__}"
     trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
     # To come with the first steps: gradients and two moments of 4 bytes each, and the chunks of logits.
     need = kept * MARGIN + 12 * trained + 5 * CHUNK_BYTES
@@ -74,9 +78,11 @@ def kept_bytes(trainer, rows: int, length: int, lazily) -> int:
     model.train()
     noted = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     generators = torch.random.fork_rng([ids.device] if ids.is_cuda else [])
-    with generators, trainer.accelerator.autocast(), lazily(), noted:
-        output = model(input_ids=ids, attention_mask=mask, use_cache=False)
-    model.train(was_training)
+    try:
+        with generators, trainer.accelerator.autocast(), lazily(), noted:
+            output = model(input_ids=ids, attention_mask=mask, use_cache=False)
+    finally:
+        model.train(was_training)
     del output
     return sum(size for pointer, size in kept.items() if pointer not in weights)
 

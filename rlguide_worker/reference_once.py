@@ -59,15 +59,19 @@ class Reference:
         self.why_not = why
 
     def save(self, folder: Path, fingerprint: str) -> None:
-        """Write the values into a checkpoint's folder."""
+        """Write the values into a checkpoint's folder; where that fails, a resumed run computes them again."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         if not self.values:
             return
         names, values = _as_rows(self.values), torch.tensor(list(self.values.values()), dtype=torch.float32)
         part = folder / f"{FILE}.part"
-        save_file({"examples": names, "values": values}, part, {"fingerprint": fingerprint})
-        part.replace(folder / FILE)
+        try:
+            save_file({"examples": names, "values": values}, part, {"fingerprint": fingerprint})
+            part.replace(folder / FILE)
+        except (OSError, SafetensorError) as error:
+            print(f"rlguide: the reference's values are not saved with {folder.name}: {error}")
 
     def load(self, folder: Path, fingerprint: str) -> str:
         """Take the values of a checkpoint. Returns why not, or ""."""
@@ -113,7 +117,8 @@ def fingerprint(model, is_adapter_off: bool, settings: dict) -> str:
     `is_adapter_off`: the reference is `model` without the adapter that is trained, so only frozen weights count.
     """
     digest = hashlib.sha256()
-    for name, weight in sorted(model.named_parameters()):
+    weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}  # some quantized weights are buffers
+    for name, weight in sorted(weights.items()):
         if is_adapter_off and weight.requires_grad:
             continue
         flat = weight.detach().reshape(-1)
@@ -126,16 +131,16 @@ def fingerprint(model, is_adapter_off: bool, settings: dict) -> str:
     return digest.hexdigest()
 
 
-def pairs(batch):
+def pairs(batch, model):
     """A key for each pair of a batch whose second half has the rejected responses."""
     count = len(batch["input_ids"]) // 2
     rows = _rows(batch, "")
-    return [_key(rows[number] + rows[number + count]) for number in range(count)]
+    return [_key(rows[number] + rows[number + count], model) for number in range(count)]
 
 
-def responses(batch):
+def responses(batch, model):
     """A key for each example of a KTO batch: its response and the one that the KL is estimated from."""
-    return [_key(own + other) for own, other in zip(_rows(batch, ""), _rows(batch, "kl_"), strict=True)]
+    return [_key(own + other, model) for own, other in zip(_rows(batch, ""), _rows(batch, "kl_"), strict=True)]
 
 
 def _rows(batch, prefix):
@@ -149,8 +154,9 @@ def _rows(batch, prefix):
     ]
 
 
-def _key(content: bytes) -> bytes:
-    return hashlib.blake2b(content, digest_size=16).digest()
+def _key(content: bytes, model) -> bytes:
+    """In training a model may add noise or drop units, in evaluation it does not: these are two."""
+    return hashlib.blake2b(content, digest_size=16, key=b"train" if model.training else b"eval").digest()
 
 
 def has_only_text(batch) -> bool:
@@ -188,7 +194,7 @@ def of_pairs(engines):
         reference = self.lean.reference
         if reference is None or reference.why_not:
             return engines(self, model, batch)
-        keys = pairs(batch) if has_only_text(batch) else None
+        keys = pairs(batch, model) if has_only_text(batch) else None
         values = ask(reference, self, keys, lambda: torch.stack(engines(self, model, batch), -1))
         return values.unbind(-1)
 
@@ -210,7 +216,7 @@ def of_responses(engines):
             own[is_chosen], own[~is_chosen] = chosen, rejected
             return torch.stack([own, kl], -1)
 
-        keys = responses(batch) if has_only_text(batch) else None
+        keys = responses(batch, model) if has_only_text(batch) else None
         own, kl = ask(reference, self, keys, compute).unbind(-1)
         return own[is_chosen], own[~is_chosen], kl
 

@@ -102,8 +102,23 @@ IN_FULL: dict[str, Callable[[Any, Any], Any]] = {
         logits.view(-1, VOCABULARY), torch.arange(30), weight=torch.rand(VOCABULARY)
     ),
     "stacked": lambda torch, logits: torch.cat([logits, logits]),
+    "sum of each": lambda torch, logits: logits.sum(-1),
+    "mean of each token": lambda torch, logits: logits.mean(dim=-1),
+    "argmax kept": lambda torch, logits: logits.argmax(-1, keepdim=True),
+    "another type": lambda torch, logits: torch.log_softmax(logits, -1, torch.float64),
+    "copied": lambda torch, logits: logits.clone(memory_format=torch.contiguous_format),
+    "data": lambda torch, logits: logits.data,
+    "written into": lambda torch, logits: masked(torch, logits),
+    "multiplied in place": lambda torch, logits: logits.mul_(2.0),
     "mean of each": lambda torch, logits: logits.view(30, VOCABULARY).max(-1).values,
 }
+
+
+def masked(torch: Any, logits: Any) -> Any:
+    """As a model does that may not write some tokens."""
+    logits[:, :, 3] = -1e4
+    logits.masked_fill_(torch.arange(VOCABULARY) == 5, -9.0)
+    return logits.log_softmax(-1)[:, :, :9]
 
 
 def both(torch: Any, lazy_logits: Any, operation: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
@@ -136,7 +151,7 @@ def test_attributes_are_those_of_full_logits(torch: Any, lazy_logits: Any) -> No
     plain = model(inputs)
     with lazy_logits.lazy_head(model):
         lazy = model(inputs)
-    for name in ("shape", "dtype", "device", "requires_grad"):
+    for name in ("shape", "dtype", "device", "requires_grad", "nbytes", "ndim"):
         assert getattr(lazy, name) == getattr(plain, name)
     assert (lazy.size(-1), lazy.size(), lazy.dim()) == (plain.size(-1), plain.size(), plain.dim())
 

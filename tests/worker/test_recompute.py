@@ -69,6 +69,14 @@ def test_it_is_off_only_where_a_step_fits(torch: Any, recompute: Any, monkeypatc
     assert "GiB are free" in why
 
 
+def test_a_model_that_cannot_be_measured_keeps_it(torch: Any, recompute: Any) -> None:
+    trainer = make_trainer(torch)
+    trainer.model.forward = lambda **inputs: inputs["pixel_values"]
+    switch = recompute.Checkpointing(recompute.layers(trainer.model))
+    assert "could not be measured: KeyError" in recompute.why_not_off(trainer, switch, 2, 8, contextlib.nullcontext)
+    assert not switch.is_off
+
+
 def test_a_device_whose_memory_is_not_known_keeps_it(torch: Any, recompute: Any) -> None:
     trainer = make_trainer(torch)
     trainer.accelerator.device = torch.device("meta")

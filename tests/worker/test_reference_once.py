@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.engine
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TRAINED, EVALUATED = SimpleNamespace(training=True), SimpleNamespace(training=False)
 ALONE = SimpleNamespace(num_processes=1, device="cpu")
 
 
@@ -34,12 +35,13 @@ TOKENS = st.lists(st.integers(0, 5), min_size=2, max_size=6)
 def test_a_key_depends_on_tokens_and_labels_alone(
     torch: Any, reference_once: Any, pairs: list[tuple[list[int], list[int]]], padded: int
 ) -> None:
-    keys = reference_once.pairs(batch(torch, pairs, 6))
-    assert keys == reference_once.pairs(batch(torch, pairs, padded))
+    keys = reference_once.pairs(batch(torch, pairs, 6), TRAINED)
+    assert keys == reference_once.pairs(batch(torch, pairs, padded), TRAINED)
     assert [keys.index(key) for key in keys] == [pairs.index(pair) for pair in pairs]
     other = batch(torch, pairs, 6)
     other["labels"][0, 1] = -100  # the same tokens, one of which does not count
-    assert reference_once.pairs(other)[0] != keys[0]
+    assert reference_once.pairs(other, TRAINED)[0] != keys[0]
+    assert reference_once.pairs(batch(torch, pairs, 6), EVALUATED)[0] != keys[0]  # which adds no noise
 
 
 def test_the_engine_is_asked_once(torch: Any, reference_once: Any) -> None:
@@ -54,13 +56,13 @@ def test_the_engine_is_asked_once(torch: Any, reference_once: Any) -> None:
     method = reference_once.of_pairs(engines)
     one, other = ([1, 2], [1, 3]), ([4, 2], [4, 3, 3])
     for pairs in ([one], [one], [other, one], [one, other]):
-        chosen, rejected = method(trainer, None, batch(torch, pairs, 6))
+        chosen, rejected = method(trainer, TRAINED, batch(torch, pairs, 6))
         assert chosen.tolist() == [sum(pair[0]) for pair in pairs]
         assert rejected.tolist() == [sum(pair[1]) for pair in pairs]
     assert asked == [1, 2]
     reference = trainer.lean.reference
     assert (reference.computed, reference.looked_up) == (3, 3)
-    method(trainer, None, {**batch(torch, [one], 6), "pixel_values": torch.zeros(1)})
+    method(trainer, TRAINED, {**batch(torch, [one], 6), "pixel_values": torch.zeros(1)})
     assert asked == [1, 2, 1]  # pictures are no part of a key
 
 
@@ -70,7 +72,7 @@ def test_a_reference_that_draws_random_numbers_is_asked_each_time(torch: Any, re
 
     trainer = SimpleNamespace(accelerator=ALONE, lean=SimpleNamespace(reference=reference_once.Reference()))
     method = reference_once.of_pairs(engines)
-    seen = {float(method(trainer, None, batch(torch, [([1, 2], [1, 3])], 6))[0]) for _ in range(3)}
+    seen = {float(method(trainer, TRAINED, batch(torch, [([1, 2], [1, 3])], 6))[0]) for _ in range(3)}
     assert len(seen) == 3
     assert "random" in trainer.lean.reference.why_not
 
@@ -86,7 +88,7 @@ def test_kto_gets_its_values_in_their_places(torch: Any, reference_once: Any) ->
     rows |= {f"kl_{name}": value.flip(0) for name, value in rows.items()}
     for tags in ([True, False], [False, True], [True, True]):
         given = {**rows, "kto_tags": torch.tensor(tags)}
-        found = [part.tolist() for part in method(trainer, None, given)]
+        found = [part.tolist() for part in method(trainer, TRAINED, given)]
         assert found == [part.tolist() for part in engines(trainer, None, given)]
     assert trainer.lean.reference.looked_up == 4
 
@@ -110,6 +112,15 @@ def test_what_is_saved_is_what_comes_back(
     other = reference_once.Reference()
     assert other.load(folder, "that")
     assert not other.values
+
+
+def test_a_folder_that_cannot_be_written_ends_no_training(
+    reference_once: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = reference_once.Reference()
+    reference.values = {b"0" * 16: (1.0, 2.0)}
+    reference.save(tmp_path / "gone/checkpoint-2", "this")
+    assert "not saved with checkpoint-2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "nan", "folder"])
@@ -140,6 +151,11 @@ def test_the_fingerprint_is_of_the_reference(torch: Any, reference_once: Any) ->
     assert reference_once.fingerprint(model, True, {"loss": "sigmoid"}) == first
     assert reference_once.fingerprint(model, True, {"loss": "ipo"}) != first
     assert reference_once.fingerprint(model, False, {"loss": "sigmoid"}) != first
+    model.register_buffer("packed", torch.ones(4, dtype=torch.int32))
+    packed = reference_once.fingerprint(model, True, {"loss": "sigmoid"})
+    model.packed += 1
+    assert len({first, packed, reference_once.fingerprint(model, True, {"loss": "sigmoid"})}) == 3
+    del model.packed
     with torch.no_grad():
         model[0].weight[0, 0] += 1
     assert reference_once.fingerprint(model, True, {"loss": "sigmoid"}) != first
