@@ -25,6 +25,8 @@ _ABBREVIATION = re.compile(
     r"|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec",
     re.IGNORECASE,
 )
+# What begins a sentence after a letter that is no initial ("Plan B. The next day ...").
+_STARTER = re.compile(r"(The|This|That|It|He|She|They|We|You|There|In|An?|And|But|If|When|Then|For|As|My|Your)\b")
 _NUMBERED = re.compile(r"[ \t]*\d{1,3}[.)、．）](?!\d)")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+\S")
 _SINGLE = re.compile(r"\*([^\n*]*)\*")
@@ -75,9 +77,11 @@ def _goes_on(before: str, mark: str, after: str) -> bool:
     if mark != ".":
         return False
     last = (before.split() or [""])[-1].lstrip("([{\"'“‘*_")
-    if _TITLE.fullmatch(last) or (len(last) == 1 and last.isupper() and last != "I"):
+    if _TITLE.fullmatch(last):
         return True
-    return _ABBREVIATION.fullmatch(last) is not None and not after[:1].isupper()
+    if len(last) == 1 and last.isupper() and last != "I":
+        return _STARTER.match(after) is None
+    return after[:1].islower() if last.isdecimal() else bool(_ABBREVIATION.fullmatch(last)) and not after[:1].isupper()
 
 
 def paragraphs(text: str) -> int:
