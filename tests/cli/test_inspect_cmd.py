@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rlguide.evaluation.instructions.prompts import load_prompts
 from tests.cli.command import run
 
 
@@ -457,6 +458,25 @@ def test_ifeval_from_a_file(workspace: Path, capsys: pytest.CaptureFixture[str])
     assert run("inspect", "polite", "--json", "--ifeval", "ifeval.jsonl") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["ifeval"]["hits"] <= 1 and document["ifeval"]["rows"] == 54
+
+
+def test_bundled_prompts_among_the_training_prompts_are_told(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [prompt.prompt for prompt in load_prompts()][::30]  # English and Chinese
+    rows = [{"instruction": prompt, "chosen": f"Yes, {prompt}", "rejected": "No."} for prompt in prompts]
+    (workspace / "leaked.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert run("register", "leaked.json", "--test-size", "0") == 0
+    capsys.readouterr()
+    told = {}
+    for name in ("leaked", "polite"):
+        assert run("inspect", name, "--json") == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["instructions"]["rows"] == document["rows"]
+        told[name] = document["instructions"]["hits"], [text for text in document["verdicts"] if "bundled" in text]
+    hits, verdicts = told["leaked"]
+    assert hits == len(rows) and len(verdicts) == 1 and f"{hits} training prompts overlap with {hits}" in verdicts[0]
+    assert told["polite"] == (0, [])
 
 
 @pytest.mark.parametrize(

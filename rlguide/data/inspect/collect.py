@@ -16,16 +16,16 @@ from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
 from rlguide.data.curate.requested import requested_in, response_language
 from rlguide.data.example import Example, prompt_key
+from rlguide.data.inspect.benchmarks import Benchmarks
 from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
-from rlguide.data.inspect.ifeval import Ifeval
 from rlguide.progress import Ticker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# What takes longest (languages, near duplicates, IFEval) is done on so many rows, drawn at random, if there are more:
-# about 20 s. The rest is done on all.
+# What takes longest (languages, near duplicates, benchmarks) is done on so many rows, drawn at random, if there are
+# more: about 20 s. The rest is done on all.
 THOROUGH = 250_000
 SYSTEMS = 10_000
 END = 300  # characters of each end of a prompt that nearly equal prompts are told by
@@ -45,7 +45,7 @@ class Collector:
         expected: int | None,
         sample: int = 0,
         seed: int = 42,
-        ifeval: Ifeval | None = None,
+        benchmarks: Benchmarks = Benchmarks(),
         thorough: int | None = THOROUGH,
     ) -> None:
         self.rows = self.heldout_rows = self.system = self.desirable = 0
@@ -59,7 +59,7 @@ class Collector:
         self._rows, self._prompts = array("q"), array("q")  # hashes: of the texts as they stand; of the prompts
         self._near_rows, self._near_prompts = DuplicateFinder(), Fingerprints()
         self._thorough_rows = array("q")  # the rows that are in `_near_rows`
-        self._ifeval = ifeval
+        self._benchmarks = benchmarks
         self._choose = random.Random(SEED_OF_CHOICE)
         self._part = min(1.0, thorough / expected) if thorough is not None and expected else 1.0
         self._wanted = sample
@@ -94,8 +94,7 @@ class Collector:
             self._thorough_rows.append(self.rows - 1)
             self._near_rows.add(example)
             self._near_prompts.add((ends(example.system), ends(prompt)))
-            if self._ifeval is not None:
-                self._ifeval.look_at(prompt)
+            self._benchmarks.look_at(prompt)
 
     def add_heldout(self, example: Example) -> None:
         """Add a row that is held out; all rows for training must have come before."""
@@ -126,6 +125,7 @@ class Collector:
         """What the rows come to."""
         names = {"prompt": "prompt", "response": "chosen"} if self.labelled else {key: key for key in self._lengths}
         duplicates, overlap = self._duplicates()
+        ifeval, instructions = self._benchmarks
         return Figures(
             dataset=dataset,
             kind="labels" if self.labelled else "pairs",
@@ -144,7 +144,8 @@ class Collector:
             margins=margins(self.score_margins()),
             duplicates=duplicates,
             overlap=overlap if heldout else None,
-            ifeval=self._ifeval.result() if self._ifeval is not None else None,
+            ifeval=ifeval.result() if ifeval is not None else None,
+            instructions=instructions.result() if instructions is not None else None,
         )
 
     def _keep(self, example: Example) -> None:

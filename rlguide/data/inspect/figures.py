@@ -107,8 +107,11 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class IfevalOverlap:
-    """Rows of `rows` that share a run of 13 words, or a whole short prompt, with IFEval; `prompts` of its prompts."""
+class BenchmarkOverlap:
+    """Rows of `rows` that overlap with a benchmark, and with how many of its prompts.
+
+    They share a run of 13 words, of 26 characters in Chinese, or a whole short prompt.
+    """
 
     rows: int
     hits: int
@@ -155,7 +158,8 @@ class Figures:
     duplicates: Duplicates
     overlap: Overlap | None
     tokens: Tokens | None = None
-    ifeval: IfevalOverlap | None = None
+    ifeval: BenchmarkOverlap | None = None
+    instructions: BenchmarkOverlap | None = None  # the bundled prompts with instructions
     source: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)

@@ -12,10 +12,10 @@ from rlguide import console
 from rlguide.data.example import Example
 from rlguide.data.ingest.views import viewed
 from rlguide.data.inspect.apply import doable, how_to_apply, how_to_view
+from rlguide.data.inspect.benchmarks import load_benchmarks
 from rlguide.data.inspect.collect import THOROUGH, Collector, collect
 from rlguide.data.inspect.examples import plain
 from rlguide.data.inspect.figures import Figures
-from rlguide.data.inspect.ifeval import load_ifeval
 from rlguide.data.inspect.plots import draw
 from rlguide.data.inspect.rows import Checked
 from rlguide.data.inspect.tokens import Tokenizer, count_tokens, summarise
@@ -73,7 +73,7 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
     dataset = _check(workspace, name)
     heldout = Checked(workspace, _check(workspace, dataset.heldout)) if dataset.heldout else None
     sample = max(options.pairs, ON_PAGE if options.html else 0, COUNTED if options.tokenizer else 0)
-    collector = Collector(dataset.rows, sample, options.seed, load_ifeval(options.ifeval), options.thorough)
+    collector = Collector(dataset.rows, sample, options.seed, load_benchmarks(options.ifeval), options.thorough)
     rows = Checked(workspace, dataset)
     with Ticker(f"reading {name}", "rows", dataset.rows) as ticker:
         collect(collector, _ticked(rows, ticker), heldout or ())

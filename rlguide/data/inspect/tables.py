@@ -92,7 +92,7 @@ def _content(figures: Figures) -> Iterator[Line]:
 
 
 def _repetition(figures: Figures) -> Iterator[Line]:
-    same, overlap, ifeval = figures.duplicates, figures.overlap, figures.ifeval
+    same, overlap, ifeval, instructions = figures.duplicates, figures.overlap, figures.ifeval, figures.instructions
     yield "exact duplicates", _part(same.exact, same.rows), "same prompt and responses"
     yield "near duplicates", _part(same.near, same.near_rows), _joined(NEAR, _of(same.near_rows, same.rows))
     yield "repeated prompts", _part(same.prompts, same.rows), "fine if the responses differ"
@@ -105,6 +105,9 @@ def _repetition(figures: Figures) -> Iterator[Line]:
     else:
         checked = _joined("a run of 13 words in common", _of(ifeval.rows, figures.rows))
         yield "IFEval prompts", _part(ifeval.hits, ifeval.rows), checked
+    if instructions is not None:
+        checked = _joined("of rlguide's own evaluation", _of(instructions.rows, figures.rows))
+        yield "instruction prompts", _part(instructions.hits, instructions.rows), checked
 
 
 def _spreads(title: str, found: dict[str, Quantiles], form: Callable[[float], str], note: str = "") -> Table:

@@ -64,7 +64,7 @@ def percent(part: float) -> str:
 
 
 def _leaks(figures: Figures) -> Iterator[Verdict]:
-    overlap, ifeval = figures.overlap, figures.ifeval
+    overlap, ifeval, instructions = figures.overlap, figures.ifeval, figures.instructions
     if overlap is not None and overlap.exact:
         what = (
             f"{overlap.exact:,} of {overlap.rows:,} held-out rows have the prompt of a training row: an evaluation on"
@@ -83,6 +83,11 @@ def _leaks(figures: Figures) -> Iterator[Verdict]:
         yield Verdict(
             f"{ifeval.hits:,} training prompts overlap with {ifeval.prompts} of IFEval's: do not trust an IFEval score"
             " of a model trained on them"
+        )
+    if instructions is not None and instructions.hits and figures.heldout_of is None:
+        yield Verdict(
+            f"{instructions.hits:,} training prompts overlap with {instructions.prompts} of the bundled prompts with"
+            " instructions: do not trust what an evaluation on those says of a model trained on them"
         )
 
 

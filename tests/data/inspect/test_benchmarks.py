@@ -1,4 +1,4 @@
-"""Overlap with the prompts of IFEval."""
+"""Overlap with the prompts of IFEval, and with the bundled ones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.data.inspect.ifeval import Ifeval, load_ifeval
+from rlguide.catalog.benchmarks import BUNDLED_INSTRUCTIONS
+from rlguide.data.inspect.benchmarks import BenchmarkPrompts, load_benchmarks, load_ifeval
 from rlguide.errors import DataError
 
 LONG = "Write a letter to a friend about the new garden behind your house. Do not use any commas, and end with a poem."
+CHINESE = "请为校报写一篇介绍潮汐的短文，正好写三段，段与段之间空一行，最后以“谢谢阅读”结束。"
 SHORT = "Name three rivers in capital letters."
 
 
 def hits(*prompts: str) -> int:
-    ifeval = Ifeval([LONG, SHORT])
+    ifeval = BenchmarkPrompts([LONG, SHORT, CHINESE])
     for prompt in prompts:
         ifeval.look_at(prompt)
     assert ifeval.result().rows == len(prompts)
@@ -34,6 +36,26 @@ def test_thirteen_words_in_a_row_are_found_and_twelve_are_not() -> None:
 
 def test_other_prompts_are_not() -> None:
     assert hits("Name three rivers.", "Write a letter.", "") == 0
+
+
+def test_chinese_is_compared_by_characters() -> None:
+    whole = CHINESE.replace("，", "").replace("。", " ")
+    assert hits(CHINESE, whole, f"您好！{whole[2:]}谢谢！") == 3
+    characters = whole.replace("“", "").replace("”", "")
+    assert hits(f"您好，{characters[3:29]}！") == 1  # 26 characters
+    assert hits(f"您好，{characters[3:28]}！", "请为校报写一篇介绍地震的短文。", "正好写三段，段与段之间空一行。") == 0
+
+
+def test_the_bundled_prompts_are_always_known() -> None:
+    benchmarks = load_benchmarks(None)
+    assert benchmarks.instructions is not None
+    prompts = [json.loads(line)["prompt"] for line in BUNDLED_INSTRUCTIONS.read_text(encoding="utf-8").splitlines()]
+    for prompt in prompts:
+        benchmarks.look_at(f"{prompt.upper()}\n")
+    benchmarks.look_at("Name three rivers.")
+    benchmarks.look_at("列举三条河流。")
+    found = benchmarks.instructions.result()
+    assert (found.rows, found.hits, found.prompts) == (len(prompts) + 2, len(prompts), len(prompts))
 
 
 def test_reads_a_file(tmp_path: Path) -> None:
