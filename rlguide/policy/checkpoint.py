@@ -31,6 +31,7 @@ _TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 
+TRAIN_SFT = "train one: `rlguide train --method sft --base Qwen/Qwen3-4B-Base`"
 _CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/"
 
 
@@ -117,7 +118,7 @@ def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
         if newest is None:
             raise CheckpointError(
                 f"there is no complete SFT checkpoint under {ws.saves}",
-                "train one with LLaMA-Factory (stage: sft, output_dir below saves/), or name its folder",
+                f"{TRAIN_SFT}; or name the folder of yours with --sft-ckpt",
             )
         return newest
     return read_checkpoint(locate(ws, text), ws)

@@ -46,16 +46,16 @@ class Recipe:
 def load_recipe(name: str) -> Recipe:
     """The bundled recipe of this name ("dpo", "kto", ..., "eval").
 
-    A recipe that `extends` another takes over its sections: `drop` leaves keys out, `change` gives other defaults,
-    `add` puts keys behind the others of the section "method".
+    A recipe that `extends` another takes over its sections: `titles` gives them other names, `drop` leaves keys out,
+    `change` gives other defaults, `add` puts keys behind the others of the section "method".
     """
     value = read_yaml(Path(__file__).parent / "templates" / f"{name}.yaml")
     if "extends" not in value:
         return Recipe(name, value["title"], value["sections"], value.get("why", {}), value.get("what", {}))
     parent = load_recipe(value["extends"])
-    change, dropped = value.get("change", {}), value.get("drop", [])
+    change, dropped, titles = value.get("change", {}), value.get("drop", []), value.get("titles", {})
     sections = {
-        title: {key: change.get(key, default) for key, default in keys.items() if key not in dropped}
+        titles.get(title, title): {key: change.get(key, default) for key, default in keys.items() if key not in dropped}
         for title, keys in parent.sections.items()
     }
     sections["method"].update(value.get("add", {}))

@@ -12,7 +12,7 @@ from rlguide.data.cells.table import Column, Table
 from rlguide.data.cells.values import NUMBERS, TEXTS, accepted, number
 from rlguide.data.formats.base import Wanted
 from rlguide.data.formats.comparisons import two_responses
-from rlguide.data.formats.labels import rating
+from rlguide.data.formats.labels import find_responses, rating
 from rlguide.data.formats.lost import Loss
 from rlguide.data.formats.shapes import find_shapes
 from rlguide.data.readers.source import named
@@ -30,9 +30,8 @@ def unknown(table: Table, path: object, wanted: Wanted) -> DataError:
     names = named(sorted(table.all)) or "none"
     if wanted.form != "auto":
         return DataError(f"{path} cannot be read as {wanted.form}; its columns are {names}", "leave out --format")
-    for advice in (_of_sides, _of_two, _of_list, _of_one):
-        if found := advice(table, wanted):
-            return DataError(f"{path}: {found[0]}", found[1])
+    if found := advice(table, wanted):
+        return DataError(f"{path}: {found[0]}", found[1])
     guessed = guess(table)
     if len(guessed) >= 3:
         said = [one for one in wanted.columns if one[0] not in guessed.values()]
@@ -41,16 +40,30 @@ def unknown(table: Table, path: object, wanted: Wanted) -> DataError:
             f"{path} has no columns that are known as a prompt and two responses; its columns are {names}",
             f"say which they are, for example with {option(said)}",
         )
-    if table.find("response", TEXTS) or table.find("conversation", ("messages", "dialogue")):
+    if may_be_single(table, wanted) and any(shape.needed for shape in find_responses(table)):
         return DataError(
             f"{path} has no pairs and no labels: each row has one response, with nothing that says how good it is;"
             f" its columns are {names}",
-            "pairs need a second, worse response (rejected), KTO a column label (true or false), or a rating",
+            "if all of them are good, for SFT: --format response; pairs need a second, worse response (rejected), KTO a"
+            " column label (true or false), or a rating",
         )
     return DataError(
         f"{path} has no pairs and no labels: no column is known as a response; its columns are {names}",
         f"say what the columns hold with --columns prompt=...,chosen=...,rejected=..., or {_SHOW}",
     )
+
+
+def advice(table: Table, wanted: Wanted) -> tuple[str, str] | None:
+    """What is wrong with rows that seem to hold a preference which nothing reads, and what to do; None for others."""
+    for look in (_of_sides, _of_two, _of_list, _of_one):
+        if found := look(table, wanted):
+            return found
+    return None
+
+
+def may_be_single(table: Table, wanted: Wanted) -> bool:
+    """Whether rows that nothing fits may be read as single responses: nothing in them looks like a preference."""
+    return wanted.form == "auto" and advice(table, wanted) is None and len(guess(table)) < 3
 
 
 def lost(path: object, loss: Loss, wanted: Wanted, where: str = "") -> DataError:
