@@ -16,6 +16,7 @@ from rlguide.catalog.yaml_file import read_yaml
 from rlguide.errors import UsageError, did_you_mean
 
 _FILE = Path(__file__).with_name("methods.yaml")
+SFT_COMMAND = "rlguide train --method sft --base Qwen/Qwen3-4B-Base"  # how the guide says to make an SFT checkpoint
 
 
 @dataclass(frozen=True)

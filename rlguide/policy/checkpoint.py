@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from rlguide.catalog.methods import recorded_method
+from rlguide.catalog.methods import SFT_COMMAND, recorded_method
 from rlguide.errors import CheckpointError, DataError, did_you_mean
 from rlguide.policy.run_record import CHECKPOINT_NAME, RunRecord, record_of
 from rlguide.policy.safetensors import read_header
@@ -31,7 +31,7 @@ _TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 
-TRAIN_SFT = "train one: `rlguide train --method sft --base Qwen/Qwen3-4B-Base`"
+TRAIN_SFT = f"train one: `{SFT_COMMAND}`"
 _CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/"
 
 

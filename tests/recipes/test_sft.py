@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rlguide.catalog.methods import SFT_COMMAND
 from rlguide.data.ingest.options import IngestOptions
 from rlguide.data.ingest.register import register_path
 from rlguide.errors import CheckpointError, DataError, UsageError
@@ -103,7 +104,7 @@ def test_a_file_of_instructions_and_outputs_is_registered_for_it(ws: Workspace) 
     assert both.config["dataset"] == "instructions,polite_sft"
     with pytest.raises(DataError, match="single responses, not pairs") as error:
         asked(ws, datasets=("instructions",))
-    assert "--method sft --dataset instructions" in error.value.fix
+    assert error.value.fix.endswith(f"{SFT_COMMAND} --dataset instructions")
     with pytest.raises(UsageError, match="several datasets"):
         sft(ws, base=BASE)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlguide import console
+from rlguide.catalog.methods import SFT_COMMAND
 from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split
@@ -387,7 +388,7 @@ def _next_steps(there: list[DataManifest]) -> list[str]:
         command = f"rlguide train --method kto --dataset {','.join(labels)}"
         lines.append(f"labelled single responses: these are for KTO: {command}")
     if single:
-        command = f"rlguide train --method sft --dataset {','.join(single)} --base MODEL"
+        command = f"{SFT_COMMAND} --dataset {','.join(single)}"
         lines.append(f"single responses, which nothing says to be good or bad: these are for SFT: {command}")
     if pairs:
         lines.append(f"next: rlguide inspect {pairs[0]}, then rlguide configure --dataset {','.join(pairs)}")

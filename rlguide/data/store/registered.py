@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from rlguide.catalog.methods import SFT_COMMAND
 from rlguide.data.names import heldout_name, parent_name
 from rlguide.data.readers.files import count_rows, open_source
 from rlguide.data.store.dataset_info import (
@@ -101,7 +102,7 @@ def _another_kind(name: str, kind: Kind, wanted: Wanted) -> DataError:
         fix = "name one with labels, or register a file with `rlguide register FILE`"
     elif kind == "responses":
         what = "holds single responses, not pairs"
-        fix = f"these are for SFT: rlguide train --method sft --dataset {shlex.quote(name)} --base MODEL"
+        fix = f"these are for SFT: {SFT_COMMAND} --dataset {shlex.quote(name)}"
     elif kind == "labels":
         what = "holds labelled single responses, not pairs"
         fix = f"these are for KTO: rlguide train --method kto --dataset {shlex.quote(name)}"
