@@ -33,6 +33,7 @@ class Method:
         trains: "policy", or "reward model": a model that scores responses and cannot write any.
         first_loss: by loss ("" without a choice), the formula of the first step's loss, when policy and reference are
             equal; the formulas are those of `runs.diagnosis`. A loss that is missing depends on the data.
+        normal: how a sound run goes, where no first loss says so; else "".
         not_resumable: why LLaMA-Factory cannot resume it; "" if it can.
         last_file: what the engine writes last, by which a finished run is known.
     """
@@ -52,6 +53,7 @@ class Method:
     from_base: bool = False
     trains: str = "policy"
     first_loss: Mapping[str, str] = field(default_factory=dict)
+    normal: str = ""
     not_resumable: str = ""
     last_file: str = "train_results.json"
 

@@ -31,6 +31,7 @@ def _method(name: str) -> list[str]:
         "good for": method.strengths,
         "use it": method.recommendation,
         "faster": describe(left_out(method, recipe.defaults)),
+        "normal": method.normal,
         "losses": ", ".join(method.losses) if len(method.losses) > 1 else "",
         "source": method.source,
     }
