@@ -92,10 +92,12 @@ def _another_kind(name: str, kind: Kind, wanted: Wanted) -> DataError:
     if kind == "pairs" and wanted in ("prompts", "responses"):
         use = "ppo" if wanted == "prompts" else "sft"
         what = f"holds pairs, and LLaMA-Factory's stage {use} refuses those"
-        fix = f"name its view: rlguide view {shlex.quote(name)} --use {use}"
+        fix = f"name its view: rlguide view {shlex.quote(name)} --use {shlex.quote(use)}"
     elif wanted == "responses":
         what = "holds labelled responses, and SFT would have to imitate the undesirable ones, too"
-        fix = f"rlguide train --method kto --dataset {shlex.quote(name)} takes both; or register the desirable alone"
+        fix = (
+            f"register the good ones alone; or train on both: rlguide train --method kto --dataset {shlex.quote(name)}"
+        )
     elif wanted == "labels":
         what = "holds pairs, not labelled responses" if kind == "pairs" else "has no labels (no kto_tag column)"
         what += " in dataset_info.json"
