@@ -95,9 +95,7 @@ def _another_kind(name: str, kind: Kind, wanted: Wanted) -> DataError:
         fix = f"name its view: rlguide view {shlex.quote(name)} --use {shlex.quote(use)}"
     elif wanted == "responses":
         what = "holds labelled responses, and SFT would have to imitate the undesirable ones, too"
-        fix = (
-            f"register the good ones alone; or train on both: rlguide train --method kto --dataset {shlex.quote(name)}"
-        )
+        fix = f"register the good ones; or train on both: rlguide train --method kto --dataset {shlex.quote(name)}"
     elif wanted == "labels":
         what = "holds pairs, not labelled responses" if kind == "pairs" else "has no labels (no kto_tag column)"
         what += " in dataset_info.json"
