@@ -16,7 +16,6 @@ from rlguide.data.cells.values import Record, accepted, is_empty, texts_left_out
 from rlguide.data.example import Example, ExampleKind
 from rlguide.data.formats.base import SHAPES, Shape, Wanted
 from rlguide.data.formats.comparisons import two_responses
-from rlguide.data.formats.labels import find_responses
 from rlguide.data.formats.lists import check_pairing
 from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
 from rlguide.data.formats.pairs import find_implicit
@@ -106,7 +105,8 @@ class Reading:
 
     def unused(self) -> list[str]:
         """The columns that hold something and are not read."""
-        left = [name for name in self._table.columns if name not in self.shape.columns and name != self.split]
+        known = {*self.shape.columns, *self._table.given_as("ignored"), self.split}
+        left = [name for name in self._table.columns if name not in known]
         return [name or "(no name)" for name in left if not self._table.is_media(name)]
 
     def _examples(self, row: Record) -> list[Example]:
@@ -183,7 +183,7 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
     for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
-    if may_be_single(table, wanted) and any(shape.needed for shape in find_responses(table)):
+    if may_be_single(table, wanted):
         single = choose_reading(rows, path, replace(wanted, form="response"), late)
         if not single.unused():  # nothing else is there that could say how good the responses are
             return single
