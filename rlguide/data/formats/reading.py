@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
+from rlguide.catalog.columns import vocabulary
 from rlguide.data.cells.exports import WRAPPERS, flattened, opened
 from rlguide.data.cells.given import given_meanings
 from rlguide.data.cells.guess import may_be_prompt
 from rlguide.data.cells.implicit import doubt
-from rlguide.data.cells.names import meanings
+from rlguide.data.cells.names import meanings, name_parts
 from rlguide.data.cells.table import Table
 from rlguide.data.cells.values import Record, accepted, is_empty, texts_left_out
 from rlguide.data.example import Example, ExampleKind
@@ -185,9 +186,13 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
     if may_be_single(table, wanted):
         single = choose_reading(rows, path, replace(wanted, form="response"), late)
-        if not single.unused():  # nothing else is there that could say how good the responses are
+        if all(map(_is_row_id, single.unused())):  # nothing else is there that could say how good the responses are
             return single
     raise unknown(table, path, wanted)
+
+
+def _is_row_id(name: str) -> bool:
+    return not vocabulary().parts["row_id"].isdisjoint(name_parts(name))
 
 
 def _best(ways: list[Reading]) -> Reading | None:

@@ -98,6 +98,7 @@ def test_every_shape_is_covered() -> None:
     [
         ({"prompt": "q", "response": "a"}, ["q"], ""),
         ({"instruction": "q", "input": "more", "output": "a"}, ["q\nmore"], ""),
+        ({"id": 7, "sample_id": "x-1", "prompt": "q", "response": "a"}, ["q"], ""),
         ({"instruction": "q", "output": "a", "system": "s", "history": [["old", "said"]]}, ["old", "said", "q"], "s"),
         ({"messages": told("q", "a")}, ["q"], ""),
         ({"messages": told("old", "said", "q", "a", system="s")}, ["old", "said", "q"], "s"),
