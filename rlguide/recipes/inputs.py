@@ -129,7 +129,8 @@ def choose_template(options: TrainingOptions, start: StartingPoint, model_templa
 def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, start: StartingPoint) -> str:
     """`saves/<model>/lora/<method>`, in the model's folder that the start already lies in if there is one.
 
-    Where that holds a finished run, it counts on (dpo-2, dpo-3), unless the run is to be overwritten.
+    Where the whole model is trained, it says full instead of lora. Where the folder holds a finished run, it counts on
+    (dpo-2, dpo-3), unless the run is to be overwritten.
 
     `--output-dir` is taken from the workspace, like every path in a config.
     """
@@ -144,5 +145,6 @@ def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, s
             model = f"{model}-tuned"  # a run has no place within the checkpoint that it starts from
     loss = options.settings.get("pref_loss", options.loss)
     is_default = loss is None or loss == next(iter(method.losses), None)
-    name = f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"
+    kind = "full" if options.settings.get("finetuning_type") in ("full", "freeze") else "lora"
+    name = f"saves/{model}/{kind}/{method.name if is_default else f'{method.name}-{loss}'}"
     return name if options.settings.get("overwrite_output_dir") else next_name(ws, name)

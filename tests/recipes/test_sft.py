@@ -59,6 +59,19 @@ def test_a_hub_model_needs_no_folder(ws: Workspace) -> None:
     assert any("not on this machine yet" in note for note in prepared.notes)
 
 
+def test_what_cannot_stack_adapters_has_nothing_to_merge(ws: Workspace) -> None:
+    prepared = sft(ws, base=BASE, quantization=4)
+    assert prepared.config["quantization_bit"] == 4 and prepared.reference == Policy(BASE, (), "qwen3_nothink")
+    with pytest.raises(UsageError, match="merged into one model first"):
+        sft(ws, sft_ckpt=SFT, quantization=4)
+
+
+def test_a_whole_model_goes_to_a_folder_of_its_own(ws: Workspace) -> None:
+    prepared = sft(ws, base=BASE, settings={"finetuning_type": "full", "learning_rate": 1e-5})
+    assert prepared.output_dir == "saves/tiny-base/full/sft"
+    assert prepared.policy == Policy("saves/tiny-base/full/sft", (), "qwen3_nothink")
+
+
 @pytest.mark.parametrize("start", [{"sft_ckpt": SFT}, {"sft_ckpt": "latest"}, {"sft_ckpt": SFT, "base": BASE}])
 def test_it_goes_on_from_a_checkpoint(ws: Workspace, start: dict[str, str]) -> None:
     prepared = sft(ws, **start)
