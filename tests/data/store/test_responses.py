@@ -27,6 +27,8 @@ from rlguide.data.store.one_row import read_row
 from rlguide.data.store.prompts import fingerprint, prompt_fingerprints
 from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import check_registered
+from rlguide.data.store.remove import remove
+from rlguide.data.store.rename import rename
 from rlguide.errors import DataError, UsageError
 from rlguide.workspace import Workspace
 
@@ -160,3 +162,15 @@ def test_the_fix_of_a_doubtful_file_reads_it(ws: Workspace) -> None:
     assert choose_reading(rows, "file", Wanted(columns=(("checked_by", "ignored"),))).kind == "responses"
     named = [{"a": row["instruction"], "b": row["output"]} for row in ROWS]
     assert choose_reading(named, "file", Wanted(columns=(("a", "prompt"), ("b", "response")))).kind == "responses"
+
+
+def test_it_is_renamed_and_removed_with_what_it_holds_out(ws: Workspace) -> None:
+    put(ws, "mine", ROWS, test_size=0.25)
+    before = [list(read_examples(ws, name)) for name in ("mine", "mine_test")]
+    rename(ws, "mine", "yours")
+    assert [list(read_examples(ws, name)) for name in ("yours", "yours_test")] == before
+    manifest = read_manifest(ws, "yours")
+    assert manifest is not None and manifest.kind == "responses"
+    remove(ws, "yours")
+    assert read_registry(ws) == {}
+    assert not list(ws.data.glob("*.parquet"))
