@@ -173,6 +173,15 @@ def test_the_config_says_what_sft_is(ws: Workspace) -> None:
         assert words in " ".join(text.replace("# ", "").split())
 
 
+@pytest.mark.parametrize(("rate", "warned"), [(1e-4, False), (1e-3, False), (6e-2, True), (3e-7, True)])
+def test_a_rate_far_out_of_its_own_range_is_said(ws: Workspace, rate: float, warned: bool) -> None:
+    """Not of that of preference tuning, which is a tenth of it."""
+    notes = [note for note in sft(ws, base=BASE, settings={"learning_rate": rate}).notes if "learning_rate" in note]
+    assert bool(notes) is warned
+    assert all("5.0e-5 to 5.0e-4" in note for note in notes)
+    assert "Sensible range: 5.0e-5 to 5.0e-4." in " ".join(sft(ws, base=BASE).text.replace("\n# ", " ").split())
+
+
 @pytest.mark.parametrize("key", ["pref_beta=0.1", "simpo_gamma=1.0", "kto_chosen_weight=2.0", "use_asft_loss=true"])
 def test_keys_of_other_methods_are_refused(ws: Workspace, key: str) -> None:
     name, _, value = key.partition("=")
