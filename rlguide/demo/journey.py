@@ -181,15 +181,13 @@ class _Journey:
     def _sft(self) -> Run:
         from rlguide.recipes.options import TrainingOptions
 
+        settings = {**SFT_SETTINGS, "seed": self.seed}
+        words = f"-o {SFT} --template {TEMPLATE} {_typed(settings)}"
+        self._command(f"rlguide train --method sft --base {BASE} --dataset {EXAMPLES} {words}")
         options = TrainingOptions(
-            method="sft",
-            base=BASE,
-            datasets=(EXAMPLES,),
-            template=TEMPLATE,
-            output_dir=SFT,
-            settings={**SFT_SETTINGS, "seed": self.seed},
+            method="sft", base=BASE, datasets=(EXAMPLES,), template=TEMPLATE, output_dir=SFT, settings=settings
         )
-        return self._train(f"--method sft --base {BASE} --dataset {EXAMPLES} -o {SFT}", options)
+        return self._train(options)
 
     def _run(self, title: str, command: Command, log: Path) -> None:
         """Run a job of the engine, showing its progress. Raises EngineError with the cause."""
@@ -218,19 +216,18 @@ class _Journey:
         from rlguide.recipes.options import TrainingOptions
 
         settings = {**DPO_SETTINGS, "seed": self.seed}
+        words = f"--template {TEMPLATE} {_typed(settings)}"
+        self._command(f"rlguide train --sft-ckpt {SFT} --dataset {DATASET} {words}")
         options = TrainingOptions(str(self.ws.root / SFT), datasets=(DATASET,), template=TEMPLATE, settings=settings)
-        return self._train(f"--sft-ckpt {SFT} --dataset {DATASET}", options)
+        return self._train(options)
 
-    def _train(self, words: str, options: TrainingOptions) -> Run:
-        """Train as `rlguide train` with these words, the template and the settings does."""
-        from rlguide.engine.config_file import format_value
+    def _train(self, options: TrainingOptions) -> Run:
+        """Train as `rlguide train` does with these options."""
         from rlguide.recipes.prepare import prepare
         from rlguide.recipes.render import write_config
         from rlguide.runs.report import report, report_lines
         from rlguide.runs.train import train
 
-        settings = " ".join(f"--set {key}={format_value(value)}" for key, value in options.settings.items())
-        self._command(f"rlguide train {words} --template {TEMPLATE} {settings}")
         prepared = prepare(self.ws, self.engine, options)
         say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
         say(f"result     {prepared.policy.describe()}")
@@ -279,6 +276,13 @@ def _training_progress(event: Event) -> tuple[int, int, dict[str, float]] | None
         step = json.loads(event.text)
         return step["step"], step["steps"], {"loss": step["loss"]}
     return None
+
+
+def _typed(settings: dict[str, Any]) -> str:
+    """Settings as they are typed."""
+    from rlguide.engine.config_file import format_value
+
+    return " ".join(f"--set {key}={format_value(value)}" for key, value in settings.items())
 
 
 @contextmanager
