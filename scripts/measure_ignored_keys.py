@@ -45,7 +45,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "orpo": {"stage": "dpo", "pref_loss": "orpo"},
     "simpo": {"stage": "dpo", "pref_loss": "simpo"},
     "rm": {"stage": "rm"},
-    "sft": {"stage": "sft"},  # no method of rlguide: it shows that a key that others ignore has an effect here
+    "sft": {"stage": "sft"},
     "ppo": {"stage": "ppo", "template": "qwen3", "reward_model": "rm", "max_new_tokens": 8},
 }
 OF_THIS_ENGINE = [name for name in METHODS if name != "ppo"]

@@ -1,4 +1,4 @@
-"""The methods of preference tuning (`methods.yaml`): what each needs, costs and is good for.
+"""The methods of preference tuning, and SFT before it (`methods.yaml`): what each needs, costs and is good for.
 
 A method is one entry of that file and a template in `recipes/templates`; all other code asks here.
 """
@@ -16,6 +16,7 @@ from rlguide.catalog.yaml_file import read_yaml
 from rlguide.errors import UsageError, did_you_mean
 
 _FILE = Path(__file__).with_name("methods.yaml")
+SFT_COMMAND = "rlguide train --method sft --base Qwen/Qwen3-4B-Base"  # how the guide says to make an SFT checkpoint
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class Method:
 
     Attributes:
         stage: LLaMA-Factory's stage that trains it.
-        data: "pairs", "labels", or "prompts" (pairs serve as any of them).
+        data: "pairs", "labels", "prompts", or "responses": prompts with one good response (pairs serve as any of them).
         losses: values of `pref_loss`, the first is the default; empty if the stage has no such key.
         keys: keys that this method reads and others may not.
         has_reference: whether the loss compares with a reference policy.
+        from_base: whether it is meant to start from a base model, and not from an SFT checkpoint.
         trains: "policy", or "reward model": a model that scores responses and cannot write any.
         first_loss: by loss ("" without a choice), the formula of the first step's loss, when policy and reference are
             equal; the formulas are those of `runs.diagnosis`. A loss that is missing depends on the data.
+        normal: how a sound run goes, where no first loss says so; else "".
         not_resumable: why LLaMA-Factory cannot resume it; "" if it can.
         last_file: what the engine writes last, by which a finished run is known.
     """
@@ -38,7 +41,7 @@ class Method:
     name: str
     title: str
     stage: str
-    data: Literal["pairs", "labels", "prompts"]
+    data: Literal["pairs", "labels", "prompts", "responses"]
     needs: str
     cost: str
     strengths: str
@@ -47,8 +50,10 @@ class Method:
     keys: tuple[str, ...]
     has_reference: bool
     source: str
+    from_base: bool = False
     trains: str = "policy"
     first_loss: Mapping[str, str] = field(default_factory=dict)
+    normal: str = ""
     not_resumable: str = ""
     last_file: str = "train_results.json"
 

@@ -37,7 +37,9 @@ _OPTIONS: dict[str, OptionInfo] = {
         "--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."
     ),
     "config": typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one."),
-    "base": typer.Option("--base", help="Base model: hub id or folder; read from the adapter by default."),
+    "base": typer.Option(
+        "--base", help="Base model: hub id or folder; read from the adapter by default. With sft: the start."
+    ),
     "trust_base": typer.Option(
         "--trust-base", help="The base is the same model under another name; its shapes must fit."
     ),
@@ -95,7 +97,9 @@ def show_plan(prepared: Prepared, plain: bool = False) -> None:
         say(f"weights    desirable {weights[0]}, undesirable {weights[1]} (from the counts of the labels)")
     held_out = ", ".join(item.name for item in prepared.held_out)
     if not held_out and prepared.schedule.held_out:
-        held_out = f"{prepared.config['val_size']} of the training pairs (val_size), drawn by the engine"
+        held_out = (
+            f"{prepared.config['val_size']} of the training {prepared.schedule.unit} (val_size), drawn by the engine"
+        )
     say(f"held out   {held_out or 'nothing: there will be no evaluation during training'}")
     say(f"disk       about {prepared.disk_bytes / 1e9:.1f} GB will be written to {prepared.output_dir}")
     for note in prepared.notes:

@@ -26,7 +26,7 @@ def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) ->
     rlguide checkpoints --workspace ~/project --json
     """
     from rlguide.console import say, show_json, show_table
-    from rlguide.policy.checkpoint import find_checkpoints, latest_sft
+    from rlguide.policy.checkpoint import TRAIN_SFT, find_checkpoints, latest_sft
 
     ws = open_workspace(workspace)
     found = find_checkpoints(ws)
@@ -35,14 +35,14 @@ def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) ->
         show_json([_record(item, item is newest) for item in found])
         return
     if not found:
-        say(f"no checkpoint under {ws.saves}; train one with LLaMA-Factory (stage: sft, output_dir below saves/)")
+        say(f"no checkpoint under {ws.saves}; {TRAIN_SFT}")
         return
     show_table(COLUMNS, [_row(item, item is newest) for item in found])
     for item in found:
         if item.problem:
             say(f"! {item.problem}\n  fix: {item.fix}")
     if newest is None:
-        say("none of them is a complete SFT checkpoint")
+        say(f"none of them is a complete SFT checkpoint; {TRAIN_SFT}")
 
 
 def _row(item: Checkpoint, is_newest: bool) -> list[str]:

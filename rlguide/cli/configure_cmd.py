@@ -29,6 +29,7 @@ def command(
     rlguide configure --sft-ckpt saves/qwen3-4b-base/lora/sft/checkpoint-2000 -d ultrafeedback,orca_dpo
     rlguide configure --dataset my_pairs --set pref_beta=0.05 --set num_train_epochs=1
     rlguide configure --method simpo --dataset my_pairs
+    rlguide configure --method sft --base Qwen/Qwen3-4B-Base --dataset my_pairs
     """
     import shlex
 

@@ -6,7 +6,7 @@ from rlguide.cli._options import JsonOption
 
 
 def command(as_json: JsonOption = False) -> None:
-    """Compare the methods of preference tuning: what each needs, costs and is good for.
+    """Compare the methods of preference tuning, and SFT before them: what each needs, costs and is good for.
 
     \b
     rlguide methods

@@ -20,9 +20,10 @@ class Command(TyperCommand):
 
     def get_help(self, ctx: Context) -> str:  # type: ignore[override]
         """The help text."""
+        from rlguide.data.example import KIND_NAMES
         from rlguide.data.ingest.format_help import format_help
 
-        self.help = (self.help or "").format(pairs=format_help("pairs"), labels=format_help("labels"))
+        self.help = (self.help or "").format(**{kind: format_help(kind) for kind in KIND_NAMES})
         return super().get_help(ctx)
 
 
@@ -38,7 +39,7 @@ def command(
     options: IngestOptions,
     workspace: WorkspaceOption = Path(),
 ) -> None:
-    """Check your own preference pairs or labelled responses, row by row, and register them for training.
+    """Check your own pairs, labelled responses or responses, row by row, and register them for training.
 
     \b
     rlguide register my_pairs.json
@@ -64,6 +65,11 @@ def command(
 
     \b
     {labels}
+
+    Single responses that nothing says to be good or bad, for SFT:
+
+    \b
+    {responses}
 
     A system prompt, history (earlier turns), input (added below the prompt) and scores are read, too. A column that
     looks like a piece of the prompt and is not read stops the command; --columns says what to do with it.

@@ -40,9 +40,10 @@ def command(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train on preferences on top of an SFT checkpoint, with the SFT model as the reference.
+    """Train on preferences on top of an SFT checkpoint, with the SFT model as the reference; or make that checkpoint.
 
     \b
+    rlguide train --method sft --base Qwen/Qwen3-4B-Base --dataset ultrafeedback
     rlguide train --sft-ckpt saves/qwen3-4b-base/lora/sft/checkpoint-2000 --dataset ultrafeedback
     rlguide train --sft-ckpt latest --dataset my_pairs --set learning_rate=1e-6 --dry-run
     rlguide train --config configs/dpo_config.yaml
@@ -149,4 +150,17 @@ def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
         return
     name = shlex.quote(run.name)
     evaluate = f"rlguide eval {name}    then: " if not why_not_evaluable(ws, run) else ""
-    say(f"next: {evaluate}rlguide chat {name}")
+    say(f"next: {evaluate}rlguide chat {name}{_then(ws, run)}")
+
+
+def _then(ws: Workspace, run: Run) -> str:
+    """After SFT: the command that trains on preferences on top of it."""
+    import shlex
+
+    from rlguide.evaluation.held_out import trained_pairs
+
+    if run.method is None or not run.method.from_base:
+        return ""
+    pairs = ",".join(trained_pairs(ws, run))
+    dataset = f" --dataset {shlex.quote(pairs)}" if pairs else ""
+    return f"    then: rlguide train --sft-ckpt {shlex.quote(run.name)}{dataset}"

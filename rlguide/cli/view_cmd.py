@@ -22,9 +22,9 @@ def command(
     rlguide view ultrafeedback orca_dpo --use ppo
 
     For sft (the prompts with their chosen responses) and ppo (the prompts) this is an entry in dataset_info.json that
-    shows the same file; for kto a file with a row for every response is made. `rlguide train --method kto` and `ppo` do
-    this by themselves; the names are for your own LLaMA-Factory configs, such as `dataset: ultrafeedback_sft` with
-    `stage: sft`.
+    shows the same file; for kto a file with a row for every response is made. `rlguide train --method sft`, `kto`
+    and `ppo` do this by themselves; the names are for your own LLaMA-Factory configs, such as
+    `dataset: ultrafeedback_sft` with `stage: sft`.
     """
     from rlguide.console import show
     from rlguide.data.ingest.views import views_for

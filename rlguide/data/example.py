@@ -1,4 +1,4 @@
-"""The one record of preference data: a prompt, and two responses to it or one with a label."""
+"""The one record of the data: a prompt, and two responses to it, one with a label, or one that is to be imitated."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 from rlguide.catalog.columns import vocabulary
 
-ExampleKind = Literal["pairs", "labels"]
-KIND_NAMES: dict[ExampleKind, str] = {"pairs": "pairs", "labels": "labelled responses"}
+ExampleKind = Literal["pairs", "labels", "responses"]
+KIND_NAMES: dict[ExampleKind, str] = {
+    "pairs": "pairs",
+    "labels": "labelled responses",
+    "responses": "single responses",
+}
 HUMAN = "human"
 GPT = "gpt"
 TOOL = "tool"
@@ -23,10 +27,10 @@ class Turn(NamedTuple):  # a million of them are made: a tuple takes a third of 
 
 
 class Example(NamedTuple):
-    """A prompt and the responses to it: two of a pair, the chosen one first, or a single one with a label.
+    """A prompt and the responses to it: two of a pair, the chosen one first, or a single one, with a label or without.
 
     messages: the prompt, an odd number of turns, human first and last. scores: one for each response, where the source
-    has them. label: whether a single response is desirable; None for a pair.
+    has them. label: whether a single response is desirable; None for a pair, and for a response that SFT imitates.
     """
 
     messages: tuple[Turn, ...]
@@ -52,6 +56,11 @@ class Example(NamedTuple):
         """A prompt with a single response and its label."""
         return Example(messages, (response,), system, None, label)
 
+    @staticmethod
+    def single(messages: tuple[Turn, ...], response: str, system: str = "") -> Example:
+        """A prompt with the response to imitate."""
+        return Example(messages, (response,), system)
+
     def split(self) -> tuple[Example, Example]:
         """The responses of a pair apart: the chosen one labelled desirable, the rejected one undesirable."""
         messages, (chosen, rejected), system, *_ = self
@@ -59,8 +68,10 @@ class Example(NamedTuple):
 
     @property
     def kind(self) -> ExampleKind:
-        """Whether this is one of the "pairs" or of the "labels"."""
-        return "pairs" if self.label is None else "labels"
+        """Whether this is one of the "pairs", of the "labels" or of the "responses"."""
+        if self.label is not None:
+            return "labels"
+        return "pairs" if len(self.responses) > 1 else "responses"
 
     @property
     def chosen(self) -> str:

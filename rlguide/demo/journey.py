@@ -17,7 +17,6 @@ from rlguide.catalog.yaml_file import read_yaml
 from rlguide.console import console, say, show, show_table
 from rlguide.demo.score import DATA, Comparison, compare, read_held_out, samples
 from rlguide.demo.tasks import Pair, base_corpus
-from rlguide.engine.events import Logged, Progress
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import Command, Event, JobFailed, Line, run_job
@@ -28,14 +27,16 @@ from rlguide.workspace import Workspace, atomic_write
 if TYPE_CHECKING:
     from rlguide.evaluation.pairs import Evaluation
     from rlguide.policy.policy import Policy
+    from rlguide.recipes.options import TrainingOptions
     from rlguide.runs.record import Run
 
 
 _SETTINGS = read_yaml(Path(__file__).with_name("settings.yaml"))
-SFT_CONFIG: dict[str, Any] = _SETTINGS["sft"]
+SFT_SETTINGS: dict[str, Any] = _SETTINGS["sft"]
 DPO_SETTINGS: dict[str, Any] = _SETTINGS["dpo"]
-BASE, SFT, TEMPLATE = (str(SFT_CONFIG[key]) for key in ("model_name_or_path", "output_dir", "template"))
-DATASET = "instructions"
+BASE, SFT = "models/base", "saves/demo/lora/sft"
+TEMPLATE = "qwen3_nothink"  # what `make_model` writes as its chat format
+DATASET, EXAMPLES = "instructions", "examples"
 MODEL_OPTIONS = ("--layers", "4", "--hidden", "128", "--vocab", "1200", "--batch", "32", "--train-steps", "900")
 
 
@@ -155,7 +156,6 @@ class _Journey:
         from rlguide.data.ingest.pipeline import describe
         from rlguide.data.ingest.register import register_path
         from rlguide.data.names import heldout_name
-        from rlguide.data.store.dataset_info import change_registry
 
         inputs = self.ws.root / "input"
         for name in ("sft.jsonl", "pairs.jsonl", "heldout.jsonl"):
@@ -165,13 +165,12 @@ class _Journey:
             for row in base_corpus():
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         self._command(f"cd {self.shown}")
-        for source, name in (("pairs.jsonl", DATASET), ("heldout.jsonl", heldout_name(DATASET))):
+        named = {"sft.jsonl": EXAMPLES, "pairs.jsonl": DATASET, "heldout.jsonl": heldout_name(DATASET)}
+        for source, name in named.items():
             self._command(f"rlguide register input/{source} --name {name} --test-size 0")
             done = register_path(self.ws, inputs / source, IngestOptions(name, test_size=0.0))
             for line in describe(done):
                 say(line)
-        columns = {"prompt": "instruction", "response": "output"}
-        change_registry(self.ws, {"demo_sft": {"file_name": "../input/sft.jsonl", "columns": columns}})
 
     def _make_base(self) -> None:
         options = ("--out", BASE, "--corpus", "input/base.jsonl", "--seed", str(self.seed), *MODEL_OPTIONS)
@@ -179,23 +178,16 @@ class _Journey:
         self._command(shlex.join(command))
         self._run("base model", Command(tuple(command), self.ws.root), self.ws.root / "models/base.log")
 
-    def _sft(self) -> None:
-        """SFT is not rlguide's business: LLaMA-Factory does it from a config, as the user would."""
-        import yaml
+    def _sft(self) -> Run:
+        from rlguide.recipes.options import TrainingOptions
 
-        from rlguide.recipes.inputs import compute_keys
-        from rlguide.runs.training_rows import write_fingerprints
-
-        host = {key: value for key, value in compute_keys(list_gpus(), 0).items() if value is not None}
-        with atomic_write(self.ws.configs / "sft_config.yaml") as file:
-            file.write("# SFT of the demo; run it with: llamafactory-cli train configs/sft_config.yaml\n")
-            yaml.safe_dump({**SFT_CONFIG, **host, "seed": self.seed}, file, sort_keys=False)
-        self._command("llamafactory-cli train configs/sft_config.yaml")
-        events = self.ws.root / SFT / "events.jsonl"
-        arguments = worker_command(self.engine, "train", "configs/sft_config.yaml", str(events))
-        command = Command(tuple(arguments), self.ws.root, events=events)
-        self._run("SFT", command, self.ws.root / SFT / "engine.log")
-        write_fingerprints(self.ws, self.ws.root / SFT, SFT_CONFIG)  # so that the evaluation can leave its prompts out
+        settings = {**SFT_SETTINGS, "seed": self.seed}
+        words = f"-o {SFT} --template {TEMPLATE} {_typed(settings)}"
+        self._command(f"rlguide train --method sft --base {BASE} --dataset {EXAMPLES} {words}")
+        options = TrainingOptions(
+            method="sft", base=BASE, datasets=(EXAMPLES,), template=TEMPLATE, output_dir=SFT, settings=settings
+        )
+        return self._train(options)
 
     def _run(self, title: str, command: Command, log: Path) -> None:
         """Run a job of the engine, showing its progress. Raises EngineError with the cause."""
@@ -222,20 +214,26 @@ class _Journey:
 
     def _dpo(self) -> Run:
         from rlguide.recipes.options import TrainingOptions
+
+        settings = {**DPO_SETTINGS, "seed": self.seed}
+        words = f"--template {TEMPLATE} {_typed(settings)}"
+        self._command(f"rlguide train --sft-ckpt {SFT} --dataset {DATASET} {words}")
+        options = TrainingOptions(str(self.ws.root / SFT), datasets=(DATASET,), template=TEMPLATE, settings=settings)
+        return self._train(options)
+
+    def _train(self, options: TrainingOptions) -> Run:
+        """Train as `rlguide train` does with these options."""
         from rlguide.recipes.prepare import prepare
         from rlguide.recipes.render import write_config
         from rlguide.runs.report import report, report_lines
         from rlguide.runs.train import train
 
-        settings = {**DPO_SETTINGS, "seed": self.seed}
-        words = " ".join(f"--set {key}={_plain(value)}" for key, value in settings.items())
-        self._command(f"rlguide train --sft-ckpt {SFT} --dataset {DATASET} --template {TEMPLATE} {words}")
-        options = TrainingOptions(str(self.ws.root / SFT), datasets=(DATASET,), template=TEMPLATE, settings=settings)
         prepared = prepare(self.ws, self.engine, options)
-        say(f"reference  {prepared.reference.describe()}")
+        say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")
         say(f"result     {prepared.policy.describe()}")
         say(f"plan       {prepared.schedule.describe()}")
-        write_config(self.ws.configs / "dpo_config.yaml", prepared.text_in("configs/dpo_config.yaml"))
+        name = f"{prepared.method.name}_config.yaml"
+        write_config(self.ws.configs / name, prepared.text_in(f"configs/{name}"))
         run = train(self.ws, self.engine, prepared)
         for line in report_lines(report(run)):
             say(line)
@@ -273,19 +271,18 @@ class _Journey:
 
 
 def _training_progress(event: Event) -> tuple[int, int, dict[str, float]] | None:
-    """(steps done, total steps, metrics) of `make_model` or LLaMA-Factory; 0 and {} for what the event does not say."""
+    """(steps done, total steps, metrics) of `make_model`; None for an event that does not say them."""
     if isinstance(event, Line) and event.text.startswith('{"event": "step"'):
         step = json.loads(event.text)
         return step["step"], step["steps"], {"loss": step["loss"]}
-    if isinstance(event, Progress) and event.phase == "train":
-        return event.done, event.total, {}
-    if isinstance(event, Logged) and event.kind == "train":
-        return 0, 0, event.values
     return None
 
 
-def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _typed(settings: dict[str, Any]) -> str:
+    """Settings as they are typed."""
+    from rlguide.engine.config_file import format_value
+
+    return " ".join(f"--set {key}={format_value(value)}" for key, value in settings.items())
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def can(
 
     Args:
         engine_versions: version by distribution name, as in `Engine.versions`.
-        method: dpo, kto, orpo, simpo, rm or ppo; another one (sft) is subject to the limitations of all methods only.
+        method: its name in `catalog/methods.yaml`; one without rows here is subject to those of all methods only.
         loss: `pref_loss` of dpo; None for its default, sigmoid.
         python: the engine's interpreter, to name in the fix.
 

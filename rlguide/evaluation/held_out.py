@@ -58,6 +58,15 @@ def held_out_keys(ws: Workspace, run: Run) -> dict[str, Any]:
     return {"eval_dataset": ",".join(names)} if names else {}
 
 
+def trained_pairs(ws: Workspace, run: Run) -> list[str]:
+    """The datasets of pairs that a run was trained on, as they are or as another stage sees them.
+
+    Raises:
+        DataError: dataset_info.json is broken.
+    """
+    return _pairs_of(data_home(ws, run.config), find_method(run.method_name), run.config.get("dataset"))
+
+
 def why_not_evaluable(ws: Workspace, run: Run, has_pairs: bool = False) -> str:
     """Why an evaluation of the run would find nothing to score; "" if it can be evaluated.
 

@@ -128,7 +128,10 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
         values.update(ref_model_quantization_bit=bits)
     keys = {"eval_dataset": ",".join(datasets)} if datasets else held_out_keys(ws, run)
     if not keys:
-        raise UsageError(f"the run {run.name} held no pairs out", "name pairs it was not trained on: --dataset NAME")
+        own = f"; its own held-out loss is in {run.file(RUN_FILE)}, under summary" if method.normal else ""
+        raise UsageError(
+            f"the run {run.name} held no pairs out", f"name pairs it was not trained on: --dataset NAME{own}"
+        )
     values.update(keys)
     reference = run.reference
     values.update(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from rlguide.catalog.methods import recorded_method
+from rlguide.catalog.methods import SFT_COMMAND, recorded_method
 from rlguide.errors import CheckpointError, DataError, did_you_mean
 from rlguide.policy.run_record import CHECKPOINT_NAME, RunRecord, record_of
 from rlguide.policy.safetensors import read_header
@@ -31,6 +31,7 @@ _TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 
+TRAIN_SFT = f"train one: `{SFT_COMMAND}`"
 _CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/"
 
 
@@ -117,7 +118,7 @@ def resolve_checkpoint(ws: Workspace, text: str) -> Checkpoint:
         if newest is None:
             raise CheckpointError(
                 f"there is no complete SFT checkpoint under {ws.saves}",
-                "train one with LLaMA-Factory (stage: sft, output_dir below saves/), or name its folder",
+                f"{TRAIN_SFT}; or name the folder of yours with --sft-ckpt",
             )
         return newest
     return read_checkpoint(locate(ws, text), ws)

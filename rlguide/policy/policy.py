@@ -12,6 +12,7 @@ model (upstream issues #2323, #2111), so the stack is recorded with each run and
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,13 +57,45 @@ class Policy:
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """Where preference training starts: the reference policy, and the keys that make the engine use it."""
+    """Where a training starts: the reference policy, and the keys that make the engine use it.
 
-    checkpoint: Checkpoint
+    `checkpoint` is None for a base model on the hub, of which no folder is read.
+    """
+
+    checkpoint: Checkpoint | None
     base: BaseModel
     reference: Policy
     config: dict[str, Any]
     notes: tuple[str, ...] = ()
+
+    @property
+    def base_name(self) -> str:
+        """The base model as the checkpoint itself calls it, if it does."""
+        return (self.checkpoint.base if self.checkpoint is not None else None) or self.reference.base
+
+    @property
+    def recorded_template(self) -> str | None:
+        """The template that the checkpoint was trained with, if that is on record."""
+        return self.checkpoint.template if self.checkpoint is not None else None
+
+
+def base_start(ws: Workspace, name: str) -> StartingPoint:
+    """A base model itself as the start, a folder or a hub id: nothing was trained on it, or it is a merged model.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or an adapter.
+    """
+    path = locate(ws, name)
+    if path.is_dir():
+        checkpoint = read_checkpoint(path, ws)
+        if checkpoint.kind != "full":
+            raise CheckpointError(
+                f"{name} is an adapter, not a base model", f"to train on top of it: --sft-ckpt {shlex.quote(name)}"
+            )
+        return starting_point(ws, checkpoint)
+    base = find_base(ws, name)
+    reference = Policy(base.name)
+    return StartingPoint(None, base, reference, reference.model_config(), tuple(base.notes))
 
 
 def starting_point(

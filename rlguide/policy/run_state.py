@@ -41,4 +41,6 @@ def next_step(folder: Path, name: str, record: RunRecord) -> str:
     method = recorded_method(record.method)
     if method is not None and method.trains != "policy":
         return f"use it: `rlguide train --method ppo --reward-model {shlex.quote(name)}`"
+    if method is not None and method.from_base:
+        return f"train on preferences on top of it: `rlguide train --sft-ckpt {shlex.quote(name)}`"
     return f"train another round on it: `rlguide train --from {shlex.quote(name)}`"

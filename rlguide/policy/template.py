@@ -72,7 +72,7 @@ def template_for(
     near = _near(_parts(base)[0] if _parts(base) else base, names)
     raise UsageError(
         f"no chat template is known for {base}",
-        f"give the one used in SFT with --template{near}",
+        f"give it with --template, the same in SFT and ever after{near}",
     )
 
 

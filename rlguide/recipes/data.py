@@ -12,14 +12,21 @@ from typing import Any
 from rlguide.catalog.methods import Method
 from rlguide.data.ingest.views import ViewUse, view_names
 from rlguide.data.names import is_heldout, is_view_name
-from rlguide.data.store.dataset_info import dataset_kind, read_registry
+from rlguide.data.store.dataset_info import Kind, dataset_kind, read_registry
 from rlguide.data.store.registered import RegisteredDataset, check_registered, label_counts
 from rlguide.engine.config_file import split_names
 from rlguide.errors import UsageError
 from rlguide.recipes.shadow import shadow
 from rlguide.workspace import Workspace
 
-_VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo"}
+_VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo", "responses": "sft"}
+# What is taken for a method's data if no dataset is named.
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "pairs": ("pairs",),
+    "labels": ("pairs", "labels"),
+    "prompts": ("pairs", "labels", "responses"),
+    "responses": ("pairs", "responses"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class TrainingData:
 def choose_data(
     ws: Workspace, method: Method, names: tuple[str, ...], settings: Mapping[str, Any], evaluates: bool, dry_run: bool
 ) -> TrainingData:
-    """The datasets for a method; pairs are seen as labelled responses or prompts if need be.
+    """The datasets for a method; pairs are seen as labelled responses, prompts or chosen responses if need be.
 
     Args:
         names: registered datasets; without any, the only one that fits.
@@ -134,7 +141,7 @@ def data_home(ws: Workspace, config: Mapping[str, Any]) -> Workspace:
 
 def _only_dataset(ws: Workspace, method: Method) -> list[str]:
     entries = read_registry(ws)
-    wanted = ("pairs",) if method.data == "pairs" else ("pairs", "labels")
+    wanted = _KINDS[method.data]
     names = [name for name in entries if dataset_kind(ws, name) in wanted and not is_heldout(name, entries)]
     names = [name for name in names if not is_view_name(name, "kto", names)]
     if len(names) == 1:

@@ -31,6 +31,7 @@ def _method(name: str) -> list[str]:
         "good for": method.strengths,
         "use it": method.recommendation,
         "faster": describe(left_out(method, recipe.defaults)),
+        "normal": method.normal,
         "losses": ", ".join(method.losses) if len(method.losses) > 1 else "",
         "source": method.source,
     }
@@ -60,6 +61,8 @@ def _key(name: str) -> list[str]:
         recipe = load_recipe(method)
         if name in recipe.what:
             lines.append(f"  {method:9} {recipe.what[name]}" + (f" {recipe.why[name]}" if name in recipe.why else ""))
+        if name in recipe.ranges:
+            lines.append(f"  {method:9} range {recipe.ranges[name]}")
     for rule in engine_keys().rules:
         if name in rule.keys and not rule.when:
             lines.append(f"  {', '.join(rule.methods) or 'any method'}: {rule.why} ({rule.source})")

@@ -9,12 +9,13 @@ from typing import Any
 
 from rlguide.catalog.engine_keys import engine_keys
 from rlguide.catalog.hyperparameters import hyperparameters
-from rlguide.catalog.methods import Method
+from rlguide.catalog.methods import Method, method_of
 from rlguide.engine.config_file import split_names
 from rlguide.errors import CheckpointError, EngineError, UsageError
 from rlguide.policy.base import BaseModel, find_base, model_name
 from rlguide.policy.checkpoint import locate, read_checkpoint
 from rlguide.policy.template import template_for
+from rlguide.recipes.render import load_recipe
 from rlguide.workspace import Workspace
 
 _LARGEST = 2**53  # no count of steps, tokens or processes is larger, and a float still holds it
@@ -181,7 +182,9 @@ def _not_with_this_model(config: Mapping[str, Any], base: BaseModel) -> list[str
 
 
 def _far_out(key: str, config: Mapping[str, Any]) -> str | None:
-    bounds = re.fullmatch(r"(\S+) to (\S+)", hyperparameters()[key].range or "")
+    method = method_of(config)
+    known = load_recipe(method.name).range_of(key) if method is not None else hyperparameters()[key].range
+    bounds = re.fullmatch(r"(\S+) to (\S+)", known or "")
     value = config.get(key)
     if bounds is None or isinstance(value, bool) or not isinstance(value, (int, float)):
         return None

@@ -123,27 +123,28 @@ def choose_template(options: TrainingOptions, start: StartingPoint, model_templa
     chosen = options.template or options.settings.get("template")
     if chosen:
         return TemplateGuess(str(chosen), "as given", True)
-    name = start.checkpoint.base or start.reference.base
-    return template_for(name, model_templates, start.base.config, start.reference.template)
+    return template_for(start.base_name, model_templates, start.base.config, start.reference.template)
 
 
 def choose_output_dir(ws: Workspace, method: Method, options: TrainingOptions, start: StartingPoint) -> str:
-    """`saves/<model>/lora/<method>`, in the model's folder that the SFT checkpoint already lies in if there is one.
+    """`saves/<model>/lora/<method>`, in the model's folder that the start already lies in if there is one.
 
-    Where that holds a finished run, it counts on (dpo-2, dpo-3), unless the run is to be overwritten.
+    Where the whole model is trained, it says full instead of lora. Where the folder holds a finished run, it counts on
+    (dpo-2, dpo-3), unless the run is to be overwritten.
 
     `--output-dir` is taken from the workspace, like every path in a config.
     """
     if options.output_dir:
         return ws.relative(ws.root / Path(options.output_dir).expanduser())
-    parts = Path(start.checkpoint.name).parts
+    parts = Path(start.checkpoint.name if start.checkpoint is not None else "").parts
     if len(parts) >= 3 and parts[0] == "saves" and parts[2] in ("lora", "full", "merged"):
         model = parts[1]
     else:
-        model = model_name(start.checkpoint.base or start.reference.base).lower()
-        if (ws.saves / model / "lora").is_relative_to(start.checkpoint.path):
+        model = model_name(start.base_name).lower()
+        if start.checkpoint is not None and (ws.saves / model / "lora").is_relative_to(start.checkpoint.path):
             model = f"{model}-tuned"  # a run has no place within the checkpoint that it starts from
     loss = options.settings.get("pref_loss", options.loss)
     is_default = loss is None or loss == next(iter(method.losses), None)
-    name = f"saves/{model}/lora/{method.name if is_default else f'{method.name}-{loss}'}"
+    kind = "full" if options.settings.get("finetuning_type") in ("full", "freeze") else "lora"
+    name = f"saves/{model}/{kind}/{method.name if is_default else f'{method.name}-{loss}'}"
     return name if options.settings.get("overwrite_output_dir") else next_name(ws, name)

@@ -40,7 +40,7 @@ from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
 
-_UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts"}
+_UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts", "responses": "examples"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     later = [key for key, value in recipe.defaults.items() if value is None and key not in settings]
     asked = {**recipe.defaults, **settings}
     check_foreseen(asked, method, host.engine.versions, "--set", later)  # before anything is merged
-    start = find_start(ws, options)
+    start = find_start(ws, method, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)
     evaluates = "eval_dataset" in recipe.defaults
@@ -156,7 +156,7 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
     base, notes = start.base, [*start.notes, *other_prompts(start, config)]
     if not start.config.items() <= config.items():  # another model was set by hand
         base, notes = check_models(config, ws)
-    return host, _Draft(method, config, data, base, template, count, notes, "the config", start.checkpoint.template)
+    return host, _Draft(method, config, data, base, template, count, notes, "the config", start.recorded_template)
 
 
 def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Path) -> tuple[Host, _Draft]:
@@ -204,7 +204,12 @@ def _notes(draft: _Draft, host: Host) -> list[str]:
         alone = "0.6931" if draft.method.first_loss.get(config.get("pref_loss") or "") == "ln 2" else "that without it"
         notes.append(f"pref_ftx {config['pref_ftx']} adds SFT loss: the first loss will be above {alone}")
     if not draft.template.is_certain:
-        notes.append("the template is a guess; if SFT used another one, name it with --template")
+        other = (
+            "if SFT used another one"
+            if config.get("adapter_name_or_path") or not draft.method.from_base
+            else ("what is trained on top must use the same; if you want another one")
+        )
+        notes.append(f"the template is a guess; {other}, name it with --template")
     named = {**config, "template": draft.template.name}  # PPO's engine may have it under another name
     return notes + cautions(named, draft.base, draft.sft_template, host.schema.model_templates)
 

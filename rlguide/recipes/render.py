@@ -27,7 +27,7 @@ class Recipe:
     """A template: sections of keys with their default values; None means filled in later or left out.
 
     `why` holds reasons for values that differ from those of other methods, by key; `what` says what keys do that do
-    something else in this method.
+    something else in this method; `ranges` are those that make sense in this method, where others do in the others.
     """
 
     name: str
@@ -35,6 +35,11 @@ class Recipe:
     sections: dict[str, dict[str, Any]]
     why: dict[str, str]
     what: dict[str, str] = field(default_factory=dict)
+    ranges: dict[str, str] = field(default_factory=dict)
+
+    def range_of(self, key: str) -> str | None:
+        """The range or the choices that make sense for a key of the catalog; None if it has none."""
+        return self.ranges.get(key) or hyperparameters()[key].range
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -46,20 +51,21 @@ class Recipe:
 def load_recipe(name: str) -> Recipe:
     """The bundled recipe of this name ("dpo", "kto", ..., "eval").
 
-    A recipe that `extends` another takes over its sections: `drop` leaves keys out, `change` gives other defaults,
-    `add` puts keys behind the others of the section "method".
+    A recipe that `extends` another takes over its sections: `titles` gives them other names, `drop` leaves keys out,
+    `change` gives other defaults, `add` puts keys behind the others of the section "method".
     """
     value = read_yaml(Path(__file__).parent / "templates" / f"{name}.yaml")
     if "extends" not in value:
         return Recipe(name, value["title"], value["sections"], value.get("why", {}), value.get("what", {}))
     parent = load_recipe(value["extends"])
-    change, dropped = value.get("change", {}), value.get("drop", [])
+    change, dropped, titles = value.get("change", {}), value.get("drop", []), value.get("titles", {})
     sections = {
-        title: {key: change.get(key, default) for key, default in keys.items() if key not in dropped}
+        titles.get(title, title): {key: change.get(key, default) for key, default in keys.items() if key not in dropped}
         for title, keys in parent.sections.items()
     }
     sections["method"].update(value.get("add", {}))
-    return Recipe(name, value["title"], sections, value.get("why", {}), value.get("what", {}))
+    texts = [value.get(key, {}) for key in ("why", "what", "ranges")]
+    return Recipe(name, value["title"], sections, *texts)
 
 
 def fill(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +109,7 @@ def _comment(key: str, recipe: Recipe, value: Any) -> list[str]:
     is_computed = recipe.defaults.get(key, "") is None
     if key in recipe.why:
         text += f" {recipe.why[key]}"
+        text += f" Sensible range: {recipe.ranges[key]}." if key in recipe.ranges else ""
     elif key not in recipe.what and entry.choices:
         text += f" Choices: {entry.range}." if value in entry.choices else ""
     elif key not in recipe.what and entry.range and (entry.holds(value) or not is_computed):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from rlguide.catalog.methods import Method
 from rlguide.console import say
 from rlguide.engine.config_file import format_value, load_config
 from rlguide.engine.find import Engine
@@ -14,24 +15,32 @@ from rlguide.errors import UsageError
 from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, resolve_checkpoint
 from rlguide.policy.merge import default_folder, merged_base
 from rlguide.policy.merge_fingerprint import PROMPT_KEYS
-from rlguide.policy.policy import StartingPoint, starting_point
+from rlguide.policy.policy import StartingPoint, base_start, starting_point
 from rlguide.policy.run_record import RUN_CONFIG, RUN_FILE, record_of
 from rlguide.policy.run_state import next_step
 from rlguide.recipes.options import TrainingOptions
 from rlguide.workspace import Workspace
 
 
-def find_start(ws: Workspace, options: TrainingOptions) -> StartingPoint:
-    """The checkpoint to start from; for another round, a finished run with its whole stack.
+def find_start(ws: Workspace, method: Method, options: TrainingOptions) -> StartingPoint:
+    """The checkpoint to start from; for another round, a finished run with its whole stack; for SFT, a base model.
 
     Raises:
         UsageError, CheckpointError: there is none, or it does not fit.
     """
-    if options.from_run is None:
-        checkpoint = resolve_checkpoint(ws, options.sft_ckpt or "latest")
+    if method.from_base and options.from_run is None and options.sft_ckpt is None:
+        if options.base is None:
+            raise UsageError(
+                f"{method.name} starts from a base model, and none is named",
+                "name it: --base Qwen/Qwen3-4B-Base, or its folder; to go on from a checkpoint: --sft-ckpt latest",
+            )
+        start = base_start(ws, options.base)
     else:
-        checkpoint = _finished_run(ws, options.from_run)
-    start = starting_point(ws, checkpoint, options.base, options.trust_base)
+        if options.from_run is None:
+            checkpoint = resolve_checkpoint(ws, options.sft_ckpt or "latest")
+        else:
+            checkpoint = _finished_run(ws, options.from_run)
+        start = starting_point(ws, checkpoint, options.base, options.trust_base)
     if options.template is None:
         return start
     return replace(start, reference=replace(start.reference, template=options.template))
@@ -55,6 +64,8 @@ def other_prompts(start: StartingPoint, config: Mapping[str, Any]) -> list[str]:
     Raises:
         DataError: the config of that run is damaged.
     """
+    if start.checkpoint is None:
+        return []
     folder = start.checkpoint.path
     is_run = (folder / RUN_FILE).is_file() and (folder / RUN_CONFIG).is_file()
     below = load_config(folder / RUN_CONFIG) if is_run else {}
@@ -79,7 +90,7 @@ def merged_start(ws: Workspace, engine: Engine, start: StartingPoint, cause: str
     if dry_run and not default_folder(ws, start.reference).is_dir():
         raise UsageError(
             f"with {cause} the SFT stack is merged into one model first, which a dry run does not do",
-            f"leave --dry-run out, or merge it now: rlguide export {shlex.quote(start.checkpoint.name)}",
+            f"leave --dry-run out, or merge it now: rlguide export {shlex.quote(start.reference.adapters[-1])}",
         )
     say(f"{cause} cannot stack adapters, so {start.reference.describe()} is merged into one model first:")
     say("the reference is that model, with the new adapter switched off")

@@ -1,10 +1,11 @@
-"""Whether the first step shows that the reference is the starting policy."""
+"""Whether the first step shows that the reference is the starting policy; without one, whether the losses fell."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from rlguide.catalog.methods import method_of
@@ -19,6 +20,7 @@ FORMULAS: dict[str, Callable[[float], float]] = {
 }
 
 
+OVERFITTED = 1.02  # times the lowest held-out loss; less is within what one evaluation differs from the next
 LARGEST_LOG_RATIO = 0.1  # nats; measured: 0 on a CPU, 8.7 with the base as reference
 
 
@@ -28,6 +30,41 @@ class StartCheck:
 
     ok: bool
     message: str
+
+
+@dataclass(frozen=True)
+class Course:
+    """Whether the losses of a run went as they must, in a sentence."""
+
+    ok: bool
+    message: str
+
+
+def course(rows: Sequence[Mapping[str, float]]) -> Course | None:
+    """How the losses of a run without a reference went, whose first loss proves nothing.
+
+    Args:
+        rows: its logs in order, each with its `step`.
+
+    Returns:
+        Whether the training loss fell, and the held-out loss did not rise again; None of fewer than two logs.
+    """
+    losses = [row["loss"] for row in rows if "loss" in row]
+    some = max(1, len(losses) // 4)  # the loss of one batch says little
+    held_out = {int(row["step"]): row["eval_loss"] for row in rows if "eval_loss" in row}
+    if len(losses) < 2:
+        return None
+    first, last_loss = fmean(losses[:some]), fmean(losses[-some:])
+    fell = f"from {first:.4f} to {last_loss:.4f}"
+    if last_loss >= first:
+        return Course(False, f"the training loss did not fall ({fell}): train longer, or with another learning_rate")
+    if len(held_out) > 1:
+        best, last = min(held_out, key=lambda step: held_out[step]), max(held_out)
+        if held_out[last] > OVERFITTED * held_out[best]:
+            rose = f"was lowest at step {best} ({held_out[best]:.4f}) and rose to {held_out[last]:.4f}"
+            return Course(False, f"the held-out loss {rose}, which is overfitting: train fewer epochs")
+        return Course(True, f"the training loss fell {fell}, and the held-out loss did not rise again")
+    return Course(True, f"the training loss fell {fell}")
 
 
 def first_loss(config: Mapping[str, Any]) -> float | None:

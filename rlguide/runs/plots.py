@@ -74,7 +74,7 @@ def _draw_loss(
         axes.plot(*_series(held_out, "eval_loss"), "o-", label="held out", color="tab:orange")
     if start is not None:
         axes.axhline(start, color="grey", linestyle=":", linewidth=1, label=f"{start:.4g}: no preference learnt")
-    axes.set(title="Preference loss", xlabel="step", ylabel="loss")
+    axes.set(title="Loss", xlabel="step", ylabel="loss")
     axes.grid(alpha=0.3)
     axes.legend()
 

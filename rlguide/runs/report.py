@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rlguide.catalog.methods import recorded_method
 from rlguide.recipes.lean import outcome
 from rlguide.runs.checkpoints import steps_done
+from rlguide.runs.diagnosis import course
 from rlguide.runs.live import without_ties
-from rlguide.runs.metrics import METRICS
+from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run
 
 
 def report(run: Run) -> dict[str, Any]:
-    """What a run came to: steps done and planned, first, last and held-out metrics, the stack and the files it left."""
+    """What a run came to: steps done and planned, metrics and what they say, the stack and the files it left."""
     record, summary = run.record, run.record.summary or {}
     return {
         "run": run.name,
         "status": run.status,
         "steps": steps_done(run.path) or record.total_steps,
         "total_steps": record.total_steps,
+        "method": run.method_name,
         "start_check": record.start_check,
+        "course": _course(run),
         "first": summary.get("first"),
         "last": summary.get("last"),
         "held_out": summary.get("held_out"),
@@ -34,6 +38,12 @@ def report(run: Run) -> dict[str, Any]:
         "metrics": run.file(METRICS),
         "log": run.file(LOG),
     }
+
+
+def _course(run: Run) -> dict[str, Any] | None:
+    """How the losses went, of a method of which the catalog says what is normal."""
+    found = course(read_metrics(run.path / METRICS)) if run.method is not None and run.method.normal else None
+    return None if found is None else asdict(found)
 
 
 def _repeated(run: Run) -> int:
@@ -63,6 +73,8 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines = [f"{values['run']}: {values['status']} after {done}{of_all} steps"]
     if values["start_check"]:
         lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])
+    if values["course"]:
+        lines.append(("" if values["course"]["ok"] else "WARNING: ") + values["course"]["message"])
     lines.append(f"{'':18}{'first step':>12}{'last log':>12}{'held out':>12}")
     for key, held_key, name, form in _ROWS:
         if not any(k in row for row, k in ((first, key), (last, key), (held_out, held_key))):
@@ -72,10 +84,11 @@ def report_lines(values: dict[str, Any]) -> list[str]:
         ]
         lines.append(f"{name:18}" + "".join(f"{cell:>12}" for cell in cells))
     if held_out and values["held_out_repeated"]:
-        repeated = values["held_out_repeated"]
-        lines.append(
-            f"held out: about, because {repeated} pairs count twice to fill the last batch; `rlguide eval` is exact"
-        )
+        repeated, method = values["held_out_repeated"], recorded_method(values["method"])
+        is_pairs = method is None or method.data == "pairs"
+        exact = "; `rlguide eval` is exact" if is_pairs and (method is None or method.trains == "policy") else ""
+        unit = "pairs" if is_pairs else "examples"
+        lines.append(f"held out: about, because {repeated} {unit} count twice to fill the last batch{exact}")
     saved = outcome(values["lean"] or {})
     if saved:
         lines.append(saved)

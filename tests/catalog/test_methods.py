@@ -16,7 +16,7 @@ def test_the_quick_reading_is_that_of_the_parser() -> None:
 @pytest.mark.parametrize("name", list(methods()))
 def test_an_entry_holds_together(name: str) -> None:
     method = methods()[name]
-    assert method.data in ("pairs", "labels", "prompts")
+    assert method.data in ("pairs", "labels", "prompts", "responses")
     assert method.trains in ("policy", "reward model")
     assert set(method.first_loss) <= set(method.losses or [""])
     assert set(method.first_loss.values()) <= set(FORMULAS)

@@ -27,7 +27,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_list_says_what_each_can_and_why_not(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("engine", "list", "--engine", str(engine)) == 0
     out = capsys.readouterr().out
-    assert "trains dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm\n" in out
+    assert "trains dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, sft\n" in out
     assert "not ppo: LLaMA-Factory 0.9.5 refuses PPO" in out
     assert "is not installed" in out and "rlguide engine install ppo" in out
 

@@ -108,7 +108,7 @@ PLAIN = {
     "self.plan.name",
     "key",
     "self.seed",
-    *("SFT", "DATASET", "TEMPLATE", "words", "source", "settings"),
+    *("BASE", "EXAMPLES", "SFT", "DATASET", "TEMPLATE", "words", "source", "settings"),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from rlguide.demo.journey import _demo_environment, _training_progress, choose_folder
 from rlguide.demo.score import compare, read_held_out, samples
-from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.engine.events import Begun
 from rlguide.engine.job import Event, Line
 from rlguide.errors import UsageError
 
@@ -50,14 +50,12 @@ def test_samples_are_of_both_languages_and_differ() -> None:
     assert samples(tasks, after, after) == []
 
 
-def test_progress_of_both_kinds_of_training_is_read() -> None:
+def test_progress_of_the_base_model_is_read() -> None:
     line = json.dumps({"event": "step", "step": 3, "steps": 9, "loss": 1.5})
     told: list[tuple[Event, object]] = [
         (Line(line), (3, 9, {"loss": 1.5})),
         (Line("{'loss': 0.1} 50%|#####     | 6/12 [00:10<00:10]"), None),
         (Begun(0, 12, 1), None),
-        (Progress("train", 6, 12), (6, 12, {})),
-        (Logged(6, {"loss": 1.25, "epoch": 0.1}), (0, 0, {"loss": 1.25, "epoch": 0.1})),
     ]
     for event, found in told:
         assert _training_progress(event) == found

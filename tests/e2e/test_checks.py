@@ -160,9 +160,9 @@ def test_damage(bench: Bench, damage: Callable[[Path], None], words: str) -> Non
         ("stage: dpo\nlora_rnk: 3\n", 2, "did you mean lora_rank?"),
         ("stage: dpo\n", 2, "model_name_or_path is missing"),
         (
-            "stage: sft\nmodel_name_or_path: models/tiny\ndataset: sft\ntemplate: qwen3\noutput_dir: x\n",
+            "stage: pt\nmodel_name_or_path: models/tiny\ndataset: sft\ntemplate: qwen3\noutput_dir: x\n",
             2,
-            "no method with stage sft",
+            "no method with stage pt",
         ),
     ],
 )

@@ -30,7 +30,7 @@ def test_the_pinned_engine_trains_all_but_ppo() -> None:
 
 def test_the_engine_for_ppo_trains_all() -> None:
     assert [item for item in abilities(PPO, METHODS) if item.limitation] == []
-    assert summary(PPO, METHODS) == "dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, ppo"
+    assert summary(PPO, METHODS) == "dpo (sigmoid, hinge, ipo), kto, orpo, simpo, rm, ppo, sft"
 
 
 @pytest.mark.parametrize("trl", ["0.20.0", "0.24.0", "1.0"])

@@ -63,6 +63,12 @@ def test_a_source_is_told_to_its_end() -> None:
     assert "  choices   sigmoid" in "\n".join(explain_word("pref_loss"))
 
 
+def test_what_is_normal_is_told_where_no_first_loss_tells_it() -> None:
+    assert "  normal    the first loss depends on model, template and data" in "\n".join(explain_word("sft"))
+    for method in methods().values():
+        assert not (method.normal and method.first_loss)
+
+
 def test_unknown_words() -> None:
     with pytest.raises(UsageError, match=r"did you mean pref_beta\?"):
         explain_word("pref_bta")

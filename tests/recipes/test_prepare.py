@@ -195,11 +195,12 @@ def test_a_dry_run_writes_nothing_and_tells_the_same(
         ws.dataset_info.write_text(json.dumps(info))
     before = files(ws.root)
     monkeypatch.setattr("tempfile.tempdir", str(ws.root.parent))
-    dry = asked(ws, method=method, datasets=("polite",))
+    start: dict[str, Any] = {"base": "models/tiny-base"} if methods()[method].from_base else {}
+    dry = asked(ws, method=method, datasets=("polite",), **start)
     assert files(ws.root) == before
     assert not list(ws.root.parent.glob("rlguide-dry-run-*"))
-    real = prepare(ws, ENGINE, TrainingOptions(method=method, datasets=("polite",)))
-    assert (files(ws.root) != before) == (method == "kto")
+    real = prepare(ws, ENGINE, TrainingOptions(method=method, datasets=("polite",), **start))
+    assert (files(ws.root) != before) == (method in ("kto", "sft"))
     for name in ("config", "schedule", "reference", "policy", "text", "notes"):
         assert getattr(dry, name) == getattr(real, name), name
 

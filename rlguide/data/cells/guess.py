@@ -26,12 +26,12 @@ def may_be_prompt(table: Table, used: set[str]) -> bool:
 
 def guess(table: Table) -> dict[str, str]:
     """prompt, chosen and rejected as far as names, misspelt ones too, and then the longest texts tell."""
-    systems = [column.name for column in table.find("system")]
+    no_texts = [column.name for role in ("system", "ignored") for column in table.find(role)]
     texts = [
         column
         for column in table.columns.values()
         if column.kind in (*TEXTS, "exchanges")
-        and column.name not in systems
+        and column.name not in no_texts
         and not any(meaning.role in _NO_TEXTS or len(meaning.key) == 1 for meaning in column.meanings)
     ]
     found: dict[str, str] = {}

@@ -40,6 +40,8 @@ class DuplicateFinder:
             self._labels = True
             responses.append(str(example.label))
         self._whole.add([*prompt, *responses])
+        if len(responses) < 2:
+            responses.append("")  # no second response, and no label
         for part, text in zip(self._parts, ("\0".join(prompt), *responses), strict=True):
             part.append(hash(normalise(text)))
 

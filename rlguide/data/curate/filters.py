@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.language import check_languages, languages
-from rlguide.data.example import Example, ExampleKind
+from rlguide.data.example import KIND_NAMES, Example, ExampleKind
 from rlguide.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Filters:
         return self.max_samples is not None and rows >= self.max_samples and not self.dedupe and not self.balance_length
 
     def check(self, kind: ExampleKind) -> None:
-        """Raises UsageError for a value that cannot be meant, or a filter of pairs given for labelled responses."""
+        """Raises UsageError for a value that cannot be meant, or a filter of pairs given for single responses."""
         if not 0 <= self.seed < 1 << 63:
             raise UsageError(f"--seed {self.seed} is not a number from 0 up to 2^63", "give for example 42")
         if self.max_samples is not None and self.max_samples < 2:
@@ -69,10 +69,10 @@ class Filters:
             raise UsageError(f"--min-margin {self.min_margin} is not a number", "give for example 1")
         if self.lang is not None:
             check_languages(self.lang)
-        if kind == "labels" and (self.min_margin is not None or self.balance_length):
+        if kind != "pairs" and (self.min_margin is not None or self.balance_length):
             option = "--balance-length" if self.balance_length else "--min-margin"
             raise UsageError(
-                f"{option} compares two responses, and these are labelled single ones", f"leave out {option}"
+                f"{option} compares two responses, and these are {KIND_NAMES[kind]}", f"leave out {option}"
             )
 
     def objection(self, example: Example) -> str | None:

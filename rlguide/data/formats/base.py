@@ -17,8 +17,10 @@ SHAPES = {
     "ranked-list": "a prompt and a list of responses in order, the best one first",
     "implicit-text": "chosen and rejected as text that begins with the same prompt, and no prompt",
     "label": "a prompt and one response with a label, or with a rating and --good-from",
+    "response": "a prompt and one response; also conversations that end with it",
 }
-KINDS: dict[str, ExampleKind] = {name: "labels" if name == "label" else "pairs" for name in SHAPES}
+_SINGLE: dict[str, ExampleKind] = {"label": "labels", "response": "responses"}
+KINDS: dict[str, ExampleKind] = {name: _SINGLE.get(name, "pairs") for name in SHAPES}
 # Two responses of a row, the better one first (texts, messages or whole conversations), their names for a message, and
 # their scores where the row has both. A plain tuple, for one is made of each row.
 Couple = tuple[Any, Any, tuple[str, str], tuple[float, float] | None]

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
+from rlguide.catalog.columns import vocabulary
 from rlguide.data.cells.exports import WRAPPERS, flattened, opened
 from rlguide.data.cells.given import given_meanings
 from rlguide.data.cells.guess import may_be_prompt
 from rlguide.data.cells.implicit import doubt
-from rlguide.data.cells.names import meanings
+from rlguide.data.cells.names import meanings, name_parts
 from rlguide.data.cells.table import Table
 from rlguide.data.cells.values import Record, accepted, is_empty, texts_left_out
-from rlguide.data.example import Example
+from rlguide.data.example import Example, ExampleKind
 from rlguide.data.formats.base import SHAPES, Shape, Wanted
 from rlguide.data.formats.comparisons import two_responses
 from rlguide.data.formats.lists import check_pairing
 from rlguide.data.formats.lost import ROLES, Loss, find_loss, is_piece
 from rlguide.data.formats.pairs import find_implicit
-from rlguide.data.formats.refusals import lost, unknown
+from rlguide.data.formats.refusals import lost, may_be_single, unknown
 from rlguide.data.formats.shapes import find_shapes
 from rlguide.errors import DataError, UsageError, did_you_mean
 
@@ -98,12 +99,16 @@ class Reading:
         parts = [f"{self.name}: {', '.join(said)}", f"{sum(map(self.fits, rows))} of the first {len(rows)} rows fit"]
         if self.shape.note:
             parts.append(self.shape.note)
-        left = [name for name in self._table.columns if name not in self.shape.columns and name != self.split]
-        unused = [name or "(no name)" for name in left if not self._table.is_media(name)]
-        unused[:0] = [f"{key} of messages" for key in self._texts_left_out()]
+        unused = [f"{key} of messages" for key in self._texts_left_out()] + self.unused()
         if unused:
             parts.append(f"not used: {', '.join(unused[:MOST_NAMES])}{', ...' if len(unused) > MOST_NAMES else ''}")
         return "; ".join(parts)
+
+    def unused(self) -> list[str]:
+        """The columns that hold something and are not read."""
+        known = {*self.shape.columns, *self._table.given_as("ignored"), self.split}
+        left = [name for name in self._table.columns if name not in known]
+        return [name or "(no name)" for name in left if not self._table.is_media(name)]
 
     def _examples(self, row: Record) -> list[Example]:
         if self._decoders:
@@ -141,7 +146,7 @@ class Reading:
 
 
 def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = None, late: bool = False) -> Reading:
-    """The way to read the first rows of a file; one as pairs goes before one as labels.
+    """The way to read the first rows of a file; one as pairs goes before one as labels, single responses come last.
 
     Raises:
         UsageError: a shape or a column that is wanted is not there. DataError: nothing fits, a piece of the prompt
@@ -164,8 +169,8 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         records = [opened(row, inner) for row in records]
     table = Table(records, given_meanings(wanted.columns, records, path))
     ways = [Reading(shape, table, records, wanted, path) for shape in find_shapes(table, wanted)]
-    best = {kind: _best([way for way in ways if way.kind == kind]) for kind in ("pairs", "labels")}
-    found, labels = best["pairs"], best["labels"]
+    best = {kind: _best([way for way in ways if way.kind == kind]) for kind in get_args(ExampleKind)}
+    found, labels = best["pairs"] or best["responses"], best["labels"]
     if labels is not None and two_responses(table) and not labels.good():
         labels = None  # a label of two responses, which nobody can tell
     if labels is not None and (found is None or found.good() < AS_PAIRS * labels.good()):
@@ -179,7 +184,15 @@ def choose_reading(rows: Sequence[Any], path: object, wanted: Wanted | None = No
         return Reading(shape, whole, records, wanted, path)  # the columns are there; what is wrong is told row by row
     for shape in find_implicit(table) if wanted.form in ("auto", "implicit-text") else ():
         return _guessed(Reading(shape, table, records, wanted, path), records, path, wanted)
+    if may_be_single(table, wanted):
+        single = choose_reading(rows, path, replace(wanted, form="response"), late)
+        if all(map(_is_row_id, single.unused())):  # nothing else is there that could say how good the responses are
+            return single
     raise unknown(table, path, wanted)
+
+
+def _is_row_id(name: str) -> bool:
+    return not vocabulary().parts["row_id"].isdisjoint(name_parts(name))
 
 
 def _best(ways: list[Reading]) -> Reading | None:

@@ -12,7 +12,7 @@ from rlguide.data.cells.table import Column, Table
 from rlguide.data.cells.values import NUMBERS, TEXTS, accepted, number
 from rlguide.data.formats.base import Wanted
 from rlguide.data.formats.comparisons import two_responses
-from rlguide.data.formats.labels import rating
+from rlguide.data.formats.labels import find_responses, rating
 from rlguide.data.formats.lost import Loss
 from rlguide.data.formats.shapes import find_shapes
 from rlguide.data.readers.source import named
@@ -23,6 +23,7 @@ LONGEST_VALUE = 30  # characters of such a value
 _HOLDS = {"flag": "true or false", "number": "numbers", "numbers": "lists of numbers", "texts": "lists of texts"}
 _OTHERS = ("prompt", "response", "system", "split", "media")  # roles of columns that are no marks
 _SHOW = "see the shapes in `rlguide register --help`"
+_FOR_SFT = "; or, if all responses are good ones, take them for SFT with --format response"
 
 
 def unknown(table: Table, path: object, wanted: Wanted) -> DataError:
@@ -30,27 +31,35 @@ def unknown(table: Table, path: object, wanted: Wanted) -> DataError:
     names = named(sorted(table.all)) or "none"
     if wanted.form != "auto":
         return DataError(f"{path} cannot be read as {wanted.form}; its columns are {names}", "leave out --format")
-    for advice in (_of_sides, _of_two, _of_list, _of_one):
-        if found := advice(table, wanted):
+    for look in _ADVICE:
+        if found := look(table, wanted):
             return DataError(f"{path}: {found[0]}", found[1])
+    single = _FOR_SFT if any(shape.needed for shape in find_responses(table)) else ""
     guessed = guess(table)
     if len(guessed) >= 3:
         said = [one for one in wanted.columns if one[0] not in guessed.values()]
         said += [(name, role) for role, name in guessed.items()]
         return DataError(
             f"{path} has no columns that are known as a prompt and two responses; its columns are {names}",
-            f"say which they are, for example with {option(said)}",
+            f"say which they are, for example with {option(said)}{single}",
         )
-    if table.find("response", TEXTS) or table.find("conversation", ("messages", "dialogue")):
+    if single:
         return DataError(
             f"{path} has no pairs and no labels: each row has one response, with nothing that says how good it is;"
             f" its columns are {names}",
-            "pairs need a second, worse response (rejected), KTO a column label (true or false), or a rating",
+            "pairs need a second, worse response (rejected), KTO a column label (true or false), or a rating" + single,
         )
     return DataError(
         f"{path} has no pairs and no labels: no column is known as a response; its columns are {names}",
         f"say what the columns hold with --columns prompt=...,chosen=...,rejected=..., or {_SHOW}",
     )
+
+
+def may_be_single(table: Table, wanted: Wanted) -> bool:
+    """Whether rows that nothing fits may be read as single responses: nothing in them looks like a preference."""
+    if wanted.form != "auto" or any(look(table, wanted) for look in _ADVICE):
+        return False
+    return len(guess(table)) < 3 and any(shape.needed for shape in find_responses(table))
 
 
 def lost(path: object, loss: Loss, wanted: Wanted, where: str = "") -> DataError:
@@ -188,3 +197,6 @@ def _reads(table: Table, wanted: Wanted, **columns: str) -> bool:
     told = table.told(**columns)
     read = (sum(map(bool, accepted(shape.convert, told.rows))) for shape in find_shapes(told, wanted))
     return any(2 * good > len(told.rows) for good in read)
+
+
+_ADVICE = (_of_sides, _of_two, _of_list, _of_one)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rlguide.data.cells.table import Table
 from rlguide.data.formats.base import Shape, Wanted
 from rlguide.data.formats.comparisons import find_comparisons
-from rlguide.data.formats.labels import find_labels
+from rlguide.data.formats.labels import find_labels, find_responses
 from rlguide.data.formats.lists import find_lists, find_ranked
 from rlguide.data.formats.pairs import find_last, find_pairs
 from rlguide.data.formats.prompts import shapes_of
@@ -22,6 +22,7 @@ def find_shapes(table: Table, wanted: Wanted) -> Iterator[Shape]:
         *shapes_of(table, find_lists(table, wanted.pairing)),
         *shapes_of(table, find_ranked(table)),
         *find_labels(table, wanted.good_from),
+        *find_responses(table),
     ):
         if shape.name == wanted.form or (wanted.form == "auto" and not shape.only_if_asked):
             yield shape

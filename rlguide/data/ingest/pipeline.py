@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rlguide import console
+from rlguide.catalog.methods import SFT_COMMAND
 from rlguide.data.checks.examples import check_example
 from rlguide.data.curate.filters import Filters
 from rlguide.data.curate.holdout import ALL_HELDOUT, NO_SPLIT, Split
@@ -297,9 +298,12 @@ def _unbroken(source: Source, rows: Iterable[Row]) -> Iterator[Row]:
         yield row
 
 
+_ONE: dict[ExampleKind, str] = {"pairs": "preference pair", "labels": "labelled response", "responses": "response"}
+
+
 def _check_amount(workspace: Workspace, job: ImportJob, about: Publication, kept: int) -> None:
     """Refuse data with no valid row, or with too many invalid ones unless those are knowingly dropped."""
-    kind, counts = "labelled response" if about.kind == "labels" else "preference pair", about.counts
+    kind, counts = _ONE[about.kind], about.counts
     if not kept and counts.filtered:
         for line in counts.lines():
             console.say(f"  {line}")
@@ -332,17 +336,17 @@ def describe(done: ImportResult) -> list[str]:
         lines += [f"    {line}" for line in counts.lines()]
     if counts.filtered:
         lines += ["  filtered out:", *(f"    {line}" for line in counts.filtered_lines())]
-    lines.append(f"{manifest.name}: {_amount(train)} to train on in data/{train.file}")
+    lines.append(f"{manifest.name}: {_amount(train, manifest.kind)} to train on in data/{train.file}")
     if heldout is not None:
-        lines.append(f"{heldout.dataset}: {_amount(heldout)} held out in data/{heldout.file}")
+        lines.append(f"{heldout.dataset}: {_amount(heldout, manifest.kind)} held out in data/{heldout.file}")
     elif done.nothing_held_out:
         lines.append(f"  nothing is held out: {done.nothing_held_out}")
     return [*lines, *filter(None, [one_label(manifest)])]
 
 
-def _amount(file: DataFile) -> str:
+def _amount(file: DataFile, kind: str) -> str:
     if file.desirable is None:
-        return f"{file.rows:,} pair{'s' * (file.rows != 1)}"
+        return f"{file.rows:,} {'response' if kind == 'responses' else 'pair'}{'s' * (file.rows != 1)}"
     return f"{file.rows:,} responses ({file.desirable:,} desirable, {file.rows - file.desirable:,} undesirable)"
 
 
@@ -375,13 +379,17 @@ def import_each(items: Iterable[tuple[str, T]], make: Callable[[T], tuple[DataMa
 
 
 def _next_steps(there: list[DataManifest]) -> list[str]:
-    """What to type next, for pairs and for labelled responses."""
+    """What to type next, for pairs, labelled responses and single ones."""
+    single = [manifest.name for manifest in there if manifest.kind == "responses"]
     labels = [manifest.name for manifest in there if manifest.files[0].desirable is not None]
-    pairs = [manifest.name for manifest in there if manifest.files[0].desirable is None]
+    pairs = [manifest.name for manifest in there if manifest.name not in (*labels, *single)]
     lines = []
     if labels:
         command = f"rlguide train --method kto --dataset {','.join(labels)}"
         lines.append(f"labelled single responses: these are for KTO: {command}")
+    if single:
+        command = f"{SFT_COMMAND} --dataset {','.join(single)}"
+        lines.append(f"single responses, which nothing says to be good or bad: these are for SFT: {command}")
     if pairs:
         lines.append(f"next: rlguide inspect {pairs[0]}, then rlguide configure --dataset {','.join(pairs)}")
     return lines

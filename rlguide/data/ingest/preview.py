@@ -34,9 +34,11 @@ def _examples(reading: Reading, rows: Iterable[Any]) -> Iterator[Example]:
 
 def _parts(example: Example) -> Iterator[tuple[str, str]]:
     yield from example.spoken
-    if example.label is None:
+    if example.kind == "pairs":
         yield "chosen", example.chosen
         yield "rejected", example.rejected
+    elif example.label is None:
+        yield "response", example.chosen
     else:
         yield "good" if example.label else "bad", example.chosen
 

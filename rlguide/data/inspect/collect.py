@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rlguide.data.curate.duplicates import DuplicateFinder
 from rlguide.data.curate.minhash import Fingerprints, earlier_equal
 from rlguide.data.curate.requested import requested_in, response_language
-from rlguide.data.example import Example, prompt_key
+from rlguide.data.example import Example, ExampleKind, prompt_key
 from rlguide.data.inspect.benchmarks import Benchmarks
 from rlguide.data.inspect.figures import Duplicates, Figures, Overlap, length_bias, margins, spreads
 from rlguide.progress import Ticker
@@ -49,7 +49,7 @@ class Collector:
         thorough: int | None = THOROUGH,
     ) -> None:
         self.rows = self.heldout_rows = self.system = self.desirable = 0
-        self.labelled = False
+        self.kind: ExampleKind = "pairs"
         self.languages: Counter[str] = Counter()
         self.requested: dict[str, Counter[str]] = {"en": Counter(), "zh": Counter()}
         self.turns: Counter[int] = Counter()
@@ -78,8 +78,8 @@ class Collector:
                 self._systems.add(hash(example.system))
         for lengths, part in zip(self._lengths.values(), (prompt, *example.responses), strict=False):
             lengths.append(len(part))
+        self.kind = example.kind
         if example.label is not None:
-            self.labelled = True
             self.desirable += example.label
         elif example.scores is not None:
             self._margins.append(example.scores[0] - example.scores[1])
@@ -110,7 +110,7 @@ class Collector:
         return drawn
 
     def lengths(self, key: str) -> NDArray[Any]:
-        """Characters of prompt, chosen or rejected (a labelled response counts as chosen), row by row."""
+        """Characters of prompt, chosen or rejected (a single response counts as chosen), row by row."""
         import numpy as np
 
         return np.array(self._lengths[key], np.int32)
@@ -123,12 +123,13 @@ class Collector:
 
     def figures(self, dataset: str, heldout: str | None) -> Figures:
         """What the rows come to."""
-        names = {"prompt": "prompt", "response": "chosen"} if self.labelled else {key: key for key in self._lengths}
+        is_single = self.kind != "pairs"
+        names = {"prompt": "prompt", "response": "chosen"} if is_single else {key: key for key in self._lengths}
         duplicates, overlap = self._duplicates()
         ifeval, instructions = self._benchmarks
         return Figures(
             dataset=dataset,
-            kind="labels" if self.labelled else "pairs",
+            kind=self.kind,
             rows=self.rows,
             heldout=heldout,
             heldout_rows=self.heldout_rows,
@@ -139,8 +140,8 @@ class Collector:
             system=self.system,
             systems=len(self._systems),
             lengths=spreads({name: self.lengths(key) for name, key in names.items()}),
-            desirable=self.desirable if self.labelled else None,
-            length_bias=None if self.labelled else length_bias(self.lengths("chosen"), self.lengths("rejected")),
+            desirable=self.desirable if self.kind == "labels" else None,
+            length_bias=None if is_single else length_bias(self.lengths("chosen"), self.lengths("rejected")),
             margins=margins(self.score_margins()),
             duplicates=duplicates,
             overlap=overlap if heldout else None,

@@ -21,6 +21,8 @@ def shown_responses(example: Example) -> list[tuple[str, str]]:
     """The responses: what each one is, and its shortened text."""
     if example.label is not None:
         return [("desirable" if example.label else "undesirable", shortened(example.chosen))]
+    if example.kind == "responses":
+        return [(f"response, {len(example.chosen):,} characters", shortened(example.chosen))]
     scores = [f", score {score:g}" for score in example.scores] if example.scores is not None else ["", ""]
     names = zip(("chosen", "rejected"), example.responses, scores, strict=True)
     return [(f"{name}, {len(text):,} characters{score}", shortened(text)) for name, text, score in names]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rlguide.data.curate.filters import balanced
+from rlguide.data.example import ExampleKind
 from rlguide.statistics import Proportion, proportion
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Figures:
     """
 
     dataset: str
-    kind: str
+    kind: ExampleKind
     rows: int
     heldout: str | None
     heldout_rows: int

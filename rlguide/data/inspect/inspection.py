@@ -113,7 +113,7 @@ def _check(workspace: Workspace, name: str) -> RegisteredDataset:
             f"dataset {name} is a view of {shown}: the same rows as another stage sees them",
             f"inspect that: rlguide inspect {shlex.quote(shown)}",
         )
-    return check_registered(workspace, [name], "labels" if kind == "labels" else "pairs")[0]
+    return check_registered(workspace, [name], "pairs" if kind == "other" else kind)[0]
 
 
 def _heldout_of(workspace: Workspace, name: str) -> str | None:

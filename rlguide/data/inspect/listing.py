@@ -19,7 +19,7 @@ class Listed:
     """One line of the list. `rows` are pairs of the full set for the catalog's, of the file for one's own.
 
     `downloaded` is False also where a file has gone or a download was cut off; `local_rows` and `heldout_rows`
-    count what is in the workspace. `note` corrects a number that other guides give. `kind` is "pairs" or "labels".
+    count what is in the workspace. `note` corrects a number that other guides give. `kind` is what its rows are.
     """
 
     name: str
@@ -75,8 +75,7 @@ def _own(workspace: Workspace, name: str, entry: Entry) -> list[Listed]:
     hub_id = manifest.source.get("hub_id") if manifest is not None else None
     purpose = "downloaded by its id" if hub_id else "your own" if manifest is not None else "registered outside rlguide"
     kind = entry_kind(entry)
-    if kind == "labels":
-        purpose += ": labels, for KTO"
+    purpose += {"labels": ": labels, for KTO", "responses": ": responses, for SFT"}.get(kind, "")
     state = _state(workspace, manifest)
     there = state[0] or ("file_name" in entry and (workspace.data / str(entry["file_name"])).exists())
     hub_id = hub_id or next((str(entry[key]) for key in REMOTE_KEYS if key in entry), None)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 
+from rlguide.data.example import KIND_NAMES
 from rlguide.data.inspect.examples import shortened
 from rlguide.data.inspect.figures import Figures, Margins, Quantiles, Tokens
 from rlguide.data.inspect.verdicts import percent
@@ -56,7 +57,7 @@ def tables(figures: Figures) -> list[Table]:
 
 
 def _overview(figures: Figures) -> Table:
-    unit = "pairs" if figures.kind == "pairs" else "labelled responses"
+    unit = KIND_NAMES[figures.kind]
     use = f"held out from {figures.heldout_of}" if figures.heldout_of else "for training"
     rows = [*_content(figures), *_repetition(figures)]
     return Table(figures.dataset, (unit, f"{figures.rows:,}", use), rows, f"all {figures.rows:,} rows unless noted")

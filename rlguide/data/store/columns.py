@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLUMNS: dict[ExampleKind, tuple[str, ...]] = {
     "pairs": ("system", "history", "prompt", "chosen", "rejected", "chosen_score", "rejected_score"),
     "labels": ("system", "history", "prompt", "answer", "label"),
+    "responses": ("system", "history", "prompt", "response"),
 }
 
 
@@ -51,7 +52,10 @@ def to_batch(examples: Sequence[Example], kind: ExampleKind) -> pa.RecordBatch:
     histories = [_history(messages) if len(messages) > 1 else [] for messages in prompts]
     columns = [systems, histories, [messages[-1][1] for messages in prompts]]
     columns += zip(*responses, strict=True)
-    columns += [labels] if kind == "labels" else zip(*[both or (None, None) for both in scores], strict=True)
+    if kind == "labels":
+        columns.append(labels)
+    elif kind == "pairs":
+        columns += zip(*[both or (None, None) for both in scores], strict=True)
     return pa.record_batch(
         [pa.array(column, type=field.type) for column, field in zip(columns, types, strict=True)], schema=types
     )
@@ -96,6 +100,8 @@ def from_row(row: dict[str, Any]) -> Example:
     """The example in a row of a file that rlguide wrote. Raises KeyError, TypeError or ValueError for another row."""
     if "label" in row:
         return Example.labelled(messages(row), row["answer"], parse_label(row["label"]), row["system"])
+    if "chosen" not in row:
+        return Example.single(messages(row), row["response"], row["system"])
     better, worse = row.get("chosen_score"), row.get("rejected_score")
     scores = None if better is None or worse is None else (better, worse)
     return Example.pair(messages(row), row["chosen"], row["rejected"], row["system"], scores)

@@ -15,12 +15,12 @@ from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.locks import locked
 from rlguide.workspace import Workspace, read_json, write_json
 
-Kind = Literal["pairs", "labels", "other"]
+Kind = Literal["pairs", "labels", "responses", "other"]
 # Where an entry's rows come from when it is not a file of the data folder (parser.py, get_dataset_list).
 REMOTE_KEYS = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 # What the engine reads when an entry has no "columns" at all; with "columns", what is not named there is not read.
 DEFAULT_COLUMNS = {
-    "alpaca": {"prompt": "instruction", "query": "input"},
+    "alpaca": {"prompt": "instruction", "query": "input", "response": "output"},
     "sharegpt": {"messages": "conversations"},
     "openai": {"messages": "conversations"},
 }
@@ -71,11 +71,15 @@ def find_entry(workspace: Workspace, entries: dict[str, Entry], name: str) -> En
 
 
 def entry_kind(entry: Entry) -> Kind:
-    """What an entry says that its rows are: pairs to rank, labelled responses (for KTO), or neither."""
+    """What an entry says that its rows are: pairs to rank, labelled responses (for KTO), single ones that rlguide wrote
+    (for SFT), or none of these: a view, or rows for SFT that somebody else registered.
+    """
     if entry.get("ranking") is True:
         return "pairs"
     columns = entry.get("columns")
-    return "labels" if isinstance(columns, dict) and columns.get("kto_tag") else "other"
+    if isinstance(columns, dict) and columns.get("kto_tag"):
+        return "labels"
+    return "responses" if is_ours(entry, "responses") else "other"
 
 
 def dataset_kind(workspace: Workspace, name: str) -> Kind:
@@ -112,10 +116,11 @@ def is_intact(workspace: Workspace, manifest: DataManifest) -> bool:
 
 
 Entry = dict[str, Any]
-Use = Literal["pairs", "labels", "sft", "ppo"]
+Use = Literal["pairs", "labels", "responses", "sft", "ppo"]
 _RESPONSES: dict[Use, dict[str, str]] = {
     "pairs": {"chosen": "chosen", "rejected": "rejected"},
     "labels": {"response": "answer", "kto_tag": "label"},
+    "responses": {"response": "response"},
     "sft": {"response": "chosen"},
     "ppo": {"response": "chosen"},  # the response is not trained on; the engine's preprocessing wants one
 }

@@ -46,6 +46,7 @@ class DataManifest:
         default_factory=dict
     )  # valid rows that the filters in `options` dropped, by reason
     files: list[DataFile] = field(default_factory=list)  # the first is for training, the second, if any, held out
+    kind: str = ""  # what the rows are; earlier versions wrote pairs and labels only, told apart by `desirable`
 
     @property
     def heldout(self) -> DataFile | None:

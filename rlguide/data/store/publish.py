@@ -162,7 +162,7 @@ def publish(workspace: Workspace, about: Publication, train: Staging, heldout: S
             change.moves[report.name] = f"{name}.report.json"
         journal.commit(workspace, change)
     if outdated.entries:
-        again = "" if about.kind == "labels" else "; rlguide view and rlguide train make them again"
+        again = "" if about.kind != "pairs" else "; rlguide view and rlguide train make them again"
         console.say(f"removed what showed the earlier {name}: {', '.join(outdated.entries)}{again}")
     return manifest
 
@@ -176,7 +176,7 @@ def _manifest(about: Publication, written: dict[str, Written]) -> DataManifest:
     files = [DataFile(dataset, f"{dataset}.parquet", *astuple(file)[1:]) for dataset, file in written.items()]
     counts, created = about.counts, datetime.now(UTC).isoformat(timespec="seconds")
     amounts = (counts.read, dict(counts.invalid), dict(counts.filtered))
-    return DataManifest(about.name, created, __version__, about.source, about.options, *amounts, files)
+    return DataManifest(about.name, created, __version__, about.source, about.options, *amounts, files, about.kind)
 
 
 def _change(
@@ -190,9 +190,9 @@ def _change(
     test_name = heldout_name(manifest.name)
     if test_name in entries and test_name not in written and all(file.dataset != test_name for file in old):
         console.warn(f"removed {test_name} from dataset_info.json, or it would count as held out of {manifest.name}")
-    unseen = {*gone, *(files if kind == "labels" else ())}  # labelled responses have no view for sft and ppo
+    unseen = {*gone, *(files if kind != "pairs" else ())}  # single responses have no view for sft and ppo
     dropped = {test_name, *(file.dataset for file in old)} - set(written)
-    outdated = outlived(workspace, manifest.name, entries, unseen, set() if kind == "labels" else files)
+    outdated = outlived(workspace, manifest.name, entries, unseen, files if kind == "pairs" else set())
     change = journal.Change(
         manifest.name,
         {written[file.dataset].path.name: file.file for file in manifest.files},

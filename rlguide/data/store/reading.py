@@ -38,7 +38,8 @@ def examples_by_row(workspace: Workspace, name: str) -> Iterator[Example | None]
 
     Raises UsageError or DataError as `check_registered`, and DataError for a dataset that is not a local file.
     """
-    kind: ExampleKind = "labels" if dataset_kind(workspace, name) == "labels" else "pairs"
+    found = dataset_kind(workspace, name)
+    kind: ExampleKind = "pairs" if found == "other" else found
     (dataset,) = check_registered(workspace, [name], kind)
     convert, columns = converter(workspace, dataset)
     for file in local_files(dataset):
@@ -53,8 +54,9 @@ def converter(workspace: Workspace, dataset: RegisteredDataset) -> tuple[Callabl
     """How a row of this dataset becomes an example (or BadRow is raised), and the columns that takes."""
     entry = read_registry(workspace)[dataset.name]
     kind: ExampleKind = "pairs" if dataset.ranking else "labels"
-    if is_ours(entry, kind):
-        return _as_written, COLUMNS[kind]
+    for ours in (kind, "responses") if not dataset.ranking else (kind,):
+        if is_ours(entry, ours):
+            return _as_written, COLUMNS[ours]
     return _by_entry(dataset, kind, entry.get("tags") or {}), dataset.columns.values()
 
 

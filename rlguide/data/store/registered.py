@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from rlguide.catalog.methods import SFT_COMMAND
 from rlguide.data.names import heldout_name, parent_name
 from rlguide.data.readers.files import count_rows, open_source
 from rlguide.data.store.dataset_info import (
@@ -31,20 +32,31 @@ from rlguide.workspace import Workspace, user_cache
 READ_SUFFIXES = (".json", ".jsonl", ".parquet", ".csv")
 FIRST_ROWS = 50  # a column that only some rows have, such as system, is in one of them
 LARGE_LIST = 8 << 20  # bytes: from here on the length of a JSON list is remembered
-Wanted = Literal["pairs", "labels", "prompts"]
+Wanted = Literal["pairs", "labels", "prompts", "responses"]
 # The engine's words for the columns that an entry must name.
-_COLUMNS: dict[Wanted, tuple[str, ...]] = {"pairs": ("chosen", "rejected"), "labels": ("kto_tag",), "prompts": ()}
+_COLUMNS: dict[Wanted, tuple[str, ...]] = {
+    "pairs": ("chosen", "rejected"),
+    "labels": ("kto_tag",),
+    "prompts": (),
+    "responses": (),
+}
+_REFUSED: dict[Wanted, tuple[Kind, ...]] = {  # kinds that a stage refuses, or drops every row of
+    "pairs": ("labels", "responses", "other"),
+    "labels": ("pairs", "responses", "other"),
+    "prompts": ("pairs",),
+    "responses": ("pairs", "labels"),
+}
 
 
 @dataclass(frozen=True)
 class RegisteredDataset:
-    """A preference dataset that is ready to train on."""
+    """A dataset that is ready to train on."""
 
     name: str
     path: Path | None  # its file or folder, None if the engine itself fetches it from a hub
     rows: int | None  # pairs, or labelled responses; None also for kinds of file that rlguide does not read
     formatting: str
-    ranking: bool  # True for pairs, False for labelled responses
+    ranking: bool  # True for pairs, False for single responses
     columns: dict[str, str]  # the engine's words (prompt, messages, chosen, ...) -> columns
     heldout: str | None  # the name of its held-out dataset
     entry: Entry = field(default_factory=dict, repr=False)  # as dataset_info.json has it
@@ -58,7 +70,8 @@ class RegisteredDataset:
 def check_registered(workspace: Workspace, names: list[str], wanted: Wanted = "pairs") -> list[RegisteredDataset]:
     """The registered datasets of these names, each checked as far as its first 50 rows.
 
-    `wanted` is what they must hold: pairs, labelled responses, or prompts with single responses (for PPO).
+    `wanted` is what they must hold: pairs, labelled responses, prompts with single responses (for PPO), or with
+    responses to imitate (for SFT).
 
     Raises:
         UsageError: a name is not in the registry.
@@ -69,20 +82,27 @@ def check_registered(workspace: Workspace, names: list[str], wanted: Wanted = "p
     found = []
     for name in names:
         kind = entry_kind(find_entry(workspace, entries, name))
-        if kind != wanted and (wanted != "prompts" or kind == "pairs"):
+        if kind in _REFUSED[wanted]:
             raise _another_kind(name, kind, wanted)
         found.append(_check(workspace, entries, name, _COLUMNS[wanted]))
     return found
 
 
 def _another_kind(name: str, kind: Kind, wanted: Wanted) -> DataError:
-    if wanted == "prompts":
-        what = "holds pairs, and LLaMA-Factory's stage ppo refuses those"
-        fix = f"name its view: rlguide view {shlex.quote(name)} --use ppo"
+    if kind == "pairs" and wanted in ("prompts", "responses"):
+        use = "ppo" if wanted == "prompts" else "sft"
+        what = f"holds pairs, and LLaMA-Factory's stage {use} refuses those"
+        fix = f"name its view: rlguide view {shlex.quote(name)} --use {shlex.quote(use)}"
+    elif wanted == "responses":
+        what = "holds labelled responses, and SFT would have to imitate the undesirable ones, too"
+        fix = f"register the good ones; or train on both: rlguide train --method kto --dataset {shlex.quote(name)}"
     elif wanted == "labels":
         what = "holds pairs, not labelled responses" if kind == "pairs" else "has no labels (no kto_tag column)"
         what += " in dataset_info.json"
         fix = "name one with labels, or register a file with `rlguide register FILE`"
+    elif kind == "responses":
+        what = "holds single responses, not pairs"
+        fix = f"these are for SFT: {SFT_COMMAND} --dataset {shlex.quote(name)}"
     elif kind == "labels":
         what = "holds labelled single responses, not pairs"
         fix = f"these are for KTO: rlguide train --method kto --dataset {shlex.quote(name)}"
@@ -97,7 +117,8 @@ def _check(workspace: Workspace, entries: dict[str, Entry], name: str, needed: t
     entry = entries[name]
     formatting, columns = _shape(name, entry, needed)
     kind = entry_kind(entry)
-    heldout = heldout_name(name) if entry_kind(entries.get(heldout_name(name), {})) == kind else None
+    other = entries.get(heldout_name(name))
+    heldout = heldout_name(name) if other is not None and entry_kind(other) == kind else None
     path: Path | None = None
     rows: int | None = None
     if not any(key in entry for key in REMOTE_KEYS):

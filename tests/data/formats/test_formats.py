@@ -55,6 +55,11 @@ EVERY_WRITER = [*((name, write) for name, write, _ in WRITERS), *((name, write) 
 MEDIA = ("tools", "images", "image", "videos", "audios", "video_path", "image_path")
 
 
+def told(*texts: str, system: str = "") -> list[dict[str, str]]:
+    first = [{"role": "system", "content": system}] if system else []
+    return first + [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
 def read(*rows: dict[str, Any], **wanted: Any) -> Reading:
     return choose_reading(list(rows), "file", Wanted(**wanted))
 
@@ -84,8 +89,48 @@ def test_tools_and_media_are_not_dropped_unsaid(
 
 def test_every_shape_is_covered() -> None:
     there = {name for name, *_ in [*WRITERS, *LABEL_WRITERS]}
-    assert there == {*SHAPES} - {"ranked-list"}
+    assert there == {*SHAPES} - {"ranked-list", "response"}
     assert [one.chosen for one in examples_of({"instruction": "q", "output": ["a", "b"]})] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "system"),
+    [
+        ({"prompt": "q", "response": "a"}, ["q"], ""),
+        ({"instruction": "q", "input": "more", "output": "a"}, ["q\nmore"], ""),
+        ({"id": 7, "sample_id": "x-1", "prompt": "q", "response": "a"}, ["q"], ""),
+        ({"instruction": "q", "output": "a", "system": "s", "history": [["old", "said"]]}, ["old", "said", "q"], "s"),
+        ({"messages": told("q", "a")}, ["q"], ""),
+        ({"messages": told("old", "said", "q", "a", system="s")}, ["old", "said", "q"], "s"),
+        ({"conversations": told("q")}, None, ""),
+    ],
+)
+def test_single_responses_are_for_sft(row: dict[str, Any], prompt: list[str] | None, system: str) -> None:
+    """Files of instruction and output, or of conversations; a conversation without a response at its end has none."""
+    reading = read(row)
+    assert (reading.kind, reading.name) == ("responses", "response")
+    if prompt is None:
+        with pytest.raises(BadRow, match="do not end with the assistant"):
+            reading.to_examples(row)
+        return
+    (example,) = reading.to_examples(row)
+    assert ([turn.value for turn in example.messages], example.system) == (prompt, system)
+    assert (example.responses, example.label, example.kind) == (("a",), None, "responses")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "response": "a", "checks": "passed 3 of 7"},
+        {"prompt": "q", "response": "a", "rating": 4},
+        {"prompt": "q", "response": "a", "flagged": True},
+        {"prompt": "q", "response": "a", "response_b": "b"},
+    ],
+)
+def test_what_may_say_how_good_a_response_is_is_not_taken_for_sft_unasked(row: dict[str, Any]) -> None:
+    with pytest.raises(DataError):
+        read(row)
+    assert read(row, form="response").kind == "responses"
 
 
 GOOD = Example.pair((Turn("human", "q"),), "a", "b")
@@ -261,8 +306,8 @@ def test_pairs_with_a_further_label_stay_pairs() -> None:
 
 
 def test_unknown_columns_are_named() -> None:
-    with pytest.raises(DataError, match="answer, question"):
-        read({"question": "q", "answer": "a"})
+    with pytest.raises(DataError, match="note, number"):
+        read({"note": "q", "number": 1})
 
 
 def test_text_in_parts_is_joined_and_pictures_are_refused() -> None:

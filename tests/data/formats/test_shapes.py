@@ -21,7 +21,7 @@ from rlguide.workspace import Workspace
 
 Shape = dict[str, Any]
 SHAPES: list[Shape] = yaml.safe_load(Path(__file__).with_name("shapes.yaml").read_text(encoding="utf-8"))
-HOLDING = [shape for shape in SHAPES if "refused" not in shape["want"] or shape.get("holds")]
+HOLDING = [shape for shape in SHAPES if {"chosen", "label"} & shape["want"].keys() or shape.get("holds")]
 IN_FILES = [shape for shape in SHAPES if "refused" not in shape["want"] and "ask" not in shape][::6]
 RIGHT_AT_ONCE, RIGHT_WITH_ONE_OPTION = 0.8, 0.95  # shares of the shapes that hold a preference (issue 10)
 
@@ -55,6 +55,8 @@ def told(example: Example) -> dict[str, Any]:
         said["system"] = example.system
     if example.label is not None:
         return said | {"response": example.chosen, "label": example.label}
+    if example.kind == "responses":
+        return said | {"response": example.chosen}
     return said | {"chosen": example.chosen, "rejected": example.rejected}
 
 
