@@ -9,18 +9,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from itertools import islice
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import find_method
+from rlguide.console import console, progress, say, warn
 from rlguide.data.example import Example
 from rlguide.data.store.reading import examples_by_row
 from rlguide.data.store.registered import check_registered
-from rlguide.recipes.data import data_home
-from rlguide.runs.training_rows import row_limit
-from rlguide.console import console, progress, say, warn
 from rlguide.engine.config_file import split_names
 from rlguide.engine.events import Progress
 from rlguide.engine.find import Engine
@@ -35,15 +33,19 @@ from rlguide.policy.policy import check_policy
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.trained_on import trained_on
 from rlguide.recipes.checks import check_keys
+from rlguide.recipes.data import data_home
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, write_unless_edited
 from rlguide.runs.authority import check_links, check_trusted
 from rlguide.runs.choose import model_keys
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
+from rlguide.runs.training_rows import row_limit
 from rlguide.statistics import Estimate, mean, wins
 from rlguide.workspace import Workspace, atomic_write, write_json
 
+SCORES = "pairs.jsonl"
+_NUMBERS = {"loss", "chosen_reward", "rejected_reward"}
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.
 _FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed", "train_on_prompt", "mask_history")
 
@@ -205,7 +207,7 @@ def score(ws: Workspace, engine: Engine, run: Run, held_out: HeldOut) -> Evaluat
     """
     _write_config(ws, run, held_out.config)
     scores = _score(ws, engine, run, held_out.config, held_out.rows)
-    rows = read_scores(scores)
+    rows = read_rows(scores)
     result = _evaluation(run, held_out.config, rows, run.file(f"eval/{scores.name}"))
     _add_texts(ws, held_out, scores, rows)
     result = replace(result, notes=held_out.notes)
@@ -262,7 +264,7 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
     """Run the worker; returns the file with one line per pair."""
     folder = run.path / "eval"
     folder.mkdir(parents=True, exist_ok=True)
-    scores, log = folder / "pairs.jsonl", folder / "engine.log"
+    scores, log = folder / SCORES, folder / "engine.log"
     partial = folder / ".pairs.jsonl.partial"
     log.unlink(missing_ok=True)
     config_file = folder / "config.json"
@@ -287,18 +289,16 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
     return scores
 
 
-def read_scores(path: Path) -> list[dict[str, float]]:
-    """The scores in the lines of `pairs.jsonl`. Raises DataError if it is empty or damaged."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of `pairs.jsonl`. Raises DataError if it is empty or damaged."""
     try:
-        rows = [
-            {key: value for key, value in json.loads(line).items() if isinstance(value, int | float)}
-            for line in path.read_text(encoding="utf-8").split("\n")
-            if line
-        ]
-    except (OSError, ValueError, AttributeError) as error:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
     if not rows:
         raise DataError("no pair was scored", f"see {path.with_name('engine.log')}")
+    if not all(isinstance(row, dict) and row.keys() >= _NUMBERS for row in rows):
+        raise DataError(f"the scores {path} are damaged", "run `rlguide eval` again")
     return rows
 
 
@@ -326,3 +326,30 @@ def _evaluation(run: Run, config: Mapping[str, Any], rows: list[dict[str, float]
         reference=run.reference.describe(),
         scores=scores,
     )
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A held-out pair and the margin that the policy gives it."""
+
+    margin: float
+    prompt: list[dict[str, str]]
+    chosen: str
+    rejected: str
+
+
+def scored_pairs(run: Run) -> list[ScoredPair]:
+    """The pairs of the last evaluation, the lowest margin first; those without texts are left out.
+
+    Raises:
+        DataError: the scores cannot be read.
+    """
+    path = run.path / "eval" / SCORES
+    found = []
+    for row in read_rows(path):
+        texts = [row.get(name) for name in ("chosen", "rejected")]
+        prompt = row.get("prompt")
+        if isinstance(prompt, list) and all(isinstance(text, str) for text in texts):
+            messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in prompt]
+            found.append(ScoredPair(row["chosen_reward"] - row["rejected_reward"], messages, *map(str, texts)))
+    return sorted(found, key=lambda pair: pair.margin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rlguide.console import say
@@ -12,7 +12,8 @@ from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.evaluation import divergence
 from rlguide.evaluation.asking import answers, conversation_of
-from rlguide.evaluation.instructions import check, prompts
+from rlguide.evaluation.instructions.check import check
+from rlguide.evaluation.instructions.prompts import load_prompts
 from rlguide.evaluation.pairs import Evaluation, HeldOut, examples_of, held_out_pairs, score
 from rlguide.policy.policy import Policy
 from rlguide.runs.choose import model_keys
@@ -44,6 +45,7 @@ class Line:
     Attributes:
         goal: "more" or "less" of it is better; "" if neither is by itself.
         interval: how the interval was found.
+        digits: after the point, for people.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Line:
     difference: Estimate
     goal: str
     interval: str
+    digits: int = 3
     unit: str = ""
 
     @property
@@ -87,7 +90,11 @@ class Suite:
         for language in LANGUAGES.values():
             if line := by_name.get(f"{language} instructions"):
                 points = f"{abs(line.difference.value) * 100:.1f} points"
-                words = {True: f"follows {points} more", False: f"follows {points} FEWER", None: "follows about as many"}
+                words = {
+                    True: f"follows {points} more",
+                    False: f"follows {points} FEWER",
+                    None: "follows about as many",
+                }
                 said.append(f"{words[line.is_better]} {language} instructions")
         if self.pairs is not None:
             said.append(self.pairs.verdict)
@@ -127,7 +134,11 @@ def evaluate_suite(
     found = Suite(run.name)
     keys, _ = model_keys(ws, run.config)
     held_out = held_out_pairs(ws, engine, run, datasets, settings)
-    measured: dict[str, Callable[[_Asked], None]] = {"instructions": _instructions, "kl": _divergence, "length": _length}
+    measured: dict[str, Callable[[_Asked], None]] = {
+        "instructions": _instructions,
+        "kl": _divergence,
+        "length": _length,
+    }
     asked = _Asked(ws, engine, run, keys, held_out, size, found)
     for part in parts:
         if part == "pairs":
@@ -178,7 +189,7 @@ def _of_pairs(result: Evaluation) -> list[Line]:
         ("rejected reward", 0.0, result.rejected_reward, "", "normal"),
     )
     return [
-        Line(name, parent, found.value, _less(found, parent), goal, interval)
+        Line(name, parent, found.value, _less(found, parent), goal, interval, digits=4)
         for name, parent, found, goal, interval in rows
         if parent is not None
     ]
@@ -191,8 +202,8 @@ def _less(found: Estimate, by: float) -> Estimate:
 def _instructions(asked: _Asked) -> None:
     """Shares of bundled prompts all of whose instructions are followed, strictly."""
     for code, language in LANGUAGES.items():
-        chosen = prompts(code)[: asked.size.instructions]
-        pairs = asked.both([[{"role": "user", "content": prompt.text}] for prompt in chosen])
+        chosen = [prompt for prompt in load_prompts() if prompt.language == code][: asked.size.instructions]
+        pairs = asked.both([[{"role": "user", "content": prompt.prompt}] for prompt in chosen])
         for reading in ("strict", "loose"):
             before, after = (
                 [float(all(getattr(check(prompt, text), reading))) for prompt, text in zip(chosen, texts, strict=True)]
@@ -209,13 +220,12 @@ def _length(asked: _Asked) -> None:
         asked.found.skipped["length"] = "the held-out prompts cannot be read"
         return
     before, after = ([float(len(text)) for text in texts] for texts in asked.both(conversations))
-    asked.found.lines.append(_line("length of answers", before, after, "", "characters"))
+    line = _line("length of answers", before, after, "")
+    asked.found.lines.append(replace(line, digits=1, unit="characters"))
 
 
-def _line(name: str, before: list[float], after: list[float], goal: str, unit: str = "") -> Line:
-    return Line(
-        name, mean(before).value, mean(after).value, paired(before, after), goal, "bootstrap over prompts", unit
-    )
+def _line(name: str, before: list[float], after: list[float], goal: str) -> Line:
+    return Line(name, mean(before).value, mean(after).value, paired(before, after), goal, "bootstrap over prompts")
 
 
 def _divergence(asked: _Asked) -> None:
@@ -228,6 +238,6 @@ def _divergence(asked: _Asked) -> None:
     kl = divergence.measure(asked.ws, asked.engine, models, asked.keys, conversations, asked.size.tokens)
     asked.found.kl = kl
     asked.found.lines += [
-        Line("KL an answer", 0.0, kl.answer.value, kl.answer, "", "normal", "nats"),
-        Line("KL a token", 0.0, kl.token.value, kl.token, "", "normal", "nats"),
+        Line("KL an answer", 0.0, kl.answer.value, kl.answer, "", "normal", unit="nats"),
+        Line("KL a token", 0.0, kl.token.value, kl.token, "", "normal", unit="nats", digits=4),
     ]
