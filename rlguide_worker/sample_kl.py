@@ -34,7 +34,6 @@ def main() -> None:
 
     with open(sys.argv[1], encoding="utf-8") as file:
         request = json.load(file)
-    os.dup2(2, 1)  # what libraries print goes to the log
     tell(phase="loading the policy")
     is_on_top = request["reference"] is None
     policy = Loaded(request["args"], leave_last=is_on_top)
@@ -123,7 +122,7 @@ def divergence(policy, reference, tokens) -> dict:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.redirect_stdout(sys.stderr):  # only this program's JSON may reach the real stdout
         main()
     sys.stdout.flush()
     os._exit(0)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from rlguide.console import say
 from rlguide.engine.chat import Message
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
@@ -90,12 +89,8 @@ class Suite:
         for language in LANGUAGES.values():
             if line := by_name.get(f"{language} instructions"):
                 points = f"{abs(line.difference.value) * 100:.1f} points"
-                words = {
-                    True: f"follows {points} more",
-                    False: f"follows {points} FEWER",
-                    None: "follows about as many",
-                }
-                said.append(f"{words[line.is_better]} {language} instructions")
+                words = {True: f"{points} more", False: f"{points} FEWER", None: "about as many"}
+                said.append(f"follows {words[line.is_better]} {language} instructions")
         if self.pairs is not None:
             said.append(self.pairs.verdict)
         if self.kl is not None:
@@ -133,20 +128,16 @@ def evaluate_suite(
     parts, size = wanted(suite)
     found = Suite(run.name)
     keys, _ = model_keys(ws, run.config)
-    held_out = held_out_pairs(ws, engine, run, datasets, settings)
-    measured: dict[str, Callable[[_Asked], None]] = {
+    held_out = held_out_pairs(ws, engine, run, datasets, settings) if parts != ("instructions",) else None
+    measure: dict[str, Callable[[_Asked], None]] = {
+        "pairs": _pairs,
         "instructions": _instructions,
         "kl": _divergence,
         "length": _length,
     }
     asked = _Asked(ws, engine, run, keys, held_out, size, found)
     for part in parts:
-        if part == "pairs":
-            found.pairs = score(ws, engine, run, held_out)
-            found.lines += _of_pairs(found.pairs)
-        else:
-            say(f"{part}")
-            measured[part](asked)
+        measure[part](asked)
     write_json(run.path / "eval" / RESULT, found.as_dict())
     return found
 
@@ -159,7 +150,7 @@ class _Asked:
     engine: Engine
     run: Run
     keys: dict[str, Any]
-    held_out: HeldOut
+    held_out: HeldOut | None
     size: Size
     found: Suite
 
@@ -173,14 +164,16 @@ class _Asked:
         return answers(self.ws, self.engine, policy, args, conversations, self.size.tokens)
 
     def conversations(self) -> list[list[Message]]:
-        """Held-out prompts, each once."""
-        pairs = examples_of(self.ws, self.held_out)
+        """Held-out prompts, each once; none where they cannot be read."""
+        pairs = examples_of(self.ws, self.held_out) if self.held_out else []
         by_text = {str(messages): messages for messages in map(conversation_of, pairs)}
         return list(by_text.values())[: self.size.held_out]
 
 
-def _of_pairs(result: Evaluation) -> list[Line]:
-    """The pairs' figures: those of the parent, which is the reference, are known."""
+def _pairs(asked: _Asked) -> None:
+    """Rewards on held-out pairs: those of the parent, which is the reference, are known."""
+    assert asked.held_out is not None
+    result = asked.found.pairs = score(asked.ws, asked.engine, asked.run, asked.held_out)
     rows = (
         ("reward accuracy", 0.5, result.accuracy, "more", "Clopper-Pearson"),
         ("margin", 0.0, result.margin, "more", "normal"),
@@ -188,7 +181,7 @@ def _of_pairs(result: Evaluation) -> list[Line]:
         ("chosen reward", 0.0, result.chosen_reward, "", "normal"),
         ("rejected reward", 0.0, result.rejected_reward, "", "normal"),
     )
-    return [
+    asked.found.lines += [
         Line(name, parent, found.value, _less(found, parent), goal, interval, digits=4)
         for name, parent, found, goal, interval in rows
         if parent is not None
