@@ -28,7 +28,7 @@ def command(
         typer.Option(
             "--suite",
             metavar="PARTS",
-            help="What to measure: pairs, instructions, kl, length; quick or full: on fewer or more prompts.",
+            help="What to measure: pairs, instructions, kl, length; quick, usual or full: on how many prompts.",
         ),
     ] = "pairs,instructions,kl,length",
     worst: Annotated[

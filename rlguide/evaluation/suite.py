@@ -8,6 +8,7 @@ from typing import Any
 
 from rlguide.engine.chat import Message
 from rlguide.engine.find import Engine
+from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
 from rlguide.evaluation import divergence
 from rlguide.evaluation.asking import answers, conversation_of
@@ -33,7 +34,7 @@ class Size:
     tokens: int
 
 
-SIZES = {"quick": Size(50, 24, 128), "": Size(None, 64, 256), "full": Size(None, 256, 512)}
+SIZES = {"quick": Size(50, 24, 128), "usual": Size(None, 64, 256), "full": Size(None, 256, 512)}
 PARTS = ("pairs", "instructions", "kl", "length")
 
 
@@ -98,22 +99,22 @@ class Suite:
         return "; ".join(said)
 
 
-def wanted(text: str) -> tuple[tuple[str, ...], Size]:
-    """The parts and their size that `--suite` names: parts separated by commas, "quick" or "full".
+def wanted(text: str) -> tuple[tuple[str, ...], str | None]:
+    """The parts that `--suite` names, separated by commas, and the size, None if it names none.
 
     Raises:
         UsageError: it names something else.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
-    size = next((name for name in names if name in SIZES), "")
+    size = next((name for name in names if name in SIZES), None)
     parts = tuple(name for name in names if name not in SIZES)
     unknown = [name for name in parts if name not in PARTS]
     if unknown or not names:
         raise UsageError(
             f"--suite {text} has no part {unknown[0] if unknown else 'at all'}",
-            f"choose of {', '.join(PARTS)}, separated by commas; or quick, or full",
+            f"choose of {', '.join(PARTS)}, separated by commas; or {' or '.join(SIZES)}",
         )
-    return parts or PARTS, SIZES[size]
+    return parts or PARTS, size
 
 
 def evaluate_suite(
@@ -127,6 +128,10 @@ def evaluate_suite(
     """
     parts, size = wanted(suite)
     found = Suite(run.name)
+    if size is None and parts != ("pairs",):
+        size = "usual" if list_gpus() else "quick"
+        if size == "quick":
+            say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
     keys, _ = model_keys(ws, run.config)
     held_out = held_out_pairs(ws, engine, run, datasets, settings) if parts != ("instructions",) else None
     measure: dict[str, Callable[[_Asked], None]] = {
@@ -135,7 +140,7 @@ def evaluate_suite(
         "kl": _divergence,
         "length": _length,
     }
-    asked = _Asked(ws, engine, run, keys, held_out, size, found)
+    asked = _Asked(ws, engine, run, keys, held_out, SIZES[size or "usual"], found)
     for part in parts:
         measure[part](asked)
     write_json(run.path / "eval" / RESULT, found.as_dict())

@@ -88,7 +88,7 @@ def test_full_sft_checkpoint(bench: Bench) -> None:
     assert_starts_at_reference(first_log(bench, DPO))
     manifest = json.loads((bench.root / DPO / "run.json").read_text(encoding="utf-8"))
     assert (manifest["base"], manifest["stack"]) == ("saves/tiny/full/sft", [DPO])
-    assert bench.run("eval", "--json", "--set", "max_samples=3").stdout.count('"pairs": 3') == 1
+    assert bench.run("eval", "--suite", "pairs", "--json", "--set", "max_samples=3").stdout.count('"pairs": 3') == 1
 
 
 def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
