@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from rlguide.console import say
 from rlguide.engine.chat import Message
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
