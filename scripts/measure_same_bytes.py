@@ -45,7 +45,7 @@ CHUNK_BYTES = 32 * 4 * 300
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sigmoid": ("dpo", {}),
     "options": ("dpo", {"pref_ftx": 0.5, "ld_alpha": 0.3, "dpo_label_smoothing": 0.2, "pref_bco_weight": 0.5}),
-    "hinge": ("dpo", {"pref_loss": "hinge", "pref_ftx": 0.5}),
+    "hinge": ("dpo", {"pref_loss": "hinge"}),
     "ipo": ("dpo", {"pref_loss": "ipo", "ld_alpha": 0.3}),
     "kto": ("kto", {"pref_ftx": 0.5}),
     "orpo": ("orpo", {"ld_alpha": 0.3}),

@@ -11,7 +11,8 @@ from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, Work
 from rlguide.cli._training import SetOption
 
 if TYPE_CHECKING:
-    from rlguide.evaluation.pairs import Evaluation
+    from rlguide.evaluation.suite import Suite
+    from rlguide.runs.record import Run
 
 
 def command(
@@ -22,52 +23,81 @@ def command(
         str | None,
         typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
     ] = None,
+    suite: Annotated[
+        str,
+        typer.Option(
+            "--suite",
+            metavar="PARTS",
+            help="What to measure: pairs, instructions, kl, length; quick, usual or full: on how many prompts.",
+        ),
+    ] = "pairs,instructions,kl,length",
+    worst: Annotated[
+        int, typer.Option("--worst", min=0, metavar="N", help="Also show the N pairs with the lowest margins.")
+    ] = 0,
     settings: SetOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reward accuracy, margin and loss on held-out pairs against the SFT reference, with confidence intervals.
+    """Did it get better than its SFT parent? Held-out pairs, instructions, divergence and length, with 95 % intervals.
 
     \b
     rlguide eval
     rlguide eval saves/qwen3-4b-base/lora/dpo --dataset ultrafeedback_test
+    rlguide eval --suite quick
+    rlguide eval --suite pairs --worst 10
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.console import show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
     from rlguide.evaluation.held_out import why_not_evaluable
-    from rlguide.evaluation.pairs import evaluate
+    from rlguide.evaluation.suite import evaluate_suite, wanted
     from rlguide.runs.choose import usable_run
 
+    wanted(suite)  # before anything is looked for
     ws = open_workspace(workspace)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
     keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
-    result = evaluate(ws, find_engine(engine), chosen, split_names(dataset), keys)
+    result = evaluate_suite(ws, find_engine(engine), chosen, split_names(dataset), keys, suite)
     if as_json:
         show_json(result.as_dict())
-    else:
-        _show(result)
+        return
+    _show(result)
+    if worst:
+        _show_worst(chosen, worst)
 
 
-def _show(result: Evaluation) -> None:
+def _show(result: Suite) -> None:
     import shlex
 
     from rlguide.console import say, show, show_table
 
-    rows = [
-        (name, form.format(estimate.value), f"{form.format(estimate.low)} to {form.format(estimate.high)}", meaning)
-        for name, estimate, form, meaning in (
-            ("reward accuracy", result.accuracy, "{:.3f}", "0.5 is chance"),
-            ("margin", result.margin, "{:+.4f}", "0 is no preference"),
-            ("loss", result.loss, "{:.4f}", "0.6931 (ln 2) is no preference, with sigmoid loss"),
-            ("chosen reward", result.chosen_reward, "{:+.4f}", "below 0: less likely than under the reference"),
-            ("rejected reward", result.rejected_reward, "{:+.4f}", "should be below the chosen reward"),
-        )
-    ]
-    show_table(("metric", "value", "95 % interval", "how to read it"), rows)
-    show(f"{result.pairs:,} held-out pairs of {', '.join(result.datasets)}")
+    rows = []
+    for line in result.lines:
+        plain, signed = f"{{:.{line.digits}f}}", f"{{:+.{line.digits}f}}"
+        low, high = signed.format(line.difference.low), signed.format(line.difference.high)
+        mark = {True: "better", False: "WORSE", None: ""}[line.is_better]
+        figures = (plain.format(line.parent), plain.format(line.tuned), signed.format(line.difference.value))
+        rows.append((f"{line.name} ({line.unit})" if line.unit else line.name, *figures, f"{low} to {high}", mark))
+    show_table(("figure", "parent", "tuned", "difference", "95 % interval", "verdict"), rows)
+    if result.pairs is not None:
+        show(f"{result.pairs.pairs:,} held-out pairs of {', '.join(result.pairs.datasets)}")
+    for part, why in result.skipped.items():
+        show(f"{part}: not measured, {why}")
     show(result.verdict)
-    say(f"every pair: {result.scores}    next: rlguide chat {shlex.quote(result.run)}")
+    say(f"next: rlguide chat {shlex.quote(result.run)}")
+
+
+def _show_worst(run: Run, count: int) -> None:
+    """The pairs whose rejected response the policy prefers most, or chosen response least (stdout)."""
+    from rlguide.console import show, show_block
+    from rlguide.evaluation.pairs import scored_pairs
+
+    for number, pair in enumerate(scored_pairs(run)[:count], start=1):
+        show(f"{number}. margin {pair.margin:+.4f}")
+        for message in pair.prompt:
+            show_block(f"   {message['role']}", message["content"])
+        show_block("   chosen", pair.chosen)
+        show_block("   rejected", pair.rejected)

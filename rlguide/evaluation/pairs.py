@@ -10,11 +10,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import find_method
 from rlguide.console import console, progress, say, warn
+from rlguide.data.example import Example
+from rlguide.data.store.reading import examples_by_row
+from rlguide.data.store.registered import check_registered
 from rlguide.engine.config_file import split_names
 from rlguide.engine.events import Progress
 from rlguide.engine.find import Engine
@@ -23,20 +27,25 @@ from rlguide.engine.job import Command, Event, run_job
 from rlguide.engine.schema import load_schema
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError, UsageError
+from rlguide.evaluation.asking import conversation_of
 from rlguide.evaluation.held_out import held_out_keys, leave_out_trained
 from rlguide.policy.policy import check_policy
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.trained_on import trained_on
 from rlguide.recipes.checks import check_keys
+from rlguide.recipes.data import data_home
 from rlguide.recipes.inputs import compute_keys
 from rlguide.recipes.render import fill, load_recipe, render, write_unless_edited
 from rlguide.runs.authority import check_links, check_trusted
 from rlguide.runs.choose import model_keys
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
+from rlguide.runs.training_rows import row_limit
 from rlguide.statistics import Estimate, mean, wins
-from rlguide.workspace import Workspace, write_json
+from rlguide.workspace import Workspace, atomic_write, write_json
 
+SCORES = "pairs.jsonl"
+_NUMBERS = {"loss", "chosen_reward", "rejected_reward"}
 # Keys that must be the same in evaluation as in training for the rewards to mean the same.
 _FROM_TRAINING = ("template", "cutoff_len", "dataset_dir", "seed", "train_on_prompt", "mask_history")
 
@@ -144,14 +153,28 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
     return fill(load_recipe("eval"), {**values, **settings})
 
 
-def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:
-    """Score the held-out pairs with the run's whole stack against its reference.
+@dataclass(frozen=True)
+class HeldOut:
+    """The pairs that a run is evaluated on: the config of their evaluation, their number, what could not be checked."""
 
-    Writes `configs/eval_config.yaml`, `<run>/eval/pairs.jsonl` (one line per pair) and `<run>/eval/result.json`.
+    config: dict[str, Any]
+    rows: int
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The datasets."""
+        return split_names(self.config.get("eval_dataset") or self.config.get("dataset"))
+
+
+def held_out_pairs(
+    ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]
+) -> HeldOut:
+    """Find the pairs that a run is evaluated on, without those that its stack was trained on.
 
     Raises:
         UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing.
-        EngineError: the engine failed; the message has the cause.
+        EngineError: the engine cannot tell its keys.
     """
     config = eval_config(ws, run, datasets, settings)
     check_links(run.path, run.name, "eval")
@@ -160,17 +183,65 @@ def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], setti
     is_split = bool(config.get("val_size"))
     seen = trained_on(ws, run.policy, run.reference)
     config, rows = leave_out_trained(ws, run, config, seen)
-    names = split_names(config.get("eval_dataset") or config.get("dataset"))
-    _write_config(ws, run, config)
-    rows = _expected(config, rows)
+    found = HeldOut(config, _expected(config, rows), seen.notes)
     say(f"policy     {run.policy.describe()}")
     say(f"reference  {run.reference.describe()}")
-    say(f"pairs      {rows:,} of {', '.join(names)}" + (" (val_size)" if is_split else ""))
-    scores = _score(ws, engine, run, config, rows)
-    result = _evaluation(run, config, read_scores(scores), run.file(f"eval/{scores.name}"))
-    result = replace(result, notes=seen.notes)
+    say(f"pairs      {found.rows:,} of {', '.join(found.names)}" + (" (val_size)" if is_split else ""))
+    return found
+
+
+def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:
+    """Score the held-out pairs with the run's whole stack against its reference, as `score`.
+
+    Raises:
+        UsageError, CheckpointError, DataError, EngineError: as `held_out_pairs` and `score`.
+    """
+    return score(ws, engine, run, held_out_pairs(ws, engine, run, datasets, settings))
+
+
+def score(ws: Workspace, engine: Engine, run: Run, held_out: HeldOut) -> Evaluation:
+    """Score pairs with the run's whole stack against its reference.
+
+    Writes `configs/eval_config.yaml`, `<run>/eval/pairs.jsonl` (one line per pair) and `<run>/eval/result.json`.
+
+    Raises:
+        DataError: the scores are damaged or not numbers.
+        EngineError: the engine failed; the message has the cause.
+    """
+    _write_config(ws, run, held_out.config)
+    scores = _score(ws, engine, run, held_out.config, held_out.rows)
+    rows = read_rows(scores)
+    result = _evaluation(run, held_out.config, rows, run.file(f"eval/{scores.name}"))
+    _add_texts(ws, held_out, scores, rows)
+    result = replace(result, notes=held_out.notes)
     write_json(scores.with_name("result.json"), result.as_dict())
     return result
+
+
+def examples_of(ws: Workspace, held_out: HeldOut) -> list[Example]:
+    """The pairs themselves, in the order in which the engine scores them; [] where it fetches or draws them itself."""
+    config = held_out.config
+    if config.get("val_size"):
+        return []
+    data = data_home(ws, config)
+    if any(item.path is None for item in check_registered(data, held_out.names)):
+        return []
+    limit = row_limit(config)
+    found = [list(islice(examples_by_row(data, name), limit)) for name in held_out.names]
+    pairs = [pair for rows in found for pair in rows if pair is not None]
+    return pairs if len(pairs) == sum(map(len, found)) else []
+
+
+def _add_texts(ws: Workspace, held_out: HeldOut, scores: Path, rows: list[dict[str, float]]) -> None:
+    """Put prompt and responses beside the scores of each pair."""
+    pairs = examples_of(ws, held_out)
+    if len(pairs) != len(rows):
+        warn("the texts of the pairs are not beside their scores: the engine has read other rows")
+        return
+    with atomic_write(scores) as file:
+        for pair, row in zip(pairs, rows, strict=True):
+            texts = {"prompt": conversation_of(pair), "chosen": pair.responses[0], "rejected": pair.responses[1]}
+            file.write(json.dumps({**row, **texts}, ensure_ascii=False) + "\n")
 
 
 def _expected(config: Mapping[str, Any], rows: int) -> int:
@@ -196,7 +267,7 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
     """Run the worker; returns the file with one line per pair."""
     folder = run.path / "eval"
     folder.mkdir(parents=True, exist_ok=True)
-    scores, log = folder / "pairs.jsonl", folder / "engine.log"
+    scores, log = folder / SCORES, folder / "engine.log"
     partial = folder / ".pairs.jsonl.partial"
     log.unlink(missing_ok=True)
     config_file = folder / "config.json"
@@ -221,14 +292,16 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
     return scores
 
 
-def read_scores(path: Path) -> list[dict[str, float]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """The lines of `pairs.jsonl`. Raises DataError if it is empty or damaged."""
     try:
-        rows: list[dict[str, float]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
     if not rows:
         raise DataError("no pair was scored", f"see {path.with_name('engine.log')}")
+    if not all(isinstance(row, dict) and row.keys() >= _NUMBERS for row in rows):
+        raise DataError(f"the scores {path} are damaged", "run `rlguide eval` again")
     return rows
 
 
@@ -256,3 +329,30 @@ def _evaluation(run: Run, config: Mapping[str, Any], rows: list[dict[str, float]
         reference=run.reference.describe(),
         scores=scores,
     )
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A held-out pair and the margin that the policy gives it."""
+
+    margin: float
+    prompt: list[dict[str, str]]
+    chosen: str
+    rejected: str
+
+
+def scored_pairs(run: Run) -> list[ScoredPair]:
+    """The pairs of the last evaluation, the lowest margin first; those without texts are left out.
+
+    Raises:
+        DataError: the scores cannot be read.
+    """
+    path = run.path / "eval" / SCORES
+    found = []
+    for row in read_rows(path):
+        texts = [row.get(name) for name in ("chosen", "rejected")]
+        prompt = row.get("prompt")
+        if isinstance(prompt, list) and all(isinstance(text, str) for text in texts):
+            messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in prompt]
+            found.append(ScoredPair(row["chosen_reward"] - row["rejected_reward"], messages, *map(str, texts)))
+    return sorted(found, key=lambda pair: pair.margin)

@@ -20,6 +20,7 @@ from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.data.ingest.views import view
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import Field, Schema
+from rlguide.evaluation.divergence import summarize
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.runs.record import open_run
 from rlguide.runs.training_rows import write_fingerprints
@@ -76,6 +77,9 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_partner(ws, wanted, lambda: {"Tiny": "qwen3_nothink"})
 
     monkeypatch.setattr("rlguide.evaluation.pairs._score", score)
+    monkeypatch.setattr("rlguide.evaluation.suite.answers", lambda *given: ["yes"] * len(given[4]))
+    row = {"kl": 0.1, "log_ratio": 0.1, "tokens": 3, "is_whole": True}
+    monkeypatch.setattr("rlguide.evaluation.divergence.measure", lambda *given: summarize([row] * len(given[4])))
     monkeypatch.setattr("rlguide.serving.export.merge", merge)
     monkeypatch.setattr("rlguide.serving.chat.chat", chat)
 
@@ -288,7 +292,7 @@ def test_the_commands_of_a_line() -> None:
 def test_an_evaluation_says_what_it_could_not_check(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(ws)
     capsys.readouterr()
-    assert run("eval", "saves/tiny/lora/dpo", "--json") == 0
+    assert run("eval", "saves/tiny/lora/dpo", "--suite", "pairs", "--json") == 0
     said = capsys.readouterr()
     cannot = "has no record of its training prompts: pairs that it saw cannot be left out"
     note = f"the SFT adapter saves/tiny/lora/sft {cannot}"

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from rlguide.engine.find import Engine
+from rlguide.evaluation import divergence
+from rlguide.policy.policy import Policy
+from rlguide.workspace import Workspace
 from tests.e2e.conftest import SFT, Bench, settings
 
 pytestmark = pytest.mark.engine
@@ -16,7 +21,7 @@ DPO = "saves/tiny/lora/dpo"
 
 @pytest.fixture(scope="module")
 def result(trained: Bench) -> dict:  # type: ignore[type-arg]
-    return json.loads(trained.run("eval", "--json").stdout)  # type: ignore[no-any-return]
+    return json.loads(trained.run("eval", DPO, "--suite", "pairs", "--json").stdout)  # type: ignore[no-any-return]
 
 
 def test_agrees_with_the_evaluation_during_training(trained: Bench, result: dict) -> None:  # type: ignore[type-arg]
@@ -31,7 +36,7 @@ def test_agrees_with_the_evaluation_during_training(trained: Bench, result: dict
 def test_agrees_under_the_system_prompt_of_the_training(bench: Bench) -> None:
     """Prompts that are written in another way than in training would be scored as if the policy had never seen them."""
     bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", *settings("default_system=You are a pirate."))
-    result = json.loads(bench.run("eval", "--json").stdout)
+    result = json.loads(bench.run("eval", "--suite", "pairs", "--json").stdout)
     during = json.loads((bench.root / DPO / "eval_results.json").read_text())
     assert result["margin"]["value"] == pytest.approx(during["eval_rewards/margins"], abs=1e-3)
     assert result["loss"]["value"] == pytest.approx(during["eval_loss"], abs=1e-4)
@@ -58,18 +63,70 @@ def test_scores_of_every_pair(trained: Bench, result: dict) -> None:  # type: ig
         assert row["loss"] == pytest.approx(math.log1p(math.exp(-margin)), abs=1e-4)
 
 
+def test_texts_stand_beside_the_scores_and_the_worst_pairs_are_shown(trained: Bench, result: dict) -> None:  # type: ignore[type-arg]
+    rows = [json.loads(line) for line in (trained.root / result["scores"]).read_text().split("\n") if line]
+    for row in rows:
+        number = int(row["prompt"][-1]["content"].split()[1].rstrip(":"))
+        assert row["chosen"] == f"Of course! It is {2 * number}."
+        assert row["rejected"] == f"{2 * number + 1} i guess"
+    lowest = min(row["chosen_reward"] - row["rejected_reward"] for row in rows)
+    shown = trained.run("eval", DPO, "--suite", "pairs", "--worst", "2").stdout
+    assert f"1. margin {lowest:+.4f}" in shown
+    assert "3. margin" not in shown
+
+
+def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: Bench, tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def kept() -> dict[Path, int]:
+        folders = (tmp_path / "rlguide/answers", tmp_path / "rlguide/divergence")
+        return {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
+
+    first = json.loads(trained.run("eval", DPO, "--suite", "quick", "--json", env=env).stdout)
+    lines = {line["name"]: line for line in first["table"]}
+    assert list(lines)[:2] == ["reward accuracy", "margin"]
+    for name in ("English instructions", "Chinese instructions"):
+        assert 0 <= lines[name]["parent"] <= 1
+        assert lines[name]["difference"]["count"] == 50
+        assert lines[f"{name} (loose)"]["tuned"] >= lines[name]["tuned"]
+    kl, ratio = first["kl"]["answer"], first["kl"]["log_ratio"]
+    assert kl["value"] > 0
+    assert kl["count"] == 12
+    # An unbiased estimate of the same, of more variance.
+    assert ratio["value"] == pytest.approx(kl["value"], abs=2 * (ratio["ci95_high"] - ratio["ci95_low"]))
+    before = kept()
+    again = json.loads(trained.run("eval", DPO, "--suite", "instructions,kl,length,quick", "--json", env=env).stdout)
+    assert again["table"] == first["table"][5:]
+    assert kept() == before
+    assert json.loads((trained.root / DPO / "eval/suite.json").read_text(encoding="utf-8")) == again
+
+
+def test_a_policy_does_not_diverge_from_itself(
+    trained: Bench, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ws = Workspace(trained.root)
+    sft = Policy("models/tiny", (SFT,), "qwen3_nothink")
+    asked = [[{"role": "user", "content": f"Question {number}: what is that?"}] for number in range(4)]
+    same = divergence.measure(ws, engine, (sft, sft), {}, asked, 12)
+    assert same.answer.value < 1e-9
+    assert same.log_ratio.value == pytest.approx(0, abs=1e-6)
+
+
 def test_batches_change_nothing(trained: Bench, result: dict) -> None:  # type: ignore[type-arg]
-    batched = json.loads(trained.run("eval", DPO, "--json", "--set", "per_device_eval_batch_size=5").stdout)
+    batched = json.loads(
+        trained.run("eval", DPO, "--suite", "pairs", DPO, "--json", "--set", "per_device_eval_batch_size=5").stdout
+    )
     assert batched["pairs"] == 12
     assert batched["margin"]["value"] == pytest.approx(result["margin"]["value"], abs=1e-3)
 
 
 def test_config_runs_unchanged_without_rlguide(trained: Bench, result: dict) -> None:  # type: ignore[type-arg]
-    trained.run("eval", "--set", "output_dir=saves/plain_eval")
+    trained.run("eval", DPO, "--suite", "pairs", "--set", "output_dir=saves/plain_eval")
     trained.llamafactory("train", "configs/eval_config.yaml")
     plain = json.loads((trained.root / "saves/plain_eval/eval_results.json").read_text())
     assert plain["eval_rewards/margins"] == pytest.approx(result["margin"]["value"], abs=1e-3)
 
 
 def test_refuses_training_pairs(trained: Bench) -> None:
-    assert "was trained on" in trained.run("eval", "--dataset", "polite", code=2).stderr
+    assert "was trained on" in trained.run("eval", DPO, "--suite", "pairs", "--dataset", "polite", code=2).stderr

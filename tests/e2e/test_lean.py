@@ -18,7 +18,7 @@ ALL = ["reference", "logits", "checkpointing"]
 NO_REFERENCE = ["logits", "checkpointing"]
 # What each case must use. They end with the engine's bytes, but for those whose head is trained: its gradient is a sum
 # over all tokens, and over chunks it is rounded in another order.
-TRAINED_HEAD = {"lora_on_head": 1e-6, "full": 1e-5}
+TRAINED_HEAD = {"lora_on_head": 1e-5, "full": 1e-5}
 USED: dict[str, list[str]] = {
     **dict.fromkeys(("sigmoid", "options", "hinge", "ipo", "kto", "ref_model", "lora_on_head", "dora", "full"), ALL),
     **dict.fromkeys(("batch", "batch_kto", "bf16", "qlora"), ALL),

@@ -130,7 +130,7 @@ def test_another_round(trained: Bench, tmp_path: Path) -> None:
     first = next(row for row in trained.history("saves/round2") if "loss" in row)
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-3)
     assert first["rewards/chosen"] == 0
-    result = json.loads(trained.run("eval", "saves/round2", "--json").stdout)
+    result = json.loads(trained.run("eval", "--suite", "pairs", "saves/round2", "--json").stdout)
     assert result["reference"] == f"models/tiny + {SFT} + saves/tiny/lora/dpo"
     assert result["policy"].endswith("saves/round2")
 
@@ -173,7 +173,7 @@ def test_quantized_base(bench: Bench) -> None:
         "train", "--sft-ckpt", SFT, "--dataset", "polite", "--quantization", "4", "-o", "saves/b", "--dry-run"
     )
     assert "merged already" in again.stderr
-    result = json.loads(bench.run("eval", "saves/run", "--json", "--set", "max_samples=3").stdout)
+    result = json.loads(bench.run("eval", "--suite", "pairs", "saves/run", "--json", "--set", "max_samples=3").stdout)
     assert result["pairs"] == 3
     # Its adapter is merged into the full base: the engine refuses to merge into a quantized one.
     said = json.loads(bench.run("export", "saves/run", "--json").stdout)

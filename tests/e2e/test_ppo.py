@@ -46,5 +46,5 @@ def test_ppo(bench: Bench, tmp_path: Path) -> None:
     other = bench.run(*command[:5], "--sft-ckpt", "saves/tiny/full/sft", "--dataset", "polite", code=2, env=home)
     assert "was trained on" in other.stderr
     # The main engine evaluates the stack that the other engine trained.
-    result = json.loads(bench.run("eval", "saves/ppo", "--dataset", "polite_test", "--json").stdout)
+    result = json.loads(bench.run("eval", "--suite", "pairs", "saves/ppo", "--dataset", "polite_test", "--json").stdout)
     assert result["pairs"] == 12

@@ -88,7 +88,7 @@ def test_full_sft_checkpoint(bench: Bench) -> None:
     assert_starts_at_reference(first_log(bench, DPO))
     manifest = json.loads((bench.root / DPO / "run.json").read_text(encoding="utf-8"))
     assert (manifest["base"], manifest["stack"]) == ("saves/tiny/full/sft", [DPO])
-    assert bench.run("eval", "--json", "--set", "max_samples=3").stdout.count('"pairs": 3') == 1
+    assert bench.run("eval", "--suite", "pairs", "--json", "--set", "max_samples=3").stdout.count('"pairs": 3') == 1
 
 
 def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
@@ -219,7 +219,7 @@ def test_a_run_that_overwrites_another_is_never_taken_for_it(three_epochs: Bench
     shutil.copytree(bench.root / "saves/whole", folder)
     command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/old", *THREE_EPOCHS)
     process = bench.start(*command, "--set", "overwrite_output_dir=true")
-    wait_until(lambda: '"running"' in (folder / "run.json").read_text(encoding="utf-8"), process)
+    wait_until(lambda: recorded(bench, "saves/old", "status") == "running", process)  # there is none for a moment
     process.kill()
     process.communicate()
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))

@@ -1,0 +1,119 @@
+"""The table of a suite, and what is remembered of a model's answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlguide.errors import EngineError, UsageError
+from rlguide.evaluation.asking import remembered
+from rlguide.evaluation.divergence import summarize
+from rlguide.evaluation.suite import PARTS, Line, Suite, wanted
+from rlguide.statistics import Estimate, paired
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "size"),
+    [
+        ("quick", PARTS, "quick"),
+        ("full", PARTS, "full"),
+        ("pairs", ("pairs",), None),
+        ("kl, length", ("kl", "length"), None),
+        ("instructions,full", ("instructions",), "full"),
+    ],
+)
+def test_a_suite_names_parts_or_a_size(text: str, parts: tuple[str, ...], size: str | None) -> None:
+    assert wanted(text) == (parts, size)
+
+
+@pytest.mark.parametrize("text", ["", ",", "pears", "pairs,pears"])
+def test_what_is_no_part_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        wanted(text)
+    assert "quick or usual or full" in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "goal", "is_better"),
+    [(0.1, 0.2, "more", True), (-0.2, -0.1, "more", False), (-0.1, 0.2, "more", None), (-0.2, -0.1, "less", True)],
+)
+def test_better_is_what_the_interval_says(low: float, high: float, goal: str, is_better: bool | None) -> None:
+    line = Line("x", 0.0, 0.0, Estimate((low + high) / 2, low, high, 9), goal, "normal")
+    assert line.is_better is is_better
+    assert Line("x", 0.0, 0.0, line.difference, "", "normal").is_better is None
+
+
+def test_the_verdict_says_more_or_fewer() -> None:
+    def suite(low: float, high: float) -> str:
+        difference = Estimate((low + high) / 2, low, high, 300)
+        return Suite("run", [Line("English instructions", 0.2, 0.3, difference, "more", "bootstrap")]).verdict
+
+    assert suite(0.05, 0.15) == "follows 10.0 points more English instructions"
+    assert suite(-0.15, -0.05) == "follows 10.0 points FEWER English instructions"
+    assert suite(-0.05, 0.15) == "follows about as many English instructions"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_a_paired_interval_holds_its_value_and_is_repeatable(answers: list[tuple[bool, bool]]) -> None:
+    before, after = ([float(pair[side]) for pair in answers] for side in (0, 1))
+    found = paired(before, after, resamples=200)
+    assert found == paired(before, after, resamples=200)
+    assert (found.low <= found.value + 1e-9 and found.value <= found.high + 1e-9) or len(answers) < 9
+    back = paired(after, before, resamples=200)
+    assert back.value == pytest.approx(-found.value)
+
+
+def test_a_paired_interval_covers_the_truth() -> None:
+    """95 of 100 intervals should; at least 85 of 100 here, by chance alone hardly fewer than 88."""
+    import random
+
+    draw, held = random.Random(1), 0
+    for _ in range(100):
+        before = [float(draw.random() < 0.3) for _ in range(80)]
+        after = [float(draw.random() < 0.45) for _ in range(80)]
+        found = paired(before, after, resamples=300)
+        held += found.low <= 0.15 <= found.high
+    assert held >= 85
+
+
+def test_answers_are_remembered_and_damage_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made: list[int] = []
+
+    def make() -> list[str]:
+        made.append(1)
+        return ["a", "b"]
+
+    what = {"parts": ["x"], "asked": [["hello"]]}
+    assert [remembered("answers", what, 2, make) for _ in range(3)] == [["a", "b"]] * 3
+    assert len(made) == 1
+    remembered("answers", {**what, "parts": ["y"]}, 2, make)
+    assert len(made) == 2
+    for damage in ("", "{}", "[1]", '{"what": {}, "values": ["a", "b"]}', json.dumps({"what": what, "values": ["a"]})):
+        for path in (tmp_path / "rlguide/answers").iterdir():
+            path.write_text(damage)
+        before = len(made)
+        assert remembered("answers", what, 2, make) == ["a", "b"]
+        assert len(made) == before + 1
+
+
+ROW = {"index": 0, "tokens": 4, "kl": 2.0, "log_ratio": 1.0, "is_whole": True, "text": "x"}
+
+
+def test_the_divergence_of_an_answer_and_of_a_token() -> None:
+    found = summarize([ROW, {**ROW, "tokens": 2, "kl": 4.0, "is_whole": False}])
+    assert (found.answer.value, found.token.value, found.prompts, found.tokens, found.cut) == (3.0, 1.25, 2, 3.0, 1)
+    assert "within 10 nats" in found.verdict and "1 of 2 answers were cut" in found.verdict
+    assert "far from its reference" in summarize([{**ROW, "kl": 12.0}] * 3).verdict
+    assert "nothing was learnt" in summarize([{**ROW, "kl": 0.0}] * 3).verdict
+
+
+@pytest.mark.parametrize("rows", [[], [{}], [{**ROW, "kl": float("nan")}], [{**ROW, "tokens": None}]])
+def test_unusable_rows_are_an_error(rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(EngineError):
+        summarize(rows)
