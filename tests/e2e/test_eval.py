@@ -115,7 +115,7 @@ def test_a_policy_does_not_diverge_from_itself(
 
 def test_batches_change_nothing(trained: Bench, result: dict) -> None:  # type: ignore[type-arg]
     batched = json.loads(
-        trained.run("eval", DPO, "--suite", "pairs", DPO, "--json", "--set", "per_device_eval_batch_size=5").stdout
+        trained.run("eval", DPO, "--suite", "pairs", "--json", "--set", "per_device_eval_batch_size=5").stdout
     )
     assert batched["pairs"] == 12
     assert batched["margin"]["value"] == pytest.approx(result["margin"]["value"], abs=1e-3)

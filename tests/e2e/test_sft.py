@@ -78,7 +78,9 @@ def test_a_registered_file_of_conversations(bench: Bench) -> None:
     assert adapter(bench, "saves/part") == adapter(bench, "saves/whole")
     refused = bench.run("eval", "saves/whole", code=2).stderr.strip().splitlines()
     assert len(refused) == 2 and "held no pairs out" in refused[0]
-    result = json.loads(bench.run("eval", "saves/whole", "--dataset", "polite_test", "--json").stdout)
+    result = json.loads(
+        bench.run("eval", "saves/whole", "--suite", "pairs", "--dataset", "polite_test", "--json").stdout
+    )
     assert (result["reference"], result["policy"]) == (BASE, f"{BASE} + saves/whole")
     said = json.loads(bench.run("export", "saves/whole", "--json").stdout)
     assert said["stack"] == ["saves/whole"] and said["compared"]["difference"] < 1e-5
