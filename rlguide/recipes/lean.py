@@ -44,7 +44,7 @@ def describe(without: Mapping[str, str]) -> str:
     """What is done otherwise, and what is not and why, in one line."""
     used = [text for part, text in PARTS.items() if part not in without]
     if not used:
-        return f"as LLaMA-Factory: {next(iter(without.values()))}"
+        return f"no: {next(iter(without.values()))}"
     others = [f"{part}: {why}" for part, why in without.items() if part in PARTS]
     return "; ".join(used) + (f" ({'; '.join(others)})" if others else "")
 
@@ -57,7 +57,7 @@ def outcome(lean: Mapping[str, Any]) -> str:
     saved = []
     if "reference" in used:
         known, new = lean.get("looked_up"), lean.get("computed")
-        if isinstance(known, int) and isinstance(new, int) and known + new:
+        if isinstance(known, int) and isinstance(new, int) and known:
             saved.append(f"the reference's pass for {known} of {known + new} examples")
     size = lean.get("logits_bytes")
     if "logits" in used and isinstance(size, int):
