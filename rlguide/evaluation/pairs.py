@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.methods import find_method
+from rlguide.catalog.methods import Method, find_method
 from rlguide.console import console, progress, say, warn
 from rlguide.data.example import Example
 from rlguide.data.store.reading import examples_by_row
@@ -118,13 +118,7 @@ def eval_config(ws: Workspace, run: Run, datasets: list[str], settings: Mapping[
         UsageError: the run held nothing out and no dataset is named; it trained a reward model; or it wants to run
             code that comes with its base, and `settings` does not say `trust_remote_code`.
     """
-    check_trusted(run, is_settled="trust_remote_code" in settings)
-    method = find_method(run.method_name)
-    if method.trains != "policy":
-        raise UsageError(
-            f"{run.name} is a reward model, not a policy",
-            f"its held-out accuracy is in {run.file(RUN_FILE)}, under summary",
-        )
+    method = _method_of(run, settings)
     values: dict[str, Any] = {key: run.config[key] for key in _FROM_TRAINING if key in run.config}
     model, notes = model_keys(ws, run.config)
     for note in notes:
@@ -177,9 +171,8 @@ def held_out_pairs(
         EngineError: the engine cannot tell its keys.
     """
     config = eval_config(ws, run, datasets, settings)
-    check_links(run.path, run.name, "eval")
+    check_run(ws, run, settings)
     check_keys(config, load_schema(engine), "the evaluation config")
-    check_policy(ws, run.policy)
     is_split = bool(config.get("val_size"))
     seen = trained_on(ws, run.policy, run.reference)
     config, rows = leave_out_trained(ws, run, config, seen)
@@ -188,6 +181,28 @@ def held_out_pairs(
     say(f"reference  {run.reference.describe()}")
     say(f"pairs      {found.rows:,} of {', '.join(found.names)}" + (" (val_size)" if is_split else ""))
     return found
+
+
+def check_run(ws: Workspace, run: Run, settings: Mapping[str, Any]) -> None:
+    """Refuse to evaluate a run that is no policy, has lost a part, or wants what no record decides.
+
+    Raises:
+        UsageError, CheckpointError: naming what it is.
+    """
+    _method_of(run, settings)
+    check_links(run.path, run.name, "eval")
+    check_policy(ws, run.policy)
+
+
+def _method_of(run: Run, settings: Mapping[str, Any]) -> Method:
+    check_trusted(run, is_settled="trust_remote_code" in settings)
+    method = find_method(run.method_name)
+    if method.trains != "policy":
+        raise UsageError(
+            f"{run.name} is a reward model, not a policy",
+            f"its held-out accuracy is in {run.file(RUN_FILE)}, under summary",
+        )
+    return method
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:

@@ -15,7 +15,7 @@ from rlguide.evaluation import divergence
 from rlguide.evaluation.asking import answers, conversation_of
 from rlguide.evaluation.instructions.check import check
 from rlguide.evaluation.instructions.prompts import load_prompts
-from rlguide.evaluation.pairs import Evaluation, HeldOut, examples_of, held_out_pairs, score
+from rlguide.evaluation.pairs import Evaluation, HeldOut, check_run, examples_of, held_out_pairs, score
 from rlguide.policy.policy import Policy
 from rlguide.runs.choose import model_keys
 from rlguide.runs.record import Run
@@ -106,7 +106,7 @@ def wanted(text: str) -> tuple[tuple[str, ...], str | None]:
     Raises:
         UsageError: it names something else.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     size = next((name for name in names if name in SIZES), None)
     parts = tuple(name for name in names if name not in SIZES)
     unknown = [name for name in parts if name not in PARTS]
@@ -133,7 +133,10 @@ def evaluate_suite(
         size = "usual" if list_gpus() else "quick"
         if size == "quick":
             say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
+    check_run(ws, run, settings)
     keys, _ = model_keys(ws, run.config)
+    if "trust_remote_code" in settings:  # no record decides that
+        keys["trust_remote_code"] = settings["trust_remote_code"]
     held_out = held_out_pairs(ws, engine, run, datasets, settings) if parts != ("instructions",) else None
     measure: dict[str, Callable[[_Asked], None]] = {
         "pairs": _pairs,

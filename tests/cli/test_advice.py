@@ -212,6 +212,8 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "export of an interrupted run": (with_run("export", RUN, **STOPPED), 2),
     "eval on what was trained on": (with_run("eval", RUN, "--dataset", "pairs"), 0),
     "eval of a reward model": (with_run("eval", RUN, method="rm"), 0),
+    "instructions of a reward model": (with_run("eval", RUN, "--suite", "instructions", method="rm"), 0),
+    "eval by a suite that is none": (with_run("eval", RUN, "--suite", "pears"), 0),
     "eval of a run that held nothing out": (with_run("eval", RUN, config={"dataset": "pairs_test"}), 0),
     "eval of a folder that is not a run": (lambda ws: run("eval", "saves/tiny/lora/sft"), 1),
     "eval of nothing": (lambda ws: run("eval", "saves/nothing"), 1),

@@ -23,7 +23,7 @@ from rlguide.statistics import Estimate, paired
         ("quick", PARTS, "quick"),
         ("full", PARTS, "full"),
         ("pairs", ("pairs",), None),
-        ("kl, length", ("kl", "length"), None),
+        ("kl, length,kl", ("kl", "length"), None),
         ("instructions,full", ("instructions",), "full"),
     ],
 )
