@@ -34,6 +34,10 @@ def command(
     worst: Annotated[
         int, typer.Option("--worst", min=0, metavar="N", help="Also show the N pairs with the lowest margins.")
     ] = 0,
+    checkpoints: Annotated[
+        bool,
+        typer.Option("--over-checkpoints", help="Also every checkpoint: instructions over KL, and the best."),
+    ] = False,
     settings: SetOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
@@ -47,20 +51,21 @@ def command(
     rlguide eval saves/qwen3-4b-base/lora/dpo --dataset ultrafeedback_test
     rlguide eval --suite quick
     rlguide eval --suite pairs --worst 10
+    rlguide eval --suite quick --over-checkpoints
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.console import show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
     from rlguide.evaluation.held_out import why_not_evaluable
-    from rlguide.evaluation.suite import evaluate_suite, wanted
+    from rlguide.evaluation.suite import Wanted, evaluate_suite, wanted
     from rlguide.runs.choose import usable_run
 
     wanted(suite)  # before anything is looked for
     ws = open_workspace(workspace)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
     keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
-    result = evaluate_suite(ws, find_engine(engine), chosen, split_names(dataset), keys, suite)
+    result = evaluate_suite(ws, find_engine(engine), chosen, Wanted(suite, split_names(dataset), checkpoints), keys)
     if as_json:
         show_json(result.as_dict())
         return
@@ -84,10 +89,23 @@ def _show(result: Suite) -> None:
     show_table(("figure", "parent", "tuned", "difference", "95 % interval", "verdict"), rows)
     if result.pairs is not None:
         show(f"{result.pairs.pairs:,} held-out pairs of {', '.join(result.pairs.datasets)}")
+    if result.checkpoints:
+        _show_checkpoints(result)
     for part, why in result.skipped.items():
         show(f"{part}: not measured, {why}")
     show(result.verdict)
     say(f"next: rlguide chat {shlex.quote(result.run)}")
+
+
+def _show_checkpoints(result: Suite) -> None:
+    from rlguide.console import show_table
+
+    rows = []
+    for point in result.checkpoints:
+        share, margin = point.instructions, "-" if point.margin is None else f"{point.margin:+.4f}"
+        interval = f"{share.low:.3f} to {share.high:.3f}"
+        rows.append((str(point.step), f"{point.kl:.3f}", f"{share.value:.3f}", interval, margin))
+    show_table(("step", "KL an answer", "instructions", "95 % interval", "held-out margin"), rows)
 
 
 def _show_worst(run: Run, count: int) -> None:

@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from rlguide.console import say
-from rlguide.engine.chat import Message
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
-from rlguide.evaluation import divergence
-from rlguide.evaluation.asking import answers, conversation_of
-from rlguide.evaluation.instructions.check import check
-from rlguide.evaluation.instructions.prompts import load_prompts
-from rlguide.evaluation.pairs import Evaluation, HeldOut, check_run, examples_of, held_out_pairs, score
-from rlguide.policy.policy import Policy
+from rlguide.evaluation import divergence, over_checkpoints
+from rlguide.evaluation.asked import SIZES, Asked, followed
+from rlguide.evaluation.pairs import Evaluation, check_run, held_out_pairs, score
 from rlguide.runs.choose import model_keys
+from rlguide.runs.plots import plot_checkpoints
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, paired
 from rlguide.workspace import Workspace, write_json
 
 RESULT = "suite.json"
+_READINGS: dict[Literal["strict", "loose"], str] = {"strict": "", "loose": " (loose)"}
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much is asked: prompts of each language, held-out prompts, and tokens of an answer."""
-
-    instructions: int | None
-    held_out: int
-    tokens: int
-
-
-SIZES = {"quick": Size(50, 24, 128), "usual": Size(None, 64, 256), "full": Size(None, 256, 512)}
 PARTS = ("pairs", "instructions", "kl", "length")
 
 
@@ -75,13 +63,16 @@ class Suite:
     pairs: Evaluation | None = None
     kl: divergence.Divergence | None = None
     skipped: dict[str, str] = field(default_factory=dict)
+    checkpoints: list[over_checkpoints.Point] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the figures of the pairs stand at the top, as they always have."""
         lines = [{**asdict(line), "difference": line.difference.as_dict()} for line in self.lines]
         pairs = self.pairs.as_dict() if self.pairs else {"run": self.run}
         kl = self.kl.as_dict() if self.kl else None
-        return {**pairs, "table": lines, "kl": kl, "skipped": self.skipped, "summary": self.verdict}
+        checkpoints = [point.as_dict() for point in self.checkpoints]
+        found = {"table": lines, "kl": kl, "checkpoints": checkpoints, "skipped": self.skipped}
+        return {**pairs, **found, "summary": self.verdict}
 
     @property
     def verdict(self) -> str:
@@ -97,6 +88,8 @@ class Suite:
             said.append(self.pairs.verdict)
         if self.kl is not None:
             said.append(self.kl.verdict)
+        if self.checkpoints:
+            said.append(over_checkpoints.verdict(self.checkpoints))
         return "; ".join(said)
 
 
@@ -118,18 +111,25 @@ def wanted(text: str) -> tuple[tuple[str, ...], str | None]:
     return parts or PARTS, size
 
 
-def evaluate_suite(
-    ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any], suite: str
-) -> Suite:
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be measured: the parts of `--suite`, on which pairs, and whether of every checkpoint, too."""
+
+    suite: str
+    datasets: list[str]
+    checkpoints: bool = False
+
+
+def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settings: Mapping[str, Any]) -> Suite:
     """Measure the parts of a suite; writes `<run>/eval/suite.json`.
 
     Raises:
         UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing.
         EngineError: the engine failed.
     """
-    parts, size = wanted(suite)
+    parts, size = wanted(what.suite)
     found = Suite(run.name)
-    if size is None and parts != ("pairs",):
+    if size is None and (what.checkpoints or parts != ("pairs",)):
         size = "usual" if list_gpus() else "quick"
         if size == "quick":
             say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
@@ -137,52 +137,28 @@ def evaluate_suite(
     keys, _ = model_keys(ws, run.config)
     if "trust_remote_code" in settings:  # no record decides that
         keys["trust_remote_code"] = settings["trust_remote_code"]
-    held_out = held_out_pairs(ws, engine, run, datasets, settings) if parts != ("instructions",) else None
-    measure: dict[str, Callable[[_Asked], None]] = {
+    has_pairs = what.checkpoints or parts != ("instructions",)
+    held_out = held_out_pairs(ws, engine, run, what.datasets, settings) if has_pairs else None
+    measure: dict[str, Callable[[Asked, Suite], None]] = {
         "pairs": _pairs,
         "instructions": _instructions,
         "kl": _divergence,
         "length": _length,
     }
-    asked = _Asked(ws, engine, run, keys, held_out, SIZES[size or "usual"], found)
+    asked = Asked(ws, engine, run, keys, held_out, SIZES[size or "usual"])
     for part in parts:
-        measure[part](asked)
+        measure[part](asked, found)
+    if what.checkpoints:
+        found.checkpoints = over_checkpoints.measure(asked)
+        plot_checkpoints([point.as_dict() for point in found.checkpoints], run.path / "eval")
     write_json(run.path / "eval" / RESULT, found.as_dict())
     return found
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What the parts share."""
-
-    ws: Workspace
-    engine: Engine
-    run: Run
-    keys: dict[str, Any]
-    held_out: HeldOut | None
-    size: Size
-    found: Suite
-
-    def both(self, conversations: Sequence[Sequence[Message]]) -> tuple[list[str], list[str]]:
-        """The answers of the parent and of the tuned model."""
-        parent, tuned = (self._answers(policy, conversations) for policy in (self.run.reference, self.run.policy))
-        return parent, tuned
-
-    def _answers(self, policy: Policy, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        args = {**self.keys, **policy.model_config()}
-        return answers(self.ws, self.engine, policy, args, conversations, self.size.tokens)
-
-    def conversations(self) -> list[list[Message]]:
-        """Held-out prompts, each once; none where they cannot be read."""
-        pairs = examples_of(self.ws, self.held_out) if self.held_out else []
-        by_text = {str(messages): messages for messages in map(conversation_of, pairs)}
-        return list(by_text.values())[: self.size.held_out]
-
-
-def _pairs(asked: _Asked) -> None:
+def _pairs(asked: Asked, found: Suite) -> None:
     """Rewards on held-out pairs: those of the parent, which is the reference, are known."""
     assert asked.held_out is not None
-    result = asked.found.pairs = score(asked.ws, asked.engine, asked.run, asked.held_out)
+    result = found.pairs = score(asked.ws, asked.engine, asked.run, asked.held_out)
     rows = (
         ("reward accuracy", 0.5, result.accuracy, "more", "Clopper-Pearson"),
         ("margin", 0.0, result.margin, "more", "normal"),
@@ -190,9 +166,9 @@ def _pairs(asked: _Asked) -> None:
         ("chosen reward", 0.0, result.chosen_reward, "", "normal"),
         ("rejected reward", 0.0, result.rejected_reward, "", "normal"),
     )
-    asked.found.lines += [
-        Line(name, parent, found.value, _less(found, parent), goal, interval, digits=4)
-        for name, parent, found, goal, interval in rows
+    found.lines += [
+        Line(name, parent, tuned.value, _less(tuned, parent), goal, interval, digits=4)
+        for name, parent, tuned, goal, interval in rows
         if parent is not None
     ]
 
@@ -201,45 +177,42 @@ def _less(found: Estimate, by: float) -> Estimate:
     return Estimate(found.value - by, found.low - by, found.high - by, found.n)
 
 
-def _instructions(asked: _Asked) -> None:
-    """Shares of bundled prompts all of whose instructions are followed, strictly."""
-    for code, language in LANGUAGES.items():
-        chosen = [prompt for prompt in load_prompts() if prompt.language == code][: asked.size.instructions]
-        pairs = asked.both([[{"role": "user", "content": prompt.prompt}] for prompt in chosen])
-        for reading in ("strict", "loose"):
-            before, after = (
-                [float(all(getattr(check(prompt, text), reading))) for prompt, text in zip(chosen, texts, strict=True)]
-                for texts in pairs
-            )
-            name = f"{language} instructions" + (" (loose)" if reading == "loose" else "")
-            asked.found.lines.append(_line(name, before, after, "more"))
+def _instructions(asked: Asked, found: Suite) -> None:
+    """Shares of bundled prompts all of whose instructions are followed."""
+    prompts = [prompt for code in LANGUAGES for prompt in asked.prompts(code)]  # at once, so that a model loads once
+    pair = asked.both([[{"role": "user", "content": prompt.prompt}] for prompt in prompts])
+    for reading, suffix in _READINGS.items():
+        before, after = (followed(prompts, texts, reading) for texts in pair)
+        for code, language in LANGUAGES.items():
+            chosen = [at for at, prompt in enumerate(prompts) if prompt.language == code]
+            old, new = ([values[at] for at in chosen] for values in (before, after))
+            found.lines.append(_line(f"{language} instructions{suffix}", old, new, "more"))
 
 
-def _length(asked: _Asked) -> None:
+def _length(asked: Asked, found: Suite) -> None:
     """Characters of the greedy answers to held-out prompts."""
     conversations = asked.conversations()
     if not conversations:
-        asked.found.skipped["length"] = "the held-out prompts cannot be read"
+        found.skipped["length"] = "the held-out prompts cannot be read"
         return
     before, after = ([float(len(text)) for text in texts] for texts in asked.both(conversations))
     line = _line("length of answers", before, after, "")
-    asked.found.lines.append(replace(line, digits=1, unit="characters"))
+    found.lines.append(replace(line, digits=1, unit="characters"))
 
 
 def _line(name: str, before: list[float], after: list[float], goal: str) -> Line:
     return Line(name, mean(before).value, mean(after).value, paired(before, after), goal, "bootstrap over prompts")
 
 
-def _divergence(asked: _Asked) -> None:
+def _divergence(asked: Asked, found: Suite) -> None:
     """KL of the tuned model from its parent on its own sampled answers."""
     conversations = asked.conversations()
     if not conversations:
-        asked.found.skipped["kl"] = "the held-out prompts cannot be read"
+        found.skipped["kl"] = "the held-out prompts cannot be read"
         return
-    models = (asked.run.policy, asked.run.reference)
-    kl = divergence.measure(asked.ws, asked.engine, models, asked.keys, conversations, asked.size.tokens)
-    asked.found.kl = kl
-    asked.found.lines += [
+    kl = asked.divergence(asked.run.policy, conversations)
+    found.kl = kl
+    found.lines += [
         Line("KL an answer", 0.0, kl.answer.value, kl.answer, "", "normal", unit="nats"),
         Line("KL a token", 0.0, kl.token.value, kl.token, "", "normal", unit="nats", digits=4),
     ]

@@ -60,6 +60,35 @@ def plot_run(rows: list[dict[str, Any]], folder: Path, start: float | None = Non
     return drawn
 
 
+def plot_checkpoints(points: list[dict[str, Any]], folder: Path) -> Path | None:
+    """Draw `checkpoints.png`: instructions and held-out margin over KL; None without matplotlib.
+
+    A point has `step`, `kl`, `instructions` (an estimate as JSON) and `margin`.
+    """
+    new_figure = _import_figure()
+    if new_figure is None:
+        warn(no_plots())
+        return None
+    figure = new_figure(figsize=(8, 7))
+    shares, margins = figure.subplots(2, 1, sharex=True, gridspec_kw={**_MARGINS, "bottom": 0.08})
+    points = sorted(points, key=lambda point: point["kl"])
+    values = [point["instructions"]["value"] for point in points]
+    errors = [
+        [abs(point["instructions"][f"ci95_{end}"] - point["instructions"]["value"]) for point in points]
+        for end in ("low", "high")
+    ]
+    shares.errorbar([point["kl"] for point in points], values, yerr=errors, fmt="o-", capsize=3)
+    for point, value in zip(points, values, strict=True):
+        shares.annotate(str(point["step"]), (point["kl"], value), textcoords="offset points", xytext=(4, 4))
+    shares.set(title="Checkpoints, by their steps", ylabel="instructions followed")
+    logged = [point for point in points if point["margin"] is not None]
+    margins.plot([point["kl"] for point in logged], [point["margin"] for point in logged], "o-", color="tab:orange")
+    margins.set(xlabel="KL from the parent, nats an answer", ylabel="held-out margin")
+    for axes in (shares, margins):
+        axes.grid(alpha=0.3)
+    return _save(figure, folder / "checkpoints.png")
+
+
 def _series(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
     points = [(row["step"], row[key]) for row in rows if isinstance(row.get(key), (int, float))]
     return [step for step, _ in points], [value for _, value in points]

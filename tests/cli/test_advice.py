@@ -77,7 +77,7 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_partner(ws, wanted, lambda: {"Tiny": "qwen3_nothink"})
 
     monkeypatch.setattr("rlguide.evaluation.pairs._score", score)
-    monkeypatch.setattr("rlguide.evaluation.suite.answers", lambda *given: ["yes"] * len(given[4]))
+    monkeypatch.setattr("rlguide.evaluation.asked.answers", lambda *given: ["yes"] * len(given[4]))
     row = {"kl": 0.1, "log_ratio": 0.1, "tokens": 3, "is_whole": True}
     monkeypatch.setattr("rlguide.evaluation.divergence.measure", lambda *given: summarize([row] * len(given[4])))
     monkeypatch.setattr("rlguide.serving.export.merge", merge)

@@ -101,6 +101,20 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     assert json.loads((trained.root / DPO / "eval/suite.json").read_text(encoding="utf-8")) == again
 
 
+def test_every_checkpoint_is_measured_and_the_last_is_the_run(trained: Bench, tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path)}
+    done = trained.run("eval", DPO, "--suite", "kl,quick", "--over-checkpoints", "--json", env=env)
+    found = json.loads(done.stdout)
+    points = found["checkpoints"]
+    assert [point["step"] for point in points] == [2, 4, 6]
+    assert points[0]["kl"] < points[2]["kl"]
+    assert points[2]["kl"] == pytest.approx(found["kl"]["answer"]["value"], rel=1e-6)  # the same weights
+    during = json.loads((trained.root / DPO / "eval_results.json").read_text())
+    assert points[2]["margin"] == pytest.approx(during["eval_rewards/margins"])
+    assert (trained.root / DPO / "eval/checkpoints.png").read_bytes().startswith(b"\x89PNG")
+    assert "best: checkpoint-" in found["summary"]
+
+
 def test_a_policy_does_not_diverge_from_itself(
     trained: Bench, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rlguide.errors import EngineError, UsageError
 from rlguide.evaluation.asking import remembered
 from rlguide.evaluation.divergence import summarize
+from rlguide.evaluation.over_checkpoints import Point, best, logged_margins, verdict
 from rlguide.evaluation.suite import PARTS, Line, Suite, wanted
-from rlguide.statistics import Estimate, paired
+from rlguide.statistics import Estimate, paired, proportion
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,26 @@ def test_answers_are_remembered_and_damage_is_made_again(tmp_path: Path, monkeyp
         before = len(made)
         assert remembered("answers", what, 2, make) == ["a", "b"]
         assert len(made) == before + 1
+
+
+def test_the_best_checkpoint_follows_most_within_the_limit() -> None:
+    def point(step: int, kl: float, hits: int) -> Point:
+        return Point(step, kl, proportion(hits, 100), None)
+
+    points = [point(2, 0.1, 30), point(4, 2.0, 40), point(6, 1.0, 40), point(8, 12.0, 60)]
+    assert best(points) == points[2]
+    assert verdict(points) == "best: checkpoint-6, which follows 40.0 % of the instructions at 1.00 nats an answer"
+    assert best(points[3:]) is None
+    assert "further than 10 nats" in verdict(points[3:])
+
+
+def test_margins_are_those_logged_at_the_step() -> None:
+    rows = [
+        {"step": 2, "loss": 0.5},
+        {"step": 2, "eval_rewards/margins": 0.25},
+        {"step": "x", "eval_rewards/margins": 1},
+    ]
+    assert logged_margins(rows) == {2: 0.25}
 
 
 ROW = {"index": 0, "tokens": 4, "kl": 2.0, "log_ratio": 1.0, "is_whole": True, "text": "x"}
