@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rlguide.data.checks.examples import check_example
@@ -39,6 +40,11 @@ def test_what_goes_in_comes_back(name: str, writer: Writer, turns: int) -> None:
     @settings(max_examples=40)
     @given(st.lists(pairs(turns), min_size=1, max_size=4, unique_by=lambda pair: pair.messages[0].value.strip()))
     def check(originals: list[Example]) -> None:
+        # A common beginning that is data or markup is not taken for a prompt without being asked.
+        assume(
+            name != "implicit-text"
+            or not any(re.match(r"\s*(\[|{|<|array\()", pair.messages[0].value) for pair in originals)
+        )
         rows = [json.loads(json.dumps(writer(pair))) for pair in originals]
         reading = choose_reading(rows, "file")
         assert (reading.kind, reading.name) == ("pairs", name)
