@@ -130,15 +130,15 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
     parts, size = wanted(what.suite)
     found = Suite(run.name)
     check_run(ws, run, settings)
-    if size is None and (what.checkpoints or parts != ("pairs",)):
-        size = "usual" if list_gpus() else "quick"
-        if size == "quick":
-            say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
     keys, _ = model_keys(ws, run.config)
     if "trust_remote_code" in settings:  # no record decides that
         keys["trust_remote_code"] = settings["trust_remote_code"]
     has_pairs = what.checkpoints or parts != ("instructions",)
     held_out = held_out_pairs(ws, engine, run, what.datasets, settings) if has_pairs else None
+    if size is None and (what.checkpoints or parts != ("pairs",)):
+        size = "usual" if list_gpus() else "quick"
+        if size == "quick":
+            say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
     measure: dict[str, Callable[[Asked, Suite], None]] = {
         "pairs": _pairs,
         "instructions": _instructions,

@@ -153,7 +153,7 @@ def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> Non
 
     for epoch in range(3):
         process = bench.start(*command)
-        step = 24 * epoch + draw.randint(6, 20)
+        step = 24 * epoch + draw.randint(2, 10)  # early enough that it does not end before the signal comes
         # Of this attempt: on a busy machine the one before may have come as far, until it is resumed.
         wait_until(lambda: recorded(bench, "saves/cut", "pid") is not None, process)
         wait_until(lambda step=step: metrics.exists() and f'"step": {step},' in metrics.read_text(), process)
@@ -188,7 +188,7 @@ def test_a_resumed_run_has_the_reference_of_its_checkpoint(three_epochs: Bench) 
         done = bench.run("train", "--resume", f"saves/{name}")
         lean = recorded(bench, f"saves/{name}", "lean")
         assert (lean["computed"], lean["looked_up"]) == ((14, 0) if damage else (0, 14))
-        assert f"the reference's pass for {lean['looked_up']} of 14 examples" in done.stdout
+        assert ("the reference's pass for 14 of 14 examples" in done.stdout) == (not damage)
         assert weights(bench, f"saves/{name}") == weights(bench, "saves/whole")
 
 
