@@ -23,6 +23,8 @@ import threading
 import traceback
 from typing import Any
 
+from loaded import Loaded
+
 # Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
 _protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
@@ -57,44 +59,19 @@ def read_requests() -> None:
         leave(0)
 
 
-class Model:
-    """Model, tokenizer and template, loaded as LLaMA-Factory's chat loads them."""
-
-    def __init__(self, args: dict[str, Any]) -> None:
-        from llamafactory.data import get_template_and_fix_tokenizer
-        from llamafactory.hparams import get_infer_args
-        from llamafactory.model import load_model, load_tokenizer
-
-        model_args, data_args, finetuning_args, generating_args = get_infer_args(args)
-        loaded = load_tokenizer(model_args)
-        self.tokenizer = loaded["tokenizer"]
-        self.processor = loaded["processor"]
-        self.tokenizer.padding_side = "left"
-        self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
-        self.model = load_model(self.tokenizer, model_args, finetuning_args, is_trainable=False)
-        self.defaults = generating_args.to_dict()
-        stops = self.template.get_stop_token_ids(self.tokenizer)
-        self.stop_ids = [number for number in stops if number is not None]
-
-    def encode(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of the prompt: the turns so far and the opening of the response."""
-        system = None
-        if messages and messages[0]["role"] == "system":
-            system, messages = messages[0]["content"], messages[1:]
-        turns = self.template.mm_plugin.process_messages(messages, [], [], [], self.processor)
-        ids, _ = self.template.encode_oneturn(self.tokenizer, [*turns, {"role": "assistant", "content": ""}], system)
-        return ids
+class Model(Loaded):
+    """A policy that answers one request at a time."""
 
     def encode_within(self, messages: list[dict[str, str]], room: int) -> tuple[list[int], int]:
         """Like `encode`, leaving out the oldest turns until `room` new tokens fit; also how many were left out."""
         limit = getattr(self.model.config, "max_position_embeddings", None) or 1 << 30
         first = 1 if messages[0]["role"] == "system" else 0
         dropped = 0
-        ids = self.encode(messages)
+        ids, _ = self.encode(messages)
         while len(ids) + room > limit and len(messages) - first > 2:
             messages = messages[:first] + messages[first + 2 :]
             dropped += 2
-            ids = self.encode(messages)
+            ids, _ = self.encode(messages)
         return ids, dropped
 
     def generation_config(self, settings: dict[str, Any]) -> Any:
@@ -102,7 +79,7 @@ class Model:
         from transformers import GenerationConfig
 
         known = {key: value for key, value in settings.items() if value is not None}
-        values = {**self.defaults, **known, "eos_token_id": self.stop_ids, "pad_token_id": self.tokenizer.pad_token_id}
+        values = {**self.generating, **known, "eos_token_id": self.stops, "pad_token_id": self.tokenizer.pad_token_id}
         values.pop("skip_special_tokens", None)
         if not values.get("temperature"):
             for key in ("temperature", "top_p", "top_k"):
@@ -172,7 +149,7 @@ def respond(model: Model, messages: list[dict[str, str]], settings: dict[str, An
             stopping_criteria=StoppingCriteriaList([is_stopped]),
         )
     last = int(output[0, -1])
-    send("done", reason="stopped" if _stop.is_set() else "stop" if last in model.stop_ids else "length")
+    send("done", reason="stopped" if _stop.is_set() else "stop" if last in model.stops else "length")
 
 
 def respond_all(model: Model, conversations: list[list[dict[str, str]]], settings: dict[str, Any], size: int) -> None:
@@ -202,18 +179,11 @@ def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[
     """Responses to prompts of any length: padded on the left, so that every response starts in the same column."""
     import torch
 
-    width = max(len(ids) for ids in prompts)
-    pad = model.tokenizer.pad_token_id
-    device = model.model.device
-    inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+    inputs, mask = model.padded(prompts)
     with torch.inference_mode():
         output = model.model.generate(inputs=inputs, attention_mask=mask, generation_config=config)
-    texts = []
-    for row in output[:, width:].tolist():
-        ends = [place for place, token in enumerate(row) if token in model.stop_ids]
-        texts.append(model.tokenizer.decode(row[: ends[0]] if ends else row, skip_special_tokens=True))
-    return texts
+    rows = output[:, inputs.shape[1] :].tolist()
+    return [model.tokenizer.decode(row[: model.end_of(row)], skip_special_tokens=True) for row in rows]
 
 
 def fail(error: BaseException) -> None:

@@ -21,6 +21,8 @@ import os
 import sys
 import time
 
+from loaded import Loaded
+
 NEW_TOKENS = 16
 EVERY = 10.0  # seconds between two lines about the prompts
 # Only this program's JSON may reach the real stdout: what libraries print there goes to stderr.
@@ -56,35 +58,8 @@ def tell(**values):
     _out.flush()
 
 
-class Loaded:
-    """A model with its tokenizer and template, as LLaMA-Factory loads them; `last` is an adapter left out."""
-
-    def __init__(self, arguments, leave_last=False):
-        from llamafactory.data import get_template_and_fix_tokenizer
-        from llamafactory.hparams import get_infer_args
-        from llamafactory.model import load_model, load_tokenizer
-
-        model_args, data_args, finetuning_args, _ = get_infer_args(arguments)
-        adapters = model_args.adapter_name_or_path or []
-        self.last = None
-        if leave_last and adapters:
-            self.last = adapters[-1]
-            model_args.adapter_name_or_path = adapters[:-1] or None
-        self.folders = {"subfolder": model_args.adapter_folder, "offload_folder": model_args.offload_folder}
-        loaded = load_tokenizer(model_args)
-        self.tokenizer, self.processor = loaded["tokenizer"], loaded["processor"]
-        self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
-        self.model = load_model(self.tokenizer, model_args, finetuning_args, is_trainable=False)
-
-    def add_last(self):
-        """Put the adapter that was left out beside the weights, as LLaMA-Factory does when it trains one on."""
-        from peft import PeftModel
-
-        self.model = PeftModel.from_pretrained(self.model, self.last, is_trainable=False, **self.folders).eval()
-
-    def merge_last(self):
-        """Merge it, as LLaMA-Factory does for inference."""
-        self.model = self.model.merge_and_unload()
+class Scored(Loaded):
+    """A model that scores the prompts above."""
 
     def encoded(self):
         """(tokens of the prompt, tokens of the response) of each prompt."""
@@ -92,10 +67,11 @@ class Loaded:
         for turns, response in PROMPTS:
             system = turns[0].removeprefix("system: ") if turns[0].startswith("system: ") else None
             roles = ("user", "assistant")
-            texts = [*(turns[1:] if system else turns), response]
+            texts = turns[1:] if system else turns
             messages = [{"role": roles[place % 2], "content": text} for place, text in enumerate(texts)]
-            messages = self.template.mm_plugin.process_messages(messages, [], [], [], self.processor)
-            pairs.append(self.template.encode_oneturn(self.tokenizer, messages, system))
+            if system:
+                messages = [{"role": "system", "content": system}, *messages]
+            pairs.append(self.encode(messages, response))
         return pairs
 
     def rows(self, with_greedy=True):
@@ -127,21 +103,19 @@ class Loaded:
         import torch
         from transformers import GenerationConfig
 
-        stops = [token for token in self.template.get_stop_token_ids(self.tokenizer) if token is not None]
-        pad = self.tokenizer.pad_token_id
         # The model's own settings (a penalty for repetition, say) would be mixed in with those of an argument.
         self.model.generation_config = GenerationConfig(
-            max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=stops, pad_token_id=pad
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            eos_token_id=self.stops,
+            pad_token_id=self.tokenizer.pad_token_id,
         )
-        width = max(len(ids) for ids in prompts)
-        device = self.model.device
-        inputs = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=device)
+        inputs, mask = self.padded(prompts)
         done = self.model.generate(inputs=inputs, attention_mask=mask, return_dict_in_generate=True, output_logits=True)
         best = torch.stack(done.logits, 1).float().log_softmax(-1).topk(2, -1).values  # prompts x steps x 2
         gaps = (best[..., 0] - best[..., 1]).tolist()
-        for tokens, row in zip(done.sequences[:, width:].tolist(), gaps, strict=True):
-            end = next((place + 1 for place, token in enumerate(tokens) if token in stops), len(tokens))
+        for tokens, row in zip(done.sequences[:, inputs.shape[1] :].tolist(), gaps, strict=True):
+            end = self.end_of(tokens) + 1
             yield tokens[:end], row[:end]
 
 
@@ -152,7 +126,7 @@ def main():
         import torch
 
         tell(phase="loading the stack", prompts=len(PROMPTS))
-        loaded = Loaded(stack_arguments, leave_last=True)
+        loaded = Scored(stack_arguments, leave_last=True)
         loaded.add_last()
         tell(phase="scoring the stack")
         tell(model="trained", rows=loaded.rows(with_greedy=False))
@@ -163,7 +137,7 @@ def main():
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         tell(phase="loading the merged model")
-        loaded = Loaded(merged_arguments)
+        loaded = Scored(merged_arguments)
         tell(phase="scoring the merged model")
         tell(model="merged", rows=loaded.rows())
     sys.stderr.flush()

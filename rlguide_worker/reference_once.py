@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 FILE = "reference.safetensors"
-IGNORED = -100
 SAMPLE = 4096  # values of each weight that the fingerprint takes
 _PACKAGES = ("llamafactory", "peft", "torch", "transformers", "trl")
 _ROWS = {"input_ids", "attention_mask", "labels", "position_ids", "token_type_ids", "kto_tags"}

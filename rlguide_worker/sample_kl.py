@@ -25,7 +25,8 @@ import json
 import os
 import sys
 
-from match_logits import Loaded, tell
+from loaded import Loaded
+from match_logits import tell
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     policy = Loaded(request["args"], leave_last=is_on_top)
     if is_on_top:
         policy.add_last()
-    prompts = [encoded(policy, messages) for messages in request["conversations"]]
+    prompts = [policy.encode(messages)[0] for messages in request["conversations"]]
     answers = {}
     torch.manual_seed(request["seed"])
     for batch in batches(prompts, request["batch_size"]):
@@ -56,22 +57,9 @@ def main() -> None:
         with policy.model.disable_adapter() if is_on_top else contextlib.nullcontext():
             of_reference = logps(reference, prompt, tokens)
         text = policy.tokenizer.decode(tokens, skip_special_tokens=True)
-        is_whole = bool(tokens) and tokens[-1] in stop_ids(policy)
+        is_whole = bool(tokens) and tokens[-1] in policy.stops
         told = divergence(of_policy, of_reference, tokens)
         tell(index=index, tokens=len(tokens), **told, is_whole=is_whole, text=text)
-
-
-def encoded(loaded, messages) -> list:
-    """Tokens of the prompt of a conversation, by the template, as in training."""
-    system = messages[0]["content"] if messages[0]["role"] == "system" else None
-    turns = loaded.template.mm_plugin.process_messages(messages[bool(system) :], [], [], [], loaded.processor)
-    turns = [*turns, {"role": "assistant", "content": ""}]
-    return loaded.template.encode_oneturn(loaded.tokenizer, turns, system)[0]
-
-
-def stop_ids(loaded) -> list:
-    """The tokens that end an answer."""
-    return [number for number in loaded.template.get_stop_token_ids(loaded.tokenizer) if number is not None]
 
 
 def batches(prompts, size: int):
@@ -85,17 +73,14 @@ def sampled(loaded, prompts, request) -> list:
     import torch
     from transformers import GenerationConfig
 
-    width, stops = max(map(len, prompts)), stop_ids(loaded)
-    pad, device = loaded.tokenizer.pad_token_id, loaded.model.device
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=device)
+    ids, mask = loaded.padded(prompts)
     config = GenerationConfig(
         do_sample=True, temperature=1.0, top_p=1.0, top_k=0, max_new_tokens=request["max_new_tokens"],
-        eos_token_id=stops, pad_token_id=pad,
+        eos_token_id=loaded.stops, pad_token_id=loaded.tokenizer.pad_token_id,
     )  # fmt: skip
     with torch.inference_mode():
-        rows = loaded.model.generate(inputs=ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
-    return [row[: next((at + 1 for at, token in enumerate(row) if token in stops), len(row))] for row in rows]
+        rows = loaded.model.generate(inputs=ids, attention_mask=mask, generation_config=config)
+    return [row[: loaded.end_of(row) + 1] for row in rows[:, ids.shape[1] :].tolist()]
 
 
 def logps(loaded, prompt, answer):
