@@ -278,6 +278,23 @@ def make_workspace(folder: Path) -> None:
     (folder / "data/dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
 
 
+@contextlib.contextmanager
+def workspace(**variables: str) -> Iterator[None]:
+    """A fresh workspace as the current folder, with the engine imported: no hub, no GPU, a cache of data of its own.
+
+    `variables` are set in the environment beside those.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="", TOKENIZERS_PARALLELISM="false", **variables)
+        os.environ.update(HF_DATASETS_CACHE=f"{folder}/cache", LLAMAFACTORY_VERBOSITY="ERROR")
+        os.chdir(folder)
+        with quiet():
+            make_workspace(Path(folder))
+            importlib.import_module("llamafactory.train.tuner")
+            logging.disable(logging.WARNING)
+        yield
+
+
 def config_of(method: str) -> dict[str, Any]:
     """The config of a method without any key of VALUES but those that it needs."""
     stage = METHODS[method]["stage"]
@@ -409,17 +426,7 @@ def main() -> None:
     """Measure what was asked for, print a table, write it."""
     options = parse()
     target = options.write.resolve() if options.write else None
-    with tempfile.TemporaryDirectory() as folder:
-        # No hub, no GPU, one thread (the order of a sum is part of its bytes), and a cache of data of its own.
-        os.environ.update(
-            HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
-        )
-        os.environ.update(HF_DATASETS_CACHE=f"{folder}/cache", LLAMAFACTORY_VERBOSITY="ERROR")
-        os.chdir(folder)
-        with quiet():
-            make_workspace(Path(folder))
-            importlib.import_module("llamafactory.train.tuner")
-            logging.disable(logging.WARNING)
+    with workspace(OMP_NUM_THREADS="1"):  # one thread: the order of a sum is part of its bytes
         keys = options.key or list(VALUES)
         effects = {method: measure(method, keys) for method in options.method or OF_THIS_ENGINE}
     if target:

@@ -15,12 +15,9 @@ alone and with `lean.install`, on the same data and seed. It prints for each cas
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
-import logging
 import math
 import multiprocessing
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -28,7 +25,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 
-from measure_ignored_keys import config_of, import_what_is_needed, make_workspace, quiet  # noqa: E402
+from measure_ignored_keys import config_of, import_what_is_needed, quiet, workspace  # noqa: E402
 
 # Two epochs of twelve examples, one at a time, with an evaluation in each epoch.
 COMMON: dict[str, Any] = {
@@ -157,14 +154,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rlguide_worker"))
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="", TOKENIZERS_PARALLELISM="false")
-        os.environ.update(HF_DATASETS_CACHE=f"{folder}/cache", LLAMAFACTORY_VERBOSITY="ERROR")
-        os.chdir(folder)
-        with quiet():
-            make_workspace(Path(folder))
-            importlib.import_module("llamafactory.train.tuner")
-            logging.disable(logging.WARNING)
+    with workspace():
         import_what_is_needed({**config_of("dpo"), **COMMON})
         with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
             for name in options.case or CASES:
