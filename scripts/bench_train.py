@@ -30,7 +30,6 @@ SMOLLM2 = {  # config.json of HuggingFaceTB/SmolLM2-135M
     "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True,
     "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 100000, "dtype": "float32",
 }  # fmt: skip
-PAIRS = 8
 CONFIG: dict[str, Any] = {
     "model_name_or_path": "model",
     "stage": "dpo",
@@ -86,6 +85,7 @@ def main() -> None:
     parser.add_argument("--epochs", action="append", type=int, help="3 by default; repeatable")
     parser.add_argument("--length", action="append", type=int, help="tokens of a response with its prompt; 160")
     parser.add_argument("--vocabulary", action="append", type=int, help="49152 by default")
+    parser.add_argument("--pairs", type=int, default=8, help="fewer for long ones; 8 by default")
     parser.add_argument("--runs", type=int, default=3, help="runs of each, in turn")
     parser.add_argument("--trl", help="Python of an environment with TRL 1.16")
     options = parser.parse_args()
@@ -96,7 +96,7 @@ def main() -> None:
         for length in options.length or [160]:
             for epochs in options.epochs or [3]:
                 with tempfile.TemporaryDirectory() as name:
-                    make_workspace(Path(name), vocabulary, length)
+                    make_workspace(Path(name), vocabulary, length, options.pairs)
                     print(row(Path(name), epochs, length, vocabulary, options.runs, options.trl), flush=True)
 
 
@@ -137,8 +137,8 @@ def peer(folder: Path, python: str, epochs: int, length: int) -> float:
     """Seconds of the same training by TRL."""
     text = output([python, "-c", TRL, str(folder), str(epochs), str(length)], folder)
     seconds, pairs = json.loads(next(line for line in text.splitlines() if line.startswith("RESULT"))[7:])
-    if pairs != PAIRS:
-        raise SystemExit(f"TRL trained on {pairs} pairs, not on {PAIRS}")
+    if pairs != (wanted := len(json.loads((folder / "data/pairs.json").read_text(encoding="utf-8")))):
+        raise SystemExit(f"TRL trained on {pairs} pairs, not on {wanted}")
     return float(seconds)
 
 
@@ -150,7 +150,7 @@ def output(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def make_workspace(folder: Path, vocabulary: int, length: int) -> None:
+def make_workspace(folder: Path, vocabulary: int, length: int, pairs: int) -> None:
     """A model with random weights, its tokenizer, and pairs of about `length` tokens, a third of them the prompt."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -165,7 +165,7 @@ def make_workspace(folder: Path, vocabulary: int, length: int) -> None:
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / "model")
     words = ["the", "large", "town", "by", "this", "river", "is", "a", "capital", "of", "what", "country"]
     rows = []
-    for number in range(PAIRS):
+    for number in range(pairs):
         text = " ".join(words[(number + index * (number + 1)) % len(words)] for index in range(2 * length))
         ids = tokenizer(text)["input_ids"]
         third = length // 3
