@@ -41,21 +41,26 @@ def main() -> None:
     if is_on_top:
         policy.add_last()
     prompts = [policy.encode(messages)[0] for messages in request["conversations"]]
-    answers = {}
+    waiting = {}  # answers that the reference, which is not loaded yet, has not scored
     torch.manual_seed(request["seed"])
     for batch in batches(prompts, request["batch_size"]):
-        for index, tokens in zip(batch, sampled(policy, [prompts[i] for i in batch], request), strict=True):
-            answers[index] = tokens
-        tell(phase=f"sampled {len(answers)} of {len(prompts)} answers")
-    reference = policy
-    if not is_on_top:
+        answers = dict(zip(batch, sampled(policy, [prompts[index] for index in batch], request), strict=True))
+        if is_on_top:
+            score(policy, policy, prompts, answers)
+        else:
+            waiting.update(answers)
+            tell(phase=f"sampled {len(waiting)} of {len(prompts)} answers")
+    if waiting:
         tell(phase="loading the reference")
-        reference = Loaded(request["reference"])
-    for index, prompt in enumerate(prompts):
-        tokens = answers[index]
-        of_policy = logps(policy, prompt, tokens)
-        with policy.model.disable_adapter() if is_on_top else contextlib.nullcontext():
-            of_reference = logps(reference, prompt, tokens)
+        score(policy, Loaded(request["reference"]), prompts, waiting)
+
+
+def score(policy, reference, prompts, answers):
+    """Tell the divergence of each answer, a dict of tokens by the index of its prompt."""
+    for index, tokens in answers.items():
+        of_policy = logps(policy, prompts[index], tokens)
+        with policy.model.disable_adapter() if reference is policy else contextlib.nullcontext():
+            of_reference = logps(reference, prompts[index], tokens)
         text = policy.tokenizer.decode(tokens, skip_special_tokens=True)
         is_whole = bool(tokens) and tokens[-1] in policy.stops
         told = divergence(of_policy, of_reference, tokens)

@@ -1,22 +1,19 @@
-"""What models are asked in an evaluation, and what they have answered before."""
+"""What models are asked in an evaluation, and their greedy answers."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rlguide.console import progress, say
+from rlguide.console import progress
 from rlguide.data.example import Example
 from rlguide.engine.chat import ChatSession, Message
 from rlguide.engine.find import Engine
-from rlguide.errors import DataError
+from rlguide.evaluation.remembered import remembered
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digest_of_part
 from rlguide.policy.policy import Policy
-from rlguide.workspace import Workspace, read_json, user_cache, write_json
+from rlguide.workspace import Workspace
 
 _VERSIONS = ("llamafactory", "torch", "transformers", "peft")
 
@@ -42,35 +39,6 @@ def content_of(ws: Workspace, engine: Engine, policy: Policy, args: Mapping[str,
     }
 
 
-def remembered(kind: str, what: Mapping[str, Any], count: int, make: Callable[[], list[Any]]) -> list[Any]:
-    """The list of `count` values that `make` gave for the same `what`, else what it gives now, kept for the next time.
-
-    They lie in the user's cache, one file for each `what`; one that is damaged is made again.
-    """
-    text = json.dumps(what, sort_keys=True, ensure_ascii=False)
-    path = user_cache() / kind / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
-    kept = _kept(path, what)
-    if kept is not None and len(kept) == count:
-        return kept
-    values = make()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"what": json.loads(text), "values": values})
-    except (OSError, DataError) as error:
-        say(f"note: not kept for the next time: {error}")
-    return values
-
-
-def _kept(path: Path, what: Mapping[str, Any]) -> list[Any] | None:
-    try:
-        found = read_json(path)
-    except DataError:
-        return None
-    is_same = isinstance(found, dict) and found.get("what") == json.loads(json.dumps(dict(what)))
-    values = found.get("values") if is_same else None
-    return values if isinstance(values, list) else None
-
-
 def answers(
     ws: Workspace,
     engine: Engine,
@@ -89,16 +57,13 @@ def answers(
         EngineError: the engine failed.
     """
     asked = [list(messages) for messages in conversations]
-    what = {**content_of(ws, engine, policy, args), "asked": asked, "max_new_tokens": max_new_tokens}
+    what = {**content_of(ws, engine, policy, args), "max_new_tokens": max_new_tokens}
 
-    def ask() -> list[str]:
-        found: dict[int, str] = {}
+    def ask(missing: list[int]) -> Iterator[tuple[int, str]]:
         with progress("answers") as bar, ChatSession(engine, dict(args), ws.root) as session:
-            task = bar.add_task("answering", total=len(asked))
-            for index, text in session.responses(asked, max_new_tokens=max_new_tokens):
-                found[index] = text
-                bar.update(task, completed=len(found))
-        return [found[index] for index in range(len(asked))]
+            task = bar.add_task("answering", total=len(asked), completed=len(asked) - len(missing))
+            for index, text in session.responses([asked[at] for at in missing], max_new_tokens=max_new_tokens):
+                bar.advance(task)
+                yield missing[index], text
 
-    kept = remembered("answers", what, len(asked), ask)
-    return [str(text) for text in kept]
+    return [str(text) for text in remembered("answers", what, asked, ask)]

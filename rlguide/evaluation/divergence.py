@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, stream_worker
 from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError
-from rlguide.evaluation.asking import content_of, remembered
+from rlguide.evaluation.asking import content_of
+from rlguide.evaluation.remembered import remembered
 from rlguide.policy.policy import Policy
 from rlguide.statistics import Estimate, mean
 from rlguide.workspace import Workspace
@@ -83,19 +84,22 @@ def measure(
     policy, reference = models
     shared = dict(args)
     is_on_top = reference.base == policy.base and reference.adapters == policy.adapters[:-1]
+    asked = [list(messages) for messages in conversations]
+    settings = {"max_new_tokens": max_new_tokens, "batch_size": _BATCH, "seed": SEED}
     request = {
         "args": {**shared, **policy.model_config()},
         "reference": None if is_on_top else {**shared, **reference.model_config()},
-        "conversations": [list(messages) for messages in conversations],
-        "max_new_tokens": max_new_tokens,
-        "batch_size": _BATCH,
-        "seed": SEED,
+        **settings,
     }
-    what = {key: request[key] for key in ("conversations", "max_new_tokens", "batch_size", "seed")}
+    what: dict[str, Any] = dict(settings)
     for name, model in (("policy", policy), ("reference", reference)):
         what[name] = content_of(ws, engine, model, shared)
-    rows = remembered("divergence", what, len(conversations), lambda: _sampled(ws, engine, request))
-    return summarize(rows)
+
+    def sample(missing: list[int]) -> Iterator[tuple[int, Any]]:
+        for index, row in _sampled(ws, engine, {**request, "conversations": [asked[at] for at in missing]}):
+            yield missing[index], row
+
+    return summarize(remembered("divergence", what, asked, sample))
 
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> Divergence:
@@ -116,8 +120,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> Divergence:
     return Divergence(mean(kl), mean(per_token), mean(ratios), len(rows), sum(tokens) / len(rows), cut)
 
 
-def _sampled(ws: Workspace, engine: Engine, request: Mapping[str, Any]) -> list[Any]:
-    found: dict[int, Any] = {}
+def _sampled(ws: Workspace, engine: Engine, request: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
     total = len(request["conversations"])
     with tempfile.TemporaryDirectory() as folder, progress("answers") as bar:
         path = Path(folder) / "request.json"
@@ -129,8 +132,5 @@ def _sampled(ws: Workspace, engine: Engine, request: Mapping[str, Any]) -> list[
                 if isinstance(told, dict) and "phase" in told:
                     bar.update(task, description=str(told["phase"]))
                 elif isinstance(told, dict) and isinstance(told.get("index"), int):
-                    found[told["index"]] = told
-                    bar.update(task, description="scoring answers", completed=len(found))
-    if sorted(found) != list(range(total)):
-        raise EngineError("the engine scored only some answers", "run `rlguide doctor`, then try again")
-    return [found[index] for index in range(total)]
+                    bar.update(task, description="scoring answers", advance=1)
+                    yield told["index"], told

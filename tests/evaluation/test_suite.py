@@ -1,9 +1,7 @@
-"""The table of a suite, and what is remembered of a model's answers."""
+"""The table of a suite."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.errors import EngineError, UsageError
-from rlguide.evaluation.asking import remembered
 from rlguide.evaluation.divergence import summarize
 from rlguide.evaluation.over_checkpoints import Point, best, logged_margins, verdict
 from rlguide.evaluation.suite import PARTS, Line, Suite, wanted
@@ -80,27 +77,6 @@ def test_a_paired_interval_covers_the_truth() -> None:
         found = paired(before, after, resamples=300)
         held += found.low <= 0.15 <= found.high
     assert held >= 85
-
-
-def test_answers_are_remembered_and_damage_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made: list[int] = []
-
-    def make() -> list[str]:
-        made.append(1)
-        return ["a", "b"]
-
-    what = {"parts": ["x"], "asked": [["hello"]]}
-    assert [remembered("answers", what, 2, make) for _ in range(3)] == [["a", "b"]] * 3
-    assert len(made) == 1
-    remembered("answers", {**what, "parts": ["y"]}, 2, make)
-    assert len(made) == 2
-    for damage in ("", "{}", "[1]", '{"what": {}, "values": ["a", "b"]}', json.dumps({"what": what, "values": ["a"]})):
-        for path in (tmp_path / "rlguide/answers").iterdir():
-            path.write_text(damage)
-        before = len(made)
-        assert remembered("answers", what, 2, make) == ["a", "b"]
-        assert len(made) == before + 1
 
 
 def test_the_best_checkpoint_follows_most_within_the_limit() -> None:
