@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,13 @@ from rlguide.cli._training import SetOption
 if TYPE_CHECKING:
     from rlguide.evaluation.suite import Suite
     from rlguide.runs.record import Run
+
+
+class Language(StrEnum):
+    """Of the bundled prompts with instructions."""
+
+    en = "en"
+    zh = "zh"
 
 
 def command(
@@ -31,6 +39,16 @@ def command(
             help="What to measure: pairs, instructions, kl, length; quick, usual or full: on how many prompts.",
         ),
     ] = "pairs,instructions,kl,length",
+    language: Annotated[
+        Language | None, typer.Option("--language", help="Only prompts with instructions in this language.")
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", metavar="FILE", help="Your own prompts with instructions, instead of the bundled."),
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Cut answers here; 128 to 512 tokens by size.")
+    ] = None,
     worst: Annotated[
         int, typer.Option("--worst", min=0, metavar="N", help="Also show the N pairs with the lowest margins.")
     ] = 0,
@@ -52,6 +70,8 @@ def command(
     rlguide eval --suite quick
     rlguide eval --suite pairs --worst 10
     rlguide eval --suite quick --over-checkpoints
+    rlguide eval --suite instructions,quick --language zh
+    rlguide eval --suite instructions --prompts my_prompts.jsonl
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.console import show_json
@@ -61,11 +81,12 @@ def command(
     from rlguide.evaluation.suite import Wanted, evaluate_suite, wanted
     from rlguide.runs.choose import usable_run
 
-    wanted(suite)  # before anything is looked for
+    parts, size = wanted(suite)
     ws = open_workspace(workspace)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
     keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
-    result = evaluate_suite(ws, find_engine(engine), chosen, Wanted(suite, split_names(dataset), checkpoints), keys)
+    what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens)
+    result = evaluate_suite(ws, find_engine(engine), chosen, what, keys)
     if as_json:
         show_json(result.as_dict())
         return

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from rlguide.engine.chat import Message
 from rlguide.engine.find import Engine
+from rlguide.errors import DataError
 from rlguide.evaluation import divergence
 from rlguide.evaluation.asking import answers, conversation_of
 from rlguide.evaluation.instructions.check import check
-from rlguide.evaluation.instructions.prompts import InstructionPrompt, load_prompts
+from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, load_prompts
 from rlguide.evaluation.pairs import HeldOut, examples_of
 from rlguide.policy.policy import Policy
 from rlguide.runs.record import Run
@@ -32,7 +35,13 @@ SIZES = {"quick": Size(50, 24, 128), "usual": Size(None, 64, 256), "full": Size(
 
 @dataclass(frozen=True)
 class Asked:
-    """What the parts of an evaluation share. `keys`: LLaMA-Factory's keys that load any of the models."""
+    """What the parts of an evaluation share.
+
+    Attributes:
+        keys: LLaMA-Factory's keys that load any of the models.
+        languages: of the prompts with instructions.
+        own_prompts: a file of prompts with instructions, instead of the bundled ones.
+    """
 
     ws: Workspace
     engine: Engine
@@ -40,6 +49,8 @@ class Asked:
     keys: dict[str, Any]
     held_out: HeldOut | None
     size: Size
+    languages: tuple[str, ...] = tuple(LANGUAGES)
+    own_prompts: Path | None = None
 
     def both(self, conversations: Sequence[Sequence[Message]]) -> tuple[list[str], list[str]]:
         """The answers of the parent and of the tuned model."""
@@ -55,15 +66,24 @@ class Asked:
         models = (policy, self.run.reference)
         return divergence.measure(self.ws, self.engine, models, self.keys, conversations, self.size.tokens)
 
+    @cached_property
     def conversations(self) -> list[list[Message]]:
         """Held-out prompts, each once; none where they cannot be read."""
         pairs = examples_of(self.ws, self.held_out) if self.held_out else []
         by_text = {str(messages): messages for messages in map(conversation_of, pairs)}
         return list(by_text.values())[: self.size.held_out]
 
-    def prompts(self, language: str) -> list[InstructionPrompt]:
-        """Bundled prompts with verifiable instructions in a language, "en" or "zh"."""
-        return [prompt for prompt in load_prompts() if prompt.language == language][: self.size.instructions]
+    @cached_property
+    def prompts(self) -> list[InstructionPrompt]:
+        """Prompts with verifiable instructions, one language after another. Raises DataError: not readable, or none."""
+        every = load_prompts(self.own_prompts) if self.own_prompts else load_prompts()
+        found = [[prompt for prompt in every if prompt.language == code] for code in self.languages]
+        if not any(found):
+            raise DataError(
+                f"{self.own_prompts} has no prompt in {' or '.join(self.languages)}", "leave out --language"
+            )
+        limit = None if self.own_prompts else self.size.instructions
+        return [prompt for prompts in found for prompt in prompts[:limit]]
 
 
 def followed(

@@ -21,7 +21,7 @@ class Point:
 
     Attributes:
         kl: nats an answer, of the policy from its parent.
-        instructions: share of the bundled prompts, both languages, all of whose instructions it follows.
+        instructions: share of the prompts with instructions all of whose instructions it follows.
         margin: of held-out pairs, as logged in training at this step; None where that was not logged.
     """
 
@@ -44,12 +44,12 @@ def measure(asked: Asked) -> list[Point]:
     """
     run = asked.run
     steps = [step_of(path) for path in list_checkpoints(run.path)]
-    conversations = asked.conversations()
+    conversations = asked.conversations
     if not steps or not conversations:
         what = "no checkpoint" if not steps else "no held-out prompts that can be read"
         raise UsageError(f"{run.name} has {what}", "evaluate it without --over-checkpoints")
     margins = logged_margins(read_metrics(run.path / METRICS))
-    prompts = [prompt for code in ("en", "zh") for prompt in asked.prompts(code)]
+    prompts = asked.prompts
     points = []
     for step in sorted(steps):
         say(f"checkpoint {step}")

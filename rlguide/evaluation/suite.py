@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from rlguide.console import say
@@ -12,6 +13,7 @@ from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
 from rlguide.evaluation import divergence, over_checkpoints
 from rlguide.evaluation.asked import SIZES, Asked, followed
+from rlguide.evaluation.instructions.prompts import LANGUAGES
 from rlguide.evaluation.pairs import Evaluation, check_run, held_out_pairs, score
 from rlguide.runs.choose import model_keys
 from rlguide.runs.plots import plot_checkpoints
@@ -21,9 +23,7 @@ from rlguide.workspace import Workspace, write_json
 
 RESULT = "suite.json"
 _READINGS: dict[Literal["strict", "loose"], str] = {"strict": "", "loose": " (loose)"}
-LANGUAGES = {"en": "English", "zh": "Chinese"}
-
-
+_INSTRUCTIONS = "instructions"
 PARTS = ("pairs", "instructions", "kl", "length")
 
 
@@ -77,13 +77,12 @@ class Suite:
     @property
     def verdict(self) -> str:
         """Whether it got better, in a sentence."""
-        by_name = {line.name: line for line in self.lines}
         said = []
-        for language in LANGUAGES.values():
-            if line := by_name.get(f"{language} instructions"):
+        for line in self.lines:
+            if _INSTRUCTIONS in line.name and not line.name.endswith(_READINGS["loose"]):
                 points = f"{abs(line.difference.value) * 100:.1f} points"
                 words = {True: f"{points} more", False: f"{points} FEWER", None: "about as many"}
-                said.append(f"follows {words[line.is_better]} {language} instructions")
+                said.append(f"follows {words[line.is_better]} {line.name}")
         if self.pairs is not None:
             said.append(self.pairs.verdict)
         if self.kl is not None:
@@ -113,11 +112,24 @@ def wanted(text: str) -> tuple[tuple[str, ...], str | None]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be measured: the parts of `--suite`, on which pairs, and whether of every checkpoint, too."""
+    """What is to be measured, and on what.
 
-    suite: str
+    Attributes:
+        parts, size: as `wanted` gives them.
+        datasets: pairs; those that the run held out if there are none.
+        checkpoints: whether of every checkpoint, too.
+        language: "en" or "zh": only prompts with instructions in it.
+        prompts: a file of prompts with instructions, instead of the bundled ones.
+        max_new_tokens: where an answer is cut, instead of where the size says.
+    """
+
+    parts: tuple[str, ...]
+    size: str | None
     datasets: list[str]
     checkpoints: bool = False
+    language: str | None = None
+    prompts: Path | None = None
+    max_new_tokens: int | None = None
 
 
 def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settings: Mapping[str, Any]) -> Suite:
@@ -127,7 +139,7 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing.
         EngineError: the engine failed.
     """
-    parts, size = wanted(what.suite)
+    parts, size = what.parts, what.size
     found = Suite(run.name)
     check_run(ws, run, settings)
     keys, _ = model_keys(ws, run.config)
@@ -145,7 +157,13 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         "kl": _divergence,
         "length": _length,
     }
-    asked = Asked(ws, engine, run, keys, held_out, SIZES[size or "usual"])
+    how_much = SIZES[size or "usual"]
+    if what.max_new_tokens:
+        how_much = replace(how_much, tokens=what.max_new_tokens)
+    languages = (what.language,) if what.language else tuple(LANGUAGES)
+    asked = Asked(ws, engine, run, keys, held_out, how_much, languages, what.prompts)
+    if what.prompts is not None and _INSTRUCTIONS in parts:
+        say(f"{len(asked.prompts)} prompts of {what.prompts}")  # before anything else is measured
     for part in parts:
         measure[part](asked, found)
     if what.checkpoints:
@@ -178,20 +196,21 @@ def _less(found: Estimate, by: float) -> Estimate:
 
 
 def _instructions(asked: Asked, found: Suite) -> None:
-    """Shares of bundled prompts all of whose instructions are followed."""
-    prompts = [prompt for code in LANGUAGES for prompt in asked.prompts(code)]  # at once, so that a model loads once
+    """Shares of prompts all of whose instructions are followed."""
+    prompts = asked.prompts  # at once, so that a model loads once
     pair = asked.both([[{"role": "user", "content": prompt.prompt}] for prompt in prompts])
+    source = f" of {asked.own_prompts.name}" if asked.own_prompts else ""
     for reading, suffix in _READINGS.items():
         before, after = (followed(prompts, texts, reading) for texts in pair)
-        for code, language in LANGUAGES.items():
+        for code in dict.fromkeys(prompt.language for prompt in prompts):
             chosen = [at for at, prompt in enumerate(prompts) if prompt.language == code]
             old, new = ([values[at] for at in chosen] for values in (before, after))
-            found.lines.append(_line(f"{language} instructions{suffix}", old, new, "more"))
+            found.lines.append(_line(f"{LANGUAGES[code]} {_INSTRUCTIONS}{source}{suffix}", old, new, "more"))
 
 
 def _length(asked: Asked, found: Suite) -> None:
     """Characters of the greedy answers to held-out prompts."""
-    conversations = asked.conversations()
+    conversations = asked.conversations
     if not conversations:
         found.skipped["length"] = "the held-out prompts cannot be read"
         return
@@ -206,7 +225,7 @@ def _line(name: str, before: list[float], after: list[float], goal: str) -> Line
 
 def _divergence(asked: Asked, found: Suite) -> None:
     """KL of the tuned model from its parent on its own sampled answers."""
-    conversations = asked.conversations()
+    conversations = asked.conversations
     if not conversations:
         found.skipped["kl"] = "the held-out prompts cannot be read"
         return

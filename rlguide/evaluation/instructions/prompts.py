@@ -12,6 +12,8 @@ from rlguide.catalog.benchmarks import BUNDLED_INSTRUCTIONS
 from rlguide.errors import DataError
 from rlguide.evaluation.instructions.kinds import wrong_arguments
 
+LANGUAGES = {"en": "English", "zh": "Chinese"}
+
 
 @dataclass(frozen=True)
 class Instruction:
@@ -59,6 +61,8 @@ def _prompt(row: Any, place: str) -> InstructionPrompt:
     except (KeyError, TypeError, ValueError) as error:
         fix = "a row needs id, language, prompt and instructions, each of these kind and arguments"
         raise DataError(f"{place} is not a prompt with instructions", fix) from error
+    if found.language not in LANGUAGES:
+        raise DataError(f"{place}: no language {found.language!r}", f"give {' or '.join(LANGUAGES)}")
     wrong = [wrong_arguments(item.kind, item.arguments) for item in instructions]
     if not wrong or any(wrong):
         what = next(filter(None, wrong), "no instruction")

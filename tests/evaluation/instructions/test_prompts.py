@@ -84,6 +84,7 @@ GOOD = {"id": "a", "language": "en", "prompt": "Say it.", "instructions": [{"kin
         ({"instructions": [{"kind": "words", "arguments": {}}]}, "words needs at_least, at_most or both"),
         ({"instructions": [{"kind": "json"}]}, "is not a prompt with instructions"),
         ({"instructions": "json"}, "is not a prompt with instructions"),
+        ({"language": "fr"}, "no language 'fr'"),
         (
             {"prompt": None, "instructions": [{"kind": "keywords", "arguments": {"words": []}}]},
             "words of keywords is no",
