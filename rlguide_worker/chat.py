@@ -23,6 +23,7 @@ import threading
 import traceback
 from typing import Any
 
+import vllm_answers
 from loaded import Loaded
 
 # Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
@@ -159,6 +160,8 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     config = model.generation_config({**settings, "temperature": 0.0})
     prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)  # the hardest first
+    if vllm_answers.usable(model):
+        order = respond_by_vllm(model, prompts, order, config.max_new_tokens)
     while order and not _stop.is_set():
         batch = order[:size]
         try:
@@ -173,6 +176,22 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
         for index, text in zip(batch, texts, strict=True):
             send("response", index=index, text=text)
     send("done")
+
+
+def respond_by_vllm(model: Model, prompts: list[list[int]], order: list[int], limit: int) -> list[int]:
+    """Respond to the prompts in `order` by vLLM; returns those that are left if it fails, which is said."""
+    left = list(order)
+    try:
+        for place, tokens in vllm_answers.responses(model, [prompts[index] for index in order], limit):
+            send("response", index=order[place], text=model.tokenizer.decode(tokens, skip_special_tokens=True))
+            left.remove(order[place])
+            if _stop.is_set():
+                break
+    except Exception as error:  # whatever another package's engine may raise: transformers can do it, too
+        traceback.print_exception(error)
+        send("note", text=f"vLLM failed ({type(error).__name__}), so transformers answers, which is slower")
+        model.model.to("cuda")
+    return left
 
 
 def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[str]:

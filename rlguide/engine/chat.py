@@ -32,6 +32,12 @@ from rlguide.workspace import log_folder
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 
 
+def _note(event: dict[str, Any]) -> None:
+    from rlguide.console import warn
+
+    warn(str(event["text"]))
+
+
 class ChatSession:
     """A loaded policy. A context manager: entering starts the worker and waits until the model is loaded.
 
@@ -90,9 +96,7 @@ class ChatSession:
                 if event["event"] == "delta":
                     yield str(event["text"])
                 elif event["event"] == "note":
-                    from rlguide.console import warn
-
-                    warn(str(event["text"]))
+                    _note(event)
                 elif event["event"] == "done":
                     self.finish_reason = str(event.get("reason", ""))
             is_done = True
@@ -113,6 +117,8 @@ class ChatSession:
         for event in self._until_done():
             if event["event"] == "response":
                 yield int(event["index"]), str(event["text"])
+            elif event["event"] == "note":
+                _note(event)
 
     def close(self) -> None:
         """End the worker and everything it started. Safe to call again."""

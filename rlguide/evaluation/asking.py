@@ -15,7 +15,7 @@ from rlguide.policy.parts import digest_of_part
 from rlguide.policy.policy import Policy
 from rlguide.workspace import Workspace
 
-_VERSIONS = ("llamafactory", "torch", "transformers", "peft")
+_VERSIONS = ("llamafactory", "torch", "transformers", "peft", "vllm")
 
 
 def conversation_of(example: Example) -> list[Message]:
