@@ -29,28 +29,35 @@ def check_disk(ws: Workspace, config: Mapping[str, Any], base: BaseModel, data_b
 
 
 def disk_need(config: Mapping[str, Any], base: Mapping[str, Any], data_bytes: int) -> int:
-    """Bytes that a LoRA run writes, rounded up generously; `base` is the base model's config.json.
+    """Bytes that a run writes, rounded up generously; `base` is the base model's config.json.
 
-    A LoRA checkpoint holds the adapter in float32 (4 bytes a parameter) and AdamW's two moments (8 bytes); one
-    more than `save_total_limit` exist while the next is written, and the final adapter lies beside them. The
-    tokenizer (up to 20 MB) is in each. The tokenized data take about three times the text.
+    A checkpoint holds what is trained in float32 (4 bytes a parameter) and AdamW's two moments (8 bytes; none with
+    `save_only_model`); one more than `save_total_limit` exist while the next is written, and the final weights lie
+    beside them. The tokenizer (up to 20 MB) is in each. The tokenized data take about three times the text.
     """
-    parameters = lora_parameters(base, int(config.get("lora_rank", 8)))
     kept = int(config.get("save_total_limit") or 10)
-    return (kept + 2) * (parameters * 12 + 20_000_000) + 3 * data_bytes + 50_000_000
+    size = 4 if config.get("save_only_model") else 12
+    return (kept + 2) * (saved_parameters(config, base) * size + 20_000_000) + 3 * data_bytes + 50_000_000
 
 
-def lora_parameters(base: Mapping[str, Any], rank: int) -> int:
-    """Parameters of a LoRA of this rank on every linear layer: rank x (in + out) each (LoRA, arXiv 2106.09685).
+def saved_parameters(config: Mapping[str, Any], base: Mapping[str, Any]) -> int:
+    """Parameters in a checkpoint: those of an adapter of `lora_rank` on every linear layer, rank x (in + out) each
+    (LoRA, arXiv 2106.09685), or all where the model itself is tuned (`finetuning_type` full or freeze).
 
-    `base` is the model's config.json; 100 million is taken when its sizes are unknown.
+    `base` is the model's config.json; where its sizes are unknown, 100 million are taken for an adapter and 8 billion
+    for a model.
     """
+    is_adapter = config.get("finetuning_type", "lora") in ("lora", "oft")
+    rank = int(config.get("lora_rank", 8))
     try:
         hidden, layers, inner = int(base["hidden_size"]), int(base["num_hidden_layers"]), int(base["intermediate_size"])
         heads = int(base["num_attention_heads"])
         head = int(base.get("head_dim") or hidden // heads)
         queries, keys = heads * head, int(base.get("num_key_value_heads") or heads) * head
+        embedded = hidden * int(base.get("vocab_size", 0)) * (1 if base.get("tie_word_embeddings") else 2)
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return 100_000_000
-    attention = 2 * (hidden + queries) + 2 * (hidden + keys)
-    return layers * rank * (attention + 3 * (hidden + inner))
+        return 100_000_000 if is_adapter else 8_000_000_000
+    linear = [(hidden, queries), (queries, hidden), *[(hidden, keys)] * 2, *[(hidden, inner)] * 3]
+    if is_adapter:
+        return layers * rank * sum(into + out for into, out in linear)
+    return layers * sum(into * out for into, out in linear) + embedded
