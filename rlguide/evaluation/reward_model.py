@@ -48,7 +48,7 @@ class Group:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"name": self.name, "pairs": self.accuracy.n, **self.accuracy.as_dict(), "claimed": self.claimed}
+        return {"name": self.name, "accuracy": self.accuracy.as_dict(), "claimed": self.claimed}
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ class RewardEvaluation:
         if self.loss.low <= CHANCE_LOSS:
             return ""
         return (
-            f"its loss is above that of scoring all alike ({CHANCE_LOSS:.4f}): its margins are too large where it errs."
-            " Train fewer epochs or with a lower learning rate"
+            f"its loss is above that of scoring all alike ({CHANCE_LOSS:.4f}): its margins are too large where it errs"
+            " (train fewer epochs or with a lower learning rate)"
         )
 
     @property
@@ -130,9 +130,9 @@ class RewardEvaluation:
             " where it is shorter"
         )
         if _is_above(longer, shorter):
-            return f"it REWARDS LENGTH: {where}. Train it on pairs registered with --balance-length"
+            return f"it REWARDS LENGTH: {where} (train it on pairs registered with --balance-length)"
         if _is_above(shorter, longer):
-            return f"it rewards brevity: {where}. Train it on pairs registered with --balance-length"
+            return f"it rewards brevity: {where} (train it on pairs registered with --balance-length)"
         return f"not shown that it rewards length: {where} (the intervals overlap)"
 
     @property

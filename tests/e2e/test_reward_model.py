@@ -69,8 +69,8 @@ def test_every_pair_has_its_scores_texts_and_tokens(scored: Bench, result: dict[
         assert row["chosen"] == f"Of course! It is {2 * number}."
         assert 0 < row["rejected_tokens"] < row["chosen_tokens"] < 64
     (longer,) = result["by_length"]
-    assert (longer["name"], longer["pairs"], longer["value"]) == ("longer", 12, result["accuracy"]["value"])
-    assert sum(group["pairs"] for group in result["by_margin"]) == 12
+    assert (longer["name"], longer["accuracy"]) == ("longer", result["accuracy"])
+    assert sum(group["accuracy"]["count"] for group in result["by_margin"]) == 12
     assert len({row["chosen_reward"] for row in rows}) > 1
 
 

@@ -109,9 +109,10 @@ def test_pairs_that_were_trained_on_through_a_view(ws: Workspace, stage: str) ->
     assert set(evaluated(ws, run)) == prompts_of(ws, "pairs_test")  # traced back to what its pairs hold out
 
 
-def test_val_size_with_max_samples(ws: Workspace) -> None:
+@pytest.mark.parametrize("stage", ["dpo", "rm"])
+def test_val_size_with_max_samples(ws: Workspace, stage: str) -> None:
     register(ws, "plain", PROMPTS, "--test-size", "0")
-    run = train(ws, "dpo", dataset="plain", val_size=0.25, max_samples=20, seed=7)
+    run = train(ws, "run", stage=stage, dataset="plain", val_size=0.25, max_samples=20, seed=7)
     order = np.random.default_rng(7).permutation(20)
     rows = [example.messages[0].value for example in read_examples(ws, "plain")]
     assert set(evaluated(ws, run)) == {rows[at] for at in order[:5]}
