@@ -2,7 +2,8 @@
 
 usage: score_pairs.py CONFIG.json OUT.jsonl EVENTS.jsonl
 
-The engine's own evaluation runs; its trainer is watched, and makes no full logits (lean.py). Each pair gives one line
+The engine's own evaluation runs, on the model as it was in training; its trainer is watched, and makes no full logits
+(lean.py). Each pair gives one line
 of OUT, in the order of the dataset. For a policy (stage dpo), with log-probabilities summed over the tokens of the
 response:
 {"loss", "chosen_reward", "rejected_reward", "chosen_logp", "rejected_logp", "ref_chosen_logp", "ref_rejected_logp"}
@@ -30,6 +31,7 @@ def main() -> None:
     from llamafactory.train.tuner import run_exp
 
     lean.install(config["stage"], events)
+    keep_last_adapter_apart()
 
     with open(out_path, "w", encoding="utf-8") as out:
 
@@ -46,6 +48,25 @@ def main() -> None:
             raise
     sys.stdout.flush()
     os._exit(0)  # nothing is left to do; the interpreter's own end can hang on the engine's threads
+
+
+def keep_last_adapter_apart() -> None:
+    """Load the model as in its training: the last adapter beside the weights, in float32.
+
+    Where nothing is trained the engine merges it (model/adapter.py, `_setup_lora_tuning`). A weight of bfloat16 has 8
+    bits, so much of what an adapter changes would be rounded away, and another model be scored than the one trained.
+    The reference is loaded after it, and merged, as it was in training.
+    """
+    from llamafactory.model import loader
+
+    engines = loader.init_adapter
+
+    def init_adapter(config, model, model_args, finetuning_args, is_trainable):
+        loader.init_adapter = engines
+        has_adapter = model_args.adapter_name_or_path is not None
+        return engines(config, model, model_args, finetuning_args, is_trainable or has_adapter)
+
+    loader.init_adapter = init_adapter
 
 
 def watch_policy(keep) -> None:
@@ -68,6 +89,15 @@ def watch_policy(keep) -> None:
         return losses, chosen_rewards, rejected_rewards
 
     Trainer.compute_preference_loss = watched
+    evaluate = Trainer.evaluate
+
+    def prepared(self, *arguments, **others):
+        # The Trainer prepares its model, for autocast, only where none was; the reference was. So the policy would be
+        # computed in another precision than its reference (transformers 4.57, Trainer.evaluation_loop).
+        self.accelerator._models.clear()
+        return evaluate(self, *arguments, **others)
+
+    Trainer.evaluate = prepared
 
 
 def watch_reward_model(keep) -> None:
