@@ -3,9 +3,8 @@
 usage: score_pairs.py CONFIG.json OUT.jsonl EVENTS.jsonl
 
 The engine's own evaluation runs, on the model as it was in training; its trainer is watched, and makes no full logits
-(lean.py). Each pair gives one line
-of OUT, in the order of the dataset. For a policy (stage dpo), with log-probabilities summed over the tokens of the
-response:
+(lean.py). Each pair gives one line of OUT, in the order of the dataset. For a policy (stage dpo), with
+log-probabilities summed over the tokens of the response:
 {"loss", "chosen_reward", "rejected_reward", "chosen_logp", "rejected_logp", "ref_chosen_logp", "ref_rejected_logp"}
 For a reward model (stage rm), with the tokens of each response that it reads:
 {"loss", "chosen_reward", "rejected_reward", "chosen_tokens", "rejected_tokens"}

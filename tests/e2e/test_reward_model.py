@@ -117,11 +117,18 @@ def test_what_is_shown(scored: Bench, result: dict[str, Any]) -> None:
     assert "was trained on" in scored.run("eval", RM, "--dataset", "polite", code=2).stderr
 
 
-@pytest.mark.parametrize("options", [["--quantization", "4"], ["--set", "default_system=You are a pirate."]])
-def test_agrees_however_it_was_trained(bench: Bench, options: list[str]) -> None:
-    """On a quantized base, on which the adapter is not merged; under another system prompt."""
+@pytest.mark.parametrize(
+    ("options", "digits"),
+    [(["--quantization", "4"], 1e-3), (["--set", "default_system=You are a pirate."], 1e-5)],
+    ids=["quantized", "system prompt"],
+)
+def test_agrees_however_it_was_trained(bench: Bench, options: list[str], digits: float) -> None:
+    """On a quantized base; under another system prompt.
+
+    On CPUs with AVX512-BF16 bitsandbytes computes in bfloat16 where no input needs a gradient, so not during training.
+    """
     bench.run(*TRAIN, "--sft-ckpt", SFT, "-o", "saves/rm", *options, *settings())
-    assert_agrees(bench, "saves/rm", json.loads(bench.run("eval", "saves/rm", "--json").stdout))
+    assert_agrees(bench, "saves/rm", json.loads(bench.run("eval", "saves/rm", "--json").stdout), digits)
 
 
 def test_agrees_in_bfloat16(bench: Bench) -> None:
