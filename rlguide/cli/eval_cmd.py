@@ -32,13 +32,14 @@ def command(
         typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
     ] = None,
     suite: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--suite",
             metavar="PARTS",
             help="What to measure: pairs, instructions, kl, length; quick, usual or full: on how many prompts.",
+            show_default="pairs,instructions,kl,length; of a reward model pairs",
         ),
-    ] = "pairs,instructions,kl,length",
+    ] = None,
     language: Annotated[
         Language | None, typer.Option("--language", help="Only prompts with instructions in this language.")
     ] = None,
@@ -64,6 +65,8 @@ def command(
 ) -> None:
     """Did it get better than its SFT parent? Held-out pairs, instructions, divergence and length, with 95 % intervals.
 
+    A reward model: does it prefer the chosen responses of held-out pairs, also where they are not the longer ones?
+
     \b
     rlguide eval
     rlguide eval saves/qwen3-4b-base/lora/dpo --dataset ultrafeedback_test
@@ -72,25 +75,31 @@ def command(
     rlguide eval --suite quick --over-checkpoints
     rlguide eval --suite instructions,quick --language zh
     rlguide eval --suite instructions --prompts my_prompts.jsonl
+    rlguide eval saves/qwen3-4b-base/lora/rm --worst 10
     rlguide eval --set max_samples=200 --json
     """
+    from rlguide.cli._reward_model import show_evaluation
     from rlguide.console import show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
     from rlguide.evaluation.held_out import why_not_evaluable
     from rlguide.evaluation.suite import Wanted, evaluate_suite, wanted
-    from rlguide.runs.choose import usable_run
+    from rlguide.runs.choose import is_reward_model, usable_run
 
     parts, size = wanted(suite)
     ws = open_workspace(workspace)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
     keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
+    found = find_engine(engine)
     what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens)
-    result = evaluate_suite(ws, find_engine(engine), chosen, what, keys)
+    result = evaluate_suite(ws, found, chosen, what, keys)
     if as_json:
         show_json(result.as_dict())
         return
-    _show(result)
+    if is_reward_model(chosen):
+        show_evaluation(result, chosen, found)
+    else:
+        _show(result)
     if worst:
         _show_worst(chosen, worst)
 
@@ -130,9 +139,9 @@ def _show_checkpoints(result: Suite) -> None:
 
 
 def _show_worst(run: Run, count: int) -> None:
-    """The pairs whose rejected response the policy prefers most, or chosen response least (stdout)."""
+    """The pairs whose rejected response the model prefers most, or chosen response least (stdout)."""
     from rlguide.console import show, show_block
-    from rlguide.evaluation.pairs import scored_pairs
+    from rlguide.evaluation.scoring import scored_pairs
 
     for number, pair in enumerate(scored_pairs(run)[:count], start=1):
         show(f"{number}. margin {pair.margin:+.4f}")

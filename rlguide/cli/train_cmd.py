@@ -68,14 +68,16 @@ def command(
         fix = "leave the others out; to change something, start a new run with --output-dir"
         refuse_others(options, ("settings",), why, fix)
         said = {**options.settings, **({"trust_remote_code": True} if trust_remote_code else {})}
-        finished = _resume(ws, find_engine(engine), _resumable(ws, run, said), dry_run, plain)
+        main = find_engine(engine)
+        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
         if options.config:
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
-        prepared = prepare(ws, find_engine(engine), options, dry_run)
+        main = find_engine(engine)
+        prepared = prepare(ws, main, options, dry_run)
         show_plan(prepared, plain)
         if dry_run:
             _show_dry_run(ws, prepared, plain)
@@ -84,7 +86,7 @@ def command(
             _keep_config(ws, prepared)
         finished = train(ws, prepared.engine, prepared, plain)
     if finished:
-        _show_summary(ws, finished, as_json)
+        _show_summary(ws, finished, main, as_json)
 
 
 def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
@@ -131,9 +133,10 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool) -> None:
     say(f"  {shlex.join(command.arguments)}")
 
 
-def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
+def _show_summary(ws: Workspace, run: Run, engine: Engine, as_json: bool) -> None:
     import shlex
 
+    from rlguide.cli._reward_model import next_of
     from rlguide.console import say, show, show_json
     from rlguide.evaluation.held_out import why_not_evaluable
     from rlguide.runs.choose import is_reward_model
@@ -145,16 +148,15 @@ def _show_summary(ws: Workspace, run: Run, as_json: bool) -> None:
     else:
         for line in report_lines(values):
             show(line)
-    if is_reward_model(run):
-        say(f"a reward model scores responses; its held-out accuracy is above. Checkpoint: {run.name}")
-        return
     name = shlex.quote(run.name)
-    evaluate = f"rlguide eval {name}    then: " if not why_not_evaluable(ws, run) else ""
-    say(f"next: {evaluate}rlguide chat {name}{_then(ws, run)}")
+    evaluate = [f"rlguide eval {name}"] if not why_not_evaluable(ws, run) else []
+    use = [next_of(run, engine)] if is_reward_model(run) else [f"rlguide chat {name}", _after_sft(ws, run)]
+    if commands := [command for command in (*evaluate, *use) if command]:
+        say(f"next: {'    then: '.join(commands)}")
 
 
-def _then(ws: Workspace, run: Run) -> str:
-    """After SFT: the command that trains on preferences on top of it."""
+def _after_sft(ws: Workspace, run: Run) -> str:
+    """The command that trains on preferences on top of SFT; "" after other methods."""
     import shlex
 
     from rlguide.evaluation.held_out import trained_pairs
@@ -163,4 +165,4 @@ def _then(ws: Workspace, run: Run) -> str:
         return ""
     pairs = ",".join(trained_pairs(ws, run))
     dataset = f" --dataset {shlex.quote(pairs)}" if pairs else ""
-    return f"    then: rlguide train --sft-ckpt {shlex.quote(run.name)}{dataset}"
+    return f"rlguide train --sft-ckpt {shlex.quote(run.name)}{dataset}"

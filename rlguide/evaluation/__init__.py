@@ -1,1 +1,1 @@
-"""Did it get better? Preference accuracy and margins against the SFT reference."""
+"""Did it get better? A policy against its SFT reference; a reward model on held-out pairs."""

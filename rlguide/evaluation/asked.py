@@ -13,9 +13,10 @@ from rlguide.engine.find import Engine
 from rlguide.errors import DataError
 from rlguide.evaluation import divergence
 from rlguide.evaluation.asking import answers, conversation_of
+from rlguide.evaluation.config import HeldOut
 from rlguide.evaluation.instructions.check import check
 from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, load_prompts
-from rlguide.evaluation.pairs import HeldOut, examples_of
+from rlguide.evaluation.scoring import examples_of
 from rlguide.policy.policy import Policy
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace

@@ -26,7 +26,7 @@ from rlguide.engine.config_file import split_names
 from rlguide.errors import DataError, UsageError
 from rlguide.policy.trained_on import TrainedPrompts
 from rlguide.recipes.data import data_home
-from rlguide.runs.choose import is_reward_model, why_no_result
+from rlguide.runs.choose import why_no_result
 from rlguide.runs.record import Run
 from rlguide.runs.training_rows import row_limit, split_rows, why_unknown
 from rlguide.workspace import Workspace, atomic_write
@@ -73,8 +73,6 @@ def why_not_evaluable(ws: Workspace, run: Run, has_pairs: bool = False) -> str:
     Args:
         has_pairs: whether pairs are named, so that the run need not have held out any.
     """
-    if is_reward_model(run):
-        return "is a reward model"
     why = why_no_result(ws, run)
     if why or has_pairs:
         return why

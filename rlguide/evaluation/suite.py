@@ -1,4 +1,7 @@
-"""Did it get better? A run and its parent on the same prompts: pairs, instructions, divergence, length."""
+"""Did it get better? A run and its parent on the same prompts: pairs, instructions, divergence, length.
+
+Of a reward model, which writes no responses, only the pairs.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from rlguide.console import say
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
-from rlguide.evaluation import divergence, over_checkpoints
+from rlguide.evaluation import divergence, over_checkpoints, reward_model
 from rlguide.evaluation.asked import SIZES, Asked, followed
+from rlguide.evaluation.config import check_run, held_out_pairs
 from rlguide.evaluation.instructions.prompts import LANGUAGES
-from rlguide.evaluation.pairs import Evaluation, check_run, held_out_pairs, score
-from rlguide.runs.choose import model_keys
+from rlguide.evaluation.pairs import Evaluation, score
+from rlguide.evaluation.reward_model import RewardEvaluation
+from rlguide.runs.choose import is_reward_model, model_keys
 from rlguide.runs.plots import plot_checkpoints
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, paired
@@ -60,7 +65,7 @@ class Suite:
 
     run: str
     lines: list[Line] = field(default_factory=list)
-    pairs: Evaluation | None = None
+    pairs: Evaluation | RewardEvaluation | None = None
     kl: divergence.Divergence | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: list[over_checkpoints.Point] = field(default_factory=list)
@@ -92,12 +97,14 @@ class Suite:
         return "; ".join(said)
 
 
-def wanted(text: str) -> tuple[tuple[str, ...], str | None]:
-    """The parts that `--suite` names, separated by commas, and the size, None if it names none.
+def wanted(text: str | None) -> tuple[tuple[str, ...] | None, str | None]:
+    """The parts that `--suite` names, separated by commas, and the size; None for what it does not name.
 
     Raises:
         UsageError: it names something else.
     """
+    if text is None:
+        return None, None
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     size = next((name for name in names if name in SIZES), None)
     parts = tuple(name for name in names if name not in SIZES)
@@ -107,7 +114,7 @@ def wanted(text: str) -> tuple[tuple[str, ...], str | None]:
             f"--suite {text} has no part {unknown[0] if unknown else 'at all'}",
             f"choose of {', '.join(PARTS)}, separated by commas; or {' or '.join(SIZES)}",
         )
-    return parts or PARTS, size
+    return parts or None, size
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ class Wanted:
     """What is to be measured, and on what.
 
     Attributes:
-        parts, size: as `wanted` gives them.
+        parts, size: as `wanted` gives them; None: all parts that the method has.
         datasets: pairs; those that the run held out if there are none.
         checkpoints: whether of every checkpoint, too.
         language: "en" or "zh": only prompts with instructions in it.
@@ -123,7 +130,7 @@ class Wanted:
         max_new_tokens: where an answer is cut, instead of where the size says.
     """
 
-    parts: tuple[str, ...]
+    parts: tuple[str, ...] | None
     size: str | None
     datasets: list[str]
     checkpoints: bool = False
@@ -136,10 +143,15 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
     """Measure the parts of a suite; writes `<run>/eval/suite.json`.
 
     Raises:
-        UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing.
+        UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing; a reward
+            model does not have what is wanted.
         EngineError: the engine failed.
     """
-    parts, size = what.parts, what.size
+    has_policy = not is_reward_model(run)
+    every = PARTS if has_policy else reward_model.PARTS
+    parts, size = every if what.parts is None else what.parts, what.size
+    if not has_policy:
+        reward_model.check_wanted(run, parts, what.datasets, what.checkpoints)
     found = Suite(run.name)
     check_run(ws, run, settings)
     keys, _ = model_keys(ws, run.config)
@@ -152,7 +164,7 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         if size == "quick":
             say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
     measure: dict[str, Callable[[Asked, Suite], None]] = {
-        "pairs": _pairs,
+        "pairs": _pairs if has_policy else _rewards,
         "instructions": _instructions,
         "kl": _divergence,
         "length": _length,
@@ -189,6 +201,12 @@ def _pairs(asked: Asked, found: Suite) -> None:
         for name, parent, tuned, goal, interval in rows
         if parent is not None
     ]
+
+
+def _rewards(asked: Asked, found: Suite) -> None:
+    """A reward model on held-out pairs; it has no parent to stand beside."""
+    assert asked.held_out is not None
+    found.pairs = reward_model.score(asked.ws, asked.engine, asked.run, asked.held_out)
 
 
 def _less(found: Estimate, by: float) -> Estimate:

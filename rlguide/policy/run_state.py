@@ -26,6 +26,23 @@ def resume_command(name: str) -> str:
     return f"rlguide train --resume {shlex.quote(name)}"
 
 
+def ppo_command(name: str, record: RunRecord) -> str:
+    """The command that trains by PPO with a finished reward model, on the policy and the data that it was trained on.
+
+    "" for one that is a full model: beside the policy, PPO loads an adapter (`reward_model_type: lora`).
+    """
+    if not record.stack:
+        return ""
+    words = ["rlguide", "train", "--method", "ppo"]
+    options = {
+        "--sft-ckpt": (record.base, *record.stack)[-2],
+        "--template": record.template,  # a plain SFT checkpoint does not say it
+        "--reward-model": name,
+        "--dataset": (record.config or {}).get("dataset"),
+    }
+    return shlex.join([*words, *(word for option, value in options.items() if value for word in (option, str(value)))])
+
+
 def next_step(folder: Path, name: str, record: RunRecord) -> str:
     """What can be done with a run in its state, as a `fix:` says it.
 
@@ -40,7 +57,8 @@ def next_step(folder: Path, name: str, record: RunRecord) -> str:
         return f"resume it: `{resume_command(name)}`"
     method = recorded_method(record.method)
     if method is not None and method.trains != "policy":
-        return f"use it: `rlguide train --method ppo --reward-model {shlex.quote(name)}`"
+        command = ppo_command(name, record)
+        return f"use it: `{command}`" if command else f"evaluate it: `rlguide eval {shlex.quote(name)}`"
     if method is not None and method.from_base:
         return f"train on preferences on top of it: `rlguide train --sft-ckpt {shlex.quote(name)}`"
     return f"train another round on it: `rlguide train --from {shlex.quote(name)}`"

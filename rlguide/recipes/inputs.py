@@ -15,6 +15,7 @@ from rlguide.policy.checkpoint import locate, read_checkpoint
 from rlguide.policy.policy import Policy, StartingPoint
 from rlguide.policy.run_record import RunRecord
 from rlguide.policy.template import TemplateGuess, template_for
+from rlguide.policy.value_head import check_head_of
 from rlguide.recipes.data import TrainingData
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.output import next_name
@@ -98,6 +99,7 @@ def _reward_model(ws: Workspace, name: str | None, start: StartingPoint) -> str:
     checkpoint = read_checkpoint(locate(ws, name), ws)
     if checkpoint.stage != "reward":
         raise UsageError(f"{name} is not a reward model", "name a run of `rlguide train --method rm`")
+    check_head_of(checkpoint.path, checkpoint.name)
     record = checkpoint.record
     below = Policy(str(record.base), (record.stack or ())[:-1])
     if record != RunRecord() and (below.base, below.adapters) != (start.reference.base, start.reference.adapters):

@@ -29,6 +29,9 @@ _MODEL_KEYS = (
 )
 
 
+_NO_POLICY = "is a reward model"  # why a run is not one to chat with
+
+
 @dataclass(frozen=True)
 class Partner:
     """The policy to chat with or to merge, the keys that load it, and a line that says what it is."""
@@ -134,7 +137,7 @@ def usable_run(ws: Workspace, name: str | None, needs: Callable[[Run], str]) -> 
     """The finished run of that name, else the newest one that can be used.
 
     Args:
-        needs: why a finished run of a policy is of no use, "" if it is; only asked where no name is given.
+        needs: why a finished run is of no use, "" if it is not; only asked where no name is given.
 
     Raises:
         UsageError: there is none, or it is not finished.
@@ -176,7 +179,7 @@ def _in_state(run: Run) -> str:
 
 
 def newest_usable(ws: Workspace, needs: Callable[[Run], str]) -> Run:
-    """The newest run of a policy for which `needs` gives no reason against it; says which, and what was passed over.
+    """The newest run for which `needs` gives no reason against it; says which, and what was passed over.
 
     Runs that came to their end go before those that did not. Raises UsageError if there is none.
     """
@@ -184,14 +187,14 @@ def newest_usable(ws: Workspace, needs: Callable[[Run], str]) -> Run:
     newest = runs[0] if runs else open_run(ws)  # which says that there is none
     reasons: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: run.status != "finished"):
-        why = "is a reward model" if is_reward_model(run) else needs(run)
+        why = needs(run)
         if not why:
             newer = runs[: runs.index(run)]
             passed = [f"; {item.name} {reasons.get(item.name) or f'is {item.status}'}" for item in newer]
             say(f"using {run.name} (the newest usable run{''.join(passed)})")
             return run
         reasons[run.name] = why
-    if newest.status != "finished" and not is_reward_model(newest):
+    if newest.status != "finished" and reasons[newest.name] != _NO_POLICY:
         raise unfinished(ws, newest)
     raise UsageError(
         f"no run under {ws.saves} can be used: {newest.name} {reasons[newest.name]}",
@@ -205,7 +208,7 @@ def is_reward_model(run: Run) -> bool:
 
 
 def why_no_result(ws: Workspace, run: Run) -> str:
-    """Why a run has left no policy of its own: it is not finished, or it trained nothing; "" if it has."""
+    """Why a run has left no model of its own: it is not finished, or it trained nothing; "" if it has."""
     if run.status != "finished":
         return "is still training" if run.status == "running" else f"is {run.status}"
     if run.config.get("do_train") is False:
@@ -217,11 +220,16 @@ def why_no_result(ws: Workspace, run: Run) -> str:
     return "trained nothing (0 steps)" if checkpoint.step == 0 else ""
 
 
+def why_no_policy(ws: Workspace, run: Run) -> str:
+    """Why a run has left no policy of its own: it trained a reward model, or `why_no_result`; "" if it has."""
+    return _NO_POLICY if is_reward_model(run) else why_no_result(ws, run)
+
+
 def unfinished(ws: Workspace, run: Run) -> UsageError:
     """What to say of a run that is not finished, and what can be done with it now."""
     name, complete = shlex.quote(run.name), _complete_checkpoints(ws, run)
     yet = "" if complete else " and has no checkpoint yet"
-    if complete:
+    if complete and not is_reward_model(run):
         now = f"chat with its last checkpoint: `rlguide chat {shlex.quote(complete[0].name)}`"
     else:
         now = f"chat with the model it started from: `rlguide chat {name} --sft`"
@@ -231,12 +239,12 @@ def unfinished(ws: Workspace, run: Run) -> UsageError:
 
 
 def _has_what_is_wanted(ws: Workspace, sft: bool) -> Callable[[Run], str]:
-    """For chat and export: a result, or where no run has one, a checkpoint; with --sft any run has what is wanted."""
+    """For chat and export: a policy, or where no run has one, a checkpoint; with --sft any run has what is wanted."""
 
     def why_not(run: Run) -> str:
-        if run.status != "finished" and (sft or _complete_checkpoints(ws, run)):
+        if run.status != "finished" and not is_reward_model(run) and (sft or _complete_checkpoints(ws, run)):
             return ""
-        return why_no_result(ws, run)
+        return why_no_policy(ws, run)
 
     return why_not
 

@@ -86,7 +86,7 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     if held_out and values["held_out_repeated"]:
         repeated, method = values["held_out_repeated"], recorded_method(values["method"])
         is_pairs = method is None or method.data == "pairs"
-        exact = "; `rlguide eval` is exact" if is_pairs and (method is None or method.trains == "policy") else ""
+        exact = "; `rlguide eval` is exact" if is_pairs else ""
         unit = "pairs" if is_pairs else "examples"
         lines.append(f"held out: about, because {repeated} {unit} count twice to fill the last batch{exact}")
     saved = outcome(values["lean"] or {})

@@ -28,7 +28,7 @@ from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
 from rlguide.runs.checkpoints import list_checkpoints, step_of
-from rlguide.runs.choose import ModelRequest, choose_partner, newest_usable, run_meant, why_no_result
+from rlguide.runs.choose import ModelRequest, choose_partner, newest_usable, run_meant, why_no_policy
 from rlguide.runs.record import Run, open_run
 from rlguide.workspace import Workspace, read_json
 
@@ -95,7 +95,7 @@ def export(
 
 def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
     """The checkpoint of this step of a run (the newest usable one without a name). Raises UsageError."""
-    run = open_run(ws, name) if name is not None else newest_usable(ws, lambda run: why_no_result(ws, run))
+    run = open_run(ws, name) if name is not None else newest_usable(ws, lambda run: why_no_policy(ws, run))
     known = {step_of(path): path for path in list_checkpoints(run.path)}
     if step not in known:
         raise UsageError(

@@ -19,18 +19,22 @@ import pytest
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.data.ingest.views import view
 from rlguide.engine.find import Engine
+from rlguide.engine.installed import engine_for
 from rlguide.engine.schema import Field, Schema
 from rlguide.evaluation.divergence import summarize
 from rlguide.policy.merge_fingerprint import MANIFEST
+from rlguide.policy.value_head import WEIGHT
 from rlguide.runs.record import open_run
 from rlguide.runs.training_rows import write_fingerprints
 from rlguide.workspace import Workspace
 from tests.cli.command import run
-from tests.policy.checkpoint_files import write_lora, write_model
+from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
 
 ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
-SCORE = {"loss": 0.6, "chosen_reward": 0.2, "rejected_reward": 0.1}
+SCORE = {"loss": 0.6, "chosen_reward": 0.2, "rejected_reward": 0.1, "chosen_tokens": 5, "rejected_tokens": 4}
+PPO_ENGINE = Engine(Path("/nowhere/ppo/bin/python"), {"llamafactory": "0.9.3", "trl": "0.9.6"})
 HELD: list[IO[str]] = []
+INSTALLED: set[str] = set()  # engines beside the main one
 # What stands for something that only its reader knows.
 PLACEHOLDERS = {"FILE": "more.jsonl", "my_pairs.json": "more.jsonl"}
 
@@ -54,11 +58,19 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command runs as far as it would go before it starts the engine."""
     keys = [*hyperparameters(), "quantization_bit", "ref_model", "ref_model_adapters", "val_size", "dataset"]
-    schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink",), {"Tiny": "qwen3_nothink"})
-    for place in ("rlguide.recipes.checks", "rlguide.evaluation.pairs", "rlguide.serving.export"):
+    fields, templates = {key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "qwen3")
+    schema = Schema(fields, templates, {"Tiny": "qwen3_nothink"})
+    for place in ("rlguide.recipes.checks", "rlguide.evaluation.config", "rlguide.serving.export"):
         monkeypatch.setattr(f"{place}.load_schema", lambda engine: schema)
-    monkeypatch.setattr("rlguide.evaluation.pairs.check_keys", lambda *_: None)
+    monkeypatch.setattr("rlguide.evaluation.config.check_keys", lambda *_: None)
     monkeypatch.setattr("rlguide.engine.find.find_engine", lambda explicit=None: ENGINE)
+    INSTALLED.clear()
+
+    def engine_that_can(main: Engine, method: str, loss: str | None = None) -> Engine:
+        return PPO_ENGINE if method in INSTALLED else engine_for(main, method, loss)
+
+    for place in ("rlguide.engine.installed", "rlguide.recipes.prepare"):
+        monkeypatch.setattr(f"{place}.engine_for", engine_that_can)
     monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])
 
     def score(ws: Workspace, engine: Engine, run: Any, config: Any, rows: int) -> Path:
@@ -76,7 +88,7 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
         choose_partner(ws, wanted, lambda: {"Tiny": "qwen3_nothink"})
 
-    monkeypatch.setattr("rlguide.evaluation.pairs._score", score)
+    monkeypatch.setattr("rlguide.evaluation.scoring._score", score)
     monkeypatch.setattr("rlguide.evaluation.asked.answers", lambda *given: ["yes"] * len(given[4]))
     row = {"kl": 0.1, "log_ratio": 0.1, "tokens": 3, "is_whole": True}
     monkeypatch.setattr("rlguide.evaluation.divergence.measure", lambda *given: summarize([row] * len(given[4])))
@@ -90,6 +102,8 @@ def make_run(ws: Workspace, name: str = "tiny/lora/dpo", weights: bool = True, *
     folder.mkdir(parents=True, exist_ok=True)
     if weights:
         write_lora(folder)
+    if weights and values.get("method") == "rm":
+        write_safetensors(folder / "value_head.safetensors", {WEIGHT: (1, 16)})
     config = {"stage": "dpo", "dataset": "pairs", "eval_dataset": "pairs_test", "template": "qwen3_nothink"}
     config |= {"dataset_dir": "data", "model_name_or_path": "models/tiny-base", "output_dir": f"saves/{name}"}
     record = {
@@ -126,6 +140,8 @@ def paste(ws: Workspace, command: str) -> int:
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
     if words[0] == "train" and "--dry-run" not in words:
         words.append("--dry-run")
+    if words[:2] == ["engine", "install"]:
+        INSTALLED.update(words[2:])
     if words[0] == "download" or words[:2] == ["engine", "install"]:  # what needs a network
         words.append("--help")
     return run(*words)
@@ -135,7 +151,7 @@ def summary(name: str = "tiny/lora/dpo") -> Callable[[Workspace], int]:
     def show(ws: Workspace) -> int:
         from rlguide.cli.train_cmd import _show_summary
 
-        _show_summary(ws, open_run(ws, f"saves/{name}"), as_json=False)
+        _show_summary(ws, open_run(ws, f"saves/{name}"), ENGINE, as_json=False)
         return 0
 
     return show
@@ -170,6 +186,16 @@ def with_run(
     return act
 
 
+def with_ppo(act: Callable[[Workspace], int]) -> Callable[[Workspace], int]:
+    """Where PPO's engine is installed."""
+
+    def then(ws: Workspace) -> int:
+        INSTALLED.add("ppo")
+        return act(ws)
+
+    return then
+
+
 def edited_config(ws: Workspace) -> int:
     """`configure` over a config that its user has made theirs."""
     run("configure", "--sft-ckpt", "saves/tiny/lora/sft")
@@ -191,6 +217,7 @@ def broken_chat(ws: Workspace) -> int:
 RUN = "saves/tiny/lora/my dpo"
 BUSY: dict[str, Any] = {"status": "running", "weights": False, "busy": True}
 STOPPED: dict[str, Any] = {"status": "interrupted", "weights": False}
+SCORER: dict[str, Any] = {"method": "rm", "config": {"stage": "rm"}}
 SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     # name: (what is done, how many commands are printed at least)
     "after dpo": (after("dpo", eval_dataset="pairs_test"), 2),
@@ -199,6 +226,8 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "after kto": (after("kto", eval_dataset="pairs_kto_test"), 2),
     "after kto with val_size": (after("kto", val_size=0.05), 1),
     "after ppo": (after("ppo"), 2),
+    "after a reward model": (after("rm", eval_dataset="pairs_test"), 3),
+    "after a reward model without held-out pairs": (after("rm", dataset="pairs_test"), 2),
     "after an evaluation": (with_run("eval", RUN), 1),
     "eval of a running run": (with_run("eval", RUN, **BUSY), 1),
     "eval of a running run with a checkpoint": (with_run("eval", RUN, checkpoint=True, **BUSY), 1),
@@ -211,8 +240,14 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "chat with an interrupted run": (with_run("chat", RUN, **STOPPED), 2),
     "export of an interrupted run": (with_run("export", RUN, **STOPPED), 2),
     "eval on what was trained on": (with_run("eval", RUN, "--dataset", "pairs"), 0),
-    "eval of a reward model": (with_run("eval", RUN, method="rm"), 0),
-    "instructions of a reward model": (with_run("eval", RUN, "--suite", "instructions", method="rm"), 0),
+    "eval of a reward model": (with_run("eval", RUN, **SCORER), 2),
+    "bare eval, a reward model": (with_run("eval", **SCORER), 2),
+    "instructions of a reward model": (with_run("eval", RUN, "--suite", "instructions", **SCORER), 1),
+    "every checkpoint of a reward model": (with_run("eval", RUN, "--over-checkpoints", **SCORER), 1),
+    "eval of a running reward model": (with_run("eval", RUN, **{**BUSY, **SCORER}), 1),
+    "eval of an interrupted reward model": (with_run("eval", RUN, checkpoint=True, **{**STOPPED, **SCORER}), 2),
+    "resume of a finished reward model": (with_ppo(with_run("train", "--resume", RUN, **SCORER)), 1),
+    "eval of a reward model, PPO installed": (with_ppo(with_run("eval", RUN, **SCORER)), 1),
     "eval by a suite that is none": (with_run("eval", RUN, "--suite", "pears"), 0),
     "eval of a run that held nothing out": (with_run("eval", RUN, config={"dataset": "pairs_test"}), 0),
     "eval of a folder that is not a run": (lambda ws: run("eval", "saves/tiny/lora/sft"), 1),

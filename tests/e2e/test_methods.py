@@ -93,14 +93,13 @@ def test_ld_alpha_reaches_the_engine(bench: Bench) -> None:
 
 
 def test_reward_model(bench: Bench) -> None:
-    """A random value head: loss about ln 2; it is no policy, so chat and eval refuse it."""
+    """A random value head: loss about ln 2; it is no policy, so nothing is trained on top of it."""
     many = ("max_steps=6", "eval_steps=6", "learning_rate=1e-3")
     first = train(bench, "--method", "rm", extra=many)
     assert first["loss"] == pytest.approx(math.log(2), abs=0.4)
     record = json.loads((bench.root / "saves/run/run.json").read_text(encoding="utf-8"))
     assert record["method"] == "rm"
     assert 0 <= record["summary"]["held_out"]["eval_accuracy"] <= 1
-    assert "reward model" in bench.run("eval", "saves/run", code=2).stderr
     assert (
         "reward model" in bench.run("train", "--from", "saves/run", "--dataset", "polite", "--dry-run", code=1).stderr
     )

@@ -113,6 +113,12 @@ def test_the_process_that_failed_is_the_cause_not_those_that_lost_it() -> None:
             " GiB memory in use. Including non-PyTorch memory, this process has 6.1 GiB memory in use.",
             "another process",
         ),
+        (
+            "RuntimeError",
+            "Some tensors share memory, this will lead to duplicate memory on disk and potential differences when"
+            " loading them again: [{'model.embed_tokens.weight', 'lm_head.weight'}].",
+            "cannot save a reward model",
+        ),
         ("RuntimeError", "DataLoader worker (pid 7) is killed by signal: Killed.", "data loader"),
         ("RuntimeError", "NCCL error in: x, unhandled system error, ncclSystemError", "NCCL"),
         ("safetensors_rust.SafetensorError", "Error while deserializing header: incomplete metadata", "damaged"),

@@ -17,8 +17,8 @@ from rlguide.data.store.prompts import fingerprint, prompt_fingerprints
 from rlguide.data.store.reading import read_examples
 from rlguide.engine.config_file import split_names
 from rlguide.errors import RlguideError, UsageError
+from rlguide.evaluation.config import eval_config
 from rlguide.evaluation.held_out import held_out_keys, leave_out_trained
-from rlguide.evaluation.pairs import eval_config
 from rlguide.policy.policy import Policy
 from rlguide.policy.trained_on import FINGERPRINTS, read_fingerprints, trained_on, write_numbers
 from rlguide.runs.record import Run, open_run
@@ -52,9 +52,8 @@ def train(ws: Workspace, name: str, below: tuple[str, ...] = ("saves/sft",), **v
     folder = ws.root / "saves" / name
     folder.mkdir(parents=True)
     config = {"stage": "dpo", "dataset": "pairs", "dataset_dir": "data", "template": "qwen3", **values}
-    method = {"dpo": "dpo", "kto": "kto", "ppo": "ppo"}[config["stage"]]
     record = {
-        "method": method,
+        "method": config["stage"],
         "status": "finished",
         "base": "models/base",
         "stack": [*below, f"saves/{name}"],
@@ -110,9 +109,10 @@ def test_pairs_that_were_trained_on_through_a_view(ws: Workspace, stage: str) ->
     assert set(evaluated(ws, run)) == prompts_of(ws, "pairs_test")  # traced back to what its pairs hold out
 
 
-def test_val_size_with_max_samples(ws: Workspace) -> None:
+@pytest.mark.parametrize("stage", ["dpo", "rm"])
+def test_val_size_with_max_samples(ws: Workspace, stage: str) -> None:
     register(ws, "plain", PROMPTS, "--test-size", "0")
-    run = train(ws, "dpo", dataset="plain", val_size=0.25, max_samples=20, seed=7)
+    run = train(ws, "run", stage=stage, dataset="plain", val_size=0.25, max_samples=20, seed=7)
     order = np.random.default_rng(7).permutation(20)
     rows = [example.messages[0].value for example in read_examples(ws, "plain")]
     assert set(evaluated(ws, run)) == {rows[at] for at in order[:5]}
@@ -185,6 +185,22 @@ def test_what_a_reward_model_was_trained_on_counts_too(ws: Workspace) -> None:
     shown = view(ws, "third", "ppo")
     run = train(ws, "ppo", stage="ppo", dataset=shown, reward_model="saves/rm")
     with pytest.raises(UsageError, match="was trained on"):
+        evaluated(ws, run, "pairs")
+
+
+def test_a_reward_model_is_not_evaluated_on_what_it_or_its_policy_was_trained_on(ws: Workspace) -> None:
+    """Its config has neither a reference nor rewards of DPO."""
+    register(ws, "mixed", [*PROMPTS[:6], "Fresh?", "Newer?"], "--test-size", "0")
+    register(ws, "third", ["Newer?"], "--test-size", "0")
+    below = train(ws, "below", dataset="third")
+    run = train(ws, "rm", (*below.policy.adapters,), stage="rm", eval_dataset="pairs_test")
+    config = eval_config(ws, run, [], {})
+    assert config["stage"] == "rm" and config["adapter_name_or_path"] == "saves/sft,saves/below,saves/rm"
+    assert not {"ref_model", "ref_model_adapters", "pref_beta", "pref_loss"} & set(config)
+    held_out = prompts_of(ws, "pairs_test")
+    assert set(evaluated(ws, run)) == held_out
+    assert set(evaluated(ws, run, "mixed")) == {"Fresh?", *(held_out & set(PROMPTS[:6]))}
+    with pytest.raises(UsageError, match="was trained on: none of its 32 pairs"):
         evaluated(ws, run, "pairs")
 
 

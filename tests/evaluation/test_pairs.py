@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from rlguide.errors import DataError
+from rlguide.evaluation.config import HeldOut
 from rlguide.evaluation.pairs import Evaluation, _evaluation
+from rlguide.evaluation.scoring import check_finite
 from rlguide.policy.run_record import RecordedReference, RunRecord
 from rlguide.runs.record import Run
 
@@ -22,7 +24,7 @@ def evaluation(margins: list[float], **config: object) -> Evaluation:
     rows = [
         {"chosen_reward": margin, "rejected_reward": 0.0, "loss": math.log1p(math.exp(-margin))} for margin in margins
     ]
-    return _evaluation(Run(Path("run"), "run", record), {**CONFIG, **config}, rows, "run/eval/pairs.jsonl")
+    return _evaluation(Run(Path("run"), "run", record), HeldOut({**CONFIG, **config}, len(rows), ()), rows)
 
 
 def test_all_ties_are_half_and_nothing_was_learnt() -> None:
@@ -51,5 +53,5 @@ def test_a_loss_above_that_of_the_reference_is_said() -> None:
 
 
 def test_nan_is_an_error() -> None:
-    with pytest.raises(DataError, match="NaN or infinity"):
-        evaluation([float("nan"), 0.1])
+    with pytest.raises(DataError, match="NaN or infinity in the scores of 1 of 2 pairs"):
+        check_finite([{"loss": float("nan")}, {"loss": 0.1}])

@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 from rlguide.errors import EngineError, UsageError
 from rlguide.evaluation.divergence import summarize
 from rlguide.evaluation.over_checkpoints import Point, best, logged_margins, verdict
-from rlguide.evaluation.suite import PARTS, Line, Suite, wanted
+from rlguide.evaluation.suite import Line, Suite, wanted
 from rlguide.statistics import Estimate, paired, proportion
 
 
 @pytest.mark.parametrize(
     ("text", "parts", "size"),
     [
-        ("quick", PARTS, "quick"),
-        ("full", PARTS, "full"),
+        ("quick", None, "quick"),
+        ("full", None, "full"),
+        (None, None, None),
         ("pairs", ("pairs",), None),
         ("kl, length,kl", ("kl", "length"), None),
         ("instructions,full", ("instructions",), "full"),
     ],
 )
-def test_a_suite_names_parts_or_a_size(text: str, parts: tuple[str, ...], size: str | None) -> None:
+def test_a_suite_names_parts_or_a_size(text: str | None, parts: tuple[str, ...] | None, size: str | None) -> None:
     assert wanted(text) == (parts, size)
 
 

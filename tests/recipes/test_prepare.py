@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from rlguide.catalog.methods import find_method, methods
+from rlguide.engine.find import Engine
 from rlguide.errors import CheckpointError, UsageError
 from rlguide.policy import checkpoint
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.policy.trained_on import read_fingerprints
+from rlguide.policy.value_head import WEIGHT
 from rlguide.recipes import data
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
@@ -249,6 +251,17 @@ def test_the_header_names_the_file_that_it_stands_in(ws: Workspace) -> None:
     write_lora(path.parent)
     again = asked(ws, config=path, output_dir=command[5])  # what the header says works beside the finished run
     assert again.output_dir != prepared.output_dir
+
+
+def test_ppo_takes_no_reward_model_without_its_value_head(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"llamafactory": "0.9.3", "trl": "0.9.6"}
+    monkeypatch.setattr("rlguide.recipes.prepare.engine_for", lambda *_: Engine(Path("/nowhere/python"), versions))
+    folder = write_lora(ws.saves / "rm")
+    write_record(folder, RunRecord(method="rm", base="models/tiny-base", stack=(SFT, "saves/rm"), config={}))
+    with pytest.raises(CheckpointError, match="its scores would be random"):
+        asked(ws, method="ppo", reward_model="saves/rm", template="llama3")
+    write_safetensors(folder / "value_head.safetensors", {WEIGHT: (1, 16)})
+    assert asked(ws, method="ppo", reward_model="saves/rm", template="llama3").config["reward_model"] == "saves/rm"
 
 
 def test_a_reward_model_is_no_start(ws: Workspace) -> None:

@@ -37,7 +37,7 @@ def test_format_is_the_same_for_both_readers(value: object) -> None:
     assert parse_yaml(text) == yaml.safe_load(text) == {"key": value}
 
 
-@pytest.mark.parametrize("name", ["dpo", "eval"])
+@pytest.mark.parametrize("name", ["dpo", "eval", "eval_rm"])
 def test_every_key_of_a_recipe_is_explained(name: str) -> None:
     assert set(load_recipe(name).defaults) <= set(hyperparameters())
 

@@ -16,7 +16,7 @@ from rlguide.catalog.engine_keys import engine_keys
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
 from rlguide.errors import UsageError
-from rlguide.evaluation.pairs import eval_config
+from rlguide.evaluation.config import eval_config
 from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.runs.record import open_run
 from rlguide.workspace import Workspace

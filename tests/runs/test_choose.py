@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,6 @@ def evaluated(ws: Workspace, name: str | None = None) -> Run:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ({"method": "rm"}, "is a reward model"),
         ({"weights": False, "config": {"do_train": False}}, "trained nothing"),
         ({"weights": False}, "has no usable weights"),
         ({"status": "failed", "weights": False}, "is failed"),
@@ -103,9 +103,28 @@ def test_a_reward_model_writes_no_responses(ws: Workspace) -> None:
     make_run(ws, "rm", method="rm")
     with pytest.raises(UsageError, match="is a reward model"):
         choose_partner(ws, ModelRequest("saves/rm"), dict)
+    meant = run_meant(ws, ModelRequest())
+    assert meant is not None and meant.name == "saves/good"
     (ws.saves / "good/run.json").unlink()
-    with pytest.raises(UsageError, match="saves/rm is a reward model"):
-        run_meant(ws, ModelRequest())
+    for choose in (lambda: run_meant(ws, ModelRequest()), lambda: wanted_step(ws, None, 5)):
+        with pytest.raises(UsageError, match="saves/rm is a reward model"):
+            choose()
+
+
+def test_a_reward_model_is_evaluated(ws: Workspace) -> None:
+    folder = make_run(ws, "rm", method="rm", config={"stage": "rm", "dataset": "", "eval_dataset": ""})
+    assert evaluated(ws).name == "saves/good"  # it held nothing out
+    shutil.rmtree(folder)
+    make_run(ws, "rm", method="rm", config={"stage": "rm", "dataset": "pairs", "eval_dataset": "pairs_test"})
+    assert evaluated(ws).name == "saves/rm"
+
+
+def test_with_the_checkpoint_of_a_reward_model_nobody_can_chat(ws: Workspace) -> None:
+    folder = make_run(ws, "rm", method="rm", status="interrupted", weights=False)
+    write_lora(folder / "checkpoint-20")
+    with pytest.raises(UsageError, match=r"is interrupted$") as refused:
+        evaluated(ws, "saves/rm")
+    assert "--resume saves/rm" in refused.value.fix and "rlguide chat saves/rm --sft" in refused.value.fix
 
 
 def test_a_run_that_is_training_is_not_to_be_resumed(ws: Workspace) -> None:
@@ -156,9 +175,12 @@ def test_there_is_nothing_to_resume(tmp_path: Path) -> None:
 def test_what_can_be_done_with_a_run_in_each_state(ws: Workspace) -> None:
     make_run(ws, "我的 run", status="failed")
     make_run(ws, "the rm", method="rm")
+    make_run(ws, "whole", method="rm", base="saves/whole", stack=[])
     steps = {run.name: run.next_step for run in find_runs(ws)}
+    ppo = "rlguide train --method ppo --sft-ckpt saves/sft --template qwen3_nothink --reward-model {}"
+    assert steps["saves/whole"] == "evaluate it: `rlguide eval saves/whole`"
     assert steps["saves/我的 run"] == "resume it: `rlguide train --resume 'saves/我的 run'`"
-    assert steps["saves/the rm"] == "use it: `rlguide train --method ppo --reward-model 'saves/the rm'`"
+    assert steps["saves/the rm"] == "use it: `" + ppo.format("'saves/the rm'") + " --dataset pairs`"
     assert steps["saves/good"] == "train another round on it: `rlguide train --from saves/good`"
 
 

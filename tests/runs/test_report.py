@@ -76,7 +76,7 @@ def test_of_sft_it_is_said_how_the_losses_went(
 
 
 @pytest.mark.parametrize(
-    ("method", "unit", "exact"), [("dpo", "pairs", True), ("rm", "pairs", False), ("sft", "examples", False)]
+    ("method", "unit", "exact"), [("dpo", "pairs", True), ("rm", "pairs", True), ("sft", "examples", False)]
 )
 def test_the_evaluation_that_is_exact_is_named_where_there_is_one(method: str, unit: str, exact: bool) -> None:
     record = RunRecord(
