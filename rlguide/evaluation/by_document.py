@@ -29,16 +29,15 @@ def compared(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Estimate, 
     mean over them: of all alike, or of tasks alike (as it is for groups that do not weigh by size), or of what is
     counted in them (IFEval's instructions). Which of these it is, is found by computing it; where none gives lm-eval's
     figures, or where the documents are not the same, the interval is infinite and its name "".
-
-    A document of c instructions counts as c, with the mean of c taken as known: it is the same for both models, so
-    what resampling it would add is in proportion to the difference itself.
     """
     difference = new["value"] - old["value"]
     rows = _matched(old, new)
     for weigh in (_alike, _by_task) if rows is not None else ():
         before, after = (weigh(side) for side in rows or ())
         if _is_mean(before, old["value"]) and _is_mean(after, new["value"]):
-            return paired(before, after), INTERVAL
+            totals = [[value.total for value in side] for side in (before, after)]
+            counts = [value.count for value in before]
+            return paired(totals[0], totals[1], counts=None if set(counts) == {1} else counts), INTERVAL
     n = sum(len(part["ids"]) for part in new["documents"])
     return Estimate(difference, -math.inf, math.inf, n), ""
 
@@ -68,20 +67,20 @@ def _values(figure: Mapping[str, Any]) -> Iterator[_Value]:
                 yield _Value(part["task"], math.nan if value is None else float(value), 1)
 
 
-def _alike(values: Sequence[_Value]) -> list[float]:
-    """Numbers whose mean is all that is counted over how much there is of it."""
-    count = sum(value.count for value in values) / len(values)
-    return [value.total / count for value in values]
+def _alike(values: Sequence[_Value]) -> Sequence[_Value]:
+    """Values whose mean is all that is counted over how much there is of it."""
+    return values
 
 
-def _by_task(values: Sequence[_Value]) -> list[float]:
-    """Numbers whose mean is that of the means of the tasks."""
+def _by_task(values: Sequence[_Value]) -> Sequence[_Value]:
+    """Values whose mean is that of the means of the tasks."""
     counts: dict[str, int] = defaultdict(int)
     for value in values:
         counts[value.task] += value.count
     share = len(values) / len(counts)
-    return [value.total * share / counts[value.task] for value in values]
+    return [_Value(value.task, value.total * share / counts[value.task], 1) for value in values]
 
 
-def _is_mean(values: Sequence[float], wanted: float) -> bool:
-    return math.isclose(math.fsum(values) / len(values), wanted, rel_tol=1e-6, abs_tol=1e-9)
+def _is_mean(values: Sequence[_Value], wanted: float) -> bool:
+    mean = math.fsum(value.total for value in values) / sum(value.count for value in values)
+    return math.isclose(mean, wanted, rel_tol=1e-6, abs_tol=1e-9)

@@ -56,6 +56,8 @@ def test_instructions_of_a_document_count_each() -> None:
     found, interval = compared(figure(2 / 4, ("t", old)), figure(3 / 4, ("t", new)))
     assert interval and found.value == pytest.approx(1 / 4)
     assert found.n == 3
+    lost, _ = compared(figure(1.0, ("t", [[True, True], [True]])), figure(0.0, ("t", [[False, False], [False]])))
+    assert lost.low == lost.high == -1.0  # whichever documents are drawn
 
 
 @pytest.mark.parametrize(
