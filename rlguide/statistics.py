@@ -123,11 +123,20 @@ def mean(values: Sequence[float]) -> Estimate:
     return Estimate(centre, centre - half, centre + half, n)
 
 
-def paired(before: Sequence[float], after: Sequence[float], resamples: int = 2000, seed: int = 0) -> Estimate:
+def paired(
+    before: Sequence[float],
+    after: Sequence[float],
+    resamples: int = 2000,
+    seed: int = 0,
+    counts: Sequence[float] | None = None,
+) -> Estimate:
     """The mean difference of pairs of measurements, with its 95 % percentile bootstrap interval.
 
     Pairs are resampled (B. Efron, Annals of Statistics 7, 1979), so what both have in common does not widen it. The
     same input gives the same interval.
+
+    Args:
+        counts: of how many each measurement is the sum, all above 0; then the mean is over these.
 
     Raises:
         ValueError: no pairs, or not as many of one as of the other.
@@ -137,6 +146,16 @@ def paired(before: Sequence[float], after: Sequence[float], resamples: int = 200
     if n == 0:
         raise ValueError("no pairs")
     draw = random.Random(seed)
-    means = sorted(math.fsum(draw.choices(differences, k=n)) / n for _ in range(resamples))
+    if counts is None:
+        means = sorted(math.fsum(draw.choices(differences, k=n)) / n for _ in range(resamples))
+        value = math.fsum(differences) / n
+    else:
+        pairs = list(zip(differences, counts, strict=True))
+        means = sorted(_ratio(draw.choices(pairs, k=n)) for _ in range(resamples))
+        value = _ratio(pairs)
     low, high = (means[round(share * (resamples - 1))] for share in (0.025, 0.975))
-    return Estimate(math.fsum(differences) / n, low, high, n)
+    return Estimate(value, low, high, n)
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
+    return math.fsum(pair[0] for pair in pairs) / math.fsum(pair[1] for pair in pairs)

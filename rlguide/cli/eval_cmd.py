@@ -12,6 +12,7 @@ from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, Work
 from rlguide.cli._training import SetOption
 
 if TYPE_CHECKING:
+    from rlguide.evaluation.benchmarks import Benchmarks
     from rlguide.evaluation.suite import Suite
     from rlguide.runs.record import Run
 
@@ -36,10 +37,29 @@ def command(
         typer.Option(
             "--suite",
             metavar="PARTS",
-            help="What to measure: pairs, instructions, kl, length; quick, usual or full: on how many prompts.",
+            help="What to measure: pairs, instructions, kl, length (nothing beside --tasks); quick, usual"
+            " or full: on how many prompts.",
             show_default="pairs,instructions,kl,length; of a reward model pairs",
         ),
     ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            metavar="NAMES",
+            help="Benchmarks of lm-evaluation-harness: ifeval,ceval-valid,cmmlu,gsm8k and thousands more.",
+        ),
+    ] = None,
+    task_folder: Annotated[
+        Path | None,
+        typer.Option("--task-folder", metavar="DIR", help="Tasks of your own for --tasks, in lm-eval's YAML."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N documents of each task.")
+    ] = None,
+    no_chat_template: Annotated[
+        bool, typer.Option("--no-chat-template", help="Prompts of --tasks as plain text, not as conversations.")
+    ] = False,
     language: Annotated[
         Language | None, typer.Option("--language", help="Only prompts with instructions in this language.")
     ] = None,
@@ -76,6 +96,8 @@ def command(
     rlguide eval --suite instructions,quick --language zh
     rlguide eval --suite instructions --prompts my_prompts.jsonl
     rlguide eval saves/qwen3-4b-base/lora/rm --worst 10
+    rlguide eval --tasks ifeval,gsm8k --limit 100
+    rlguide eval --tasks my_task --task-folder tasks
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.cli._reward_model import show_evaluation
@@ -84,24 +106,28 @@ def command(
     from rlguide.engine.find import find_engine
     from rlguide.evaluation.held_out import why_not_evaluable
     from rlguide.evaluation.suite import Wanted, evaluate_suite, wanted
+    from rlguide.evaluation.tasks import wanted_tasks
     from rlguide.runs.choose import is_reward_model, usable_run
 
-    parts, size = wanted(suite)
-    ws = open_workspace(workspace)
-    chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs=dataset is not None))
     keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
+    asked = wanted_tasks(tasks, task_folder, limit, not no_chat_template, keys)
+    parts, size = ((), None) if asked and suite is None else wanted(suite)
+    ws = open_workspace(workspace)
+    has_pairs = dataset is not None or (parts == () and not checkpoints)
+    chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs))
+    what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens, asked)
     found = find_engine(engine)
-    what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens)
     result = evaluate_suite(ws, found, chosen, what, keys)
     if as_json:
         show_json(result.as_dict())
-        return
-    if is_reward_model(chosen):
+    elif is_reward_model(chosen):
         show_evaluation(result, chosen, found)
     else:
         _show(result)
-    if worst:
+    if worst and not as_json:
         _show_worst(chosen, worst)
+    if result.tasks is not None and not result.tasks.detail:
+        raise typer.Exit(1)
 
 
 def _show(result: Suite) -> None:
@@ -110,21 +136,42 @@ def _show(result: Suite) -> None:
     from rlguide.console import say, show, show_table
 
     rows = []
-    for line in result.lines:
+    for line in result.table:
         plain, signed = f"{{:.{line.digits}f}}", f"{{:+.{line.digits}f}}"
         low, high = signed.format(line.difference.low), signed.format(line.difference.high)
         mark = {True: "better", False: "WORSE", None: ""}[line.is_better]
         figures = (plain.format(line.parent), plain.format(line.tuned), signed.format(line.difference.value))
-        rows.append((f"{line.name} ({line.unit})" if line.unit else line.name, *figures, f"{low} to {high}", mark))
-    show_table(("figure", "parent", "tuned", "difference", "95 % interval", "verdict"), rows)
+        interval = f"{low} to {high}" if line.interval else "-"
+        rows.append((f"{line.name} ({line.unit})" if line.unit else line.name, *figures, interval, mark))
+    if rows:
+        show_table(("figure", "parent", "tuned", "difference", "95 % interval", "verdict"), rows)
     if result.pairs is not None:
         show(f"{result.pairs.pairs:,} held-out pairs of {', '.join(result.pairs.datasets)}")
     if result.checkpoints:
         _show_checkpoints(result)
     for part, why in result.skipped.items():
         show(f"{part}: not measured, {why}")
-    show(result.verdict)
-    say(f"next: rlguide chat {shlex.quote(result.run)}")
+    if result.tasks is not None:
+        _show_tasks(result.tasks)
+    if result.verdict:
+        show(result.verdict)
+    if rows:
+        say(f"next: rlguide chat {shlex.quote(result.run)}")
+
+
+def _show_tasks(found: Benchmarks) -> None:
+    from rlguide.console import say, show, show_error, warn
+
+    if found.lines:
+        show(found.how)
+    for note in found.notes:
+        show(f"note: {note}")
+    for name, why in found.failures.items():
+        if found.detail:
+            warn(f"{name} was not measured: {why.what}")
+            say(f"  fix: {why.fix}")
+        else:
+            show_error(f"{name} was not measured: {why.what}", why.fix)
 
 
 def _show_checkpoints(result: Suite) -> None:

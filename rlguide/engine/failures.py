@@ -16,6 +16,7 @@ Chain = tuple[tuple[str, str], ...]  # (type, message) of an exception and of th
 GPU_MEMORY = "the GPU ran out of memory"
 MAIN_MEMORY = "the system killed the engine (signal 9), most likely because main memory ran out"
 _FILE = Path(__file__).with_name("failures.yaml")
+_AGAIN = "run the same command again"
 _LONGEST = 300  # characters of an exception's message that are shown
 # An exception of Python, "module.Name: message", as a traceback ends; torchrun and loggers put a prefix in front.
 _PREFIX = r"(?P<prefix>(?:\[rank\d+\]:\s?)?)"
@@ -41,9 +42,7 @@ class Failure:
     fix: str
 
 
-def explain_failure(
-    log: str, returncode: int, raised: Sequence[Raised] = (), again: str = "run the same command again"
-) -> Failure:
+def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = (), again: str = _AGAIN) -> Failure:
     """The cause of a failed run: that of its last exception, of those that caused it, or of the signal that ended it.
 
     Args:
@@ -55,6 +54,12 @@ def explain_failure(
     """
     failure = _explained(log, returncode, raised)
     return Failure(failure.what, failure.fix.replace("{again}", again))
+
+
+def known_cause(chain: Chain) -> Failure | None:
+    """What is known of an exception and those that caused it, the last one first; None if nothing is."""
+    failure = _known_of(chain)
+    return None if failure is None else Failure(failure.what, failure.fix.replace("{again}", _AGAIN))
 
 
 def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:

@@ -27,6 +27,11 @@ class Mismatch:
 
 def read_pins(*extras: str) -> dict[str, str]:
     """Distribution name to pinned version, from rlguide's metadata: those of these extras, or of `engine`."""
+    return {name.partition("[")[0]: version for name, version in read_pins_with_extras(*extras).items()}
+
+
+def read_pins_with_extras(*extras: str) -> dict[str, str]:
+    """Like `read_pins`, each name with the extras that are wanted of it, as pip takes it: `lm_eval[hf,ifeval]`."""
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
@@ -34,7 +39,7 @@ def read_pins(*extras: str) -> dict[str, str]:
     except PackageNotFoundError:
         return {}
     chosen = "|".join(extras or ("engine",))
-    pattern = re.compile(rf"([\w.-]+)\s*==\s*([\w.+!-]+)\s*;.*extra\s*==\s*['\"](?:{chosen})['\"]")
+    pattern = re.compile(rf"([\w.-]+(?:\[[\w,.-]+\])?)\s*==\s*([\w.+!-]+)\s*;.*extra\s*==\s*['\"](?:{chosen})['\"]")
     found = (pattern.match(line) for line in lines)
     return {match[1].replace("-", "_").lower(): match[2] for match in found if match}
 

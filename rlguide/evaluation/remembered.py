@@ -28,6 +28,14 @@ def remembered(kind: str, what: Mapping[str, Any], items: Sequence[Any], make: M
     Raises:
         EngineError: `make` did not give all of them.
     """
+    found = some_remembered(kind, what, items, make)
+    if len(found) < len(items):
+        raise EngineError("the engine gave only some of the answers", "run `rlguide doctor`, then try again")
+    return [found[place] for place in range(len(items))]
+
+
+def some_remembered(kind: str, what: Mapping[str, Any], items: Sequence[Any], make: Make) -> dict[int, Any]:
+    """Like `remembered`, by the places of the items, without those for which `make` gives nothing this time."""
     path = user_cache() / kind / f"{_digest(what)}.jsonl"
     kept = _read(path)
     keys = [_digest(item) for item in items]
@@ -41,9 +49,7 @@ def remembered(kind: str, what: Mapping[str, Any], items: Sequence[Any], make: M
         finally:
             if file is not None:
                 file.close()
-    if not kept.keys() >= set(keys):
-        raise EngineError("the engine gave only some of the answers", "run `rlguide doctor`, then try again")
-    return [kept[key] for key in keys]
+    return {place: kept[key] for place, key in enumerate(keys) if key in kept}
 
 
 def _digest(value: Any) -> str:

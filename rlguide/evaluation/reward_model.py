@@ -161,21 +161,22 @@ def _is_above(upper: Group, lower: Group) -> bool:
     return has_width and upper.accuracy.low > lower.accuracy.high
 
 
-def check_wanted(run: Run, parts: Sequence[str], datasets: Sequence[str], has_checkpoints: bool) -> None:
+def check_wanted(run: Run, parts: Sequence[str], datasets: Sequence[str], more: str) -> None:
     """Refuse what only a model that writes responses has.
 
     Raises:
-        UsageError: `parts` of a suite other than pairs, or every checkpoint.
+        UsageError: `parts` of a suite other than pairs, or an option that asks for `more`.
     """
     unfit = [part for part in parts if part not in PARTS]
-    if not unfit and not has_checkpoints:
+    if not unfit and not more:
         return
     command = f"rlguide eval {shlex.quote(run.name)}"
     if datasets:
         command += f" --dataset {shlex.quote(','.join(datasets))}"
-    what = "--over-checkpoints asks for responses" if not unfit else f"--suite {','.join(unfit)} asks for responses"
+    what = f"--suite {','.join(unfit)}" if unfit else more
     raise UsageError(
-        f"{what}, and {run.name} is a reward model, which writes none", f"evaluate it on pairs: `{command}`"
+        f"{what} asks for responses, and {run.name} is a reward model, which writes none",
+        f"evaluate it on pairs: `{command}`",
     )
 
 

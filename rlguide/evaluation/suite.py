@@ -6,7 +6,7 @@ Of a reward model, which writes no responses, only the pairs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,54 +14,29 @@ from rlguide.console import say
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
-from rlguide.evaluation import divergence, over_checkpoints, reward_model
+from rlguide.evaluation import benchmarks, divergence, over_checkpoints, reward_model
 from rlguide.evaluation.asked import SIZES, Asked, followed
 from rlguide.evaluation.config import check_run, held_out_pairs
 from rlguide.evaluation.instructions.prompts import LANGUAGES
+from rlguide.evaluation.lines import Line
 from rlguide.evaluation.pairs import Evaluation, score
 from rlguide.evaluation.reward_model import RewardEvaluation
+from rlguide.evaluation.tasks import Tasks
 from rlguide.runs.choose import is_reward_model, model_keys
 from rlguide.runs.plots import plot_checkpoints
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, mean, paired
 from rlguide.workspace import Workspace, write_json
 
-RESULT = "suite.json"
+RESULT, DOCUMENTS = "suite.json", "benchmarks.json"
 _READINGS: dict[Literal["strict", "loose"], str] = {"strict": "", "loose": " (loose)"}
 _INSTRUCTIONS = "instructions"
 PARTS = ("pairs", "instructions", "kl", "length")
 
 
-@dataclass(frozen=True)
-class Line:
-    """A figure of both models and how far they are apart, with the 95 % interval of that.
-
-    Attributes:
-        goal: "more" or "less" of it is better; "" if neither is by itself.
-        interval: how the interval was found.
-        digits: after the point, for people.
-    """
-
-    name: str
-    parent: float
-    tuned: float
-    difference: Estimate
-    goal: str
-    interval: str
-    digits: int = 3
-    unit: str = ""
-
-    @property
-    def is_better(self) -> bool | None:
-        """Whether the tuned model is better by this figure; None where the interval includes 0, or there is no goal."""
-        if not self.goal or self.difference.low <= 0 <= self.difference.high:
-            return None
-        return (self.difference.value > 0) == (self.goal == "more")
-
-
 @dataclass
 class Suite:
-    """What was found. `skipped`: why a part could not be measured, by its name."""
+    """What was found. `skipped`: why a part could not be measured, by its name; `tasks`: what was with `--tasks`."""
 
     run: str
     lines: list[Line] = field(default_factory=list)
@@ -69,15 +44,22 @@ class Suite:
     kl: divergence.Divergence | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: list[over_checkpoints.Point] = field(default_factory=list)
+    tasks: benchmarks.Benchmarks | None = None
+
+    @property
+    def table(self) -> list[Line]:
+        """Every figure."""
+        return [*self.lines, *(self.tasks.lines if self.tasks else ())]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; the figures of the pairs stand at the top, as they always have."""
-        lines = [{**asdict(line), "difference": line.difference.as_dict()} for line in self.lines]
+        lines = [line.as_dict() for line in self.table]
         pairs = self.pairs.as_dict() if self.pairs else {"run": self.run}
         kl = self.kl.as_dict() if self.kl else None
         checkpoints = [point.as_dict() for point in self.checkpoints]
         found = {"table": lines, "kl": kl, "checkpoints": checkpoints, "skipped": self.skipped}
-        return {**pairs, **found, "summary": self.verdict}
+        tasks = {"benchmarks": self.tasks.as_dict()} if self.tasks else {}
+        return {**pairs, **found, **tasks, "summary": self.verdict}
 
     @property
     def verdict(self) -> str:
@@ -94,6 +76,8 @@ class Suite:
             said.append(self.kl.verdict)
         if self.checkpoints:
             said.append(over_checkpoints.verdict(self.checkpoints))
+        if self.tasks and self.tasks.verdict:
+            said.append(self.tasks.verdict)
         return "; ".join(said)
 
 
@@ -128,6 +112,7 @@ class Wanted:
         language: "en" or "zh": only prompts with instructions in it.
         prompts: a file of prompts with instructions, instead of the bundled ones.
         max_new_tokens: where an answer is cut, instead of where the size says.
+        tasks: benchmarks, beside the parts.
     """
 
     parts: tuple[str, ...] | None
@@ -137,10 +122,16 @@ class Wanted:
     language: str | None = None
     prompts: Path | None = None
     max_new_tokens: int | None = None
+    tasks: Tasks | None = None
+
+    @property
+    def asks_more(self) -> str:
+        """The option that asks for responses beside the parts; "" if none does."""
+        return "--tasks" if self.tasks else "--over-checkpoints" if self.checkpoints else ""
 
 
 def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settings: Mapping[str, Any]) -> Suite:
-    """Measure the parts of a suite; writes `<run>/eval/suite.json`.
+    """Measure the parts of a suite; writes `<run>/eval/suite.json`, and the documents of benchmarks beside it.
 
     Raises:
         UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing; a reward
@@ -151,15 +142,17 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
     every = PARTS if has_policy else reward_model.PARTS
     parts, size = every if what.parts is None else what.parts, what.size
     if not has_policy:
-        reward_model.check_wanted(run, parts, what.datasets, what.checkpoints)
+        reward_model.check_wanted(run, parts, what.datasets, what.asks_more)
     found = Suite(run.name)
     check_run(ws, run, settings)
     keys, _ = model_keys(ws, run.config)
     if "trust_remote_code" in settings:  # no record decides that
         keys["trust_remote_code"] = settings["trust_remote_code"]
-    has_pairs = what.checkpoints or parts != ("instructions",)
+    if what.tasks is not None:  # first, because a name may be wrong
+        found.tasks = benchmarks.measure(ws, engine, run, keys, what.tasks)
+    has_pairs = what.checkpoints or bool({*parts} - {_INSTRUCTIONS})
     held_out = held_out_pairs(ws, engine, run, what.datasets, settings) if has_pairs else None
-    if size is None and (what.checkpoints or parts != ("pairs",)):
+    if size is None and (what.checkpoints or {*parts} - {"pairs"}):
         size = "usual" if list_gpus() else "quick"
         if size == "quick":
             say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
@@ -181,6 +174,8 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
     if what.checkpoints:
         found.checkpoints = over_checkpoints.measure(asked)
         plot_checkpoints([point.as_dict() for point in found.checkpoints], run.path / "eval")
+    if found.tasks and found.tasks.documents:
+        write_json(run.path / "eval" / DOCUMENTS, found.tasks.documents)
     write_json(run.path / "eval" / RESULT, found.as_dict())
     return found
 

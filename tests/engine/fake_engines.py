@@ -72,7 +72,7 @@ def wheels(folder: Path, without: str = "") -> Path:
 def main_wheels(folder: Path) -> Path:
     """A wheel for each pin of the main engine; llamafactory needs einops, in the tested version and in a newer one."""
     folder.mkdir(parents=True)
-    for name, version in read_pins("engine", "qlora").items():
+    for name, version in read_pins("engine", "qlora", "eval").items():
         wheel(folder, name, version, "Requires-Dist: einops\n" if name == "llamafactory" else "")
     [tested] = re.findall(r"^einops==(.*)$", CONSTRAINTS.read_text(), flags=re.MULTILINE)
     for version in (tested, "99.0"):

@@ -127,6 +127,10 @@ def test_the_process_that_failed_is_the_cause_not_those_that_lost_it() -> None:
             "outgoing traffic has been disabled",
             "could not be reached",
         ),
+        ("ConnectionError", "Couldn't reach 'google/IFEval' on the Hub (OfflineModeIsEnabled)", "HF_HUB_OFFLINE"),
+        ("RuntimeError", "Dataset scripts are no longer supported, but found cmmlu.py", "a script on the hub"),
+        ("datasets.exceptions.DatasetNotFoundError", "Dataset 'x/y' is a gated dataset on the Hub.", "gated"),
+        ("LookupError", "\n****\n  Resource punkt_tab not found.\n", "NLTK"),
     ],
 )
 def test_kinds_are_told_apart(kind: str, message: str, words: str) -> None:

@@ -122,10 +122,11 @@ def test_the_verdict_on_accuracy_and_loss() -> None:
 
 
 def test_what_asks_for_responses_is_refused() -> None:
-    check_wanted(RUN, ("pairs",), [], has_checkpoints=False)
+    check_wanted(RUN, ("pairs",), [], "")
     with pytest.raises(UsageError) as refused:
-        check_wanted(RUN, ("pairs", "kl", "length"), ["a_test", "b"], has_checkpoints=False)
+        check_wanted(RUN, ("pairs", "kl", "length"), ["a_test", "b"], "")
     assert refused.value.what == "--suite kl,length asks for responses, and my rm is a reward model, which writes none"
     assert refused.value.fix == "evaluate it on pairs: `rlguide eval 'my rm' --dataset a_test,b`"
-    with pytest.raises(UsageError, match="--over-checkpoints asks for responses"):
-        check_wanted(RUN, ("pairs",), [], has_checkpoints=True)
+    for option in ("--over-checkpoints", "--tasks"):
+        with pytest.raises(UsageError, match=f"{option} asks for responses"):
+            check_wanted(RUN, ("pairs",), [], option)

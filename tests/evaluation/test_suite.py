@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from rlguide.errors import EngineError, UsageError
 from rlguide.evaluation.divergence import summarize
+from rlguide.evaluation.lines import Line
 from rlguide.evaluation.over_checkpoints import Point, best, logged_margins, verdict
-from rlguide.evaluation.suite import Line, Suite, wanted
+from rlguide.evaluation.suite import Suite, wanted
 from rlguide.statistics import Estimate, paired, proportion
 
 
