@@ -115,8 +115,6 @@ class Lean:
 
     def begin(self, checkpoint) -> None:
         """Before the first step: take the reference's values of the checkpoint, and see about checkpointing."""
-        from transformers import trainer_utils
-
         trainer = self.trainer
         if self.reference is not None:
             settings = {
@@ -128,10 +126,9 @@ class Lean:
             model = trainer.accelerator.unwrap_model(trainer.model if trainer.ref_model is None else trainer.ref_model)
             self._fingerprint = reference_once.fingerprint(model, trainer.ref_model is None, settings)
             trainer.add_callback(_keeper(self))
-            if checkpoint is True:  # as the engine's own loop understands it
-                checkpoint = trainer_utils.get_last_checkpoint(trainer.args.output_dir)
-            if checkpoint:
-                why = self.reference.load(Path(checkpoint), self._fingerprint)
+            folder = folder_of(checkpoint, trainer.args.output_dir)
+            if folder:
+                why = self.reference.load(folder, self._fingerprint)
                 if why:
                     print(f"rlguide: the reference is computed anew: {why}")
         columns = _COLUMNS[self.stage]
@@ -195,6 +192,14 @@ class Lean:
         """Put the reference's values into the checkpoint of a step."""
         if self.trainer.is_world_process_zero():
             self.reference.save(Path(self.trainer.args.output_dir, f"checkpoint-{step}"), self._fingerprint)
+
+
+def folder_of(checkpoint, output_dir: str) -> Path | None:
+    """The folder that `resume_from_checkpoint` means: a path, True for the last one of `output_dir`, or none."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    found = get_last_checkpoint(output_dir) if checkpoint is True else checkpoint
+    return Path(found) if found else None
 
 
 def _keeper(lean: Lean):

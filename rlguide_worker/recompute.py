@@ -10,7 +10,7 @@ import torch
 from free_memory import memory
 from lazy_logits import CHUNK_BYTES
 
-RESERVE = 0.1  # of the device's memory stays free
+RESERVE = 0.1  # of the device's memory stays free; twice as much in several processes, where no step has a second try
 MARGIN = 1.1  # on what a step keeps: gradients of the activations of the layer at work
 LENGTHS = (32, 64, 96)  # tokens
 GIB = 2**30
@@ -49,18 +49,23 @@ def why_not_off(trainer, checkpointing: Checkpointing, rows: int, length: int, l
     except Exception as error:  # whatever the model lacks: the training itself may still run, as configured
         checkpointing.set(True)
         return f"what a step keeps could not be measured: {type(error).__name__}"
+    room = free - RESERVE * total * (1 if trainer.accelerator.num_processes == 1 else 2)
     need = kept * MARGIN + _bytes_of_training(trainer) + 5 * CHUNK_BYTES + LOGITS * logits
-    checkpointing.spare = free - RESERVE * total - need
+    checkpointing.spare = room - need
     if checkpointing.spare >= 0:
         return ""
     checkpointing.set(True)
-    return f"without it a step needs {need / GIB:.1f} GiB, and {max(0, free - RESERVE * total) / GIB:.1f} GiB are free"
+    return f"without it a step needs {need / GIB:.1f} GiB, and {max(0, room) / GIB:.1f} GiB are free"
 
 
 def _bytes_of_training(trainer) -> int:
-    """To come with the first steps: gradients and two moments of 4 bytes each, and a copy of gradients (`Undo`)."""
+    """To come with the first steps: gradients and two moments of 4 bytes each, and a copy of gradients.
+
+    That copy is the buckets of DDP, or what `Undo` keeps.
+    """
     trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
-    return trained * (16 if trainer.args.gradient_accumulation_steps > 1 else 12)
+    is_alone = trainer.accelerator.num_processes == 1
+    return trained * (12 if is_alone and trainer.args.gradient_accumulation_steps == 1 else 16)
 
 
 def kept_bytes(trainer, rows: int, length: int, lazily) -> int:

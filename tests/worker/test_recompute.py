@@ -74,6 +74,8 @@ def test_it_is_off_only_where_a_step_fits(torch: Any, recompute: Any, monkeypatc
     for logits in (need / 30, need / 20):  # held in full, they take a sixth more, or a quarter
         why = recompute.why_not_off(trainer, switch, 2, 1000, contextlib.nullcontext, logits)
         assert bool(why) == (logits > need / 25)
+    trainer.accelerator.num_processes = 2  # each keeps more free, since it could not try again
+    assert "GiB are free" in recompute.why_not_off(trainer, switch, 2, 1000, contextlib.nullcontext, need / 30)
 
 
 def test_a_model_that_cannot_be_measured_keeps_it(torch: Any, recompute: Any) -> None:
