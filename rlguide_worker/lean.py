@@ -244,6 +244,8 @@ def _why_full_logits(trainer, stage: str) -> str:
         return "the head has dropout, which is another each time that a chunk is computed"
     if stage == "sft" and (trainer.label_smoother or settings.use_asft_loss or settings.use_eaft_loss):
         return "the loss takes every token's probability"
+    if trainer.accelerator.num_processes > 1 and trainer.args.ddp_find_unused_parameters is not False:
+        return "DDP follows the logits to find unused parameters"  # unset, it may do so once checkpointing is off
     if not any(weight.requires_grad for weight in head.parameters()):
         return ""
     if trainer.accelerator.num_processes > 1:

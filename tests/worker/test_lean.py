@@ -81,6 +81,13 @@ def test_what_needs_full_logits_is_known_before(
     assert (why in said) if why else not said
 
 
+@pytest.mark.parametrize("setting", [None, True, False])
+def test_ddp_that_looks_for_unused_parameters_gets_logits(torch: Any, lean: Any, setting: bool | None) -> None:
+    trainer = Head(torch, False)
+    trainer.accelerator.num_processes, trainer.args.ddp_find_unused_parameters = 2, setting
+    assert ("DDP" in lean._why_full_logits(trainer, "dpo")) == (setting is not False)
+
+
 def made(lean: Any, torch: Any, spare: float) -> Any:
     """What a trainer does otherwise, its checkpointing off with some bytes to spare; the logits have 9 x 10 x 4."""
     this = lean.Lean.__new__(lean.Lean)
