@@ -16,6 +16,7 @@ PEFT), and an operation that is not known here gets the full logits, as without 
 """
 
 import functools
+from collections import Counter
 from contextlib import contextmanager
 
 import torch
@@ -123,7 +124,7 @@ class Logits(torch.Tensor):
                 made = _answer(func, args, kwargs)
                 if made is not NotImplemented:
                     return made
-            asked_in_full.add(getattr(func, "__name__", str(func)))
+            asked_in_full[getattr(func, "__name__", str(func))] += 1
             return func(*_full(args), **_full(kwargs))
 
 
@@ -132,7 +133,7 @@ def stand_in(hidden):
     return hidden.as_subclass(Logits)
 
 
-asked_in_full: set[str] = set()  # operations that are not known here and got full logits
+asked_in_full: Counter[str] = Counter()  # how often operations that are not known here got full logits
 
 
 def _full(values):

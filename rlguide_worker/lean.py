@@ -77,7 +77,7 @@ def install(stage: str, events) -> str:
     kind, _ = _engine(stage)
     kind.__init__ = _prepared(kind.__init__, stage, events)
     kind.train = _measured(kind.train)
-    kind.training_step = recompute.again_with_checkpointing(kind.training_step)
+    kind.training_step = _settled(recompute.again_with_checkpointing(kind.training_step))
     if stage == "dpo":
         kind.concatenated_forward = _lazily(kind.concatenated_forward, lambda batch, **_: batch["labels"])
         kind.compute_reference_log_probs = reference_once.of_pairs(kind.compute_reference_log_probs)
@@ -96,7 +96,7 @@ class Lean:
         self.trainer, self.stage, self.events = trainer, stage, events
         self.why_not = {}  # part: why it is as in the engine
         self.reference = self.checkpointing = None
-        self.is_lazy = self._can("logits", _why_plain(trainer) or _why_full_logits(trainer))
+        self.is_lazy = self._can("logits", _why_plain(trainer) or _why_full_logits(trainer, stage))
         if self._can("reference", _why_plain(trainer) or _why_no_reference(trainer, stage)):
             self.reference = reference_once.Reference()
         self._fingerprint, self._longest_batch = "", 0
@@ -126,8 +126,9 @@ class Lean:
             model = trainer.accelerator.unwrap_model(trainer.model if trainer.ref_model is None else trainer.ref_model)
             self._fingerprint = reference_once.fingerprint(model, trainer.ref_model is None, settings)
             trainer.add_callback(_keeper(self))
-            if checkpoint:
-                why = self.reference.load(Path(checkpoint), self._fingerprint)
+            folder = folder_of(checkpoint, trainer.args.output_dir)
+            if folder:
+                why = self.reference.load(folder, self._fingerprint)
                 if why:
                     print(f"rlguide: the reference is computed anew: {why}")
         columns = _COLUMNS[self.stage]
@@ -138,13 +139,28 @@ class Lean:
         why = _why_plain(trainer) or ("" if modules else "it is off already")
         if trainer.args.gradient_checkpointing:
             why = "transformers turns it on by itself (gradient_checkpointing)"
+        elif recompute.updates_in_backward(trainer):
+            why = "the optimizer changes weights in the backward pass, so no step could be computed again"
         if not why:
             self.checkpointing = recompute.Checkpointing(modules)
             why = "the longest example is not known, or examples have pictures"
             if length:
-                why = recompute.why_not_off(trainer, self.checkpointing, rows, length, self.lazily)
+                held = 0 if self.is_lazy else self._logits_bytes()
+                why = recompute.why_not_off(trainer, self.checkpointing, rows, length, self.lazily, held)
         self._can("checkpointing", why)
         self.tell()
+
+    def settle(self) -> None:
+        """After a step that asked for full logits: let the model make them, as in the engine, which takes less."""
+        self.is_lazy, self.why_not["logits"] = False, _asked_in_full()
+        is_tight = self.checkpointing is not None and self.checkpointing.is_off
+        if is_tight and recompute.LOGITS * self._logits_bytes() > self.checkpointing.spare:
+            self.checkpointing.set(True)
+            self.why_not["checkpointing"] = "there is no room beside full logits"
+
+    def _logits_bytes(self) -> int:
+        """Of the logits of the longest batch in float32."""
+        return 4 * self._longest_batch * len(_head(self.trainer).weight)
 
     def tell(self) -> None:
         """Write what is used, why the rest is not, and what the reference cost and saved."""
@@ -153,7 +169,7 @@ class Lean:
         used = [part for part, is_used in self._parts().items() if is_used]
         counts = {}
         if "logits" in used:
-            counts = {"logits_bytes": 4 * self._longest_batch * len(_head(self.trainer).weight)}
+            counts = {"logits_bytes": self._logits_bytes()}
         if self.reference is not None:
             counts |= {"computed": self.reference.computed, "looked_up": self.reference.looked_up}
         self.events.write("lean", used=used, why_not=self.why_not, **counts)
@@ -162,7 +178,7 @@ class Lean:
         if self.reference is not None and self.reference.why_not:
             self.why_not["reference"] = self.reference.why_not
         if lazy_logits.asked_in_full:
-            self.why_not["logits"] = f"something asks for them in full: {', '.join(sorted(lazy_logits.asked_in_full))}"
+            self.why_not["logits"] = _asked_in_full()
         is_off = self.checkpointing is not None and self.checkpointing.is_off
         if self.checkpointing is not None and not is_off:
             self.why_not.setdefault("checkpointing", "memory ran out without it")
@@ -176,6 +192,14 @@ class Lean:
         """Put the reference's values into the checkpoint of a step."""
         if self.trainer.is_world_process_zero():
             self.reference.save(Path(self.trainer.args.output_dir, f"checkpoint-{step}"), self._fingerprint)
+
+
+def folder_of(checkpoint, output_dir: str) -> Path | None:
+    """The folder that `resume_from_checkpoint` means: a path, True for the last one of `output_dir`, or none."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    found = get_last_checkpoint(output_dir) if checkpoint is True else checkpoint
+    return Path(found) if found else None
 
 
 def _keeper(lean: Lean):
@@ -208,14 +232,27 @@ def _language_model(model):
     return getattr(model, "pretrained_model", model)
 
 
-def _why_full_logits(trainer) -> str:
-    head = _head(trainer)
+def _asked_in_full() -> str:
+    return f"something asks for them in full: {', '.join(sorted(lazy_logits.asked_in_full))}"
+
+
+def _why_full_logits(trainer, stage: str) -> str:
+    head, settings = _head(trainer), trainer.finetuning_args
     if head is None or getattr(head, "weight", None) is None:
         return "the model's head is of another kind"
     if any(type(module).__name__ == "Dropout" and module.p > 0 for module in head.modules()):
         return "the head has dropout, which is another each time that a chunk is computed"
-    if trainer.accelerator.num_processes > 1 and any(weight.requires_grad for weight in head.parameters()):
+    if stage == "sft" and (trainer.label_smoother or settings.use_asft_loss or settings.use_eaft_loss):
+        return "the loss takes every token's probability"
+    if trainer.accelerator.num_processes > 1 and trainer.args.ddp_find_unused_parameters is not False:
+        return "DDP follows the logits to find unused parameters"  # unset, it may do so once checkpointing is off
+    if not any(weight.requires_grad for weight in head.parameters()):
+        return ""
+    if trainer.accelerator.num_processes > 1:
         return "several processes reduce the gradients of a trained head inside the model"
+    # Of a trained head the last bits differ; these make much of them: by the sign, or by a division by small numbers.
+    if settings.use_muon or "lion" in str(trainer.args.optim):
+        return "the optimizer would enlarge how the gradient of a trained head is rounded"
     return ""
 
 
@@ -241,6 +278,19 @@ def _measured(engines):
             self.lean.tell()
 
     return train
+
+
+def _settled(engines):
+    """`training_step`, after which it is seen whether full logits were asked for."""
+
+    def training_step(self, *args, **kwargs):
+        before = lazy_logits.asked_in_full.total()
+        loss = engines(self, *args, **kwargs)
+        if self.lean.is_lazy and lazy_logits.asked_in_full.total() > before:
+            self.lean.settle()
+        return loss
+
+    return training_step
 
 
 def _lazily(engines, labels_of):

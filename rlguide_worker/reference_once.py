@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 FILE = "reference.safetensors"
-SAMPLE = 4096  # values of each weight that the fingerprint takes
+SAMPLE = 4096  # values of each weight that the fingerprint takes as they are
+PIECE = 2**20  # of eight bytes each: it also takes the sum of so many
 _PACKAGES = ("llamafactory", "peft", "torch", "transformers", "trl")
 _ROWS = {"input_ids", "attention_mask", "labels", "position_ids", "token_type_ids", "kto_tags"}
 
@@ -104,15 +105,17 @@ def _as_rows(keys):
 def _gathered(accelerator, rows):
     """The rows of all processes, which may have different numbers of them; padding is left out."""
     counts = accelerator.gather(torch.tensor([len(rows)], device=rows.device)).tolist()
-    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+    most = max(1, *counts)  # nothing can be split into parts of no rows
+    padded = rows.new_zeros((most, *rows.shape[1:]))
     padded[: len(rows)] = rows
-    parts = accelerator.gather(padded).split(max(counts))
+    parts = accelerator.gather(padded).split(most)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def fingerprint(model, is_adapter_off: bool, settings: dict) -> str:
-    """A digest of the reference: samples of all its weights, its configuration, `settings`, the packages' versions.
+    """A digest of the reference: its weights, its configuration, `settings`, the packages' versions.
 
+    Of each weight it takes samples, and sums of all bits read as integers, which one changed value changes.
     `is_adapter_off`: the reference is `model` without the adapter that is trained, so only frozen weights count.
     """
     digest = hashlib.sha256()
@@ -124,10 +127,22 @@ def fingerprint(model, is_adapter_off: bool, settings: dict) -> str:
         sample = flat[:: max(1, flat.numel() // SAMPLE)].contiguous().cpu()
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode())
         digest.update(sample.view(torch.uint8).numpy().tobytes())
+        digest.update(_sums(flat).numpy().tobytes())
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
     versions = {name: version(name) for name in _PACKAGES}
     digest.update(json.dumps([config, settings, versions], sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def _sums(flat):
+    """The sum of each piece of a flat weight, eight bytes read as one integer, and the bytes that are left over."""
+    data = flat.contiguous().view(torch.uint8)
+    if data.storage_offset() % 8:
+        data = data.clone()
+    rest = len(data) % 8
+    words = data[: len(data) - rest].view(torch.int64)
+    sums = [piece.sum() for piece in words.split(PIECE)]
+    return torch.cat([torch.stack(sums), data[len(data) - rest :]]).cpu()
 
 
 def pairs(batch, model):

@@ -20,6 +20,8 @@ _PLAIN_KEYS = {
     "torch_compile": "with torch_compile all is done as in LLaMA-Factory",
     "use_unsloth": "with unsloth all is done as in LLaMA-Factory",
 }
+# A key of SFT whose loss takes more of the logits than one number a token.
+_FULL_LOGITS_KEYS = ("label_smoothing_factor", "use_asft_loss", "use_eaft_loss")
 _STAGES = ("dpo", "kto", "rm", "sft")
 
 
@@ -35,6 +37,8 @@ def left_out(method: Method, config: Mapping[str, Any]) -> dict[str, str]:
         found["reference"] = "the loss has none"
     elif config.get("neftune_noise_alpha"):
         found["reference"] = "NEFTune's noise reaches it"
+    if method.stage == "sft" and any(config.get(key) for key in _FULL_LOGITS_KEYS):
+        found["logits"] = "the loss takes every token's probability"
     if config.get("disable_gradient_checkpointing"):
         found["checkpointing"] = "the config turns it off"
     return found

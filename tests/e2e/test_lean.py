@@ -23,6 +23,10 @@ USED: dict[str, list[str]] = {
     **dict.fromkeys(("sigmoid", "options", "hinge", "ipo", "kto", "ref_model", "lora_on_head", "dora", "full"), ALL),
     **dict.fromkeys(("batch", "batch_kto", "bf16", "qlora"), ALL),
     **dict.fromkeys(("orpo", "simpo", "rm", "sft", "sft_accuracy", "neftune"), NO_REFERENCE),
+    # Their losses take all logits, or their optimizer would enlarge how the gradient of the head is rounded.
+    "sft_smooth": ["checkpointing"],
+    "sft_eaft": ["checkpointing"],
+    "full_muon": ["reference", "checkpointing"],
 }
 
 

@@ -28,6 +28,8 @@ JSON = st.recursive(
         ("rm", {}, ["reference"]),
         ("dpo", {"disable_gradient_checkpointing": True}, ["checkpointing"]),
         ("dpo", {"neftune_noise_alpha": 5.0}, ["reference"]),
+        ("sft", {"label_smoothing_factor": 0.1}, ["reference", "logits"]),
+        ("dpo", {"label_smoothing_factor": 0.1}, []),
         ("dpo", {"deepspeed": "z2.json"}, list(PARTS)),
         ("ppo", {}, list(PARTS)),
     ],

@@ -45,6 +45,12 @@ def recompute() -> Any:
 
 
 @pytest.fixture(scope="session")
+def free_memory() -> Any:
+    """rlguide_worker/free_memory.py."""
+    return worker_module("free_memory")
+
+
+@pytest.fixture(scope="session")
 def lean() -> Any:
     """rlguide_worker/lean.py."""
     return worker_module("lean")

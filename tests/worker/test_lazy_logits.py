@@ -50,7 +50,8 @@ def logps(torch: Any, logits: Any, labels: Any) -> Any:
 def test_log_probabilities_and_gradients_are_those_of_full_logits(
     torch: Any, lazy_logits: Any, rows: int, length: int, prompt: int, chunk: int, seed: int, is_known: bool
 ) -> None:
-    lazy_logits.CHUNK_BYTES, lazy_logits.asked_in_full = chunk, set()
+    lazy_logits.CHUNK_BYTES = chunk
+    lazy_logits.asked_in_full.clear()
     model = Model(torch, seed)
     inputs, labels = torch.randn(rows, length, HIDDEN), torch.randint(0, VOCABULARY, (rows, length))
     labels[:, :prompt] = -100
@@ -122,7 +123,8 @@ def masked(torch: Any, logits: Any) -> Any:
 
 
 def both(torch: Any, lazy_logits: Any, operation: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
-    lazy_logits.CHUNK_BYTES, lazy_logits.asked_in_full = 1, set()
+    lazy_logits.CHUNK_BYTES = 1
+    lazy_logits.asked_in_full.clear()
     model, inputs = Model(torch, 0, bias=True), torch.randn(3, 10, HIDDEN)
     torch.manual_seed(1)
     plain = operation(torch, model(inputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +49,8 @@ def make_trainer(torch: Any) -> Any:
             return hidden
 
     accelerator = SimpleNamespace(device=torch.device("cpu"), autocast=contextlib.nullcontext, num_processes=1)
-    return SimpleNamespace(model=Model(), accelerator=accelerator)
+    args = SimpleNamespace(gradient_accumulation_steps=2)
+    return SimpleNamespace(model=Model(), accelerator=accelerator, args=args)
 
 
 def test_it_is_off_only_where_a_step_fits(torch: Any, recompute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +60,7 @@ def test_it_is_off_only_where_a_step_fits(torch: Any, recompute: Any, monkeypatc
     # Each layer keeps its input and its output's mask: 2 rows x 1000 tokens x 64 x 4 bytes, and the indices.
     switch = recompute.Checkpointing(modules)
     kept = 2 * 1000 * 64 * 4 * 3
-    weights = 12 * sum(weight.numel() for weight in trainer.model.parameters())
+    weights = 16 * sum(weight.numel() for weight in trainer.model.parameters())
     need = kept * recompute.MARGIN + weights + 5 * recompute.CHUNK_BYTES
     for factor, is_off in ((1.2, True), (0.9, False)):
         total = need * factor / (1 - recompute.RESERVE)
@@ -67,6 +69,13 @@ def test_it_is_off_only_where_a_step_fits(torch: Any, recompute: Any, monkeypatc
         assert (not why, switch.is_off) == (is_off, is_off)
         assert all(module.gradient_checkpointing != is_off for module in modules)
     assert "GiB are free" in why
+    total = need * 1.2 / (1 - recompute.RESERVE)
+    monkeypatch.setattr(recompute, "memory", lambda device: (total, total))
+    for logits in (need / 30, need / 20):  # held in full, they take a sixth more, or a quarter
+        why = recompute.why_not_off(trainer, switch, 2, 1000, contextlib.nullcontext, logits)
+        assert bool(why) == (logits > need / 25)
+    trainer.accelerator.num_processes = 2  # each keeps more free, since it could not try again
+    assert "GiB are free" in recompute.why_not_off(trainer, switch, 2, 1000, contextlib.nullcontext, need / 30)
 
 
 def test_a_model_that_cannot_be_measured_keeps_it(torch: Any, recompute: Any) -> None:
@@ -85,31 +94,64 @@ def test_a_device_whose_memory_is_not_known_keeps_it(torch: Any, recompute: Any)
     assert not switch.is_off
 
 
-def test_the_free_memory_of_this_machine_is_found(torch: Any, recompute: Any) -> None:
-    free, total = recompute.memory(torch.device("cpu"))
-    assert 0 < free <= total
+OUT_OF_MEMORY = {
+    "gpu": "OutOfMemoryError: CUDA out of memory",
+    "cpu": "RuntimeError: [enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried",
+    "cublas": "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "python": "MemoryError: ",
+    "another": "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)",
+}
 
 
-def test_out_of_memory_turns_it_on_and_the_step_counts_once(torch: Any, recompute: Any) -> None:
+@pytest.mark.parametrize("reason", OUT_OF_MEMORY)
+def test_out_of_memory_turns_it_on_and_the_step_counts_once(torch: Any, recompute: Any, reason: str) -> None:
     trainer = make_trainer(torch)
     switch = recompute.Checkpointing(recompute.layers(trainer.model))
     switch.set(False)
     trainer.lean = SimpleNamespace(checkpointing=switch)
+    trainer._stored_metrics = {"train": {"rewards/chosen": [0.5]}}
+    trainer.running = SimpleNamespace(mean=0.0, count=1)
     weight = trainer.model.layers[0].inner.weight
     weight.grad = torch.ones_like(weight)  # of the micro-batch before
-    calls = []
+    kind, _, text = OUT_OF_MEMORY[reason].partition(": ")
+    error = torch.OutOfMemoryError if kind == "OutOfMemoryError" else getattr(builtins, kind)
+    calls, drawn = [], []
 
     def engines(self: Any, model: Any, inputs: dict[str, Any]) -> int:
         inputs.pop("labels")  # as the engine does for ORPO and SimPO
         calls.append(switch.is_off)
+        drawn.append(float(torch.rand(1)))  # dropout
         weight.grad += 1
+        for name in ("rewards/chosen", "logps/chosen"):
+            self._stored_metrics["train"].setdefault(name, []).append(len(calls))
+        self.running.mean += 1
         if len(calls) == 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error(text)
         return 7
 
-    assert recompute.again_with_checkpointing(engines)(trainer, trainer.model, {"labels": 1}) == 7
+    step = recompute.again_with_checkpointing(engines)
+    if reason == "another":
+        with pytest.raises(RuntimeError, match="must match"):
+            step(trainer, trainer.model, {"labels": 1})
+        return
+    assert step(trainer, trainer.model, {"labels": 1}) == 7
     assert calls == [True, False]
     assert weight.grad.eq(2).all()
+    assert trainer._stored_metrics == {"train": {"rewards/chosen": [0.5, 2], "logps/chosen": [2]}}
+    assert (trainer.running.mean, trainer.running.count) == (1, 1)
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize(
+    ("optim", "layerwise", "is_in_backward"),
+    [("adamw_torch", False, False), ("adamw_torch", True, True), ("lomo", False, True)],
+)
+def test_a_step_that_changes_weights_on_its_way_is_known(
+    recompute: Any, optim: str, layerwise: bool, is_in_backward: bool
+) -> None:
+    settings = SimpleNamespace(galore_layerwise=layerwise, apollo_layerwise=False)
+    trainer = SimpleNamespace(finetuning_args=settings, args=SimpleNamespace(optim=optim))
+    assert recompute.updates_in_backward(trainer) == is_in_backward
 
 
 def test_the_longest_example_is_found(recompute: Any) -> None:

@@ -159,3 +159,32 @@ def test_the_fingerprint_is_of_the_reference(torch: Any, reference_once: Any) ->
     with torch.no_grad():
         model[0].weight[0, 0] += 1
     assert reference_once.fingerprint(model, True, {"loss": "sigmoid"}) != first
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8"])
+def test_the_fingerprint_sees_every_value(torch: Any, reference_once: Any, kind: str) -> None:
+    model = torch.nn.Module()
+    weight = torch.ones(300_001, dtype=getattr(torch, kind))
+    model.register_buffer("weight", weight)
+    model.config = SimpleNamespace(to_dict=dict)
+    seen = {reference_once.fingerprint(model, False, {})}
+    for place in (0, 1, 123_457, 300_000):
+        weight[place] = 2
+        seen.add(reference_once.fingerprint(model, False, {}))
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize("counts", [(2, 1), (0, 2), (0, 0)])
+def test_rows_of_all_processes_are_gathered(torch: Any, reference_once: Any, counts: tuple[int, int]) -> None:
+    """None have any where no process has an example of text alone."""
+    rows = [torch.full((count, 3), float(number)) for number, count in enumerate(counts)]
+
+    class Accelerator:
+        def gather(self, values: Any) -> Any:
+            if values.dim() == 1:
+                return torch.tensor(counts)
+            padded = torch.zeros_like(values)
+            padded[: counts[1]] = rows[1]
+            return torch.cat([values, padded])
+
+    assert reference_once._gathered(Accelerator(), rows[0]).equal(torch.cat(rows))
