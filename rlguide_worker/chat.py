@@ -5,7 +5,7 @@
     {"messages": [{"role", "content"}...], "generation": {"max_new_tokens", "temperature", "top_p"}}
         -> {"event": "delta", "text"}... {"event": "done", "reason": "stop" | "length" | "stopped"}
     {"stop": true}                     ends the response that is being generated
-    {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16}
+    {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16 or null}
         -> {"event": "response", "index", "text"}... {"event": "done"}     greedy decoding, in padded batches
 
 Before the first request comes {"event": "ready"}; any failure is {"event": "error", "kind", "text"}. When stdin
@@ -29,6 +29,9 @@ from loaded import Loaded
 # Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
 _protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
+
+# Conversations at once. More is faster, but a CPU that runs out of memory cannot try again with fewer.
+ON_GPU, ON_CPU = 64, 32
 
 _requests: queue.Queue[dict[str, Any]] = queue.Queue()
 _stop = threading.Event()
@@ -157,6 +160,8 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     """Respond to many conversations greedily, in batches of similar length; a batch that does not fit is halved."""
     import torch
 
+    size = size or (ON_GPU if model.model.device.type == "cuda" else ON_CPU)
+
     config = model.generation_config({**settings, "temperature": 0.0})
     prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)  # the hardest first
@@ -227,7 +232,7 @@ def main() -> None:
         settings = request.get("generation") or {}
         try:
             if "conversations" in request:
-                respond_all(model, request["conversations"], settings, int(request.get("batch_size") or 16))
+                respond_all(model, request["conversations"], settings, request.get("batch_size") or 0)
             else:
                 respond(model, request["messages"], settings)
         except Exception as error:

@@ -105,9 +105,11 @@ class ChatSession:
                 self._cancel()
 
     def responses(
-        self, conversations: Sequence[Sequence[Message]], batch_size: int = 16, **generation: Any
+        self, conversations: Sequence[Sequence[Message]], batch_size: int | None = None, **generation: Any
     ) -> Iterator[tuple[int, str]]:
         """Yield (index, greedy response) to many conversations, in the order in which batches come out.
+
+        `batch_size`: how many at once; None for what suits the device.
 
         Raises:
             EngineError: the worker failed.
