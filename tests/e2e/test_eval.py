@@ -130,14 +130,15 @@ def test_every_checkpoint_is_measured_and_the_last_is_the_run(trained: Bench, tm
 
 def test_own_prompts_and_one_language(trained: Bench, tmp_path: Path) -> None:
     file = tmp_path / "own.jsonl"
+    asked = "Question {n}: 你好, what is {n} plus {n}?"
     rows = [
-        {"id": f"{code}-{number}", "language": code, "prompt": f"Question {number}: write at least {words} letters e.",
+        {"id": f"{code}-{number}", "language": code, "prompt": asked.format(n=number),
          "instructions": [{"kind": "letter_count", "arguments": {"letter": "e", "at_least": words}}]}
         for code, number, words in (("en", 1, 0), ("en", 2, 9999), ("zh", 3, 0))
     ]  # fmt: skip
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     env = {"XDG_CACHE_HOME": str(tmp_path)}
-    own = ("eval", DPO, "--suite", "instructions", "--prompts", str(file), "--max-new-tokens", "6", "--json")
+    own = ("eval", DPO, "--suite", "instructions", "--prompts", str(file), "--max-new-tokens", "16", "--json")
     lines = {line["name"]: line for line in json.loads(trained.run(*own, env=env).stdout)["table"]}
     assert lines["English instructions of own.jsonl"]["tuned"] == 0.5
     assert lines["Chinese instructions of own.jsonl"]["tuned"] == 1
