@@ -30,8 +30,10 @@ from loaded import Loaded
 _protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 
-# Conversations at once. More is faster, but a CPU that runs out of memory cannot try again with fewer.
-ON_GPU, ON_CPU = 64, 32
+# Conversations at once. More is faster, but without a GPU a process that takes too much memory is killed and cannot try
+# again with fewer, so a large model gets few.
+AT_ONCE, OF_A_LARGE_ONE = 64, 16
+LARGE = 1_000_000_000  # parameters
 
 _requests: queue.Queue[dict[str, Any]] = queue.Queue()
 _stop = threading.Event()
@@ -160,7 +162,9 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     """Respond to many conversations greedily, in batches of similar length; a batch that does not fit is halved."""
     import torch
 
-    size = size or (ON_GPU if model.model.device.type == "cuda" else ON_CPU)
+    if not size:
+        is_large = sum(weight.numel() for weight in model.model.parameters()) > LARGE
+        size = OF_A_LARGE_ONE if is_large and model.model.device.type == "cpu" else AT_ONCE
 
     config = model.generation_config({**settings, "temperature": 0.0})
     prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
