@@ -8,10 +8,10 @@ from typing import Any
 
 from rlguide.engine.find import Engine
 from rlguide.evaluation.config import HeldOut, held_out_pairs
-from rlguide.evaluation.scoring import SCORES, score_rows
+from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
 from rlguide.runs.diagnosis import first_loss
 from rlguide.runs.record import Run
-from rlguide.statistics import Estimate, mean, wins
+from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json
 
 RESULT = "result.json"
@@ -98,19 +98,11 @@ def score(ws: Workspace, engine: Engine, run: Run, held_out: HeldOut) -> Evaluat
 
 
 def _evaluation(run: Run, held_out: HeldOut, rows: Sequence[Mapping[str, float]]) -> Evaluation:
-    margins = [row["chosen_reward"] - row["rejected_reward"] for row in rows]
-    accuracy, ties = wins(margins)
     return Evaluation(
         run=run.name,
         datasets=tuple(held_out.names),
-        pairs=len(rows),
-        accuracy=accuracy,
-        ties=ties,
-        margin=mean(margins),
-        loss=mean([row["loss"] for row in rows]),
+        **figures_of(rows),
         loss_of_reference=first_loss({"stage": "dpo", **held_out.config}),
-        chosen_reward=mean([row["chosen_reward"] for row in rows]),
-        rejected_reward=mean([row["rejected_reward"] for row in rows]),
         policy=run.policy.describe(),
         reference=run.reference.describe(),
         scores=run.file(f"eval/{SCORES}"),

@@ -19,9 +19,9 @@ from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.evaluation.config import HeldOut
 from rlguide.evaluation.pairs import RESULT
-from rlguide.evaluation.scoring import REWARDS, SCORES, score_rows
+from rlguide.evaluation.scoring import REWARDS, SCORES, figures_of, margin_of, score_rows
 from rlguide.runs.record import Run
-from rlguide.statistics import Estimate, Proportion, mean, wins
+from rlguide.statistics import Estimate, Proportion, wins
 from rlguide.workspace import Workspace, write_json
 
 PARTS = ("pairs",)  # of a suite: the others ask a model for responses
@@ -196,28 +196,16 @@ def score(ws: Workspace, engine: Engine, run: Run, held_out: HeldOut) -> RewardE
 
 def evaluation(run: Run, held_out: HeldOut, rows: Sequence[Row]) -> RewardEvaluation:
     """What the scores of pairs come to; each row has the numbers of `rlguide_worker/score_pairs.py`."""
-    margins = [_margin(row) for row in rows]
-    accuracy, ties = wins(margins)
     return RewardEvaluation(
         run=run.name,
         datasets=tuple(held_out.names),
-        pairs=len(rows),
-        accuracy=accuracy,
-        ties=ties,
-        margin=mean(margins),
-        loss=mean([row["loss"] for row in rows]),
-        chosen_reward=mean([row["chosen_reward"] for row in rows]),
-        rejected_reward=mean([row["rejected_reward"] for row in rows]),
+        **figures_of(rows),
         by_length=_by_length(rows),
-        by_margin=_by_margin(margins),
+        by_margin=_by_margin([margin_of(row) for row in rows]),
         reward_model=run.policy.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
     )
-
-
-def _margin(row: Row) -> float:
-    return row["chosen_reward"] - row["rejected_reward"]
 
 
 def _by_length(rows: Sequence[Row]) -> tuple[Group, ...]:
@@ -230,7 +218,7 @@ def _by_length(rows: Sequence[Row]) -> tuple[Group, ...]:
         "about equal": is_alike,
         "shorter": lambda row: not is_alike(row) and row["chosen_tokens"] < row["rejected_tokens"],
     }
-    groups = ((name, [_margin(row) for row in rows if holds(row)]) for name, holds in kinds.items())
+    groups = ((name, [margin_of(row) for row in rows if holds(row)]) for name, holds in kinds.items())
     return tuple(_group(name, margins) for name, margins in groups if margins)
 
 

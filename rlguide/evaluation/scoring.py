@@ -27,6 +27,7 @@ from rlguide.recipes.render import render, write_unless_edited
 from rlguide.runs.choose import is_reward_model
 from rlguide.runs.record import Run
 from rlguide.runs.training_rows import row_limit
+from rlguide.statistics import mean, wins
 from rlguide.workspace import Workspace, atomic_write, write_json
 
 SCORES = "pairs.jsonl"
@@ -54,6 +55,19 @@ def score_rows(
     check_finite(rows)
     _add_texts(ws, held_out, scores, rows)
     return rows
+
+
+def figures_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """What the scores of pairs come to, whatever gave them: the fields that every evaluation of pairs has."""
+    margins = [margin_of(row) for row in rows]
+    accuracy, ties = wins(margins)
+    means = {name: mean([row[name] for row in rows]) for name in REWARDS}
+    return {"pairs": len(rows), "accuracy": accuracy, "ties": ties, "margin": mean(margins), **means}
+
+
+def margin_of(row: Mapping[str, float]) -> float:
+    """The reward of the chosen response minus that of the rejected one."""
+    return row["chosen_reward"] - row["rejected_reward"]
 
 
 def check_finite(rows: Sequence[Mapping[str, float]]) -> None:
@@ -170,5 +184,5 @@ def scored_pairs(run: Run) -> list[ScoredPair]:
         prompt = row.get("prompt")
         if isinstance(prompt, list) and all(isinstance(text, str) for text in texts):
             messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in prompt]
-            found.append(ScoredPair(row["chosen_reward"] - row["rejected_reward"], messages, *map(str, texts)))
+            found.append(ScoredPair(margin_of(row), messages, *map(str, texts)))
     return sorted(found, key=lambda pair: pair.margin)
