@@ -15,6 +15,7 @@ template of LLaMA-Factory, hence token for token as in training.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
@@ -67,6 +68,11 @@ def read_requests() -> None:
 
 class Model(Loaded):
     """A policy that answers one request at a time."""
+
+    @functools.cached_property
+    def parameters(self) -> int:
+        """How many the model has."""
+        return sum(weight.numel() for weight in self.model.parameters())
 
     def encode_within(self, messages: list[dict[str, str]], room: int) -> tuple[list[int], int]:
         """Like `encode`, leaving out the oldest turns until `room` new tokens fit; also how many were left out."""
@@ -163,8 +169,7 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     import torch
 
     if not size:
-        is_large = sum(weight.numel() for weight in model.model.parameters()) > LARGE
-        size = OF_A_LARGE_ONE if is_large and model.model.device.type == "cpu" else AT_ONCE
+        size = OF_A_LARGE_ONE if model.parameters > LARGE and model.model.device.type == "cpu" else AT_ONCE
 
     config = model.generation_config({**settings, "temperature": 0.0})
     prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
@@ -229,8 +234,7 @@ def main() -> None:
     except BaseException as error:
         fail(error)
         leave(1)
-    parameters = sum(parameter.numel() for parameter in model.model.parameters())
-    send("ready", device=str(model.model.device), parameters=parameters)
+    send("ready", device=str(model.model.device), parameters=model.parameters)
     while True:
         request = _requests.get()
         settings = request.get("generation") or {}
