@@ -33,6 +33,7 @@ COMMANDS = {
     "methods": "Compare the methods: needs, cost, strengths.",
     "explain": "What a method or a key does, and its range.",
     "configure": "Write a commented config to own and edit.",
+    "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
     "eval": "Evaluate on held-out pairs.",
     "chat": "Chat with the trained policy, whole stack.",
