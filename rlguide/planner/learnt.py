@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.gpus import GpuModel, Gpus
+from rlguide.catalog.gpus import GpuModel, Gpus, short_dtype
 from rlguide.console import say
 from rlguide.errors import RlguideError
 from rlguide.locks import locked
@@ -22,6 +21,7 @@ from rlguide.planner.time import Efficiency, published_efficiency
 from rlguide.workspace import atomic_write, user_state
 
 STEPS = 20  # from which on the speed of a training says something: the first ones compile, warm up and read the disk
+_POSSIBLE = 1.25  # of the peak: an RTX 5090's clock exceeds what its peak is quoted for by so much; more is a mistake
 _RECENT = 10  # of the outcomes that are alike: drivers and engines change
 _LARGEST = 1 << 20  # bytes of the file, at which all but the last `_KEPT` outcomes are dropped
 _KEPT = 500
@@ -47,7 +47,7 @@ class Outcome:
     """What a training took, beside what was planned.
 
     Attributes:
-        run: names the training; a later outcome of the same replaces this one.
+        run: names the training; a later outcome of the same replaces this one, unless memory ran out.
         gpu: `GpuModel.name`.
         count: GPUs.
         dtype: that was computed in.
@@ -105,17 +105,19 @@ def record_outcome(outcome: Outcome) -> None:
 
 
 def known_outcomes() -> list[Outcome]:
-    """The last outcome of each training, oldest first; damaged lines are left out."""
+    """The last outcome of each training, oldest first, and each time that it ran out of memory; damage is left out."""
     try:
         lines = _file().read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         return []
-    found: dict[str, Outcome] = {}
+    found: dict[tuple[str, int], Outcome] = {}
     for line in lines:
         outcome = _parsed(line)
         if outcome is not None:
-            found.pop(outcome.run, None)  # its place is that of its last line
-            found[outcome.run] = outcome
+            # What did not suffice is still true when a second attempt with another setting ends well.
+            key = (outcome.run, outcome.planned_bytes if outcome.out_of_memory else -1)
+            found.pop(key, None)  # its place is that of its last line
+            found[key] = outcome
     return list(found.values())
 
 
@@ -125,14 +127,15 @@ def efficiency_for(gpus: Gpus, planned: Outcome) -> Efficiency:
     Args:
         planned: the training that is planned; its dtype, method, setting and base count, nothing measured.
     """
-    peak = gpus.model.peak(planned.dtype)
-    timed = [each for each in known_outcomes() if each.gpu == gpus.model.name and each.dtype == planned.dtype]
-    timed = [each for each in timed if each.steps >= STEPS and each.flops_per_second > 0]
-    if peak:
-        for spread, (alike, how) in zip(_SPREADS, _alike(timed, gpus, planned), strict=True):
-            shares = [each.flops_per_second / (peak * each.count) for each in alike[-_RECENT:]]
-            if shares:
-                return _measured(shares, spread, f"{how} on {gpus.model.title}")
+    peak, dtype = gpus.model.peak(planned.dtype) or math.inf, short_dtype(planned.dtype)
+    timed = [each for each in known_outcomes() if each.gpu == gpus.model.name and short_dtype(each.dtype) == dtype]
+    timed = [
+        each for each in timed if each.steps >= STEPS and 0 < each.flops_per_second / peak / each.count < _POSSIBLE
+    ]
+    for spread, (alike, how) in zip(_SPREADS, _alike(timed, gpus, planned), strict=True):
+        shares = [each.flops_per_second / peak / each.count for each in alike[-_RECENT:]]
+        if shares:
+            return _measured(shares, spread, f"{how} on {gpus.model.title}")
     return published_efficiency(gpus.model, planned.is_quantized)
 
 
@@ -146,6 +149,8 @@ def _alike(timed: Sequence[Outcome], gpus: Gpus, planned: Outcome) -> list[tuple
 
 def _measured(shares: Sequence[float], spread: float, how: str) -> Efficiency:
     """The median of measured shares, and their extremes, or how far so few of them may be off."""
+    import statistics
+
     mid, close = statistics.median(shares), _SPREADS[0]
     low, high = (min(shares), max(shares)) if len(shares) >= _SURE else (mid / spread, mid * spread)
     times = "once" if len(shares) == 1 else f"{len(shares)} times"

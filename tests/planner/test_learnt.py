@@ -96,6 +96,22 @@ def test_a_running_training_is_replaced_by_the_ended_one() -> None:
     assert [(each.run, round(each.flops_per_second / PEAK, 2)) for each in known_outcomes()] == [("b", 0.3), ("a", 0.4)]
 
 
+def test_an_impossible_speed_is_a_mistake() -> None:
+    record_outcome(timed(1.3))
+    assert efficiency_for(GPUS, PLANNED).runs == 0
+
+
+def test_long_and_short_names_of_types_are_the_same() -> None:
+    record_outcome(timed(0.4, dtype="torch.bfloat16"))
+    assert efficiency_for(GPUS, replace(PLANNED, dtype="bfloat16")).mid == pytest.approx(0.4)
+
+
+def test_a_failure_is_remembered_when_the_next_attempt_of_the_same_training_ends_well() -> None:
+    record_outcome(replace(PLANNED, run="a", planned_bytes=40 * GIB, peak_bytes=47 * GIB, out_of_memory=True))
+    record_outcome(replace(PLANNED, run="a", planned_bytes=20 * GIB, peak_bytes=21 * GIB))
+    assert allowance_for(GPUS.model).of(40 * GIB) > 7 * GIB
+
+
 def test_running_out_of_memory_raises_the_allowance_above_what_failed() -> None:
     planned = 40 * GIB
     before = allowance_for(GPUS.model)
