@@ -96,6 +96,13 @@ def test_a_running_training_is_replaced_by_the_ended_one() -> None:
     assert [(each.run, round(each.flops_per_second / PEAK, 2)) for each in known_outcomes()] == [("b", 0.3), ("a", 0.4)]
 
 
+def test_twenty_steps_suffice_and_another_number_of_gpus_is_less_alike() -> None:
+    record_outcome(timed(0.4, steps=20, count=1, flops_per_second=0.4 * PEAK / 2))
+    found = efficiency_for(GPUS, PLANNED)
+    assert (found.mid, found.high) == pytest.approx((0.4, 0.6))
+    assert "other trainings" in found.why
+
+
 def test_an_impossible_speed_is_a_mistake() -> None:
     record_outcome(timed(1.3))
     assert efficiency_for(GPUS, PLANNED).runs == 0

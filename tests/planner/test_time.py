@@ -118,6 +118,13 @@ def test_published_speeds_of_the_trainer_lie_within_the_range(derive: ModuleType
     assert sum(held) / len(held) > 0.85
 
 
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_on_an_a100_the_published_shares_stand_as_they_are(is_quantized: bool) -> None:
+    found = published_efficiency(gpu_models()["a100-80gb"], is_quantized)
+    assert (found.low, found.mid, found.high) == time.PUBLISHED[is_quantized]
+    assert found.runs == 0 and ("4-bit" in found.why) == is_quantized
+
+
 def test_a_gpu_that_outruns_its_memory_reaches_less_of_its_peak() -> None:
     models = gpu_models()
     assert relative(models["a100-80gb"]) == 1
