@@ -47,8 +47,7 @@ class GpuModel:
 
     def peak(self, dtype: str) -> float | None:
         """Dense peak operations a second in this type ("bf16", "bfloat16", "torch.bfloat16"); None if not known."""
-        name = dtype.removeprefix("torch.").lower()
-        return self.flops.get(_SHORT.get(name, name))
+        return self.flops.get(short_dtype(dtype))
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,12 @@ class Gpus:
 
     def __str__(self) -> str:
         return f"{self.count} x {self.model.title}"
+
+
+def short_dtype(dtype: str) -> str:
+    """ "bf16" for "torch.bfloat16" and so on; what it does not know stays as it is."""
+    name = dtype.removeprefix("torch.").lower()
+    return _SHORT.get(name, name)
 
 
 @cache
