@@ -92,11 +92,12 @@ def smaller(training: Training) -> list[Change]:
 
 def faster(training: Training) -> list[Change]:
     """Changes that may take less time at the same effective batch."""
-    found = []
+    found, size = [], int(training.config.get("per_device_train_batch_size", 8))
     for one, many in batches(training):
-        settings = {} if one == int(training.config.get("per_device_train_batch_size", 8)) else _batch(one, many)
+        settings = {} if one == size else _batch(one, many)
         what = f"micro-batch {one} x {many}"
-        found.append(Change(settings, what))
+        if one != size:
+            found.append(Change(settings, what))
         if one > 1 and not training.config.get("group_by_length"):
             grouped = {**settings, "group_by_length": True}
             found.append(Change(grouped, f"{what}, grouped by length", "the order of examples"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide.planner.learnt import Allowance
 from rlguide.planner.simulation import Step
 
 GIB = 1 << 30
@@ -58,6 +59,11 @@ class Memory:
         return sum(self.parts.values())
 
     @property
+    def tensors(self) -> int:
+        """Those of live tensors."""
+        return self.peak - self.parts.get("allowance", 0)
+
+    @property
     def largest(self) -> str:
         """The part that takes most."""
         return max(self.parts, key=lambda part: self.parts[part])
@@ -91,8 +97,8 @@ def _deepspeed(value: Any, count: int, root: Path) -> Sharing:
     return Sharing(f"ZeRO-{stage}", count, frozenset(shares), frozenset(offloaded))
 
 
-def memory_of(step: Step, sharing: Sharing, allowance: int) -> Memory:
-    """What each GPU holds at the peak of a step; `allowance`: bytes that CUDA and its allocator add."""
+def memory_of(step: Step, sharing: Sharing, allowance: Allowance | None) -> Memory:
+    """What each GPU holds at the peak of a step; `allowance`: what CUDA and its allocator add, None without a GPU."""
     parts = {kind: step.kinds.get(kind, 0) for kind in NAMES if kind in step.kinds}
     for kind in parts:
         if kind in sharing.offloaded:
@@ -105,5 +111,6 @@ def memory_of(step: Step, sharing: Sharing, allowance: int) -> Memory:
         parts["exchange"] = trained if not sharing.shares else min(trained, _GATHERED)
         if "weights" in sharing.shares:
             parts["exchange"] += min(step.kinds.get("weights", 0), 2 * _GATHERED)
-    parts["allowance"] = allowance
+    if allowance is not None:
+        parts["allowance"] = allowance.of(sum(parts.values()))
     return Memory({kind: parts[kind] for kind in NAMES if parts.get(kind)})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlguide.catalog.gpus import Gpus
-from rlguide.planner.learnt import allowance_for, efficiency_for
+from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for
 from rlguide.planner.lengths import Lengths
 from rlguide.planner.memory import Memory, Sharing, memory_of, sharing_of
 from rlguide.planner.simulation import STAGES, Case, Step, simulate, text_model
@@ -132,7 +134,7 @@ def _why_not(training: Training) -> str:
 
 def _chosen(ws: Workspace, training: Training, steps: Mapping[bool, Step | str], gpus: Gpus | None) -> Plan | str:
     """The plan without checkpointing where it fits, else with it."""
-    allowance = 0 if gpus is None else allowance_for(gpus.model).bytes
+    allowance = None if gpus is None else allowance_for(gpus.model)
     count = gpus.count if gpus is not None else training.schedule.processes
     sharing = sharing_of(training.config, count, ws.root)
     why = "as the config says" if len(steps) == 1 else ""
@@ -208,4 +210,29 @@ def _padded(lengths: Lengths, size: int, is_grouped: bool) -> tuple[float, float
 def efficiency_of(plan: Plan) -> Efficiency:
     """The share of a GPU's peak that such trainings reach: measured here, else published."""
     assert plan.gpus is not None
-    return efficiency_for(plan.gpus.model, bool(plan.training.config.get("quantization_bit")))
+    return efficiency_for(plan.gpus, outcome_of(plan))
+
+
+def outcome_of(plan: Plan, run: str = "") -> Outcome:
+    """A planned training as `learnt` compares it with others, with nothing measured."""
+    assert plan.gpus is not None
+    config = plan.training.config
+    text = text_model(plan.training.model)
+    setting = {
+        "model": {key: value for key, value in text.items() if isinstance(value, int)},
+        "tokens": round(math.log2(plan.tokens / max(plan.examples, 1)) * 2),  # of about the same length
+        "micro-batch": config.get("per_device_train_batch_size"),
+        "tuning": [config.get("finetuning_type"), config.get("lora_rank"), config.get("quantization_bit")],
+        "checkpointed": plan.is_checkpointed,
+        "plain": plan.training.is_plain,
+    }
+    return Outcome(
+        run=run,
+        gpu=plan.gpus.model.name,
+        count=plan.gpus.count,
+        dtype=plan.dtype,
+        method=plan.training.method.name,
+        is_quantized=bool(config.get("quantization_bit")),
+        setting=json.dumps(setting, sort_keys=True),
+        planned_bytes=plan.memory.tensors,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -167,9 +166,7 @@ def _fill_recipe(
     return host, _Draft(method, config, data, base, template, count, notes, "the config", start.recorded_template)
 
 
-def _read_config(
-    ws: Workspace, main: Engine, options: TrainingOptions, gpus: list[Gpu] | None
-) -> tuple[Host, _Draft]:
+def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, gpus: list[Gpu] | None) -> tuple[Host, _Draft]:
     """A config that a person owns, with the options over it; nothing else in it is changed. Raises as `prepare`."""
     path = options.config
     assert path is not None

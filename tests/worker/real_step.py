@@ -24,7 +24,7 @@ def real(case):
         folder = Path(name)
         config = simulate_step.write_model(folder, case)
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
-        is_half = case["config"].get("bf16")
+        is_half = case["is_half"]
         model.to(torch.bfloat16 if is_half else torch.float32).save_pretrained(folder)
         live = Live(case["model"]["vocab_size"])
         try:
