@@ -109,12 +109,13 @@ def write_model(folder, case):
     model.pop("auto_map", None)
     (folder / "config.json").write_text(json.dumps(model), encoding="utf-8")
     make_model.make_tokenizer(["some text"], 300).save_pretrained(folder)
-    config = dict(case["config"])
+    config = {key: value for key, value in case["config"].items() if key != "pure_bf16"}  # which asks for a GPU
     if "ref_model" in config:
         config["ref_model"] = str(folder)
     return config | {
         "model_name_or_path": str(folder), "train_from_scratch": True, "template": "empty", "dataset": "none",
-        "output_dir": str(folder / "out"), "use_cpu": True, "bf16": case["is_half"], "do_train": True,
+        "output_dir": str(folder / "out"), "use_cpu": True, "do_train": True,
+        "bf16": case["is_half"] and not case["config"].get("pure_bf16"),
         "save_strategy": "no", "report_to": "none", "max_steps": STEPS, "logging_steps": 1, "disable_tqdm": True,
         "disable_shuffling": True, "overwrite_output_dir": True,
     }  # fmt: skip
@@ -250,7 +251,8 @@ def run(config, live, case, has_data=False):
         arguments = get_train_args(config)
     model_args, data_args, training_args, finetuning_args, generating_args = arguments
     stage = finetuning_args.stage
-    model_args.compute_dtype = torch.bfloat16 if training_args.bf16 else torch.float32
+    finetuning_args.pure_bf16 = bool(case["config"].get("pure_bf16"))
+    model_args.compute_dtype = torch.bfloat16 if case["is_half"] else torch.float32
     workflow = importlib.import_module(f"llamafactory.train.{stage}.workflow")
     rows = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * STEPS
     with _disable_current_modes():
