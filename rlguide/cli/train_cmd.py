@@ -64,9 +64,12 @@ def command(
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
+    from rlguide.runs.retry import check_one_node
     from rlguide.runs.train import train
 
     ws = open_workspace(workspace)
+    if auto_retry:
+        check_one_node()
     if run is not None and not resume:
         name = shlex.quote(run)
         raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")

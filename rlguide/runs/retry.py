@@ -13,7 +13,7 @@ from rlguide.engine.events import Raised
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.engine.out_of_memory import Figures, figures_of
-from rlguide.errors import EngineError
+from rlguide.errors import EngineError, UsageError
 from rlguide.planner.ladder import CHECKPOINTING, SEGMENTS, WAYS, Change, Failed, next_setting, what_is_left
 from rlguide.policy.run_state import resume_command
 from rlguide.recipes.outward import read_settings
@@ -24,6 +24,16 @@ from rlguide.workspace import Workspace
 _ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 # Keys of a DeepSpeed config that say the micro-batch, where they are not "auto".
 _OF_DEEPSPEED = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
+
+
+def check_one_node() -> None:
+    """Refuse to restart the processes of one node where others train with them. Raises UsageError."""
+    nodes = os.environ.get("NNODES") or "1"
+    if nodes != "1" or os.environ.get("MIN_NNODES"):
+        raise UsageError(
+            f"--auto-retry restarts the processes of this node only, and others train with them (NNODES={nodes})",
+            "leave --auto-retry out, or train on one node: unset NNODES MIN_NNODES",
+        )
 
 
 def record_failure(run: Run, error: JobFailed, during: str, step: int) -> None:

@@ -26,6 +26,7 @@ from rlguide.runs.record import Run, open_run
 from rlguide.runs.report import report, report_lines
 from rlguide.runs.train import resume, train
 from rlguide.workspace import Workspace
+from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE, ws  # noqa: F401
 
 RUN = "saves/run"
@@ -256,6 +257,7 @@ from pathlib import Path
 from rlguide.runs.record import open_run
 from rlguide.runs.train import resume
 from rlguide.workspace import Workspace
+from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE
 ws, python, name = Workspace(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
 resume(ws, replace(ENGINE, python=python), open_run(ws, name), auto_retry=True)
@@ -302,3 +304,13 @@ def test_the_setting_of_a_config_of_deepspeed_stays(ws: Workspace, engine: Engin
         with pytest.raises(EngineError, match="no setting is left" if not is_free else "ran out"):
             asked(plan, [{"above": 0, "at": 3, "how": "gpu"}])
             resume(ws, engine, run, auto_retry=True)
+
+
+@pytest.mark.parametrize("variables", [{"NNODES": "2"}, {"NNODES": "", "MIN_NNODES": "1"}])
+def test_processes_of_other_nodes_are_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert rlguide("train", "--auto-retry", "-w", str(tmp_path)) == 2
+    assert "this node only" in capsys.readouterr().err
