@@ -42,12 +42,12 @@ def _pairs(inputs) -> list[str]:
     return [hashlib.sha256(str(row).encode()).hexdigest()[:12] for row in kept]
 
 
-def _fail(trainer, inputs, during: str) -> None:
+def _fail(inputs, during: str, step: int) -> None:
     import torch
 
     asked = json.loads(os.environ["SHORT_OF_MEMORY"])
     is_rank = asked.get("rank", 0) == int(os.environ.get("RANK", "0"))
-    is_here = asked.get("during", "training") == during and trainer.state.global_step >= asked["at"]
+    is_here = asked.get("during", "training") == during and step >= asked["at"]
     if not (is_rank and is_here and len(inputs["input_ids"]) // 2 > asked["above"]):
         return
     if asked["how"] == "kill":
@@ -57,10 +57,10 @@ def _fail(trainer, inputs, during: str) -> None:
 
 def _patch(module) -> None:
     kind = module.Trainer
-    training_step, prediction_step = kind.training_step, kind.prediction_step
+    training_step, find_batch_size = kind.training_step, module.find_batch_size
 
     def noted(self, model, inputs, *others, **named):
-        _fail(self, inputs, "training")
+        _fail(inputs, "training", self.state.global_step)
         loss = training_step(self, model, inputs, *others, **named)
         if os.environ.get("ROWS_FILE"):
             line = {"step": self.state.global_step, "pid": os.getppid(), "rows": _pairs(inputs)}
@@ -70,11 +70,12 @@ def _patch(module) -> None:
             os.close(file)
         return loss
 
-    def failing(self, model, inputs, *others, **named):
-        _fail(self, inputs, "evaluation")
-        return prediction_step(self, model, inputs, *others, **named)
+    def failing(inputs):  # which the loop of evaluation asks of each batch
+        _fail(inputs, "evaluation", asked["at"])
+        return find_batch_size(inputs)
 
-    kind.training_step, kind.prediction_step = noted, failing
+    asked = json.loads(os.environ["SHORT_OF_MEMORY"])
+    kind.training_step, module.find_batch_size = noted, failing
 
 
 class _Finder:
