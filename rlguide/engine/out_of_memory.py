@@ -48,11 +48,9 @@ class Figures:
     peak: int | None = None
 
     @property
-    def overhead(self) -> int | None:
-        """What the device had lost to this process beside its tensors: to the driver and to the allocator's pieces."""
-        if self.total is None or self.free is None or self.allocated is None:
-            return None
-        return max(0, self.total - self.free - (self.others or 0) - self.allocated)
+    def available(self) -> int | None:
+        """What the device had for this process, which was too little; None if it is not known."""
+        return None if self.total is None else max(0, self.total - (self.others or 0))
 
     @property
     def is_scattered(self) -> bool | None:

@@ -76,16 +76,11 @@ def test_what_the_process_told_is_exact() -> None:
 
 
 @pytest.mark.parametrize(
-    ("figures", "overhead"),
-    [
-        (Figures(total=100, free=10, allocated=70), 20),
-        (Figures(total=100, free=10, allocated=70, unallocated=12, others=15), 5),
-        (Figures(total=100, free=40, allocated=70), 0),  # rounded figures of a message
-        (Figures(total=100, allocated=70), None),
-    ],
+    ("figures", "available"),
+    [(Figures(total=100, free=10), 100), (Figures(total=100, others=15), 85), (Figures(free=10, others=1), None)],
 )
-def test_what_is_lost_beside_the_tensors(figures: Figures, overhead: int | None) -> None:
-    assert figures.overhead == overhead
+def test_what_the_device_had_for_the_process(figures: Figures, available: int | None) -> None:
+    assert figures.available == available
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import rlguide.runs.train as rlguide_train
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.errors import EngineError, UsageError
@@ -314,3 +315,51 @@ def test_processes_of_other_nodes_are_not_left_behind(
         monkeypatch.setenv(name, value)
     assert rlguide("train", "--auto-retry", "-w", str(tmp_path)) == 2
     assert "this node only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("where", ["check_data_unchanged", "same_processes", "go_on_with", "_restore", "run_job"])
+def test_interrupted_between_two_attempts_nothing_is_lost(
+    ws: Workspace,  # noqa: F811
+    engine: Engine,
+    plan: Path,
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever was not done is done by the next command; what was, is not done twice."""
+    asked(plan, [{"above": 2, "at": 3, "how": "gpu"}])
+    run = begun(ws, engine)
+    calls = []
+    engines = getattr(rlguide_train, where)
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == (2 if where == "run_job" else 1):
+            raise KeyboardInterrupt
+        return engines(*arguments, **named)
+
+    monkeypatch.setattr(rlguide_train, where, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(ws, engine, run, auto_retry=True)
+    assert f"Resume with: rlguide train --resume {RUN}" in capsys.readouterr().err
+    record = open_run(ws, RUN).record
+    assert (record.status, bool(record.attempts)) == ("interrupted", where in ("_restore", "run_job"))
+    assert bool(record.failure) != bool(record.attempts)
+    assert resume(ws, engine, open_run(ws, RUN), auto_retry=True).status == "finished"
+    assert len(open_run(ws, RUN).record.attempts or ()) == 1
+    assert_all_rows_once_an_epoch(trained(ws))
+
+
+def test_an_update_of_another_size_is_said(
+    ws: Workspace,  # noqa: F811
+    engine: Engine,
+    plan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As it is without the micro-batch in the checkpoint: transformers takes that, and the new accumulation."""
+    monkeypatch.setattr(rlguide_train, "set_micro_batch", lambda *_: None)
+    asked(plan, [{"above": 2, "at": 3, "how": "gpu"}])
+    with pytest.raises(JobFailed):
+        started(ws, engine)
+    assert "warning: 16 rows make an update, 8 were planned" in capsys.readouterr().err
