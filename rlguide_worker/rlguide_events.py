@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+import traceback
 
 SECONDS = 0.2  # at most so often a step or a batch is written
 
@@ -41,6 +42,14 @@ def chain(error: "BaseException | None") -> list:
     return links
 
 
+def during(error: BaseException) -> str:
+    """Where in a training an exception was raised: "start", "training" or "evaluation"."""
+    names = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    if names & {"evaluation_loop", "prediction_loop"}:
+        return "evaluation"
+    return "training" if names & {"_inner_training_loop", "ppo_train"} else "start"
+
+
 def make_callback(events: Events):
     """A TrainerCallback that writes what happens to `events`, in the main process only."""
     from transformers import TrainerCallback
@@ -53,7 +62,9 @@ def make_callback(events: Events):
         def on_train_begin(self, args, state, control, **others):
             if state.is_world_process_zero:
                 steps = {"step": state.global_step, "total_steps": state.max_steps}
-                events.write("begin", **steps, processes=args.world_size, pid=os.getpid())
+                rows = getattr(state, "train_batch_size", None)  # as its loader has it, whatever the config says
+                batch = rows and rows * args.gradient_accumulation_steps * args.world_size
+                events.write("begin", **steps, processes=args.world_size, batch=batch, pid=os.getpid())
 
         def on_step_end(self, args, state, control, **others):
             now = time.monotonic()
