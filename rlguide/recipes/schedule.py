@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rlguide.engine.hardware import Gpu
 from rlguide.errors import UsageError
+
+UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts", "responses": "examples"}  # of a method's data
 
 
 def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
@@ -162,3 +164,15 @@ def intervals(total_steps: int) -> dict[str, int]:
         "save_steps": max(1, min(200, math.ceil(total_steps / 5))),
         "eval_steps": max(1, math.ceil(total_steps / 10)),
     }
+
+
+def interval_keys(keys: Container[str], count: Schedule) -> dict[str, Any]:
+    """When to log, save and evaluate in a run like `count`; None leaves a key out. `keys`: those of the template."""
+    values: dict[str, Any] = intervals(count.total_steps)
+    if "eval_strategy" not in keys:  # PPO does not evaluate
+        values.pop("eval_steps")
+        return values
+    values["eval_strategy"] = "steps" if count.held_out else "no"
+    if not count.held_out:
+        values["eval_steps"] = None
+    return values
