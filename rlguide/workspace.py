@@ -175,6 +175,11 @@ def user_data() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rlguide"
 
 
+def user_state() -> Path:
+    """The folder for what was learnt of this machine: `$XDG_STATE_HOME/rlguide` or `~/.local/state/rlguide`."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rlguide"
+
+
 def free_bytes(path: Path) -> int:
     """Free bytes on the disk that holds `path` (or its nearest existing parent)."""
     import shutil

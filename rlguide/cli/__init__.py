@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": "What a method or a key does, and its range.",
     "recipes": "Ready configs for known models and GPUs.",
     "configure": "Write a commented config to own and edit.",
+    "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
     "eval": "Evaluate on held-out pairs.",
     "chat": "Chat with the trained policy, whole stack.",

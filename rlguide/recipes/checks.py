@@ -52,9 +52,9 @@ class Host:
     gpus: list[Gpu]
 
 
-def look_at_host(engine: Engine) -> Host:
-    """The host with this engine. Raises EngineError if the engine does not import."""
-    return Host(engine, load_schema(engine), list_gpus())
+def look_at_host(engine: Engine, gpus: list[Gpu] | None = None) -> Host:
+    """The host with this engine, or as if it had these GPUs. Raises EngineError if the engine does not import."""
+    return Host(engine, load_schema(engine), list_gpus() if gpus is None else gpus)
 
 
 def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
