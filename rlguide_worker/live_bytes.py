@@ -36,6 +36,13 @@ _MORE = {
     aten._scaled_dot_product_flash_attention_for_cpu: _of_cpu_attention,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _of_cpu_attention_backward,
 }
+# Of products with the quantized weights (outputs, inputs) of a layer, by name, because bitsandbytes may not be there.
+# Their backward pass is an ordinary product with the weights in 16 bits.
+_QUANTIZED = {
+    "bitsandbytes.gemm_4bit": lambda given, weight, shape, *others, **named: 2 * given.numel() * shape[0],
+    "bitsandbytes.int8_scaled_mm": lambda given, weight, *others, **named: 2 * given.numel() * weight.shape[0],
+    "bitsandbytes.int8_mixed_scaled_mm": lambda given, _, weight, *others, **named: 2 * given.numel() * weight.shape[0],
+}
 
 
 class Live(TorchDispatchMode):
@@ -124,7 +131,7 @@ class Live(TorchDispatchMode):
         done = self.done.setdefault(part, {"flops": 0, "attention": 0, "bytes": 0, "operations": 0})
         done["operations"] += 1
         packet = func._overloadpacket
-        formula = flop_registry.get(packet) or _MORE.get(packet)
+        formula = flop_registry.get(packet) or _MORE.get(packet) or _QUANTIZED.get(str(packet))
         if formula is not None:
             is_attention = any(word in str(packet) for word in ATTENTION)
             done["attention" if is_attention else "flops"] += formula(*args, **kwargs, out_val=out)

@@ -32,6 +32,7 @@ COMMANDS = {
     "checkpoints": "Checkpoints under saves/, newest marked.",
     "methods": "Compare the methods: needs, cost, strengths.",
     "explain": "What a method or a key does, and its range.",
+    "recipes": "Ready configs for known models and GPUs.",
     "configure": "Write a commented config to own and edit.",
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",

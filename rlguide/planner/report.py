@@ -85,7 +85,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     if found["disk"] is not None:
         shown.append(f"disk       at most {found['disk'] / 1e9:.1f} GB for checkpoints")
     shown += [f"  fix: {found['fix']}"] if found.get("fix") else []
-    return shown + (_fastest_lines(found["fastest"]) if found.get("fastest") else [])
+    return shown + (fastest_lines(found["fastest"]) if found.get("fastest") else [])
 
 
 def memory_line(found: Mapping[str, Any]) -> str:
@@ -131,8 +131,14 @@ def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
 
 
 def _again(change: Change) -> str:
-    """The command that was typed, with a change."""
-    return shlex.join(["rlguide", *sys.argv[1:], *change.options])
+    """The command that was typed, with a change in the place of what it said of the same keys."""
+    kept: list[str] = []
+    for argument in sys.argv[1:]:
+        if argument.split("=")[0] in change.settings and kept and kept[-1] in ("--set", "-s"):
+            kept.pop()
+        else:
+            kept.append(argument)
+    return shlex.join(["rlguide", *kept, *change.options])
 
 
 def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
@@ -165,7 +171,8 @@ def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
     return best
 
 
-def _fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows of `fastest` for a person."""
     shown = ["fastest    of the settings that fit, at the same effective batch:"]
     for row in rows:
         time = f"{duration(row['seconds'])} (x {row['faster']:.2f})" if row["seconds"] else f"{row['flops']:.2e} FLOPs"

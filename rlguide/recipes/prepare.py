@@ -35,12 +35,10 @@ from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_k
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
-from rlguide.recipes.render import Recipe, fill, load_recipe, render
-from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
+from rlguide.recipes.render import fill, load_recipe, render
+from rlguide.recipes.schedule import UNITS, Schedule, interval_keys, processes, schedule
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
-
-_UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts", "responses": "examples"}
 
 
 @dataclass(frozen=True)
@@ -157,12 +155,12 @@ def _fill_recipe(
         values["template"] = ppo_template(host.engine.versions, template.name)
     config = fill(recipe, {**values, **settings})
     count = _schedule(config, method, data, host)
-    config = fill(recipe, {**config, **_intervals(recipe, count), **settings})
+    config = fill(recipe, {**config, **interval_keys(recipe.defaults, count), **settings})
     check_keys(config, host.schema, "the config")
     check_required(config, "the config")
     base, notes = start.base, [*start.notes, *other_prompts(start, config)]
     if not start.config.items() <= config.items():  # another model was set by hand
-        base, notes = check_models(config, ws)
+        base, notes = check_models(config, ws, "the config")
     return host, _Draft(method, config, data, base, template, count, notes, "the config", start.recorded_template)
 
 
@@ -182,7 +180,7 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, gpus: li
     method = check_method(config, host.engine.versions, source)
     check_numbers(config, source)
     template = TemplateGuess(str(config["template"]), "as the config says", True)
-    base, notes = check_models(config, ws)
+    base, notes = check_models(config, ws, source)
     data = data_of_config(ws, method, config)
     count = _schedule(config, method, data, host)
     records = [record_of(locate(ws, name)) for name in split_names(config.get("adapter_name_or_path"))]
@@ -193,18 +191,7 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, gpus: li
 def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
     counts, held_out = [item.rows for item in data.train], [item.rows for item in data.held_out]
     count = schedule(config, counts, held_out, processes(config, host.gpus, os.environ))
-    return replace(count, unit=_UNITS[method.data])
-
-
-def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
-    values: dict[str, Any] = intervals(count.total_steps)
-    if "eval_strategy" not in recipe.defaults:  # PPO does not evaluate
-        values.pop("eval_steps")
-        return values
-    values["eval_strategy"] = "steps" if count.held_out else "no"
-    if not count.held_out:
-        values["eval_steps"] = None
-    return values
+    return replace(count, unit=UNITS[method.data])
 
 
 def _notes(draft: _Draft, host: Host) -> list[str]:

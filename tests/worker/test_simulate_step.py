@@ -125,3 +125,13 @@ def test_what_cannot_be_simulated_says_why_and_the_others_go_on() -> None:
     wrong["model"] = {**wrong["model"], "model_type": "no such family"}
     (said, other) = answers(WORKER, [wrong, case("qwen3", LEAN, ON).given(2)])
     assert "no such family" in said["error"] and peak(other) > 0
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantized_base_is_multiplied_with_as_often(bits: int) -> None:
+    """The products are those of a base in 16 bits; only what is read of the weights differs."""
+    cases = [case("llama", LEAN, ON, bf16=True), case("llama", LEAN, ON, bf16=True, quantization_bit=bits)]
+    plain, quantized = answers(WORKER, [each.given(2) for each in cases])
+    assert quantized["done"].keys() == plain["done"].keys()
+    for part, done in plain["done"].items():
+        assert quantized["done"][part]["flops"] == done["flops"] > 0, part
