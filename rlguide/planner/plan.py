@@ -208,10 +208,9 @@ def _padded(lengths: Lengths, size: int, is_grouped: bool) -> tuple[float, float
     return tokens / count, squares / count
 
 
-def efficiency_of(plan: Plan) -> Efficiency:
-    """The share of a GPU's peak that such trainings reach: measured here, else published."""
-    assert plan.gpus is not None
-    return efficiency_for(plan.gpus, outcome_of(plan))
+def planned_time(plan: Plan) -> Range | None:
+    """Seconds of the whole training, by the speed that was measured here, else published; None without a known GPU."""
+    return None if plan.gpus is None else plan.time(efficiency_for(plan.gpus, outcome_of(plan)))
 
 
 def outcome_of(plan: Plan, run: str = "") -> Outcome:

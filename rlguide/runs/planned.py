@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def plan_of(ws: Workspace, prepared: Prepared, is_plain: bool, gpus: Gpus | None = None) -> Plan | None:
-    """The plan of a training on these GPUs, by default this host's; None without any, or where it fails, which is said."""
+    """The plan of a training on these GPUs or this host's; None without any, or where it fails, which is said."""
     from rlguide.planner.asked import host_gpus, of_prepared
     from rlguide.planner.plan import plan_all
 
@@ -47,9 +47,9 @@ def kept(plan: Plan) -> dict[str, Any]:
     """What of a plan is kept in the record of its run."""
     from dataclasses import asdict
 
-    from rlguide.planner.plan import efficiency_of, outcome_of
+    from rlguide.planner.plan import outcome_of, planned_time
 
-    time_ = plan.time(efficiency_of(plan))
+    time_ = planned_time(plan)
     return {
         "outcome": asdict(outcome_of(plan)),
         "peak": plan.memory.peak,
