@@ -80,7 +80,9 @@ class Change:
 
     def describe(self, config: Mapping[str, Any]) -> str:
         """What changes in this config, in words."""
-        said = [WAYS[self.way]] if self.way else []
+        if self.way:  # which says what its keys are for
+            return WAYS[self.way]
+        said = []
         before = {**config, **{key: count_of(config, key) for key in _COUNTS}}
         for key, value in self.settings.items():
             old = f"{format_value(before[key])} -> " if key in before else ""

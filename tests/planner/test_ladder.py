@@ -118,7 +118,10 @@ def test_segments_are_tried_where_memory_may_have_been_in_pieces(figures: Figure
 def test_checkpointing_that_a_person_turned_off_stays_on() -> None:
     """Else rlguide's own measure would turn it off again."""
     config = {BATCH: 1, "disable_gradient_checkpointing": True}
-    assert next_setting(config, GPU) == Change({"disable_gradient_checkpointing": False}, CHECKPOINTING)
+    change = next_setting(config, GPU)
+    assert change == Change({"disable_gradient_checkpointing": False}, CHECKPOINTING)
+    assert change.describe(config) == "gradient checkpointing on"
+    assert next_setting(change.applied(config), replace(GPU, ways=(CHECKPOINTING,))) is None
 
 
 def test_a_model_that_does_not_fit_is_not_tried_again() -> None:
