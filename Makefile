@@ -8,7 +8,7 @@ help:
 	@echo "make demo    train a tiny model with SFT and DPO and compare the two (no network, no GPU, minutes)"
 	@echo "make test    style, types and all tests, on the real engine too"
 	@echo "make lint    style and types only"
-	@echo "make bench   start-up time of the command line, and speed of importing data (5 GB of temporary files)"
+	@echo "make bench   cost of the command line beside LLaMA-Factory, and speed of importing data (5 GB of temporary files)"
 	@echo "make setup   only create $(VENV)"
 	@echo "make clean   remove $(VENV) and all caches"
 
@@ -25,7 +25,7 @@ lint:
 	@scripts/check lint
 
 bench: setup
-	@"$(VENV)/bin/python" scripts/bench_startup.py
+	@"$(VENV)/bin/python" scripts/bench_cli.py
 	@"$(VENV)/bin/python" scripts/bench_data.py
 
 clean:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rlguide.errors import DataError, RlguideError
+from rlguide.errors import DataError, RlguideError, UsageError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -66,7 +66,9 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
     Raises:
         RlguideError: the folder cannot be written or the disk is full.
+        UsageError: `path` is something that is not to be replaced by a file (`check_replaceable`).
     """
+    check_replaceable(path)
     handle: IO[Any] | None = None
     temporary: str | None = None
     try:
@@ -93,6 +95,13 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
                 pass
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to put a file where a folder, a device (/dev/null), a pipe or a socket is. Raises UsageError."""
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  (they never raise)
+        what = "a folder" if path.is_dir() else "a device, a pipe or a socket"
+        raise UsageError(f"{path} is {what}, and a file cannot take its place", "name another file")
 
 
 def _umask() -> int:
@@ -164,6 +173,11 @@ def log_folder() -> Path:
 def user_data() -> Path:
     """The folder for what takes long to make again (engines): `$XDG_DATA_HOME/rlguide` or `~/.local/share/rlguide`."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "rlguide"
+
+
+def user_state() -> Path:
+    """The folder for what was learnt of this machine: `$XDG_STATE_HOME/rlguide` or `~/.local/state/rlguide`."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rlguide"
 
 
 def free_bytes(path: Path) -> int:

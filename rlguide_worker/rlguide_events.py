@@ -50,6 +50,13 @@ def during(error: BaseException) -> str:
     return "training" if names & {"_inner_training_loop", "ppo_train"} else "start"
 
 
+def peak_bytes() -> int:
+    """The most that the allocator of this process's GPU ever held; 0 without one."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_available() and torch.cuda.is_initialized() else 0
+
+
 def make_callback(events: Events):
     """A TrainerCallback that writes what happens to `events`, in the main process only."""
     from transformers import TrainerCallback
@@ -85,7 +92,7 @@ def make_callback(events: Events):
             self._batches = 0
             if state.is_world_process_zero:
                 numbers = {key: plain(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
-                events.write("log", step=state.global_step, values=numbers)
+                events.write("log", step=state.global_step, values=numbers, peak=peak_bytes())
 
         def on_save(self, args, state, control, **others):
             if state.is_world_process_zero:

@@ -150,7 +150,7 @@ def output(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def make_workspace(folder: Path, vocabulary: int, length: int, pairs: int) -> None:
+def make_workspace(folder: Path, vocabulary: int, length: int, pairs: int, layers: int = 30) -> None:
     """A model with random weights, its tokenizer, and pairs of about `length` tokens, a third of them the prompt."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -160,7 +160,8 @@ def make_workspace(folder: Path, vocabulary: int, length: int, pairs: int) -> No
 
     tokenizer = make_tokenizer(["What is the capital of this country? It is a large town by a river. " * 9], 400)
     tokenizer.save_pretrained(folder / "model")
-    config = AutoConfig.for_model(**{**SMOLLM2, "vocab_size": vocabulary, "eos_token_id": tokenizer.eos_token_id})
+    shapes = {**SMOLLM2, "vocab_size": vocabulary, "num_hidden_layers": layers}
+    config = AutoConfig.for_model(**shapes, eos_token_id=tokenizer.eos_token_id)
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder / "model")
     words = ["the", "large", "town", "by", "this", "river", "is", "a", "capital", "of", "what", "country"]

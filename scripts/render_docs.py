@@ -1,4 +1,4 @@
-"""Write what is generated from the code: the command reference of both READMEs and the recipes in configs/.
+"""Write what is generated from the code into both READMEs: the command reference and the table of recipes.
 
 python scripts/render_docs.py            write
 python scripts/render_docs.py --check    write nothing; exit code 1 and the stale files if anything is stale
@@ -11,15 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rlguide.catalog.recipes import ready_recipes
 from rlguide.cli import COMMANDS
-from rlguide.recipes.render import fill, load_recipe, render
-from rlguide.recipes.schedule import intervals, schedule
+from rlguide.recipes.ready import cells
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- reference: written by scripts/render_docs.py -->", "<!-- end of reference -->"
-SFT = "saves/qwen3-4b-base/lora/sft/checkpoint-2000"
-DPO = "saves/qwen3-4b-base/lora/dpo"
-COMMON = {"model_name_or_path": "Qwen/Qwen3-4B-Base", "dataset_dir": "data", "template": "qwen3_nothink", "bf16": True}
+REFERENCE = ("<!-- reference: written by scripts/render_docs.py -->", "<!-- end of reference -->")
+RECIPES = ("<!-- recipes: written by scripts/render_docs.py -->", "<!-- end of recipes -->")
+CONFIGS = "https://github.com/rlguide/rlguide/tree/main/configs"
+HEADS = {
+    "README.md": ("Recipe", "Model", "Method", "GPUs", "Planned memory of a GPU", "Planned time, 10,000 pairs"),
+    "README_zh.md": ("配方", "模型", "方法", "GPU", "每张 GPU 的预计显存", "1 万对的预计时间"),
+}
 
 
 def reference() -> str:
@@ -38,62 +41,33 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def with_reference(readme: str, text: str) -> str:
-    """The README with the reference between its markers. Raises ValueError without the markers."""
-    head, rest = readme.split(BEGIN, 1)
-    _, tail = rest.split(END, 1)
-    return f"{head}{BEGIN}\n\n{text}\n{END}{tail}"
+def table(heads: tuple[str, ...]) -> str:
+    """The ready recipes as a table, each with a link to its config."""
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for recipe in ready_recipes().values():
+        name, *others = cells(recipe)
+        lines.append(f"| {' | '.join([f'[{name}]({CONFIGS}/{name}.yaml)', *others])} |")
+    return "\n".join(lines)
 
 
-def recipes() -> dict[str, str]:
-    """The guide's example: Qwen3-4B-Base, LoRA SFT, UltraFeedback, two A6000."""
-    values = {
-        **COMMON,
-        "adapter_name_or_path": SFT,
-        "create_new_adapter": True,
-        "dataset": "ultrafeedback",
-        "eval_dataset": "ultrafeedback_test",
-        "preprocessing_num_workers": 8,
-        "output_dir": DPO,
-        "eval_strategy": "steps",
-    }
-    recipe = load_recipe("dpo")
-    plan = schedule(fill(recipe, values), [61135], [2000], processes=2)
-    dpo = fill(recipe, {**values, **intervals(plan.total_steps)})
-    introduction = [
-        f"{recipe.title} for Qwen3-4B-Base on two A6000 48 GB: {plan.describe()}.",
-        "Copy it into configs/ of your workspace and make it yours. The step counts are those of the whole",
-        "dataset; `rlguide configure` writes the same file for your checkpoint, your data and your GPUs.",
-    ]
-    evaluation = fill(
-        load_recipe("eval"),
-        {
-            **COMMON,
-            "adapter_name_or_path": f"{SFT},{DPO}",
-            "ref_model": COMMON["model_name_or_path"],
-            "ref_model_adapters": SFT,
-            "eval_dataset": "ultrafeedback_test",
-            "output_dir": f"{DPO}/eval",
-        },
-    )
-    return {
-        "configs/qwen3-4b-base/dpo_config.yaml": render(recipe, dpo, introduction),
-        "configs/qwen3-4b-base/eval_config.yaml": render(
-            load_recipe("eval"), evaluation, [f"{load_recipe('eval').title}, for the run of dpo_config.yaml beside it."]
-        ),
-    }
+def between(text: str, markers: tuple[str, str], written: str) -> str:
+    """The text with what is written between its markers. Raises ValueError without the markers."""
+    head, rest = text.split(markers[0], 1)
+    _, tail = rest.split(markers[1], 1)
+    return f"{head}{markers[0]}\n\n{written}\n{markers[1]}{tail}"
 
 
 def main() -> int:
     """Write or check; 1 if something is stale."""
     text = reference()
-    wanted = {name: with_reference((ROOT / name).read_text("utf-8"), text) for name in ("README.md", "README_zh.md")}
-    wanted.update(recipes())
-    stale = [n for n, t in wanted.items() if not (ROOT / n).exists() or (ROOT / n).read_text("utf-8") != t]
+    wanted = {
+        name: between(between((ROOT / name).read_text("utf-8"), REFERENCE, text), RECIPES, table(heads) + "\n")
+        for name, heads in HEADS.items()
+    }
+    stale = [name for name, text in wanted.items() if (ROOT / name).read_text("utf-8") != text]
     for name in stale:
         print(name)
         if "--check" not in sys.argv:
-            (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / name).write_text(wanted[name], encoding="utf-8")
     return 1 if stale and "--check" in sys.argv else 0
 

@@ -30,10 +30,10 @@ rlguide train --method sft --base models/smollm2 --template smollm2 --dataset pl
 step "DPO on pairs that reward following instructions"
 rlguide register "$root/scripts/smollm2/pairs.jsonl" --name instructed
 rlguide train --sft-ckpt saves/sft --dataset instructed -o saves/dpo "${one_by_one[@]}" \
-  --set learning_rate=2e-4 --set pref_ftx=0.2 --set eval_strategy=no --set eval_steps=null
+  --set learning_rate=1e-4 --set pref_beta=0.3 --set pref_ftx=0.2 --set max_samples=400 --set eval_strategy=no --set eval_steps=null
 
 step "evaluation"
-rlguide eval saves/dpo --suite instructions,kl,usual --language en --max-new-tokens 128
-rlguide eval saves/dpo --suite instructions --prompts "$root/scripts/smollm2/unseen_kinds.jsonl" --max-new-tokens 128
-rlguide eval saves/dpo --suite instructions --prompts "$root/scripts/smollm2/control.jsonl" --max-new-tokens 128
+rlguide eval saves/dpo --suite instructions,kl,usual --language en --max-new-tokens 96
+rlguide eval saves/dpo --suite instructions --prompts "$root/scripts/smollm2/unseen_kinds.jsonl" --max-new-tokens 96
+rlguide eval saves/dpo --suite instructions --prompts "$root/scripts/smollm2/control.jsonl" --max-new-tokens 96
 step "done"

@@ -41,6 +41,7 @@ def command(
             "--auto-retry", help="Out of memory: go on from the last checkpoint with less, and the same batch."
         ),
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -60,7 +61,7 @@ def command(
     """
     import shlex
 
-    from rlguide.cli._training import refuse_others, show_plan
+    from rlguide.cli._training import refuse_others, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -89,12 +90,13 @@ def command(
         main = find_engine(engine)
         prepared = prepare(ws, main, options, dry_run)
         show_plan(prepared, plain)
+        planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
             _show_dry_run(ws, prepared, plain)
             return
         if not options.config:
             _keep_config(ws, prepared)
-        finished = train(ws, prepared.engine, prepared, plain, auto_retry)
+        finished = train(ws, prepared.engine, prepared, plain, auto_retry, planned)
     if finished:
         _show_summary(ws, finished, main, as_json)
 

@@ -37,10 +37,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Logged:
-    """One log of the trainer after `step` steps. Numbers only; NaN and infinities stay what they are."""
+    """One log of the trainer after `step` steps. Numbers only; NaN and infinities stay what they are.
+
+    `peak_bytes`: the most that the GPU's allocator ever held; 0 without a GPU.
+    """
 
     step: int
     values: dict[str, float]
+    peak_bytes: int = 0
 
     @property
     def kind(self) -> str:
@@ -124,7 +128,8 @@ class EventReader:
         if kind == "eval_batch":
             return Progress("eval", int(values["done"]), int(values["total"] or 0))
         if kind == "log":
-            return Logged(int(values["step"]), {str(key): float(value) for key, value in values["values"].items()})
+            numbers = {str(key): float(value) for key, value in values["values"].items()}
+            return Logged(int(values["step"]), numbers, int(values.get("peak") or 0))
         if kind == "lean":
             return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
         if kind == "error":

@@ -9,10 +9,10 @@ from rlguide.console import progress
 from rlguide.data.example import Example
 from rlguide.engine.chat import ChatSession, Message
 from rlguide.engine.find import Engine
-from rlguide.evaluation.remembered import remembered
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digest_of_part
 from rlguide.policy.policy import Policy
+from rlguide.remembered import remembered
 from rlguide.workspace import Workspace
 
 _VERSIONS = ("llamafactory", "torch", "transformers", "peft", "vllm")

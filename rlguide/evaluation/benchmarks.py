@@ -21,9 +21,9 @@ from rlguide.errors import EngineError, UsageError
 from rlguide.evaluation.asking import content_of
 from rlguide.evaluation.by_document import compared
 from rlguide.evaluation.lines import Line
-from rlguide.evaluation.remembered import some_remembered
 from rlguide.evaluation.tasks import Tasks, digest_of_folder
 from rlguide.policy.policy import Policy
+from rlguide.remembered import some_remembered
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 

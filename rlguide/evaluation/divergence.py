@@ -18,8 +18,8 @@ from rlguide.engine.job import Command, stream_worker
 from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError
 from rlguide.evaluation.asking import content_of
-from rlguide.evaluation.remembered import remembered
 from rlguide.policy.policy import Policy
+from rlguide.remembered import remembered
 from rlguide.statistics import Estimate, mean
 from rlguide.workspace import Workspace
 

@@ -1,1 +1,1 @@
-"""Will it fit, how long will it take, and which setting is the fastest that fits."""
+"""Will it fit, how long will it take, which setting is the fastest that fits."""

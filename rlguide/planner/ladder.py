@@ -153,9 +153,9 @@ def _smaller(size: int) -> Iterator[int]:
     return (part for part in range(min(size // 2, _LARGEST), 0, -1) if size % part == 0)
 
 
-def why_fixed(config: Mapping[str, Any], failed: Failed) -> str:
+def why_fixed(config: Mapping[str, Any], failed: Failed | None = None) -> str:
     """Why another micro-batch would train something else, or nothing; "" if it would not."""
-    if failed.fixed:
+    if failed is not None and failed.fixed:
         return failed.fixed
     if config.get("auto_find_batch_size"):
         return "auto_find_batch_size chooses it"

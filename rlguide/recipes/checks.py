@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method, method_of, methods
@@ -13,9 +16,9 @@ from rlguide.engine.config_file import split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.schema import Schema, load_schema
-from rlguide.errors import EngineError, UsageError, did_you_mean
+from rlguide.errors import CheckpointError, EngineError, UsageError, did_you_mean
 from rlguide.policy.base import BaseModel, check_base, find_base
-from rlguide.policy.checkpoint import read_checkpoint
+from rlguide.policy.checkpoint import Checkpoint, read_checkpoint
 from rlguide.policy.policy import check_reference
 from rlguide.workspace import Workspace
 
@@ -49,9 +52,9 @@ class Host:
     gpus: list[Gpu]
 
 
-def look_at_host(engine: Engine) -> Host:
-    """The host with this engine. Raises EngineError if the engine does not import."""
-    return Host(engine, load_schema(engine), list_gpus())
+def look_at_host(engine: Engine, gpus: list[Gpu] | None = None) -> Host:
+    """The host with this engine, or as if it had these GPUs. Raises EngineError if the engine does not import."""
+    return Host(engine, load_schema(engine), list_gpus() if gpus is None else gpus)
 
 
 def check_keys(config: Mapping[str, Any], schema: Schema, source: str) -> None:
@@ -153,15 +156,40 @@ def check_method(config: Mapping[str, Any], versions: Mapping[str, str], source:
     return method
 
 
-def check_models(config: Mapping[str, Any], ws: Workspace) -> tuple[BaseModel, list[str]]:
+def check_models(config: Mapping[str, Any], ws: Workspace, source: str) -> tuple[BaseModel, list[str]]:
     """Check the base and every adapter that the config names; returns the base and warnings. Raises CheckpointError."""
-    base = find_base(ws, str(config["model_name_or_path"]))
+    named = str(config["model_name_or_path"])
+    if (parts := Path(named).parts)[0:1] == ("saves",) and not os.path.lexists(ws.root / named):
+        raise CheckpointError(f"{source}: {named} does not exist", _how_to_make(ws, parts))
+    base = find_base(ws, named)
     warnings = base.notes
     for name in split_names(config.get("adapter_name_or_path")):
-        checkpoint = read_checkpoint(ws.root / name, ws)
+        checkpoint = _adapter(ws, name, named, source)
         # The names may differ: a config is a person's own, and configure has compared them when it wrote it.
         warnings += [note for note in check_base(checkpoint, base, trust_base=True) if note not in warnings]
     return base, warnings
+
+
+def _adapter(ws: Workspace, name: str, base: str, source: str) -> Checkpoint:
+    try:
+        return read_checkpoint(ws.root / name, ws)
+    except CheckpointError as error:
+        if os.path.lexists(ws.root / name):
+            raise
+        raise CheckpointError(
+            f"{source}: {error.what}",
+            f"train it: `rlguide train --method sft --base {shlex.quote(base)}`;"
+            " or name yours (adapter_name_or_path): `rlguide checkpoints` lists them",
+        ) from error
+
+
+def _how_to_make(ws: Workspace, parts: tuple[str, ...]) -> str:
+    """The fix for a model that a config expects under saves/, by the parts of its path: a merged one is exported."""
+    if len(parts) == 4 and parts[2] == "merged":
+        run = "/".join((parts[0], parts[1], "lora", parts[3]))
+        if (ws.root / run).is_dir():
+            return f"merge it: `rlguide export {shlex.quote(run)}`; or name yours (model_name_or_path)"
+    return "name yours (model_name_or_path), a hub id or a folder: `rlguide checkpoints` lists those under saves/"
 
 
 def _check_precision(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:

@@ -19,7 +19,8 @@ from rlguide.errors import UsageError
 from rlguide.recipes.shadow import shadow
 from rlguide.workspace import Workspace
 
-_VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo", "responses": "sft"}
+# What a dataset of pairs is shown as, by a method's data.
+VIEWS: dict[str, ViewUse] = {"labels": "kto", "prompts": "ppo", "responses": "sft"}
 # What is taken for a method's data if no dataset is named.
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "pairs": ("pairs",),
@@ -67,7 +68,7 @@ def choose_data(
         train = split_names(settings["dataset"]) if "dataset" in settings else list(names) or _only_dataset(ws, method)
         return _counted(data_home(ws, settings), method, train, held_out)
     with shadow(ws) if dry_run else nullcontext(ws) as place:
-        train = view_names(place, list(names) or _only_dataset(place, method), _VIEWS[method.data])
+        train = view_names(place, list(names) or _only_dataset(place, method), VIEWS[method.data])
         return _counted(data_home(place, settings), method, train, held_out)
 
 

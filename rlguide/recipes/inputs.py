@@ -24,6 +24,7 @@ from rlguide.workspace import Workspace
 # lambda_D n_D / (lambda_U n_U) should lie between these (arXiv 2402.01306, on the choice of the lambdas; the
 # KTOTrainer of trl 0.24 warns outside of the same bounds).
 LEAST_RATIO, MOST_RATIO = 1.0, 4 / 3
+MOST_WORKERS = 8  # processes that tokenize
 
 
 def kto_weights(desirable: int, undesirable: int) -> tuple[float, float]:
@@ -46,6 +47,12 @@ def kto_weights(desirable: int, undesirable: int) -> tuple[float, float]:
     if ratio > MOST_RATIO:
         return 1.0, _round_up(ratio / MOST_RATIO)
     return 1.0, 1.0
+
+
+def label_keys(desirable: int, undesirable: int) -> dict[str, float]:
+    """The keys of `kto_weights`. Raises DataError as it does."""
+    chosen, rejected = kto_weights(desirable, undesirable)
+    return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
 
 
 def _round_up(weight: float) -> float:
@@ -78,8 +85,7 @@ def method_keys(
 ) -> dict[str, Any]:
     """KTO's weights, from the counts of the labels; PPO's reward model. Raises UsageError, CheckpointError."""
     if data.labels is not None:
-        chosen, rejected = kto_weights(*data.labels)
-        return {"kto_chosen_weight": round(chosen, 4), "kto_rejected_weight": round(rejected, 4)}
+        return label_keys(*data.labels)
     if "reward_model" in method.keys and "reward_model" not in options.settings:
         return {"reward_model": _reward_model(ws, options.reward_model, start)}
     return {}
@@ -110,11 +116,15 @@ def _reward_model(ws: Workspace, name: str | None, start: StartingPoint) -> str:
     return checkpoint.name
 
 
+def tokenizing_processes(rows: int, cores: int) -> int | None:
+    """How many processes tokenize so many rows on so many cores; None for one, which needs no key."""
+    workers = min(MOST_WORKERS, cores // 2, rows // 2000)
+    return workers if workers > 1 else None
+
+
 def compute_keys(gpus: list[Gpu], rows: int) -> dict[str, Any]:
     """The keys that depend on this host: precision, CPU or GPU, and processes to tokenize `rows` rows with."""
-    cores = os.cpu_count() or 1
-    workers = max(1, min(8, cores // 2, rows // 2000))
-    keys: dict[str, Any] = {"preprocessing_num_workers": workers if workers > 1 else None}
+    keys: dict[str, Any] = {"preprocessing_num_workers": tokenizing_processes(rows, os.cpu_count() or 1)}
     if not gpus:
         return {**keys, "bf16": False, "use_cpu": True}
     return {**keys, "bf16": True} if all(gpu.has_bf16 for gpu in gpus) else {**keys, "fp16": True}

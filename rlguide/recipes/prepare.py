@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
@@ -13,6 +12,7 @@ from rlguide.data.store.registered import RegisteredDataset
 from rlguide.engine.capabilities import ppo_template
 from rlguide.engine.config_file import load_config, split_names
 from rlguide.engine.find import Engine
+from rlguide.engine.hardware import Gpu
 from rlguide.engine.installed import engine_for
 from rlguide.policy.base import BaseModel
 from rlguide.policy.checkpoint import locate
@@ -35,12 +35,10 @@ from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_k
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
-from rlguide.recipes.render import Recipe, fill, load_recipe, render
-from rlguide.recipes.schedule import Schedule, intervals, processes, schedule
+from rlguide.recipes.render import fill, load_recipe, render
+from rlguide.recipes.schedule import UNITS, Schedule, interval_keys, processes, schedule
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
-
-_UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts", "responses": "examples"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class Prepared:
     schedule: Schedule
     reference: Policy
     policy: Policy
+    base: BaseModel
     datasets: list[RegisteredDataset]
     held_out: list[RegisteredDataset]
     disk_bytes: int
@@ -85,20 +84,23 @@ class _Draft:
     sft_template: str | None  # as the SFT run left it on record
 
 
-def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool = False) -> Prepared:
+def prepare(
+    ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool = False, gpus: list[Gpu] | None = None
+) -> Prepared:
     """A config that can be trained: rendered from the recipe of a method, or the one that its user owns.
 
     Args:
         main: the engine; a method that it cannot train (PPO) gets the one that rlguide has installed.
         dry_run: write nothing; a stack that must be merged first is refused.
+        gpus: as if the host had these; its own by default.
 
     Raises:
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
     if options.config is not None:
-        host, draft = _read_config(ws, main, options, options.config)
+        host, draft = _read_config(ws, main, options, gpus)
     else:
-        host, draft = _fill_recipe(ws, main, options, dry_run)
+        host, draft = _fill_recipe(ws, main, options, dry_run, gpus)
     config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
     notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)
@@ -113,6 +115,7 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
         schedule=draft.schedule,
         reference=reference,
         policy=policy,
+        base=draft.base,
         datasets=draft.data.train,
         held_out=draft.data.held_out,
         disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
@@ -121,11 +124,13 @@ def prepare(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool
     )
 
 
-def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool) -> tuple[Host, _Draft]:
+def _fill_recipe(
+    ws: Workspace, main: Engine, options: TrainingOptions, dry_run: bool, gpus: list[Gpu] | None
+) -> tuple[Host, _Draft]:
     """The recipe of a method, filled for a checkpoint and datasets. Raises as `prepare`."""
     method = find_method(options.method)
     recipe, settings = load_recipe(method.name), method_settings(method, options)
-    host = look_at_host(engine_for(main, method.name, settings.get("pref_loss")))
+    host = look_at_host(engine_for(main, method.name, settings.get("pref_loss")), gpus)
     check_keys(settings, host.schema, "--set")
     check_method({**fill(recipe, {}), **settings}, host.engine.versions, "--set")
     check_numbers(settings, "--set")
@@ -150,30 +155,32 @@ def _fill_recipe(ws: Workspace, main: Engine, options: TrainingOptions, dry_run:
         values["template"] = ppo_template(host.engine.versions, template.name)
     config = fill(recipe, {**values, **settings})
     count = _schedule(config, method, data, host)
-    config = fill(recipe, {**config, **_intervals(recipe, count), **settings})
+    config = fill(recipe, {**config, **interval_keys(recipe.defaults, count), **settings})
     check_keys(config, host.schema, "the config")
     check_required(config, "the config")
     base, notes = start.base, [*start.notes, *other_prompts(start, config)]
     if not start.config.items() <= config.items():  # another model was set by hand
-        base, notes = check_models(config, ws)
+        base, notes = check_models(config, ws, "the config")
     return host, _Draft(method, config, data, base, template, count, notes, "the config", start.recorded_template)
 
 
-def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Path) -> tuple[Host, _Draft]:
+def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, gpus: list[Gpu] | None) -> tuple[Host, _Draft]:
     """A config that a person owns, with the options over it; nothing else in it is changed. Raises as `prepare`."""
+    path = options.config
+    assert path is not None
     source = str(path)
     overrides = {"template": options.template, "output_dir": options.output_dir}
     settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
     config = {**load_config(path), **settings}
     known = method_of(config)
-    host = look_at_host(engine_for(main, known.name, config.get("pref_loss")) if known is not None else main)
+    host = look_at_host(engine_for(main, known.name, config.get("pref_loss")) if known is not None else main, gpus)
     check_keys(settings, host.schema, "--set")
     check_keys(config, host.schema, source)
     check_required(config, source)
     method = check_method(config, host.engine.versions, source)
     check_numbers(config, source)
     template = TemplateGuess(str(config["template"]), "as the config says", True)
-    base, notes = check_models(config, ws)
+    base, notes = check_models(config, ws, source)
     data = data_of_config(ws, method, config)
     count = _schedule(config, method, data, host)
     records = [record_of(locate(ws, name)) for name in split_names(config.get("adapter_name_or_path"))]
@@ -184,18 +191,7 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, path: Pa
 def _schedule(config: dict[str, Any], method: Method, data: TrainingData, host: Host) -> Schedule:
     counts, held_out = [item.rows for item in data.train], [item.rows for item in data.held_out]
     count = schedule(config, counts, held_out, processes(config, host.gpus, os.environ))
-    return replace(count, unit=_UNITS[method.data])
-
-
-def _intervals(recipe: Recipe, count: Schedule) -> dict[str, Any]:
-    values: dict[str, Any] = intervals(count.total_steps)
-    if "eval_strategy" not in recipe.defaults:  # PPO does not evaluate
-        values.pop("eval_steps")
-        return values
-    values["eval_strategy"] = "steps" if count.held_out else "no"
-    if not count.held_out:
-        values["eval_steps"] = None
-    return values
+    return replace(count, unit=UNITS[method.data])
 
 
 def _notes(draft: _Draft, host: Host) -> list[str]:

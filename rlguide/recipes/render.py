@@ -153,9 +153,11 @@ def write_config(path: Path, text: str, force: bool = False) -> Path | None:
         The backup, if one was made.
 
     Raises:
-        UsageError: the file was edited by hand and `force` is not set.
+        UsageError: the file was edited by hand and `force` is not set, or it is no file at all.
     """
-    from rlguide.workspace import atomic_write
+    from rlguide.workspace import atomic_write, check_replaceable
+
+    check_replaceable(path)
 
     backup = None
     if was_edited(path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ def count_of(config: Mapping[str, Any], key: str) -> int:
         return max(1, int(config.get(key, _DEFAULTS[key])))
     except (TypeError, ValueError, OverflowError):  # a config that nothing has checked
         return _DEFAULTS[key]
+
+
+UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts", "responses": "examples"}  # of a method's data
 
 
 def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
@@ -173,3 +176,15 @@ def intervals(total_steps: int) -> dict[str, int]:
         "save_steps": max(1, min(200, math.ceil(total_steps / 5))),
         "eval_steps": max(1, math.ceil(total_steps / 10)),
     }
+
+
+def interval_keys(keys: Container[str], count: Schedule) -> dict[str, Any]:
+    """When to log, save and evaluate in a run like `count`; None leaves a key out. `keys`: those of the template."""
+    values: dict[str, Any] = intervals(count.total_steps)
+    if "eval_strategy" not in keys:  # PPO does not evaluate
+        values.pop("eval_steps")
+        return values
+    values["eval_strategy"] = "steps" if count.held_out else "no"
+    if not count.held_out:
+        values["eval_steps"] = None
+    return values

@@ -17,6 +17,7 @@ from rlguide.errors import EngineError, UsageError
 from rlguide.planner.ladder import CHECKPOINTING, SEGMENTS, WAYS, Change, Failed, next_setting, what_is_left
 from rlguide.policy.run_state import resume_command
 from rlguide.recipes.outward import read_settings
+from rlguide.runs.planned import fits_of
 from rlguide.runs.record import CONFIG, Run
 from rlguide.workspace import Workspace
 
@@ -114,7 +115,7 @@ def variables_of(run: Run) -> dict[str, str]:
 def next_of(ws: Workspace, run: Run, engine: Engine) -> Change | None:
     """What a run that ran out of memory can go on with; None if nothing is left, or it failed of something else."""
     failed = failed_of(ws, run, engine)
-    return None if failed is None else next_setting(run.config, failed)
+    return None if failed is None else next_setting(run.config, failed, fits_of(ws, run, engine))
 
 
 def go_on_with(run: Run, change: Change) -> str:

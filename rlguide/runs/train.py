@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlguide.console import say
 from rlguide.engine.find import Engine
@@ -35,6 +36,7 @@ from rlguide.runs.checkpoints import (
 from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
+from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
 from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
@@ -52,6 +54,9 @@ from rlguide.runs.retry import (
 from rlguide.runs.training_rows import write_fingerprints
 from rlguide.runs.watch import Watch
 from rlguide.workspace import Workspace, atomic_write
+
+if TYPE_CHECKING:
+    from rlguide.planner.plan import Plan
 
 # What LLaMA-Factory leaves in the folder of a run.
 _OF_THE_ENGINE = (
@@ -90,8 +95,15 @@ def train_command(ws: Workspace, engine: Engine, folder: Path, is_plain: bool, o
     return Command((*arguments, *options), ws.root, events=events)
 
 
-def train(ws: Workspace, engine: Engine, prepared: Prepared, is_plain: bool = False, auto_retry: bool = False) -> Run:
-    """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does.
+def train(
+    ws: Workspace,
+    engine: Engine,
+    prepared: Prepared,
+    is_plain: bool = False,
+    auto_retry: bool = False,
+    plan: Plan | None = None,
+) -> Run:
+    """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does. `plan`: what it may take.
 
     `auto_retry`: each time that memory runs out, go on from the last checkpoint with the next setting that needs less
     and learns the same (`planner.ladder`), as long as there is one.
@@ -105,7 +117,7 @@ def train(ws: Workspace, engine: Engine, prepared: Prepared, is_plain: bool = Fa
     check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
-        job = _Job(ws, engine, create_run(ws, prepared, engine.versions, is_plain), lock)
+        job = _Job(ws, engine, create_run(ws, prepared, engine.versions, is_plain, kept(plan) if plan else None), lock)
         return _to_the_end(job, partial(_begin, job, prepared), auto_retry)
 
 
@@ -252,8 +264,10 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
         watch = Watch(run, view, log, is_from_start=start_step == 0)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
+            watch.stopwatch.tell()
         except JobFailed as error:
             record_failure(run, error, watch.during, view.step)
+            tell_failure(run)
             settle_metrics(run.path)
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
             raise

@@ -7,6 +7,7 @@ from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis import StartCheck, check_start
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import MetricsLog
+from rlguide.runs.planned import Stopwatch
 from rlguide.runs.plots import preload_plots
 from rlguide.runs.record import Run
 
@@ -17,15 +18,18 @@ class Watch:
     Attributes:
         check: what the first step showed; None before it.
         during: what it does: "start" before the first step, then "training" or "evaluation".
+        stopwatch: times its steps beside its plan.
     """
 
     def __init__(self, run: Run, view: TrainingView, log: MetricsLog, is_from_start: bool) -> None:
         self._run, self._view, self._log, self._is_from_start = run, view, log, is_from_start
         self.check: StartCheck | None = None
         self.during = "start"
+        self.stopwatch = Stopwatch(run)
 
     def __call__(self, event: Event) -> None:
         self._view.handle(event)
+        self.stopwatch.see(event)
         if isinstance(event, Started):
             self._run.update(status="running", pid=event.pid, failure=None)
             preload_plots()

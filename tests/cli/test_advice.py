@@ -33,6 +33,7 @@ from tests.policy.checkpoint_files import write_lora, write_model, write_safeten
 ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
 SCORE = {"loss": 0.6, "chosen_reward": 0.2, "rejected_reward": 0.1, "chosen_tokens": 5, "rejected_tokens": 4}
 PPO_ENGINE = Engine(Path("/nowhere/ppo/bin/python"), {"llamafactory": "0.9.3", "trl": "0.9.6"})
+BASE = "models/tiny-base"
 HELD: list[IO[str]] = []
 INSTALLED: set[str] = set()  # engines beside the main one
 # What stands for something that only its reader knows.
@@ -218,6 +219,24 @@ RUN = "saves/tiny/lora/my dpo"
 BUSY: dict[str, Any] = {"status": "running", "weights": False, "busy": True}
 STOPPED: dict[str, Any] = {"status": "interrupted", "weights": False}
 SCORER: dict[str, Any] = {"method": "rm", "config": {"stage": "rm"}}
+
+
+def config_with(**models: Any) -> Callable[[Workspace], int]:
+    """A training by a config of one's own on these models."""
+
+    def act(ws: Workspace) -> int:
+        keys = {"stage": "dpo", "do_train": True, "dataset": "pairs", "template": "qwen3_nothink", "output_dir": RUN}
+        (ws.root / "mine.yaml").write_text(json.dumps({**keys, **models}))  # JSON is YAML
+        return run("train", "--config", "mine.yaml")
+
+    return act
+
+
+def recipe(*arguments: str, times: int = 1) -> Callable[[Workspace], int]:
+    """A ready recipe copied, as often as that."""
+    return lambda ws: max(run("recipes", "copy", *arguments) for _ in range(times))
+
+
 SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     # name: (what is done, how many commands are printed at least)
     "after dpo": (after("dpo", eval_dataset="pairs_test"), 2),
@@ -285,6 +304,14 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "ppo without a reward model": (lambda ws: run("train", "--method", "ppo", "--dataset", "pairs"), 1),
     "quantization, dry": (lambda ws: run("train", "--quantization", "4", "--dry-run"), 1),
     "a config that was edited": (edited_config, 1),
+    "a config whose adapter is not there": (config_with(model_name_or_path=BASE, adapter_name_or_path="saves/gone"), 2),
+    "a config whose merged model is not there": (config_with(model_name_or_path="saves/tiny/merged/sft"), 1),
+    "a config whose full model is not there": (config_with(model_name_or_path="saves/tiny/full/sft"), 1),
+    "the list of recipes": (lambda ws: run("recipes"), 1),
+    "after a recipe": (recipe("qwen3-4b-base-dpo-1x24gb"), 1),
+    "a recipe over a file": (recipe("qwen3-4b-base-dpo-1x24gb", "my recipe.yaml", times=2), 2),
+    "a recipe that is not known": (recipe("qwen3-4b-base-dpo"), 1),
+    "a recipe of another model": (recipe("qwen3-4b-base-dpo-1x24gb", "--sft-ckpt", "saves/tiny/lora/sft"), 2),
     "download of nothing": (lambda ws: run("download", "nothing"), 1),
     "inspect of nothing": (lambda ws: run("inspect", "nothing"), 1),
     "view of nothing": (lambda ws: run("view", "nothing", "--use", "ppo"), 1),

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_reference_and_recipes_are_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/render_docs.py"), "--check"], capture_output=True, text=True, cwd=ROOT
-    )
-    assert done.returncode == 0, f"run `python scripts/render_docs.py`; stale: {done.stdout}{done.stderr}"
+@pytest.mark.parametrize("script", ["render_docs", "render_configs"])
+def test_what_is_generated_is_up_to_date(script: str) -> None:
+    file = f"scripts/{script}.py"
+    done = subprocess.run([sys.executable, str(ROOT / file), "--check"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, f"run `python {file}`; stale: {done.stdout}{done.stderr}"

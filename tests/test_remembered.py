@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.errors import EngineError
-from rlguide.evaluation.remembered import remembered
+from rlguide.remembered import remembered
 
 WHAT = {"parts": ["x"]}
 ITEMS = [["a"], ["b"], ["c"], ["a"]]

@@ -1,0 +1,104 @@
+"""`rlguide plan`: will it fit, how long will it take, what is the fastest that fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
+from rlguide.cli._training import GpusOption, training_options
+from rlguide.recipes.options import TrainingOptions
+
+if TYPE_CHECKING:
+    from rlguide.catalog.gpus import Gpus
+    from rlguide.engine.find import Engine
+    from rlguide.planner.plan import Training
+    from rlguide.workspace import Workspace
+
+
+@training_options()
+def command(
+    options: TrainingOptions,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Plan for a model alone, by the method's recipe: hub id, folder or config.json."),
+    ] = None,
+    gpus: GpusOption = None,
+    optimise: Annotated[bool, typer.Option("--optimise", help="Look for the fastest settings that fit.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Plan for `rlguide train --plain`.")] = False,
+    workspace: WorkspaceOption = Path(),
+    engine: EngineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a training will need before it starts: memory of each GPU, time, energy and disk.
+
+    \b
+    rlguide plan --model Qwen/Qwen3-4B-Base --gpus 2xA6000
+    rlguide plan --sft-ckpt latest --dataset ultrafeedback
+    rlguide plan --config configs/dpo_config.yaml --gpus 1x4090
+    rlguide plan --model Qwen/Qwen3-8B --quantization 4 --gpus 24GB --set per_device_train_batch_size=2
+    rlguide plan --sft-ckpt latest --dataset my_pairs --optimise
+    """
+    from rlguide.catalog.gpus import parse_gpus
+    from rlguide.engine.find import find_engine
+    from rlguide.planner.asked import host_gpus
+
+    ws = open_workspace(workspace)
+    main = find_engine(engine)
+    asked = parse_gpus(gpus) if gpus is not None else host_gpus()
+    training, main, disk = _training(ws, main, options, model, asked, gpus is not None, plain)
+    _show(ws, main, training, asked, disk, optimise, as_json)
+
+
+def _training(
+    ws: Workspace,
+    engine: Engine,
+    options: TrainingOptions,
+    model: str | None,
+    gpus: Gpus | None,
+    is_asked: bool,
+    is_plain: bool,
+) -> tuple[Training, Engine, int]:
+    from rlguide.cli._training import refuse_others
+    from rlguide.planner.asked import as_host, of_model, of_prepared
+    from rlguide.recipes.disk import disk_need
+    from rlguide.recipes.prepare import prepare
+
+    if model is not None:
+        allowed = ("method", "loss", "datasets", "template", "settings", "quantization")
+        refuse_others(options, allowed, "--model plans for a model alone", "leave the others out, or leave --model out")
+        training = of_model(ws, engine, model, options, as_host(gpus) or [], is_plain)
+        return training, engine, disk_need(training.config, training.model, 0)
+    prepared = prepare(ws, engine, options, dry_run=True, gpus=as_host(gpus) if is_asked else None)
+    return of_prepared(ws, prepared, is_plain), prepared.engine, prepared.disk_bytes
+
+
+def _show(
+    ws: Workspace,
+    engine: Engine,
+    training: Training,
+    gpus: Gpus | None,
+    disk: int,
+    optimise: bool,
+    as_json: bool,
+) -> None:
+    from rlguide.console import show, show_json
+    from rlguide.errors import RlguideError
+    from rlguide.planner.plan import Plan, plan_all
+    from rlguide.planner.report import fastest, lines, smallest_fix, values
+
+    (plan,) = plan_all(ws, engine, [training], gpus)
+    if not isinstance(plan, Plan):
+        raise RlguideError(f"this training cannot be planned: {plan}", "train a few steps: --set max_steps=5")
+    found = values(plan, disk)
+    if plan.fits is False:
+        found["fix"] = smallest_fix(ws, engine, plan)
+    if optimise:
+        found["fastest"] = fastest(ws, engine, plan)
+    if as_json:
+        show_json(found)
+        return
+    for line in lines(found):
+        show(line)

@@ -1,0 +1,126 @@
+"""What a person wants planned: a training as `configure` would prepare it, or a model alone, before there are data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlguide import hub_settings
+from rlguide.catalog.gpus import Gpus, detected
+from rlguide.catalog.methods import find_method
+from rlguide.engine.find import Engine
+from rlguide.engine.hardware import Gpu, list_gpus
+from rlguide.errors import DataError, UsageError
+from rlguide.planner.lengths import Lengths, at_most, lengths_of
+from rlguide.planner.plan import Training
+from rlguide.policy.base import cached_file
+from rlguide.policy.checkpoint import locate
+from rlguide.recipes.data import choose_data
+from rlguide.recipes.inputs import compute_keys, method_settings
+from rlguide.recipes.options import TrainingOptions
+from rlguide.recipes.prepare import Prepared
+from rlguide.recipes.render import fill, load_recipe
+from rlguide.recipes.schedule import intervals, schedule
+from rlguide.workspace import Workspace, read_json
+
+_ROWS = 10_000  # examples, where there are no data
+
+
+def host_gpus() -> Gpus | None:
+    """Those of this host; None if there are none."""
+    return detected(list_gpus())
+
+
+def as_host(gpus: Gpus | None) -> list[Gpu] | None:
+    """These GPUs as the driver would list them; None for those of this host."""
+    if gpus is None:
+        return None
+    model = gpus.model
+    capability = model.capability or ((8, 0) if model.peak("bf16") else (7, 0))
+    return [Gpu(place, model.title, model.memory_bytes, model.memory_bytes, capability) for place in range(gpus.count)]
+
+
+def of_prepared(ws: Workspace, prepared: Prepared, is_plain: bool) -> Training:
+    """A training that `prepare` has made ready."""
+    method, config = prepared.method, prepared.config
+    lengths = lengths_of(ws, prepared.engine, prepared.datasets, config, _responses(method.stage))
+    return Training(method, config, prepared.base.config or {}, prepared.schedule, lengths, is_plain)
+
+
+def of_model(
+    ws: Workspace, engine: Engine, model: str, options: TrainingOptions, host: Sequence[Gpu], is_plain: bool
+) -> Training:
+    """A training of a model by the recipe of a method, without a checkpoint; data are those that the options name.
+
+    Args:
+        model: a config.json, a model's folder, or a hub id.
+        host: the GPUs.
+
+    Raises:
+        UsageError, DataError: what is asked for does not exist.
+    """
+    method = find_method(options.method)
+    recipe = load_recipe(method.name)
+    settings = method_settings(method, options)
+    shapes = model_config(ws, model)
+    values: dict[str, Any] = {**compute_keys(list(host), 0), "model_name_or_path": model, "template": options.template}
+    config = fill(recipe, {**values, **settings})
+    if options.datasets:
+        data = choose_data(ws, method, options.datasets, settings, "eval_dataset" in recipe.defaults, dry_run=True)
+        lengths = lengths_of(ws, engine, data.train, config, _responses(method.stage))
+        counts, held_out = [item.rows for item in data.train], [item.rows for item in data.held_out]
+    else:
+        lengths, counts, held_out = _without_data(config, method.stage), [_ROWS], [0]
+    plan = schedule(config, counts, held_out, max(1, len(host)))
+    if held_out and any(held_out) and "eval_strategy" in recipe.defaults:
+        config = {**config, "eval_strategy": "steps", "eval_steps": intervals(plan.total_steps)["eval_steps"]}
+    return Training(method, config, shapes, plan, lengths, is_plain)
+
+
+def model_config(ws: Workspace, name: str) -> Mapping[str, Any]:
+    """The config.json of a model: that file, a folder's, or that of a hub id, which is downloaded if need be.
+
+    Raises:
+        DataError: it cannot be had, or is not one.
+    """
+    path = locate(ws, name)
+    if path.is_file() or name.endswith(".json"):
+        return _checked(read_json(path), name)
+    if path.is_dir():
+        return _checked(read_json(path / "config.json"), name)
+    cached = cached_file(name, "config.json")
+    return _checked(read_json(cached) if cached else _downloaded(name), name)
+
+
+def _downloaded(name: str) -> Any:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        file = hf_hub_download(name, "config.json", cache_dir=hub_settings.cache(), revision="main")
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        cause = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise DataError(
+            f"the config.json of {name} cannot be had: {cause}",
+            "name a model's folder or its config.json, or set HF_ENDPOINT to a mirror of the hub",
+        ) from None
+
+
+def _checked(config: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise DataError(f"{name} is not the config of a model: it has no model_type", "name a model's config.json")
+    return config
+
+
+def _responses(stage: str) -> int:
+    return 2 if stage in ("dpo", "rm") else 1
+
+
+def _without_data(config: Mapping[str, Any], stage: str) -> Lengths:
+    cutoff = config.get("cutoff_len", 2048)
+    if not isinstance(cutoff, int) or cutoff < 16:
+        raise UsageError(f"cutoff_len {cutoff} is too short", "give at least 16")
+    return at_most(cutoff, _responses(stage))

@@ -1,0 +1,117 @@
+"""Other settings for a training that is planned: the smallest change that fits, and the fastest ones that fit.
+
+Nothing here changes what is learnt without a word: `Change.learns` says what does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rlguide.engine.config_file import format_value
+from rlguide.planner.ladder import why_fixed
+from rlguide.planner.lengths import Lengths
+from rlguide.planner.plan import Plan, Training
+from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
+
+_SHORTEST = 512  # tokens; a shorter cutoff_len cuts most responses
+_LARGEST = 64  # examples of a micro-batch; more are never faster on one GPU
+
+
+@dataclass(frozen=True)
+class Change:
+    """Settings to change.
+
+    Attributes:
+        settings: LLaMA-Factory's keys and their new values.
+        what: in words.
+        learns: what it changes in what is learnt; "" if nothing.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    what: str = "as it is"
+    learns: str = ""
+
+    @property
+    def options(self) -> list[str]:
+        """As options of a command."""
+        return [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_value(value)}")]
+
+    def of(self, training: Training) -> Training:
+        """The training with this change."""
+        config = {**training.config, **self.settings}
+        lengths = training.lengths
+        if "cutoff_len" in self.settings:
+            lengths = shortened(lengths, int(self.settings["cutoff_len"]))
+        return replace(training, config=config, lengths=lengths)
+
+
+def shortened(lengths: Lengths, cutoff: int) -> Lengths:
+    """These lengths at a lower `cutoff_len`."""
+    from rlguide.data.inspect.tokens import kept_lengths
+
+    def cut(row: tuple[int, ...]) -> tuple[int, ...]:
+        prompt, most = kept_lengths(row[0], max(row[1:]), cutoff)
+        return (prompt, *(min(side, most) for side in row[1:]))
+
+    return replace(lengths, rows=tuple(map(cut, lengths.rows)), longest=cut(lengths.longest))
+
+
+def batches(training: Training) -> list[tuple[int, int]]:
+    """(micro-batch, accumulation) of the same effective batch, smallest first; none where others learn otherwise."""
+    if why_fixed(training.config):
+        return []
+    both = count_of(training.config, MICRO_BATCH) * count_of(training.config, ACCUMULATION)
+    return [(one, both // one) for one in range(1, min(both, _LARGEST) + 1) if both % one == 0]
+
+
+def smaller(training: Training) -> list[Change]:
+    """Changes that take less memory, those that change least first."""
+    size = count_of(training.config, MICRO_BATCH)
+    found = [
+        Change(_batch(one, many), f"micro-batch {one}, accumulated {many} times: the same effective batch")
+        for one, many in reversed(batches(training))
+        if one < size
+    ]
+    smallest = _batch(*batches(training)[0]) if found else {}
+    config = training.config
+    if config.get("finetuning_type", "lora") in ("full", "freeze"):
+        found.append(Change({**smallest, "finetuning_type": "lora"}, "LoRA", "an adapter instead of all weights"))
+    elif not config.get("quantization_bit") and config.get("finetuning_type", "lora") == "lora":
+        learns = "the adapter is trained on a base of 4 bits (QLoRA)"
+        found.append(Change({**smallest, "quantization_bit": 4}, "a base of 4 bits", learns))
+        smallest = {**smallest, "quantization_bit": 4}
+    cutoff = int(config.get("cutoff_len") or 2048) // 2
+    while cutoff >= _SHORTEST:
+        found.append(
+            Change({**smallest, "cutoff_len": cutoff}, f"cutoff_len {cutoff}", f"examples are cut at {cutoff} tokens")
+        )
+        cutoff //= 2
+    return found
+
+
+def faster(training: Training) -> list[Change]:
+    """Changes that may take less time at the same effective batch."""
+    found, size = [], count_of(training.config, MICRO_BATCH)
+    for one, many in batches(training):
+        settings = {} if one == size else _batch(one, many)
+        what = f"micro-batch {one} x {many}"
+        if one != size:
+            found.append(Change(settings, what))
+        if one > 1 and not training.config.get("group_by_length"):
+            grouped = {**settings, "group_by_length": True}
+            found.append(Change(grouped, f"{what}, grouped by length", "the order of examples"))
+    return found
+
+
+def _batch(one: int, many: int) -> dict[str, Any]:
+    return {MICRO_BATCH: one, ACCUMULATION: many}
+
+
+def first_that_fits(changes: Sequence[Change], plans: Sequence[Plan | str]) -> tuple[Change, Plan] | None:
+    """The first change whose plan fits, with it."""
+    for change, plan in zip(changes, plans, strict=True):
+        if isinstance(plan, Plan) and plan.fits:
+            return change, plan
+    return None

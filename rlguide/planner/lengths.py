@@ -1,0 +1,145 @@
+"""How long the examples of a training are, in tokens: counted by the engine's tokenizer on a sample."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from rlguide.console import say
+from rlguide.data.example import Example
+from rlguide.data.inspect.tokens import Tokenizer, count_tokens, kept_lengths
+from rlguide.data.store.reading import read_examples
+from rlguide.data.store.registered import RegisteredDataset, checksum
+from rlguide.engine.find import Engine
+from rlguide.errors import RlguideError
+from rlguide.remembered import some_remembered
+from rlguide.workspace import Workspace
+
+SAMPLE = 1000  # rows whose tokens are counted; the mean of lengths is then known within about 3 %
+LONGEST = 50  # rows that look longest are counted besides: memory must hold the longest of all
+_SEEN = 200_000  # rows of each dataset that they are chosen from
+_SEED = 20
+_PER_TOKEN = 4.0  # characters of English in a token; of CJK text it is 1.5
+_PER_TOKEN_CJK = 1.5
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of (prompt, response, ...) of examples, as the engine keeps them at `cutoff_len`, and how that is known.
+
+    `rows`: drawn at random. `longest`: the example with the longest side of all.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    longest: tuple[int, ...]
+    why: str
+
+    @property
+    def mean(self) -> float:
+        """Tokens of an example, all sides, without padding."""
+        return sum(sum(row[0] + response for response in row[1:]) for row in self.rows) / len(self.rows)
+
+
+def at_most(cutoff: int, responses: int) -> Lengths:
+    """Examples that fill `cutoff_len`, where the data are not known."""
+    prompt = cutoff // 4
+    row = (prompt, *(cutoff - prompt - 8 * place for place in range(responses)))
+    return Lengths((row,), row, f"no data: every example fills cutoff_len {cutoff}")
+
+
+def lengths_of(
+    ws: Workspace, engine: Engine, datasets: Sequence[RegisteredDataset], config: dict[str, Any], responses: int
+) -> Lengths:
+    """The lengths of a sample of the data of a training; estimated where no tokenizer is on this machine.
+
+    Args:
+        config: the training's config: its model, template and `cutoff_len`.
+        responses: of an example that the method trains on: 2 of a pair, else 1.
+    """
+    cutoff = int(config.get("cutoff_len") or 2048)
+    drawn, longest = _sample(ws, datasets)
+    if not drawn:
+        return at_most(cutoff, responses)
+    texts = [*drawn, *longest]
+    try:
+        counts = _counted(ws, engine, datasets, texts, config)
+        why = f"{len(drawn):,} of {_total(datasets)} rows, tokens of {config['model_name_or_path']}"
+    except RlguideError as error:
+        say(f"note: lengths are estimated by characters: {error.what}")
+        counts = [_estimated(example) for example in texts]
+        why = f"{len(drawn):,} of {_total(datasets)} rows, estimated by characters"
+    rows = []
+    for prompt, *sides in counts:
+        prompt, most = kept_lengths(prompt, max(sides), cutoff)
+        rows.append((prompt, *(min(side, most) for side in sides[:responses])))
+    return Lengths(tuple(rows[: len(drawn)]), max(rows, key=lambda row: row[0] + max(row[1:])), why)
+
+
+def _total(datasets: Sequence[RegisteredDataset]) -> str:
+    counts = [item.rows for item in datasets]
+    return "?" if None in counts else f"{sum(count or 0 for count in counts):,}"
+
+
+def _sample(ws: Workspace, datasets: Sequence[RegisteredDataset]) -> tuple[list[Example], list[Example]]:
+    """Rows drawn at random, from each dataset in proportion to its size, and those that look longest.
+
+    None of a dataset that is not on this machine.
+    """
+    import heapq
+
+    draw, drawn, longest = random.Random(_SEED), [], []
+    counts = [item.rows or 0 for item in datasets]
+    for item, count in zip(datasets, counts, strict=True):
+        if item.path is None:
+            continue
+        size = max(1, round(SAMPLE * count / max(sum(counts), 1)))
+        kept: list[Example] = []
+        top: list[tuple[int, int, Example]] = []
+        for place, row in enumerate(islice(read_examples(ws, item.name), _SEEN)):
+            if len(kept) < size:
+                kept.append(row)
+            elif (slot := draw.randrange(place + 1)) < size:
+                kept[slot] = row
+            entry = (_seen_length(row), place, row)
+            if len(top) < LONGEST:
+                heapq.heappush(top, entry)
+            elif entry[0] > top[0][0]:
+                heapq.heapreplace(top, entry)
+        drawn += kept
+        longest += [row for *_, row in top]
+    return drawn, longest
+
+
+def _seen_length(row: Example) -> int:
+    """Bytes of the prompt and the longest response: CJK text has more tokens a character, and more bytes."""
+    prompt = sum(len(turn.value.encode("utf-8", "replace")) for turn in row.messages)
+    return prompt + max(len(response.encode("utf-8", "replace")) for response in row.responses)
+
+
+def _counted(
+    ws: Workspace, engine: Engine, datasets: Sequence[RegisteredDataset], texts: list[Example], config: dict[str, Any]
+) -> list[list[int]]:
+    tokenizer = Tokenizer(engine, str(config["model_name_or_path"]), str(config["template"]))
+    what = {
+        "engine": dict(engine.versions),
+        "model": tokenizer.model,
+        "template": tokenizer.template,
+        "data": {item.name: checksum(ws, item) for item in datasets},
+        "workspace": str(ws.root),
+    }
+    found = some_remembered("lengths", what, [0], lambda _: [(0, count_tokens(tokenizer, texts))])
+    counts: list[list[int]] = found[0]
+    return counts
+
+
+def _estimated(example: Example) -> list[int]:
+    texts = ["\n".join([example.system or "", *(turn.value for turn in example.messages)]), *example.responses]
+    return [_tokens(text) for text in texts]
+
+
+def _tokens(text: str) -> int:
+    cjk = sum("\u3040" <= character <= "\u9fff" or "\uac00" <= character <= "\ud7af" for character in text)
+    return round(cjk / _PER_TOKEN_CJK + (len(text) - cjk) / _PER_TOKEN) + 8

@@ -1,0 +1,116 @@
+"""The memory of each GPU: the simulated step, shared as DDP, ZeRO or FSDP share it, and what CUDA adds.
+
+docs/planner.md has the formulas with their sources.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlguide.planner.learnt import Allowance
+from rlguide.planner.simulation import Step
+
+GIB = 1 << 30
+# What the kinds of a step are called for a person, in the order of a table.
+NAMES = {
+    "weights": "weights",
+    "reference": "reference model",
+    "trained": "adapter, or weights that are trained",
+    "gradients": "gradients",
+    "optimizer": "optimizer",
+    "activations": "activations",
+    "logits": "logits and their copies",
+    "exchange": "exchange between GPUs",
+    "allowance": "CUDA and allocator",
+}
+_GATHERED = 2 * 500_000_000  # bytes: DeepSpeed's default reduce_bucket_size, 5e8 elements of 16 bits
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How several GPUs share what one would hold.
+
+    Attributes:
+        name: "one GPU", "DDP", "ZeRO-2", "ZeRO-3" or "FSDP".
+        count: GPUs.
+        shares: kinds of which each GPU holds a part.
+        offloaded: kinds that lie in main memory.
+    """
+
+    name: str = "one GPU"
+    count: int = 1
+    shares: frozenset[str] = frozenset()
+    offloaded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on each GPU by part (the keys of `NAMES`), at the peak."""
+
+    parts: Mapping[str, int]
+
+    @property
+    def peak(self) -> int:
+        """All of them."""
+        return sum(self.parts.values())
+
+    @property
+    def tensors(self) -> int:
+        """Those of live tensors."""
+        return self.peak - self.parts.get("allowance", 0)
+
+    @property
+    def largest(self) -> str:
+        """The part that takes most."""
+        return max(self.parts, key=lambda part: self.parts[part])
+
+
+def sharing_of(config: Mapping[str, Any], count: int, root: Path) -> Sharing:
+    """How a config shares a training among `count` GPUs; DeepSpeed's own file is read from the workspace `root`."""
+    if config.get("deepspeed"):
+        return _deepspeed(config["deepspeed"], count, root)
+    if config.get("fsdp"):
+        words = str(config["fsdp"]).split()
+        is_full = "full_shard" in words
+        offloaded = frozenset({"weights", "trained", "optimizer"}) if "offload" in words else frozenset[str]()
+        shares = {"trained", "gradients", "optimizer"} | ({"weights", "reference"} if is_full else set())
+        return Sharing("FSDP", count, frozenset(shares), offloaded)
+    return Sharing("DDP", count) if count > 1 else Sharing()
+
+
+def _deepspeed(value: Any, count: int, root: Path) -> Sharing:
+    try:
+        settings = value if isinstance(value, dict) else json.loads((root / str(value)).read_text(encoding="utf-8"))
+        zero = settings["zero_optimization"]
+        stage = int(zero.get("stage", 0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Sharing("DeepSpeed", count)
+    shares: set[str] = set()
+    for least, kind in ((1, "optimizer"), (2, "gradients"), (3, "trained"), (3, "weights"), (3, "reference")):
+        shares |= {kind} if stage >= least else set()
+    offloaded = {kind for key, kind in (("offload_optimizer", "optimizer"), ("offload_param", "weights"))
+                 if isinstance(zero.get(key), dict) and zero[key].get("device") in ("cpu", "nvme")}  # fmt: skip
+    return Sharing(f"ZeRO-{stage}", count, frozenset(shares), frozenset(offloaded))
+
+
+def memory_of(step: Step, sharing: Sharing, allowance: Allowance | None) -> Memory:
+    """What each GPU holds at the peak of a step; `allowance`: what CUDA and its allocator add, None without a GPU."""
+    parts = {kind: step.kinds.get(kind, 0) for kind in NAMES if kind in step.kinds}
+    for kind in parts:
+        if kind in sharing.offloaded:
+            parts[kind] = 0
+        elif kind in sharing.shares:
+            parts[kind] = -(-parts[kind] // sharing.count)
+    trained = step.kinds.get("gradients", 0)
+    if sharing.count > 1:
+        # DDP copies gradients into buckets (gradient_as_bucket_view is off); ZeRO and FSDP gather what they share.
+        parts["exchange"] = trained if not sharing.shares else min(trained, _GATHERED)
+        if "weights" in sharing.shares:
+            parts["exchange"] += min(step.kinds.get("weights", 0), 2 * _GATHERED)
+    if allowance is not None:
+        parts["allowance"] = allowance.of(sum(parts.values()))
+    return Memory({kind: parts[kind] for kind in NAMES if parts.get(kind)})

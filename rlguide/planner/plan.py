@@ -1,0 +1,239 @@
+"""A training before it starts: the memory of each GPU, whether it fits, its work and time."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rlguide.catalog.gpus import Gpus
+from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for
+from rlguide.planner.lengths import Lengths
+from rlguide.planner.memory import Memory, Sharing, memory_of, sharing_of
+from rlguide.planner.simulation import STAGES, Case, Step, simulate, text_model
+from rlguide.planner.time import Efficiency, Range, Work, seconds
+from rlguide.recipes.lean import PARTS, left_out
+from rlguide.recipes.schedule import MICRO_BATCH, count_of
+
+if TYPE_CHECKING:
+    from rlguide.catalog.methods import Method
+    from rlguide.engine.find import Engine
+    from rlguide.recipes.schedule import Schedule
+    from rlguide.workspace import Workspace
+
+RESERVE = 0.1  # of a GPU's memory stays free without checkpointing (rlguide_worker/recompute.py)
+_BATCHES = 200  # micro-batches that are drawn for the mean of their padding
+_SEED = 20
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be planned.
+
+    Attributes:
+        config: of the training; model: the base model's config.json.
+        is_plain: as LLaMA-Factory does it.
+    """
+
+    method: Method
+    config: Mapping[str, Any]
+    model: Mapping[str, Any]
+    schedule: Schedule
+    lengths: Lengths
+    is_plain: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A planned training.
+
+    Attributes:
+        step: of one GPU; memory: of each GPU.
+        is_checkpointed: whether the forward pass is computed again; why: what decided it.
+        work: of the whole training, on all GPUs; tokens: of the whole training, with their padding.
+    """
+
+    training: Training
+    gpus: Gpus | None
+    sharing: Sharing
+    step: Step
+    memory: Memory
+    is_checkpointed: bool
+    why: str
+    work: Work
+    tokens: float
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the peak is within a GPU's memory; None where that is not known."""
+        return None if self.gpus is None else self.memory.peak <= self.gpus.model.memory_bytes
+
+    @property
+    def examples(self) -> int:
+        """Examples that are trained on, each as often as it is."""
+        return self.training.schedule.total_steps * self.training.schedule.effective_batch
+
+    def time(self, efficiency: Efficiency) -> Range | None:
+        """Seconds of the whole training; None where the GPU is not known."""
+        return None if self.gpus is None else seconds(self.work, self.gpus, self.dtype, efficiency)
+
+    @property
+    def dtype(self) -> str:
+        """The type that is computed in."""
+        config = self.training.config
+        return "bf16" if config.get("bf16") else "fp16" if config.get("fp16") else "fp32"
+
+
+def choices(training: Training) -> list[bool]:
+    """Checkpointed or not: what the training may do, what is faster first."""
+    if training.config.get("disable_gradient_checkpointing"):
+        return [False]
+    if training.is_plain or "checkpointing" in left_out(training.method, training.config):
+        return [True]
+    return [False, True]
+
+
+def case_of(training: Training, is_checkpointed: bool) -> Case:
+    """The step with the longest examples, of which at least one is padded, as nearly always."""
+    size = count_of(training.config, MICRO_BATCH)
+    rows = [training.lengths.longest] * size
+    *others, last = rows
+    *before, response = last
+    is_plain = training.is_plain or set(left_out(training.method, training.config)) == set(PARTS)
+    lengths = (*others, (*before, max(1, response - 1)))
+    return Case(training.config, training.model, lengths, is_plain, is_checkpointed)
+
+
+def plan_all(ws: Workspace, engine: Engine, trainings: Sequence[Training], gpus: Gpus | None) -> list[Plan | str]:
+    """The plan of each training, or why there is none; the engine starts once for all.
+
+    Raises:
+        EngineError: it does not start.
+    """
+    asked = [(training, is_on) for training in trainings for is_on in choices(training) if _why_not(training) == ""]
+    steps = iter(simulate(engine, [case_of(training, is_on) for training, is_on in asked]) if asked else [])
+    plans: list[Plan | str] = []
+    for training in trainings:
+        if why_not := _why_not(training):
+            plans.append(why_not)
+            continue
+        found = {is_on: next(steps) for is_on in choices(training)}
+        plans.append(_chosen(ws, training, found, gpus))
+    return plans
+
+
+def _why_not(training: Training) -> str:
+    if training.method.stage not in STAGES:
+        return f"{training.method.name.upper()} is not planned"
+    if not training.model:
+        return f"the config.json of {training.config.get('model_name_or_path')} is not on this machine"
+    return ""
+
+
+def _chosen(ws: Workspace, training: Training, steps: Mapping[bool, Step | str], gpus: Gpus | None) -> Plan | str:
+    """The plan without checkpointing where it fits, else with it."""
+    allowance = None if gpus is None else allowance_for(gpus.model)
+    count = gpus.count if gpus is not None else training.schedule.processes
+    sharing = sharing_of(training.config, count, ws.root)
+    why = "as the config says" if len(steps) == 1 else ""
+    for is_on, step in steps.items():
+        if isinstance(step, str):
+            return step
+        memory = memory_of(step, sharing, allowance)
+        if not is_on and len(steps) > 1:
+            room = gpus.model.memory_bytes * (1 - RESERVE) if gpus is not None else 0
+            if memory.peak > room:
+                why = f"without it a step needs {memory.peak / 2**30:.1f} GiB"
+                continue
+            why = "it fits without"
+        work, tokens = work_of(training, step, is_on)
+        return Plan(training, gpus, sharing, step, memory, is_on, why, work, tokens)
+    raise AssertionError("one of the choices is checkpointed or the only one")
+
+
+def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work, float]:
+    """What the whole training does, and its tokens with padding: the simulated step, scaled to the data's lengths.
+
+    Products and what other operations move grow with the tokens, attention with the square of the length; all with the
+    padding of each micro-batch.
+    """
+    schedule, config = training.schedule, training.config
+    size = count_of(config, MICRO_BATCH)
+    tokens, squares = _padded(training.lengths, size, bool(config.get("group_by_length")))
+    layers = int(text_model(training.model)["num_hidden_layers"])
+    seen = schedule.total_steps * schedule.effective_batch
+    keeps = not training.is_plain and "reference" not in left_out(training.method, config)
+    has_reference = step.reference.flops > 0
+    scored = (min(seen, schedule.rows) if keeps else seen) if has_reference else 0
+    evaluated = schedule.held_out * _evaluations(config, schedule)
+    forwards = seen + evaluated
+    scored += (min(evaluated, schedule.held_out) if keeps else evaluated) if has_reference else 0
+    flops = moved = 0.0
+    for work, count in ((step.policy, forwards), (step.reference, scored), (step.backward, seen)):
+        flops += count * (work.flops / step.tokens * tokens + work.attention / step.squares * squares)
+        moved += count * work.bytes / step.tokens * tokens
+    passes = layers * (forwards + scored + seen * (2 if is_checkpointed else 1)) / size
+    return Work(flops, moved, passes), seen * tokens
+
+
+def _evaluations(config: Mapping[str, Any], schedule: Schedule) -> int:
+    if config.get("eval_strategy") != "steps" or not schedule.held_out:
+        return 0
+    every = config.get("eval_steps") or config.get("logging_steps") or 500
+    steps = every if every >= 1 else max(1, round(every * schedule.total_steps))
+    return int(schedule.total_steps // steps)
+
+
+def _padded(lengths: Lengths, size: int, is_grouped: bool) -> tuple[float, float]:
+    """Mean tokens and squares of an example (all its sides), padded to the longest of its micro-batch of `size`."""
+    draw = random.Random(_SEED)
+    rows = list(lengths.rows)
+    if is_grouped:
+        rows.sort(key=lambda row: row[0] + max(row[1:]))
+        starts = [draw.randrange(max(1, len(rows) - size + 1)) for _ in range(_BATCHES)]
+        batches = [[rows[min(start + place, len(rows) - 1)] for place in range(size)] for start in starts]
+    elif size == 1:
+        batches = [[row] for row in rows]
+    else:
+        batches = [[draw.choice(rows) for _ in range(size)] for _ in range(_BATCHES)]
+    tokens = squares = 0.0
+    for batch in batches:
+        width = -(-max(row[0] + max(row[1:]) for row in batch) // 8) * 8  # collators pad to a multiple of 8
+        sides = sum(len(row) - 1 for row in batch)
+        tokens, squares = tokens + sides * width, squares + sides * width**2
+    count = size * len(batches)
+    return tokens / count, squares / count
+
+
+def efficiency_of(plan: Plan) -> Efficiency:
+    """The share of a GPU's peak that such trainings reach: measured here, else published."""
+    assert plan.gpus is not None
+    return efficiency_for(plan.gpus, outcome_of(plan))
+
+
+def outcome_of(plan: Plan, run: str = "") -> Outcome:
+    """A planned training as `learnt` compares it with others, with nothing measured."""
+    assert plan.gpus is not None
+    config = plan.training.config
+    text = text_model(plan.training.model)
+    setting = {
+        "model": {key: value for key, value in text.items() if isinstance(value, int)},
+        "tokens": round(math.log2(plan.tokens / max(plan.examples, 1)) * 2),  # of about the same length
+        "micro-batch": count_of(config, MICRO_BATCH),
+        "tuning": [config.get("finetuning_type"), config.get("lora_rank"), config.get("quantization_bit")],
+        "checkpointed": plan.is_checkpointed,
+        "plain": plan.training.is_plain,
+    }
+    return Outcome(
+        run=run,
+        gpu=plan.gpus.model.name,
+        count=plan.gpus.count,
+        dtype=plan.dtype,
+        method=plan.training.method.name,
+        is_quantized=bool(config.get("quantization_bit")),
+        setting=json.dumps(setting, sort_keys=True),
+        planned_bytes=plan.memory.tensors,
+    )

@@ -1,0 +1,189 @@
+"""What `rlguide plan` prints: a plan as values for JSON and as lines for a person."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlguide.planner.changes import Change, faster, first_that_fits, smaller
+from rlguide.planner.memory import GIB, NAMES
+from rlguide.planner.plan import Plan, efficiency_of, plan_all
+from rlguide.planner.time import Range, kilowatt_hours
+
+if TYPE_CHECKING:
+    from rlguide.engine.find import Engine
+    from rlguide.workspace import Workspace
+
+BEST = 5  # settings that `--optimise` shows
+
+
+def values(plan: Plan, disk: int | None = None) -> dict[str, Any]:
+    """A plan in JSON's terms; bytes, seconds, FLOPs."""
+    training, gpus, step = plan.training, plan.gpus, plan.step
+    time = plan.time(efficiency_of(plan))
+    energy = kilowatt_hours(time, gpus) if time is not None and gpus is not None else None
+    return {
+        "model": str(training.config.get("model_name_or_path")),
+        "method": training.method.name,
+        "parameters": step.parameters,
+        "trained_parameters": step.trained,
+        "gpus": {"name": gpus.model.title, "count": gpus.count, "memory": gpus.model.memory_bytes} if gpus else None,
+        "sharing": plan.sharing.name,
+        "memory": dict(plan.memory.parts),
+        "peak": plan.memory.peak,
+        "fits": plan.fits,
+        "largest": plan.memory.largest,
+        "gradient_checkpointing": plan.is_checkpointed,
+        "checkpointing_why": plan.why,
+        "faster_path": not training.is_plain,
+        "lengths": {
+            "mean": round(training.lengths.mean),
+            "longest": training.lengths.longest[0] + max(training.lengths.longest[1:]),
+            "from": training.lengths.why,
+        },
+        "rows": training.schedule.rows,
+        "examples": plan.examples,
+        "unit": training.schedule.unit,
+        "steps": training.schedule.total_steps,
+        "effective_batch": training.schedule.effective_batch,
+        "tokens": round(plan.tokens),
+        "flops": plan.work.flops,
+        "seconds": _range(time),
+        "kilowatt_hours": _range(energy),
+        "disk": disk,
+    }
+
+
+def _range(value: Range | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    return {"low": value.low, "mid": value.mid, "high": value.high, "from": value.why}
+
+
+def lines(found: Mapping[str, Any]) -> list[str]:
+    """The values of a plan for a person."""
+    length, gpus = found["lengths"], found["gpus"]
+    trained = f"{_count(found['trained_parameters'])} of {_count(found['parameters'])} parameters are trained"
+    shown = [
+        f"model      {found['model']}: {trained}",
+        f"lengths    mean {length['mean']:,} tokens of an example with all its responses, longest response with its "
+        f"prompt {length['longest']:,} ({length['from']})",
+        f"GPUs       {gpus['count']} x {gpus['name']}, {found['sharing']}" if gpus else "GPUs       none here: --gpus",
+        f"memory     {memory_line(found)}",
+        *(f"           {size / GIB:7.2f} GiB  {NAMES[kind]}" for kind, size in found["memory"].items()),
+        f"           gradient checkpointing {'on' if found['gradient_checkpointing'] else 'off'}: "
+        f"{found['checkpointing_why']}",
+        f"work       {found['examples']:,} {found['unit']}, {found['steps']:,} steps of {found['effective_batch']}; "
+        f"{found['tokens'] / 1e6:,.1f} million tokens with padding; {found['flops']:.2e} FLOPs",
+    ]
+    if found["seconds"] is not None:
+        shown.append(f"time       {time_line(found)} ({found['seconds']['from']})")
+    if (energy := found["kilowatt_hours"]) is not None:
+        shown.append(f"energy     about {energy['mid']:.1f} kWh ({energy['from']})")
+    if found["disk"] is not None:
+        shown.append(f"disk       at most {found['disk'] / 1e9:.1f} GB for checkpoints")
+    shown += [f"  fix: {found['fix']}"] if found.get("fix") else []
+    return shown + (fastest_lines(found["fastest"]) if found.get("fastest") else [])
+
+
+def memory_line(found: Mapping[str, Any]) -> str:
+    """The peak against a GPU's memory."""
+    peak = found["peak"] / GIB
+    if found["gpus"] is None:
+        return f"{peak:.1f} GiB at the peak"
+    room = found["gpus"]["memory"] / GIB
+    verdict = "fits" if found["fits"] else f"does not fit; the largest part: {NAMES[found['largest']]}"
+    return f"{peak:.1f} of {room:.1f} GiB on each GPU at the peak: {verdict}"
+
+
+def time_line(found: Mapping[str, Any]) -> str:
+    """The time and its range."""
+    time = found["seconds"]
+    return f"about {duration(time['mid'])}, between {duration(time['low'])} and {duration(time['high'])}"
+
+
+def duration(seconds: float) -> str:
+    """Time for people: 40 s, 12 min, 5.3 hours, 2.1 days."""
+    for size, unit, least in ((86400, "days", 2 * 86400), (3600, "hours", 5400), (60, "min", 90)):
+        if seconds >= least:
+            return f"{seconds / size:.1f} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _count(number: int) -> str:
+    for size, unit in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,}"
+
+
+def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
+    """The smallest change that makes a training fit that does not, as the command to type."""
+    changes = smaller(plan.training)
+    found = first_that_fits(changes, plan_all(ws, engine, [item.of(plan.training) for item in changes], plan.gpus))
+    if found is None:
+        return "nothing here fits: a smaller model, more GPU memory, or --set deepspeed=FILE with ZeRO-3 on more GPUs"
+    change, other = found
+    learns = f"; it changes what is learnt: {change.learns}" if change.learns else ""
+    return f"{_again(change)}    ({change.what}: {other.memory.peak / GIB:.1f} GiB{learns})"
+
+
+def _again(change: Change) -> str:
+    """The command that was typed, with a change in the place of what it said of the same keys."""
+    kept: list[str] = []
+    for argument in sys.argv[1:]:
+        if argument.split("=")[0] in change.settings and kept and kept[-1] in ("--set", "-s"):
+            kept.pop()
+        else:
+            kept.append(argument)
+    return shlex.join(["rlguide", *kept, *change.options])
+
+
+def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
+    """The settings that fit and take least time, the fastest first; the first that changes nothing learnt is chosen."""
+    changes = [Change(), *faster(plan.training)]
+    plans = plan_all(ws, engine, [change.of(plan.training) for change in changes], plan.gpus)
+    before = plan.time(efficiency_of(plan))
+    rows: list[dict[str, Any]] = []
+    for change, other in zip(changes, plans, strict=True):
+        if not isinstance(other, Plan) or other.fits is False:
+            continue
+        time = other.time(efficiency_of(other))
+        rows.append({
+            "what": change.what,
+            "learns": change.learns,
+            "options": change.options,
+            "seconds": time.mid if time else None,
+            "faster": before.mid / time.mid if time and before else None,
+            "peak": other.memory.peak,
+            "gradient_checkpointing": other.is_checkpointed,
+            "flops": other.work.flops,
+        })  # fmt: skip
+    rows.sort(key=lambda row: (row["seconds"] or row["flops"], len(row["options"])))
+    chosen = next((row for row in rows if not row["learns"]), None)
+    best = rows[:BEST]
+    if chosen is not None and chosen not in best:
+        best[-1] = chosen
+    for row in best:
+        row["chosen"] = row is chosen
+    return best
+
+
+def fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows of `fastest` for a person."""
+    shown = ["fastest    of the settings that fit, at the same effective batch:"]
+    for row in rows:
+        time = f"{duration(row['seconds'])} (x {row['faster']:.2f})" if row["seconds"] else f"{row['flops']:.2e} FLOPs"
+        learns = f"; changes {row['learns']}" if row["learns"] else ""
+        mark = "*" if row["chosen"] else " "
+        checkpointing = "on" if row["gradient_checkpointing"] else "off"
+        shown.append(
+            f"         {mark} {row['what']}: {time}, {row['peak'] / GIB:.1f} GiB, checkpointing {checkpointing}{learns}"
+        )
+    chosen = next((row for row in rows if row["chosen"]), None)
+    if chosen is not None:
+        options = shlex.join(chosen["options"])
+        shown.append(f"         * learns the same{f': {options}' if options else ', as it is'}")
+    return shown

@@ -1,0 +1,209 @@
+"""What a step of a training holds and does: LLaMA-Factory's own step, simulated in its Python on tensors without data.
+
+The worker (`rlguide_worker/simulate_step.py`) runs it with a few layers. All that is counted is affine in the number of
+layers as long as it is counted in the same place of the step, so that two runs give the whole model.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from rlguide.catalog.yaml_file import read_yaml
+from rlguide.console import say
+from rlguide.engine.find import Engine
+from rlguide.engine.job import NO_GPU, Command, stream_worker
+from rlguide.engine.worker import worker_command
+from rlguide.remembered import some_remembered
+
+STAGES = ("dpo", "kto", "rm", "sft")
+_STEPS = 2  # as in the worker
+_AT_MOST = 12  # layers that are simulated where the pattern of layers is longer
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a micro-batch does: FLOPs of products, those of attention, bytes that others move, operations."""
+
+    flops: float = 0.0
+    attention: float = 0.0
+    bytes: float = 0.0
+    operations: float = 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of training on one device with all layers.
+
+    Attributes:
+        kinds: bytes that are alive at the peak, by what they are.
+        policy, reference, backward: the work of one micro-batch; the way back has forward again if checkpointed.
+        parameters, trained: of the model; of these, those that are trained.
+        optimizer: bytes of the optimizer's state.
+        tokens, squares: of the micro-batch with its padding: rows x length, rows x length^2.
+    """
+
+    kinds: Mapping[str, int]
+    policy: Counted
+    reference: Counted
+    backward: Counted
+    parameters: int
+    trained: int
+    optimizer: int
+    tokens: int
+    squares: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes that are alive at the peak."""
+        return sum(self.kinds.values())
+
+
+@dataclass(frozen=True)
+class Case:
+    """A step that is asked for.
+
+    Attributes:
+        config: the training's config; model: the model's config.json.
+        lengths: (prompt, response, ...) of each example of a micro-batch, in tokens.
+        is_plain: as LLaMA-Factory does it, instead of with less memory and time (`recipes.lean`).
+    """
+
+    config: Mapping[str, Any]
+    model: Mapping[str, Any]
+    lengths: tuple[tuple[int, ...], ...]
+    is_plain: bool
+    is_checkpointed: bool
+
+    def given(self, layers: int) -> dict[str, Any]:
+        """What the worker is given to simulate it with so many layers."""
+        config = {key: value for key, value in self.config.items() if key not in _aside()}
+        accumulates = self.config.get("gradient_accumulation_steps", 1) > 1
+        return {
+            "config": {**config, "gradient_accumulation_steps": 2 if accumulates else 1},
+            "model": text_model(self.model),
+            "layers": layers,
+            "lengths": self.lengths,
+            "is_half": bool(self.config.get("bf16") or self.config.get("fp16")),
+            "is_plain": self.is_plain,
+            "is_checkpointed": self.is_checkpointed,
+            "is_padded": self.config.get("flash_attn") != "fa2",
+        }
+
+
+@cache
+def _aside() -> frozenset[str]:
+    """Keys of a config that decide nothing about a step."""
+    groups = read_yaml(Path(__file__).with_name("aside.yaml"))
+    return frozenset(key for keys in groups.values() for key in keys)
+
+
+def simulate(engine: Engine, cases: Sequence[Case]) -> list[Step | str]:
+    """The step of each case, or why it cannot be simulated. Kept in the cache; else about 10 s, and 3 s a case more.
+
+    Raises:
+        EngineError: the engine does not start.
+    """
+    counts = [_layer_counts(text_model(case.model)) for case in cases]
+    items = [case.given(count) for case, both in zip(cases, counts, strict=True) for count in both]
+
+    def make(places: list[int]) -> Iterable[tuple[int, Any]]:
+        say("simulating training steps in the engine's Python (about 10 s)")
+        with closing(_answers(engine, [items[place] for place in places])) as answers:
+            yield from zip(places, answers, strict=False)
+
+    what = {"versions": dict(engine.versions), "worker": _worker_digest()}
+    found = some_remembered("steps", what, items, make)
+    steps: list[Step | str] = []
+    place = 0
+    for case, both in zip(cases, counts, strict=True):
+        answers = [found.get(place + offset) for offset in range(len(both))]
+        place += len(both)
+        steps.append(_step_of(case, both, answers))
+    return steps
+
+
+def _answers(engine: Engine, items: list[dict[str, Any]]) -> Generator[Any, None, None]:
+    command = Command(tuple(worker_command(engine, "simulate_step")), variables=NO_GPU)
+    with tempfile.TemporaryFile() as given:
+        given.write("".join(json.dumps(item) + "\n" for item in items).encode())
+        given.seek(0)
+        yield from stream_worker(engine, command, given)
+
+
+def _worker_digest() -> str:
+    """The checksum of what simulates, so that what was kept is of the same code."""
+    import hashlib
+
+    folder = Path(__file__).resolve().parents[2] / "rlguide_worker"
+    names = ("simulate_step", "live_bytes", "lean", "lazy_logits", "recompute")
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
+
+
+def text_model(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The language model's part of a config.json."""
+    text = model.get("text_config")
+    return text if isinstance(text, dict) and "num_hidden_layers" in text else model
+
+
+def _layer_counts(model: Mapping[str, Any]) -> tuple[int, ...]:
+    """With how many layers a step is simulated: two counts, one round of the pattern of layers apart, or all."""
+    layers = model.get("num_hidden_layers")
+    if not isinstance(layers, int) or layers < 1:
+        return ()
+    kinds = model.get("layer_types")
+    period = _period(kinds) if isinstance(kinds, list) and len(kinds) == layers else 1
+    period = max(period, int(model.get("sliding_window_pattern") or 1), int(model.get("decoder_sparse_step") or 1))
+    first = int(model.get("first_k_dense_replace") or 0)
+    few = max(2, first + period)
+    if few + period >= layers or few + period > _AT_MOST:
+        return (layers,)
+    return (few, few + period)
+
+
+def _period(kinds: list[Any]) -> int:
+    return next(size for size in range(1, len(kinds) + 1) if kinds[size:] == kinds[:-size] or size == len(kinds))
+
+
+def _step_of(case: Case, counts: tuple[int, ...], answers: Sequence[Any]) -> Step | str:
+    """The step with all layers from those with some of them."""
+    if not counts:
+        return "its config.json does not say how many layers it has (num_hidden_layers)"
+    for answer in answers:
+        if not isinstance(answer, dict) or "error" in answer:
+            return str(answer["error"]) if isinstance(answer, dict) else "the engine gave no answer"
+    layers = int(text_model(case.model)["num_hidden_layers"])
+    share = (layers - counts[0]) / (counts[-1] - counts[0]) if len(counts) > 1 else 0.0
+
+    def extended(low: float, high: float) -> float:
+        return low + (high - low) * share
+
+    low, high = answers[0], answers[-1]
+    peaks = [_extended(low["peaks"][name], high["peaks"].get(name, {}), extended) for name in low["peaks"]]
+    accumulated = 2 if case.config.get("gradient_accumulation_steps", 1) > 1 else 1
+    works = {}
+    for part in ("policy", "reference", "backward"):
+        one, other = low["done"].get(part, {}), high["done"].get(part, {})
+        work = {key: extended(one[key], other[key]) / (_STEPS * accumulated) for key in one}
+        works[part] = Counted(**work)
+    sides = [prompt + response for prompt, *responses in case.lengths for response in responses]
+    width = -(-max(sides) // 8) * 8
+    return Step(
+        kinds=max(peaks, key=lambda kinds: sum(kinds.values())),
+        parameters=round(extended(low["parameters"], high["parameters"])),
+        trained=round(extended(low["trained"], high["trained"])),
+        optimizer=round(extended(low["optimizer"], high["optimizer"])),
+        tokens=len(sides) * width,
+        squares=len(sides) * width**2,
+        **works,
+    )
+
+
+def _extended(low: Mapping[str, int], high: Mapping[str, int], extended: Any) -> dict[str, int]:
+    return {kind: round(extended(low.get(kind, 0), high.get(kind, 0))) for kind in {**low, **high}}
