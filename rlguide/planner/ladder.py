@@ -106,7 +106,12 @@ def next_setting(config: Mapping[str, Any], failed: Failed, fits: Fits = unknown
         None if there is no step left.
     """
     changes = _ladder(config, failed)
-    return next((change for change in changes if fits(change.applied(config)) is not False), None)
+    return next((it for it in changes if not _is_planned(it, failed) or fits(it.applied(config)) is not False), None)
+
+
+def _is_planned(change: Change, failed: Failed) -> bool:
+    """Whether a plan knows what a change does: it is of a GPU's memory in a step of training, by any allocator."""
+    return failed.memory == "gpu" and failed.during != "evaluation" and change.way != SEGMENTS
 
 
 def _ladder(config: Mapping[str, Any], failed: Failed) -> Iterator[Change]:

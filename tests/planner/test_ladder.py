@@ -94,6 +94,21 @@ def test_a_setting_that_the_plan_knows_does_not_fit_is_skipped() -> None:
     assert next_setting(config, GPU, lambda it: False) is None
 
 
+def test_the_plan_is_not_asked_of_what_it_does_not_know() -> None:
+    """It is of the memory of a GPU in a step of training; after a failure it says that nothing like that step fits."""
+
+    def never(config: Any) -> bool:
+        return False
+
+    for config, failed in (
+        ({BATCH: 1}, replace(GPU, can_segment=True)),
+        ({"per_device_eval_batch_size": 4}, replace(GPU, during="evaluation")),
+        ({"dataloader_num_workers": 4}, replace(GPU, memory="main")),
+    ):
+        assert next_setting(config, failed, never) == next_setting(config, failed)
+        assert next_setting(config, failed, never) is not None
+
+
 @pytest.mark.parametrize(
     ("figures", "helps"),
     [
