@@ -80,7 +80,9 @@ class Change:
 
     def describe(self, config: Mapping[str, Any]) -> str:
         """What changes in this config, in words."""
-        said = [WAYS[self.way]] if self.way else []
+        if self.way:  # which says what its keys are for
+            return WAYS[self.way]
+        said = []
         before = {**config, **{key: count_of(config, key) for key in _COUNTS}}
         for key, value in self.settings.items():
             old = f"{format_value(before[key])} -> " if key in before else ""
@@ -104,7 +106,12 @@ def next_setting(config: Mapping[str, Any], failed: Failed, fits: Fits = unknown
         None if there is no step left.
     """
     changes = _ladder(config, failed)
-    return next((change for change in changes if fits(change.applied(config)) is not False), None)
+    return next((it for it in changes if not _is_planned(it, failed) or fits(it.applied(config)) is not False), None)
+
+
+def _is_planned(change: Change, failed: Failed) -> bool:
+    """Whether a plan knows what a change does: it is of a GPU's memory in a step of training, by any allocator."""
+    return failed.memory == "gpu" and failed.during != "evaluation" and change.way != SEGMENTS
 
 
 def _ladder(config: Mapping[str, Any], failed: Failed) -> Iterator[Change]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def plan_of(ws: Workspace, prepared: Prepared, is_plain: bool, gpus: Gpus | None = None) -> Plan | None:
-    """The plan of a training on these GPUs or this host's; None without any, or where it fails, which is said."""
+    """The plan of a training on these GPUs, by default this host's; None without any, or if it fails (it is said)."""
     from rlguide.planner.asked import host_gpus, of_prepared
     from rlguide.planner.plan import plan_all
 
@@ -103,10 +103,11 @@ class Stopwatch:
 
 
 def tell_failure(run: Run) -> None:
-    """Let the next plan know that a run, whose record says so, ran out of a GPU's memory."""
+    """Let the next plan know that a run, whose record says so, ran out of a GPU's memory in a step of training."""
     failure, outcome = run.record.failure or {}, _outcome(run)
     figures = failure.get("figures")
-    if failure.get("memory") != "gpu" or outcome is None or not isinstance(figures, dict):
+    is_of_step = (failure.get("memory"), failure.get("during")) == ("gpu", "training")
+    if not is_of_step or outcome is None or not isinstance(figures, dict):
         return
     if available := figures_of("", figures).available:
         record_outcome(replace(outcome, peak_bytes=available, out_of_memory=True))

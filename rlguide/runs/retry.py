@@ -128,8 +128,10 @@ def go_on_with(run: Run, change: Change) -> str:
     attempt = {"failure": failure, "change": said, "time": datetime.now(UTC).isoformat(timespec="seconds")}
     attempt |= {"way": change.way} if change.way else {}
     attempt |= {"before": before, "settings": dict(change.settings)} if change.settings else {}
-    attempts = (*(run.record.attempts or ()), attempt)
-    run.update(config=change.applied(run.config), attempts=attempts, failure=None, status="interrupted", pid=None)
+    values: dict[str, Any] = {"config": change.applied(run.config), "attempts": (*(run.record.attempts or ()), attempt)}
+    if run.record.plan is not None:  # what it takes from now on is not what was planned: no later plan learns from it
+        values["plan"] = {key: value for key, value in run.record.plan.items() if key != "outcome"}
+    run.update(**values, failure=None, status="interrupted", pid=None)
     return said
 
 

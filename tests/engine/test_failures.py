@@ -166,6 +166,8 @@ def test_the_watchdog_of_nccl_is_named() -> None:
         ("RuntimeError", "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you", "main"),
         ("MemoryError", "", "main"),
         ("OSError", "[Errno 12] Cannot allocate memory", "main"),
+        ("ImportError", "libavcodec-49be5967.so.62.11.100: failed to map segment from shared object", "main"),
+        ("ImportError", "x.so: failed to map segment from shared object: Operation not permitted", ""),
         ("RuntimeError", "DataLoader worker (pid 7) is killed by signal: Killed.", "main"),
         ("OSError", "[Errno 28] No space left on device", ""),
         ("RuntimeError", "CUDA error: device-side assert triggered", ""),

@@ -94,6 +94,21 @@ def test_a_setting_that_the_plan_knows_does_not_fit_is_skipped() -> None:
     assert next_setting(config, GPU, lambda it: False) is None
 
 
+def test_the_plan_is_not_asked_of_what_it_does_not_know() -> None:
+    """It is of the memory of a GPU in a step of training; after a failure it says that nothing like that step fits."""
+
+    def never(config: Any) -> bool:
+        return False
+
+    for config, failed in (
+        ({BATCH: 1}, replace(GPU, can_segment=True)),
+        ({"per_device_eval_batch_size": 4}, replace(GPU, during="evaluation")),
+        ({"dataloader_num_workers": 4}, replace(GPU, memory="main")),
+    ):
+        assert next_setting(config, failed, never) == next_setting(config, failed)
+        assert next_setting(config, failed, never) is not None
+
+
 @pytest.mark.parametrize(
     ("figures", "helps"),
     [
@@ -118,7 +133,10 @@ def test_segments_are_tried_where_memory_may_have_been_in_pieces(figures: Figure
 def test_checkpointing_that_a_person_turned_off_stays_on() -> None:
     """Else rlguide's own measure would turn it off again."""
     config = {BATCH: 1, "disable_gradient_checkpointing": True}
-    assert next_setting(config, GPU) == Change({"disable_gradient_checkpointing": False}, CHECKPOINTING)
+    change = next_setting(config, GPU)
+    assert change == Change({"disable_gradient_checkpointing": False}, CHECKPOINTING)
+    assert change.describe(config) == "gradient checkpointing on"
+    assert next_setting(change.applied(config), replace(GPU, ways=(CHECKPOINTING,))) is None
 
 
 def test_a_model_that_does_not_fit_is_not_tried_again() -> None:

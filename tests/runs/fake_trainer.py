@@ -106,7 +106,8 @@ class Trainer:
             time.sleep(600)
         kind, message = MESSAGES[how]
         memory = self.asked.get("memory", {"peak": 5, "device": "cpu"})
-        self.tell("error", rank=0, chain=[{"type": kind, "message": message}], during=during, memory=memory)
+        told = {"during": self.asked.get("during", during), "memory": memory}
+        self.tell("error", rank=0, chain=[{"type": kind, "message": message}], **told)
         sys.exit(1)
 
 

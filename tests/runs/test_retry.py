@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import rlguide.runs.train as rlguide_train
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.errors import EngineError, UsageError
+from rlguide.planner.learnt import Outcome, known_outcomes
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run, open_run
@@ -253,7 +254,7 @@ def test_data_that_changed_meanwhile_is_refused(ws: Workspace, engine: Engine, p
 
 SCRIPT = """
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from rlguide.runs.record import open_run
 from rlguide.runs.train import resume
@@ -363,3 +364,35 @@ def test_an_update_of_another_size_is_said(
     with pytest.raises(JobFailed):
         started(ws, engine)
     assert "warning: 16 rows make an update, 8 were planned" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("during", ["training", "evaluation"])
+def test_the_next_plan_learns_of_the_failure_and_of_nothing_that_was_not_planned(
+    ws: Workspace,  # noqa: F811
+    engine: Engine,
+    plan: Path,
+    during: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the GPU had was not enough for what was planned; with another setting it is another training."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    memory = {"device": "NVIDIA RTX A6000", "total": 47 << 30, "allocated": 44 << 30, "unallocated": 0}
+    fail = {"above": 2, "at": 3, "how": "gpu"}
+    asked(plan, [fail], memory=memory, during=during)
+    with pytest.raises(JobFailed):
+        started(ws, engine, auto_retry=False, per_device_eval_batch_size=2)
+    assert known_outcomes() == []  # it was not planned
+    run = open_run(ws, RUN)
+    planned = Outcome("any", "rtx-a6000", 1, "bf16", "dpo", planned_bytes=40 << 30)
+    run.update(plan={"outcome": asdict(planned), "longest": [8, 9, 9], "flops": 1.0})
+    with pytest.raises(JobFailed):
+        resume(ws, engine, run)
+    found = [(item.run, item.peak_bytes, item.planned_bytes, item.out_of_memory) for item in known_outcomes()]
+    assert found == ([(run.record.id, 47 << 30, 40 << 30, True)] if during == "training" else [])
+    asked(plan, [])
+    assert resume(ws, engine, open_run(ws, RUN), auto_retry=True).status == "finished"
+    assert len(known_outcomes()) == len(found)
+    record = open_run(ws, RUN).record
+    assert len(record.attempts or ()) == 1
+    assert record.plan == {"longest": [8, 9, 9], "flops": 1.0}
