@@ -45,7 +45,7 @@ def reached(engine: str, monkeypatch: pytest.MonkeyPatch) -> list[TrainingOption
     """The records with which a command asked for a config; nothing is prepared."""
     found: list[TrainingOptions] = []
 
-    def prepare(ws: object, main: object, options: TrainingOptions, dry_run: bool = False) -> None:
+    def prepare(ws: object, main: object, options: TrainingOptions, **others: object) -> None:
         found.append(options)
         raise _Reached
 
@@ -58,7 +58,7 @@ def test_every_field_is_typed_below() -> None:
     assert list(TYPED) == [item.name for item in fields(TrainingOptions)]
 
 
-@pytest.mark.parametrize("command", ["train", "configure"])
+@pytest.mark.parametrize("command", ["train", "configure", "plan"])
 @pytest.mark.parametrize("name", TYPED)
 def test_an_option_reaches_the_record(reached: list[TrainingOptions], command: str, name: str) -> None:
     words, value = TYPED[name]
@@ -87,7 +87,7 @@ def test_a_config_refuses_what_it_says_itself(engine: str, capsys: pytest.Captur
     assert "--config already says" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "configure"])
+@pytest.mark.parametrize("command", ["train", "configure", "plan"])
 @pytest.mark.parametrize(
     ("words", "error"),
     [

@@ -1,0 +1,94 @@
+"""What a run took beside its plan reaches the next plan; what says nothing does not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlguide.catalog.gpus import parse_gpus
+from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for, known_outcomes
+from rlguide.policy.run_record import RunRecord
+from rlguide.runs import planned
+from rlguide.runs.planned import Stopwatch, tell_failure
+from rlguide.runs.record import Run
+
+GPUS = parse_gpus("2xA6000")
+FLOPS, TOTAL = 1e17, 200  # of the whole run, and its steps
+PLANNED = Outcome("", GPUS.model.name, 2, "bf16", "dpo", setting="s", planned_bytes=10 << 30)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    clock = Clock()
+    monkeypatch.setattr(planned, "time", clock)
+    return clock
+
+
+def run_of(plan: dict[str, Any] | None, **values: Any) -> Run:
+    return Run(Path("saves/a"), "saves/a", RunRecord(id="1", plan=plan, **values))
+
+
+def plan() -> dict[str, Any]:
+    return {"outcome": asdict(PLANNED), "flops": FLOPS, "seconds": 1000.0, "peak": 1, "longest": [1, 2, 3]}
+
+
+def trained(run: Run, clock: Clock, steps: int, seconds: float) -> Stopwatch:
+    """A training whose first step takes a minute."""
+    watch = Stopwatch(run)
+    watch.see(Begun(0, TOTAL, 2))
+    clock.now += 60
+    for step in range(1, steps + 1):
+        watch.see(Progress("train", step, TOTAL))
+        clock.now += seconds
+    watch.see(Logged(steps, {"loss": 0.5}, peak_bytes=11 << 30))
+    return watch
+
+
+def test_the_next_plan_expects_the_speed_of_this_run(clock: Clock) -> None:
+    trained(run_of(plan()), clock, TOTAL, 4.0).tell()
+    (outcome,) = known_outcomes()
+    assert outcome.steps == TOTAL - 1 and outcome.peak_bytes == 11 << 30
+    assert outcome.flops_per_second == pytest.approx(FLOPS / (TOTAL * 4.0))
+    assert outcome.planned_flops_per_second == pytest.approx(FLOPS / 1000)
+    share = efficiency_for(GPUS, PLANNED)
+    assert share.mid == pytest.approx(FLOPS / (TOTAL * 4.0) / (2 * GPUS.model.peak("bf16")))  # type: ignore[operator]
+    assert "measured once: the same setting" in share.why
+
+
+def test_a_run_that_goes_on_tells_after_twenty_steps(clock: Clock) -> None:
+    trained(run_of(plan()), clock, 21, 4.0)
+    (outcome,) = known_outcomes()
+    assert outcome.steps == 20 and outcome.flops_per_second == pytest.approx(FLOPS / (TOTAL * 4.0))
+
+
+def test_a_short_run_or_one_without_a_plan_tells_nothing(clock: Clock) -> None:
+    trained(run_of(plan()), clock, 19, 4.0).tell()
+    trained(run_of(None), clock, TOTAL, 4.0).tell()
+    trained(run_of({"outcome": {"gpu": 1}, "flops": "many"}), clock, TOTAL, 4.0).tell()
+    assert known_outcomes() == []
+
+
+def test_what_ran_out_of_memory_raises_what_is_allowed_for(clock: Clock) -> None:
+    figures = {"total": 47 << 30, "others": 0}
+    before = allowance_for(GPUS.model).of(10 << 30)
+    failure = {"memory": "gpu", "during": "training", "figures": figures}
+    for other in ({**failure, "memory": "main"}, {**failure, "during": "evaluation"}, {**failure, "figures": {}}, None):
+        tell_failure(run_of(plan(), failure=other))
+    assert allowance_for(GPUS.model).of(10 << 30) == before
+    tell_failure(run_of({**plan(), "outcome": asdict(PLANNED) | {"planned_bytes": 40 << 30}}, failure=failure))
+    assert 40 * (1 << 30) + allowance_for(GPUS.model).of(40 << 30) > 47 << 30
