@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlguide.catalog import recipes
+from rlguide.catalog.gpus import parse_gpus
 from rlguide.catalog.recipes import Figures, find_ready_recipe, planned_figures, ready_recipes, time_on
 from rlguide.errors import UsageError
 from rlguide.policy.base import model_name
@@ -66,9 +67,12 @@ def test_figures_are_read_where_they_are(tmp_path: object, monkeypatch: pytest.M
     assert [planned_figures(other) for other in ready_recipes().values()][1:] == [None] * (len(ready_recipes()) - 1)
 
 
-def test_what_was_planned_fits() -> None:
+def test_each_is_planned_and_fits() -> None:
+    assert list(recipes._planned()) == list(ready_recipes())
     for recipe in ready_recipes().values():
-        if (figures := planned_figures(recipe)) is not None:
-            assert figures.gib < recipe.gib and 0 < figures.hours[0] <= figures.hours[1]
-            assert figures.gpu == time_on(recipe)
-    assert recipes._planned().keys() <= ready_recipes().keys()
+        figures = planned_figures(recipe)
+        assert figures is not None
+        assert figures.gib * 2**30 < parse_gpus(time_on(recipe)).model.memory_bytes
+        assert 0 < figures.hours[0] <= figures.hours[1]
+        assert figures.gpu == time_on(recipe)
+        assert parse_gpus(time_on(recipe)).model.memory_bytes / 2**30 == pytest.approx(recipe.gib, rel=0.01)
