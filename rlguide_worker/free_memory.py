@@ -1,4 +1,4 @@
-"""Memory that a training may still take: of its device, and within the limits that are set on this process."""
+"""Memory that a training may still take, of its device and within the limits of this process; and what it took."""
 
 import os
 from pathlib import Path
@@ -28,6 +28,22 @@ def memory(device) -> tuple[float, float]:
     limits = [(free / processes, total / processes) for free, total in limits]
     limits += _of_process(psutil.Process())
     return max(0, min(free for free, _ in limits)), min(total for _, total in limits)
+
+
+def taken() -> dict:
+    """Bytes that this process holds: of its GPU, else of main memory (then only the peak: VmHWM).
+
+    The names are those of rlguide/engine/out_of_memory.py. Nothing here asks a device that may have failed.
+    """
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        device = torch.cuda.current_device()
+        held, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+        properties = torch.cuda.get_device_properties(device)
+        figures = {"allocated": held, "unallocated": reserved - held, "total": properties.total_memory}
+        return {**figures, "peak": torch.cuda.max_memory_allocated(device), "device": properties.name}
+    import resource
+
+    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10}
 
 
 def _of_cgroups():

@@ -26,6 +26,7 @@ _KNOWN = {
     "sft": "c1102bcaea311b8c",
 }
 PARTS = ("reference", "logits", "checkpointing")
+_RAN_OUT = "memory ran out without it"
 _COLUMNS = {
     "dpo": ("chosen_input_ids", "rejected_input_ids"),
     "rm": ("chosen_input_ids", "rejected_input_ids"),
@@ -64,8 +65,11 @@ def source_hash(stage: str) -> str:
     return hashlib.sha256("".join(map(inspect.getsource, functions)).encode()).hexdigest()[:16]
 
 
-def install(stage: str, events) -> str:
-    """Let the trainer of a stage train so. Returns why it does not, or ""."""
+def install(stage: str, events, without=()) -> str:
+    """Let the trainer of a stage train so. Returns why it does not, or "".
+
+    `without`: parts that ran out of memory, and stay as in the engine.
+    """
     if stage not in _KNOWN:
         return f"stage {stage} is trained as the engine does"
     try:
@@ -75,7 +79,7 @@ def install(stage: str, events) -> str:
     if not is_known:
         return "the engine's training code is not the one that this was made for"
     kind, _ = _engine(stage)
-    kind.__init__ = _prepared(kind.__init__, stage, events)
+    kind.__init__ = _prepared(kind.__init__, stage, events, without)
     kind.train = _measured(kind.train)
     kind.training_step = _settled(recompute.again_with_checkpointing(kind.training_step))
     if stage == "dpo":
@@ -92,8 +96,8 @@ def install(stage: str, events) -> str:
 class Lean:
     """What one trainer does otherwise, and why it does not do the rest."""
 
-    def __init__(self, trainer, stage: str, events) -> None:
-        self.trainer, self.stage, self.events = trainer, stage, events
+    def __init__(self, trainer, stage: str, events, without=()) -> None:
+        self.trainer, self.stage, self.events, self.without = trainer, stage, events, without
         self.why_not = {}  # part: why it is as in the engine
         self.reference = self.checkpointing = None
         self.is_lazy = self._can("logits", _why_plain(trainer) or _why_full_logits(trainer, stage))
@@ -137,7 +141,9 @@ class Lean:
         self._longest_batch = rows * length
         modules = recompute.layers(trainer.model)
         why = _why_plain(trainer) or ("" if modules else "it is off already")
-        if trainer.args.gradient_checkpointing:
+        if "checkpointing" in self.without:
+            why = _RAN_OUT
+        elif trainer.args.gradient_checkpointing:
             why = "transformers turns it on by itself (gradient_checkpointing)"
         elif recompute.updates_in_backward(trainer):
             why = "the optimizer changes weights in the backward pass, so no step could be computed again"
@@ -181,7 +187,7 @@ class Lean:
             self.why_not["logits"] = _asked_in_full()
         is_off = self.checkpointing is not None and self.checkpointing.is_off
         if self.checkpointing is not None and not is_off:
-            self.why_not.setdefault("checkpointing", "memory ran out without it")
+            self.why_not.setdefault("checkpointing", _RAN_OUT)
         return {
             "reference": self.reference is not None and not self.reference.why_not,
             "logits": self.is_lazy and not lazy_logits.asked_in_full,
@@ -261,10 +267,10 @@ def _why_no_reference(trainer, stage: str) -> str:
     return "" if has_one else "there is none"
 
 
-def _prepared(engines, stage: str, events):
+def _prepared(engines, stage: str, events, without):
     def __init__(self, *args, **kwargs):
         engines(self, *args, **kwargs)
-        self.lean = Lean(self, stage, events)
+        self.lean = Lean(self, stage, events, without)
 
     return __init__
 

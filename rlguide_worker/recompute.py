@@ -152,7 +152,8 @@ class Undo:
             vars(self._trainer.running).update(self._running)
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # c10/core/impl/alloc_cpu.cpp, and cuBLAS
+# c10/core/impl/alloc_cpu.cpp; CUDA's driver, torch_npu and MPS, whose errors are plain ones; cuBLAS, cuDNN.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import time
+import traceback
 
 SECONDS = 0.2  # at most so often a step or a batch is written
 
@@ -41,6 +42,21 @@ def chain(error: "BaseException | None") -> list:
     return links
 
 
+def during(error: BaseException) -> str:
+    """Where in a training an exception was raised: "start", "training" or "evaluation"."""
+    names = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+    if names & {"evaluation_loop", "prediction_loop"}:
+        return "evaluation"
+    return "training" if names & {"_inner_training_loop", "ppo_train"} else "start"
+
+
+def peak_bytes() -> int:
+    """The most that the allocator of this process's GPU ever held; 0 without one."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_available() and torch.cuda.is_initialized() else 0
+
+
 def make_callback(events: Events):
     """A TrainerCallback that writes what happens to `events`, in the main process only."""
     from transformers import TrainerCallback
@@ -53,7 +69,9 @@ def make_callback(events: Events):
         def on_train_begin(self, args, state, control, **others):
             if state.is_world_process_zero:
                 steps = {"step": state.global_step, "total_steps": state.max_steps}
-                events.write("begin", **steps, processes=args.world_size, pid=os.getpid())
+                rows = getattr(state, "train_batch_size", None)  # as its loader has it, whatever the config says
+                batch = rows and rows * args.gradient_accumulation_steps * args.world_size
+                events.write("begin", **steps, processes=args.world_size, batch=batch, pid=os.getpid())
 
         def on_step_end(self, args, state, control, **others):
             now = time.monotonic()
@@ -74,7 +92,7 @@ def make_callback(events: Events):
             self._batches = 0
             if state.is_world_process_zero:
                 numbers = {key: plain(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
-                events.write("log", step=state.global_step, values=numbers)
+                events.write("log", step=state.global_step, values=numbers, peak=peak_bytes())
 
         def on_save(self, args, state, control, **others):
             if state.is_world_process_zero:

@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import traceback
+import weakref
 from pathlib import Path
 
 # Taken along by transformers and requests where they are installed; they take two seconds to import, for nothing here.
@@ -30,6 +31,7 @@ import torch  # noqa: E402
 from live_bytes import Live, mark  # noqa: E402
 
 aten = torch.ops.aten
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")  # keys of a config.json
 STEPS = 2  # the second has the optimizer's state
 
 
@@ -107,12 +109,13 @@ def write_model(folder, case):
     model.pop("auto_map", None)
     (folder / "config.json").write_text(json.dumps(model), encoding="utf-8")
     make_model.make_tokenizer(["some text"], 300).save_pretrained(folder)
-    config = dict(case["config"])
+    config = {key: value for key, value in case["config"].items() if key != "pure_bf16"}  # which asks for a GPU
     if "ref_model" in config:
         config["ref_model"] = str(folder)
     return config | {
         "model_name_or_path": str(folder), "train_from_scratch": True, "template": "empty", "dataset": "none",
-        "output_dir": str(folder / "out"), "use_cpu": True, "bf16": case["is_half"], "do_train": True,
+        "output_dir": str(folder / "out"), "use_cpu": True, "do_train": True,
+        "bf16": case["is_half"] and not case["config"].get("pure_bf16"),
         "save_strategy": "no", "report_to": "none", "max_steps": STEPS, "logging_steps": 1, "disable_tqdm": True,
         "disable_shuffling": True, "overwrite_output_dir": True,
     }  # fmt: skip
@@ -168,17 +171,24 @@ class Answering(Live):
         }  # collators pad to a multiple of 8
         self._wanted = sum(sum(responses) for _, *responses in case["lengths"])
         self._examples = len(sides)
+        self._places = weakref.WeakKeyDictionary()  # storages of indices: each expert's has its turn
+        model = case["model"]
+        self._experts = next((model[key] for key in EXPERTS if isinstance(model.get(key), int)), 0)
+        self._chosen = model.get("num_experts_per_tok", 1)
 
     def run(self, func, args, kwargs):
         if func is aten._local_scalar_dense.default:
             if args[0].dtype == torch.bool:
                 return getattr(args[0], "answer", False)
-            return 1.0 if args[0].is_floating_point() else 1
+            is_place = args[0].untyped_storage() in self._places
+            return args[0].storage_offset() if is_place else 1.0 if args[0].is_floating_point() else 1
         if func is aten.equal.default:
             return True
         if func is aten.nonzero.default:
             count = self._count_of(args[0])
-            return args[0].new_empty((count, args[0].dim()), dtype=torch.long)
+            places = args[0].new_empty((count, args[0].dim()), dtype=torch.long)
+            self._places[places.untyped_storage()] = True
+            return places
         if func is aten.index.Tensor and len(args[1]) == 1 and args[1][0].dtype == torch.bool:
             mask = args[1][0]
             return args[0].new_empty((self._count_of(mask), *args[0].shape[mask.dim() :]))
@@ -190,8 +200,12 @@ class Answering(Live):
         return out
 
     def _count_of(self, mask):
-        """How many are true in a mask of tokens (those that count) or of examples (KTO's tags)."""
+        """How many are true in a mask of tokens (those that count), of examples (KTO's tags), or of experts' tokens."""
         total = mask.numel()
+        if self._experts and total == self._experts:
+            return total
+        if self._experts and mask.dim() == 2 and len(mask) == self._chosen:
+            return -(-total // self._experts)  # shared evenly
         wanted = self._wanted if total > self._examples else -(-total // 2)
         wanted = min(wanted, total)
         return total - wanted if getattr(mask, "says_others", False) else wanted
@@ -230,13 +244,15 @@ def run(config, live, case, has_data=False):
     import importlib
 
     from llamafactory.hparams import get_train_args
+    from llamafactory.train import trainer_utils
     from torch.utils._python_dispatch import _disable_current_modes
 
     with _disable_current_modes():
         arguments = get_train_args(config)
     model_args, data_args, training_args, finetuning_args, generating_args = arguments
     stage = finetuning_args.stage
-    model_args.compute_dtype = torch.bfloat16 if training_args.bf16 else torch.float32
+    finetuning_args.pure_bf16 = bool(case["config"].get("pure_bf16"))
+    model_args.compute_dtype = torch.bfloat16 if case["is_half"] else torch.float32
     workflow = importlib.import_module(f"llamafactory.train.{stage}.workflow")
     rows = training_args.per_device_train_batch_size * training_args.gradient_accumulation_steps * STEPS
     with _disable_current_modes():
@@ -252,10 +268,10 @@ def run(config, live, case, has_data=False):
     kind.train = counted(kind.train, live)
     workflow.get_dataset = lambda *_, **__: {"train_dataset": data}
     if not has_data:
-        workflow.load_model = cast_after(workflow.load_model, finetuning_args.pure_bf16)
+        load = loading(workflow.load_model, model_args.compute_dtype, finetuning_args.pure_bf16)
+        workflow.load_model = trainer_utils.load_model = load  # the latter of a reference model
         if model_args.quantization_bit:
             quantize_before_adapters(model_args.quantization_bit, model_args.double_quantization)
-    torch.set_default_dtype(model_args.compute_dtype)
     given = (model_args, data_args, training_args, finetuning_args)
     getattr(workflow, f"run_{stage}")(*given, *([generating_args] if stage == "sft" else []), callbacks=[])
 
@@ -273,10 +289,14 @@ def counted(engines, live):
     return train
 
 
-def cast_after(load_model, is_pure):
-    """`load_model`, after which what is trained is in float32: the engine's `.data =` does nothing without data."""
+def loading(load_model, dtype, is_pure):
+    """`load_model`, which makes weights in `dtype`, as they would be read, and those that are trained in float32.
+
+    The engine casts them by `.data =`, which does nothing without data.
+    """
 
     def load(*args, **kwargs):
+        torch.set_default_dtype(dtype)
         model = load_model(*args, **kwargs)
         torch.set_default_dtype(torch.float32)
         if not is_pure:

@@ -1,8 +1,9 @@
 """Train a config with LLaMA-Factory, as `llamafactory-cli train` does, and tell what happens in a file of its own.
 
-usage: train.py CONFIG.yaml EVENTS.jsonl [--plain]
+usage: train.py CONFIG.yaml EVENTS.jsonl [--plain] [--checkpointing]
 
-Without --plain it takes less memory and time to the same result (lean.py). Else the engine's own training runs
+Without --plain it takes less memory and time to the same result (lean.py); with --checkpointing it leaves gradient
+checkpointing on all the same, because memory ran out without it. Else the engine's own training runs
 unchanged but for three things:
 
 - A callback writes events to EVENTS (see rlguide_events.py).
@@ -20,7 +21,7 @@ import functools
 import os
 import sys
 
-from rlguide_events import Events, chain, make_callback
+from rlguide_events import Events, chain, during, make_callback
 
 
 def main() -> None:
@@ -32,10 +33,21 @@ def main() -> None:
 
             if is_env_enabled("FORCE_TORCHRUN") or (get_device_count() > 1 and not use_ray()):
                 sys.exit(run_distributed(get_device_count(), events))
-        train(config, events, is_plain="--plain" in sys.argv[3:])
+        train(config, events, set(sys.argv[3:]))
     except Exception as error:
-        events.write("error", rank=int(os.environ.get("RANK", "0")), chain=chain(error))
+        told = {"chain": chain(error), "during": during(error), "memory": memory_taken()}
+        events.write("error", rank=int(os.environ.get("RANK", "0")), **told)
         raise
+
+
+def memory_taken() -> dict:
+    """What this process holds and held of memory, in bytes; nothing if torch cannot say it (any more)."""
+    try:
+        from free_memory import taken
+
+        return taken()
+    except Exception:  # what failed may be torch, or the GPU
+        return {}
 
 
 def run_distributed(devices: int, events: Events) -> int:
@@ -68,8 +80,8 @@ def run_distributed(devices: int, events: Events) -> int:
     return 0
 
 
-def train(config: str, events: Events, is_plain: bool) -> None:
-    """Run the training in this process."""
+def train(config: str, events: Events, options: set) -> None:
+    """Run the training in this process; `options` as on the command line."""
     import torch
     import transformers.trainer
     import yaml
@@ -77,11 +89,12 @@ def train(config: str, events: Events, is_plain: bool) -> None:
 
     torch.serialization.register_package(11, lambda _: None, on_cpu)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
-    if not is_plain:
+    if "--plain" not in options:
         import lean
 
         with open(config, encoding="utf-8") as file:
-            why_not = lean.install(str(yaml.safe_load(file).get("stage")), events)
+            stage = str(yaml.safe_load(file).get("stage"))
+        why_not = lean.install(stage, events, ("checkpointing",) if "--checkpointing" in options else ())
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
     sys.argv = ["train", config]

@@ -34,6 +34,7 @@ class Method:
         first_loss: by loss ("" without a choice), the formula of the first step's loss, when policy and reference are
             equal; the formulas are those of `runs.diagnosis`. A loss that is missing depends on the data.
         normal: how a sound run goes, where no first loss says so; else "".
+        micro_batch: what of the loss is a mean over the micro-batch, by the key that makes it so ("" without one).
         not_resumable: why LLaMA-Factory cannot resume it; "" if it can.
         last_file: what the engine writes last, by which a finished run is known.
     """
@@ -54,6 +55,7 @@ class Method:
     trains: str = "policy"
     first_loss: Mapping[str, str] = field(default_factory=dict)
     normal: str = ""
+    micro_batch: Mapping[str, str] = field(default_factory=dict)
     not_resumable: str = ""
     last_file: str = "train_results.json"
 

@@ -13,7 +13,10 @@ from rlguide.cli._spread import spread
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
+    from rlguide.catalog.gpus import Gpus
+    from rlguide.planner.plan import Plan
     from rlguide.recipes.prepare import Prepared
+    from rlguide.workspace import Workspace
 
 _METHODS = method_choices()
 _LOSSES = "; ".join(f"with {name}: {', '.join(losses)}" for name, losses in _METHODS.items() if losses)
@@ -80,6 +83,55 @@ def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, 
         raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 
 
+def show_need(ws: Workspace, prepared: Prepared, gpus: Gpus | None, plain: bool, force: bool) -> Plan | None:
+    """Say what the training will need on these GPUs, this host's by default (stderr); None where there are none.
+
+    Raises:
+        UsageError: it does not fit, and `force` is not set.
+    """
+    from rlguide.console import say, warn
+    from rlguide.errors import UsageError
+    from rlguide.planner.report import memory_line, smallest_fix, time_line, values
+    from rlguide.runs.planned import plan_of
+
+    plan = plan_of(ws, prepared, plain, gpus)
+    if plan is None:
+        return None
+    found = values(plan)
+    on = "on" if plan.is_checkpointed else "off"
+    say(f"memory     {memory_line(found)}; gradient checkpointing {on} ({plan.why})")
+    if found["seconds"] is not None:
+        say(f"time       {time_line(found)}")
+    if plan.fits is False:
+        said = f"this training needs {memory_line(found)}"
+        if not force:
+            raise UsageError(said, f"{smallest_fix(ws, prepared.engine, plan)}; or --force, to try all the same")
+        warn(said)
+    return plan
+
+
+def faster_settings(ws: Workspace, prepared: Prepared, gpus: Gpus | None) -> dict[str, Any]:
+    """The settings with which the same is learnt in the least time on these GPUs; {} if it needs no others.
+
+    Raises:
+        UsageError: there is no GPU to plan for.
+    """
+    from rlguide.console import say
+    from rlguide.engine.config_file import parse_settings
+    from rlguide.errors import UsageError
+    from rlguide.planner.report import fastest, fastest_lines
+    from rlguide.runs.planned import plan_of
+
+    plan = plan_of(ws, prepared, False, gpus)
+    if plan is None:
+        raise UsageError("there is nothing to choose the fastest settings for", "name the GPUs, e.g. --gpus 2xA6000")
+    rows = fastest(ws, prepared.engine, plan)
+    for line in fastest_lines(rows):
+        say(line)
+    chosen: list[str] = next((row["options"] for row in rows if row["chosen"]), [])
+    return parse_settings([option for option in chosen if option != "--set"])
+
+
 def show_plan(prepared: Prepared, plain: bool = False) -> None:
     """Say what the training will do (stderr)."""
     from rlguide.console import say, warn
@@ -104,3 +156,8 @@ def show_plan(prepared: Prepared, plain: bool = False) -> None:
     say(f"disk       about {prepared.disk_bytes / 1e9:.1f} GB will be written to {prepared.output_dir}")
     for note in prepared.notes:
         warn(note)
+
+
+GpusOption = Annotated[
+    str | None, typer.Option("--gpus", help="GPUs to plan for, such as 2xA6000 or 24GB; this host's by default.")
+]

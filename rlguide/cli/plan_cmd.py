@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
-from rlguide.cli._training import training_options
+from rlguide.cli._training import GpusOption, training_options
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ def command(
         str | None,
         typer.Option("--model", help="Plan for a model alone, by the method's recipe: hub id, folder or config.json."),
     ] = None,
-    gpus: Annotated[
-        str | None, typer.Option("--gpus", help="GPUs to plan for, such as 2xA6000 or 24GB; this host's by default.")
-    ] = None,
+    gpus: GpusOption = None,
     optimise: Annotated[bool, typer.Option("--optimise", help="Look for the fastest settings that fit.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plan for `rlguide train --plain`.")] = False,
     workspace: WorkspaceOption = Path(),

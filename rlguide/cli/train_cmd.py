@@ -35,6 +35,13 @@ def command(
     plain: Annotated[
         bool, typer.Option("--plain", help="Train just as llamafactory-cli does: the same weights, slower.")
     ] = False,
+    auto_retry: Annotated[
+        bool,
+        typer.Option(
+            "--auto-retry", help="Out of memory: go on from the last checkpoint with less, and the same batch."
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -50,16 +57,20 @@ def command(
     rlguide train --method kto --dataset my_labels
     rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
+    rlguide train --config configs/dpo_config.yaml --auto-retry
     """
     import shlex
 
-    from rlguide.cli._training import refuse_others, show_plan
+    from rlguide.cli._training import refuse_others, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
+    from rlguide.runs.retry import check_one_node
     from rlguide.runs.train import train
 
     ws = open_workspace(workspace)
+    if auto_retry:
+        check_one_node()
     if run is not None and not resume:
         name = shlex.quote(run)
         raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")
@@ -69,7 +80,7 @@ def command(
         refuse_others(options, ("settings",), why, fix)
         said = {**options.settings, **({"trust_remote_code": True} if trust_remote_code else {})}
         main = find_engine(engine)
-        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain)
+        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain, auto_retry)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
@@ -79,12 +90,13 @@ def command(
         main = find_engine(engine)
         prepared = prepare(ws, main, options, dry_run)
         show_plan(prepared, plain)
+        planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
             _show_dry_run(ws, prepared, plain)
             return
         if not options.config:
             _keep_config(ws, prepared)
-        finished = train(ws, prepared.engine, prepared, plain)
+        finished = train(ws, prepared.engine, prepared, plain, auto_retry, planned)
     if finished:
         _show_summary(ws, finished, main, as_json)
 
@@ -98,18 +110,21 @@ def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
     return with_said(ws, resumable_run(ws, name), said)
 
 
-def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool) -> Run | None:
+def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool, auto_retry: bool) -> Run | None:
     from rlguide.console import show
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
+    from rlguide.runs.retry import next_of
     from rlguide.runs.train import resume
 
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
     if dry_run:
         checkpoint = last_checkpoint(run.path)
-        show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}")
+        change = next_of(ws, run, engine) if auto_retry else None
+        less = f", with less memory: {change.describe(run.config)}" if change is not None else ""
+        show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}{less}")
         return None
-    return resume(ws, engine, run, plain)
+    return resume(ws, engine, run, plain, auto_retry)
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlguide.engine.failures import GPU_MEMORY, MAIN_MEMORY, explain_failure
+from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.engine.process import group_alive, read_tail, signal_group, start_process
@@ -222,8 +222,8 @@ class ChatSession:
         returncode = self._process.poll() if self._process else None
         cause = explain_failure(f"{log}\n{text}", returncode if returncode is not None else 1)
         fix = {
-            GPU_MEMORY: "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
+            "gpu": "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
             "or ask for less with --max-new-tokens",
-            MAIN_MEMORY: "close other programs: the model needs its own size in main memory, twice that in float32",
-        }.get(cause.what, f"{cause.fix}: {self._log}")
+            "main": "close other programs: the model needs its own size in main memory, twice that in float32",
+        }.get(cause.memory, f"{cause.fix}: {self._log}")
         return EngineError(f"the model could not be run: {cause.what}", fix)

@@ -7,19 +7,23 @@ may look like a metric or an error.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Begun:
-    """Training has begun after `step` steps of `total`, in `processes` processes."""
+    """Training has begun after `step` steps of `total`, in `processes` processes.
+
+    `batch`: rows for an update, over all processes; None where the engine does not say it.
+    """
 
     step: int
     total: int
     processes: int
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Logged:
-    """One log of the trainer after `step` steps. Numbers only; NaN and infinities stay what they are."""
+    """One log of the trainer after `step` steps. Numbers only; NaN and infinities stay what they are.
+
+    `peak_bytes`: the most that the GPU's allocator ever held; 0 without a GPU.
+    """
 
     step: int
     values: dict[str, float]
+    peak_bytes: int = 0
 
     @property
     def kind(self) -> str:
@@ -55,10 +63,17 @@ class Lean:
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception and its causes, (type, message) each, the last one first; or exit codes of processes."""
+    """An exception and its causes, (type, message) each, the last one first; or exit codes of processes.
+
+    Attributes:
+        during: where it was raised: "start", "training" or "evaluation"; "" if that is not told.
+        memory: what its process knew of its memory, in bytes (`engine.out_of_memory`).
+    """
 
     chain: tuple[tuple[str, str], ...] = ()
     exit_codes: tuple[int, ...] = ()
+    during: str = ""
+    memory: Mapping[str, Any] = field(default_factory=dict)
 
 
 EngineEvent = Begun | Progress | Logged | Lean | Raised
@@ -106,17 +121,20 @@ class EventReader:
         kind = values["event"]
         if kind == "begin":
             self._total = int(values["total_steps"])
-            return Begun(int(values["step"]), self._total, int(values["processes"]))
+            batch = values.get("batch")
+            return Begun(int(values["step"]), self._total, int(values["processes"]), int(batch) if batch else None)
         if kind == "step":
             return Progress("train", int(values["step"]), self._total)
         if kind == "eval_batch":
             return Progress("eval", int(values["done"]), int(values["total"] or 0))
         if kind == "log":
-            return Logged(int(values["step"]), {str(key): float(value) for key, value in values["values"].items()})
+            numbers = {str(key): float(value) for key, value in values["values"].items()}
+            return Logged(int(values["step"]), numbers, int(values.get("peak") or 0))
         if kind == "lean":
             return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
         if kind == "error":
-            return Raised(tuple((str(link["type"]), str(link["message"])) for link in values["chain"]))
+            chain = tuple((str(link["type"]), str(link["message"])) for link in values["chain"])
+            return Raised(chain, during=str(values.get("during", "")), memory=dict(values.get("memory") or {}))
         if kind == "children":
             return Raised(exit_codes=tuple(int(code) for code in values["exit_codes"]))
         return None

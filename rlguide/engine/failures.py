@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,6 @@ from rlguide.console import printable
 from rlguide.engine.events import Raised
 
 Chain = tuple[tuple[str, str], ...]  # (type, message) of an exception and of those that caused it
-GPU_MEMORY = "the GPU ran out of memory"
-MAIN_MEMORY = "the system killed the engine (signal 9), most likely because main memory ran out"
 _FILE = Path(__file__).with_name("failures.yaml")
 _AGAIN = "run the same command again"
 _LONGEST = 300  # characters of an exception's message that are shown
@@ -30,16 +28,25 @@ _CAUSED = re.compile(r"^(?:The above exception was the direct cause|During handl
 _LAUNCHER = re.compile(r"(?:^|\.)(?:ChildFailedError|CalledProcessError|SignalException|SystemExit)$")
 # What torchrun raises when it is asked to stop.
 _SIGNAL = re.compile(r"(?:.*\.)?SignalException: Process \d+ got signal: (\d+)")
+# How torchrun ends the other processes when one has failed.
+_STOPPED = (-9, -15)
 # What the other processes see when one of them is gone.
 _FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|DistNetworkError|Broken pipe|recvValue failed")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the engine failed: what happened, and what to type or change."""
+    """Why the engine failed: what happened, and what to type or change.
+
+    Attributes:
+        memory: which memory ran out, "gpu" or "main"; "" if none did.
+        message: of the exception that says so, as it was raised.
+    """
 
     what: str
     fix: str
+    memory: str = ""
+    message: str = ""
 
 
 def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = (), again: str = _AGAIN) -> Failure:
@@ -53,19 +60,19 @@ def explain_failure(log: str, returncode: int, raised: Sequence[Raised] = (), ag
         again: how the job is done again once its cause is gone, in the words of a `fix:`.
     """
     failure = _explained(log, returncode, raised)
-    return Failure(failure.what, failure.fix.replace("{again}", again))
+    return replace(failure, fix=failure.fix.replace("{again}", again))
 
 
 def known_cause(chain: Chain) -> Failure | None:
     """What is known of an exception and those that caused it, the last one first; None if nothing is."""
     failure = _known_of(chain)
-    return None if failure is None else Failure(failure.what, failure.fix.replace("{again}", _AGAIN))
+    return None if failure is None else replace(failure, fix=failure.fix.replace("{again}", _AGAIN))
 
 
 def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
     chains: list[Chain] = [item.chain for item in raised if item.chain]
     codes = [code for item in raised for code in item.exit_codes]
-    if not raised:
+    if not raised and returncode != -9:  # what is killed prints no exception: one in the log is older, or a prompt
         chains = list(_tracebacks(log))[-1:] or list(_bare(log))[-1:]
         codes = [int(code) for code in _EXIT_CODE.findall(log)]
     codes += [-int(match[1]) for chain in chains for link in chain if (match := _SIGNAL.fullmatch(": ".join(link)))]
@@ -77,10 +84,13 @@ def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
     native = "\n".join(line for line in log.splitlines()[-200:] if _NATIVE.match(line))
     if not chains and native and (known := _known("", native)) is not None:
         return known
+    if raised and chains and not _FOLLOWS.search(": ".join(chains[0][0])):
+        codes = [code for code in codes if code not in _STOPPED]
+    codes.sort(key=lambda code: code == -15)
     for code in (*codes, returncode):
         for entry in _entries():
             if code in entry.get("codes", ()):
-                return Failure(entry["what"], entry["fix"])
+                return _failure(entry, ("", ""))
     if not chains and not raised and (known := _known("", "\n".join(log.splitlines()[-5:]))) is not None:
         return known  # what is not a traceback of Python stands in the last lines
     if chains:
@@ -117,7 +127,8 @@ def _known(kind: str, message: str) -> Failure | None:
 
 
 def _failure(entry: dict[str, Any], link: tuple[str, str]) -> Failure:
-    return Failure(entry["what"].replace("{exception}", _shown(*link)), entry["fix"])
+    what = entry["what"].replace("{exception}", _shown(*link))
+    return Failure(what, entry["fix"], entry.get("memory", ""), link[1])
 
 
 def _entry(kind: str, message: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +74,14 @@ Event = Started | Line | Idle | EngineEvent
 
 
 class JobFailed(EngineError):
-    """The engine ended with an error. `cause` and `log` let a caller say it in its own words."""
+    """The engine ended with an error. `cause`, `log` and `shown`, its log's name, let a caller say it in its own words.
 
-    def __init__(self, cause: Failure, log: Path, shown: str, returncode: int) -> None:
+    `raised` is what its worker told.
+    """
+
+    def __init__(self, cause: Failure, log: Path, shown: str, returncode: int, raised: Sequence[Raised] = ()) -> None:
         super().__init__(cause.what, f"{cause.fix}; log: {shown}")
-        self.cause, self.log, self.returncode = cause, log, returncode
+        self.cause, self.log, self.shown, self.returncode, self.raised = cause, log, shown, returncode, tuple(raised)
 
 
 def cli_command(engine: Engine, cwd: Path, *arguments: str) -> Command:
@@ -114,7 +117,7 @@ def run_job(engine: Engine, command: Command, log: Path, on_event: Callable[[Eve
     if code != 0:
         shown = log.relative_to(command.cwd) if log.is_relative_to(command.cwd) else log
         cause = explain_failure(read_tail(log, process.start), code, told.raised, command.again)
-        raise JobFailed(cause, log, str(shown), code)
+        raise JobFailed(cause, log, str(shown), code, told.raised)
 
 
 class _Told:

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlguide.engine.config_file import format_value
+from rlguide.planner.ladder import why_fixed
 from rlguide.planner.lengths import Lengths
 from rlguide.planner.plan import Plan, Training
+from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
 _SHORTEST = 512  # tokens; a shorter cutoff_len cuts most responses
+_LARGEST = 64  # examples of a micro-batch; more are never faster on one GPU
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Change:
     @property
     def options(self) -> list[str]:
         """As options of a command."""
-        return [part for key, value in self.settings.items() for part in ("--set", f"{key}={_said(value)}")]
+        return [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_value(value)}")]
 
     def of(self, training: Training) -> Training:
         """The training with this change."""
@@ -41,10 +45,6 @@ class Change:
         if "cutoff_len" in self.settings:
             lengths = shortened(lengths, int(self.settings["cutoff_len"]))
         return replace(training, config=config, lengths=lengths)
-
-
-def _said(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def shortened(lengths: Lengths, cutoff: int) -> Lengths:
@@ -59,21 +59,22 @@ def shortened(lengths: Lengths, cutoff: int) -> Lengths:
 
 
 def batches(training: Training) -> list[tuple[int, int]]:
-    """(micro-batch, accumulation) of the same effective batch, the smallest micro-batch first."""
-    size = int(training.config.get("per_device_train_batch_size", 8))
-    both = size * int(training.config.get("gradient_accumulation_steps", 1))
-    return [(one, both // one) for one in range(1, both + 1) if both % one == 0]
+    """(micro-batch, accumulation) of the same effective batch, smallest first; none where others learn otherwise."""
+    if why_fixed(training.config):
+        return []
+    both = count_of(training.config, MICRO_BATCH) * count_of(training.config, ACCUMULATION)
+    return [(one, both // one) for one in range(1, min(both, _LARGEST) + 1) if both % one == 0]
 
 
 def smaller(training: Training) -> list[Change]:
     """Changes that take less memory, those that change least first."""
-    size = int(training.config.get("per_device_train_batch_size", 8))
+    size = count_of(training.config, MICRO_BATCH)
     found = [
         Change(_batch(one, many), f"micro-batch {one}, accumulated {many} times: the same effective batch")
         for one, many in reversed(batches(training))
         if one < size
     ]
-    smallest = _batch(*batches(training)[0]) if size > 1 else {}
+    smallest = _batch(*batches(training)[0]) if found else {}
     config = training.config
     if config.get("finetuning_type", "lora") in ("full", "freeze"):
         found.append(Change({**smallest, "finetuning_type": "lora"}, "LoRA", "an adapter instead of all weights"))
@@ -92,7 +93,7 @@ def smaller(training: Training) -> list[Change]:
 
 def faster(training: Training) -> list[Change]:
     """Changes that may take less time at the same effective batch."""
-    found, size = [], int(training.config.get("per_device_train_batch_size", 8))
+    found, size = [], count_of(training.config, MICRO_BATCH)
     for one, many in batches(training):
         settings = {} if one == size else _batch(one, many)
         what = f"micro-batch {one} x {many}"
@@ -105,7 +106,7 @@ def faster(training: Training) -> list[Change]:
 
 
 def _batch(one: int, many: int) -> dict[str, Any]:
-    return {"per_device_train_batch_size": one, "gradient_accumulation_steps": many}
+    return {MICRO_BATCH: one, ACCUMULATION: many}
 
 
 def first_that_fits(changes: Sequence[Change], plans: Sequence[Plan | str]) -> tuple[Change, Plan] | None:

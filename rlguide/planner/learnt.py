@@ -195,6 +195,11 @@ def _parsed(line: str) -> Outcome | None:
         values = json.loads(line)
     except (ValueError, RecursionError):
         return None
+    return read_outcome(values)
+
+
+def read_outcome(values: Any) -> Outcome | None:
+    """The outcome that a mapping of its fields describes; None if it is none."""
     if not isinstance(values, dict):
         return None
     known = {field.name: values[field.name] for field in fields(Outcome) if field.name in values}

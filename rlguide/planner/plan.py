@@ -16,6 +16,7 @@ from rlguide.planner.memory import Memory, Sharing, memory_of, sharing_of
 from rlguide.planner.simulation import STAGES, Case, Step, simulate, text_model
 from rlguide.planner.time import Efficiency, Range, Work, seconds
 from rlguide.recipes.lean import PARTS, left_out
+from rlguide.recipes.schedule import MICRO_BATCH, count_of
 
 if TYPE_CHECKING:
     from rlguide.catalog.methods import Method
@@ -97,7 +98,7 @@ def choices(training: Training) -> list[bool]:
 
 def case_of(training: Training, is_checkpointed: bool) -> Case:
     """The step with the longest examples, of which at least one is padded, as nearly always."""
-    size = int(training.config.get("per_device_train_batch_size", 8))
+    size = count_of(training.config, MICRO_BATCH)
     rows = [training.lengths.longest] * size
     *others, last = rows
     *before, response = last
@@ -160,7 +161,7 @@ def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work
     padding of each micro-batch.
     """
     schedule, config = training.schedule, training.config
-    size = int(config.get("per_device_train_batch_size", 8))
+    size = count_of(config, MICRO_BATCH)
     tokens, squares = _padded(training.lengths, size, bool(config.get("group_by_length")))
     layers = int(text_model(training.model)["num_hidden_layers"])
     seen = schedule.total_steps * schedule.effective_batch
@@ -207,10 +208,9 @@ def _padded(lengths: Lengths, size: int, is_grouped: bool) -> tuple[float, float
     return tokens / count, squares / count
 
 
-def efficiency_of(plan: Plan) -> Efficiency:
-    """The share of a GPU's peak that such trainings reach: measured here, else published."""
-    assert plan.gpus is not None
-    return efficiency_for(plan.gpus, outcome_of(plan))
+def planned_time(plan: Plan) -> Range | None:
+    """Seconds of the whole training, by the speed that was measured here, else published; None without a known GPU."""
+    return None if plan.gpus is None else plan.time(efficiency_for(plan.gpus, outcome_of(plan)))
 
 
 def outcome_of(plan: Plan, run: str = "") -> Outcome:
@@ -221,7 +221,7 @@ def outcome_of(plan: Plan, run: str = "") -> Outcome:
     setting = {
         "model": {key: value for key, value in text.items() if isinstance(value, int)},
         "tokens": round(math.log2(plan.tokens / max(plan.examples, 1)) * 2),  # of about the same length
-        "micro-batch": config.get("per_device_train_batch_size"),
+        "micro-batch": count_of(config, MICRO_BATCH),
         "tuning": [config.get("finetuning_type"), config.get("lora_rank"), config.get("quantization_bit")],
         "checkpointed": plan.is_checkpointed,
         "plain": plan.training.is_plain,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.planner.changes import Change, faster, first_that_fits, smaller
 from rlguide.planner.memory import GIB, NAMES
-from rlguide.planner.plan import Plan, efficiency_of, plan_all
+from rlguide.planner.plan import Plan, plan_all, planned_time
 from rlguide.planner.time import Range, kilowatt_hours
 
 if TYPE_CHECKING:
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 BEST = 5  # settings that `--optimise` shows
+_WORTH = 0.02  # of the time
 
 
 def values(plan: Plan, disk: int | None = None) -> dict[str, Any]:
     """A plan in JSON's terms; bytes, seconds, FLOPs."""
     training, gpus, step = plan.training, plan.gpus, plan.step
-    time = plan.time(efficiency_of(plan))
+    time = planned_time(plan)
     energy = kilowatt_hours(time, gpus) if time is not None and gpus is not None else None
     return {
         "model": str(training.config.get("model_name_or_path")),
@@ -85,7 +86,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     if found["disk"] is not None:
         shown.append(f"disk       at most {found['disk'] / 1e9:.1f} GB for checkpoints")
     shown += [f"  fix: {found['fix']}"] if found.get("fix") else []
-    return shown + (_fastest_lines(found["fastest"]) if found.get("fastest") else [])
+    return shown + (fastest_lines(found["fastest"]) if found.get("fastest") else [])
 
 
 def memory_line(found: Mapping[str, Any]) -> str:
@@ -131,20 +132,26 @@ def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
 
 
 def _again(change: Change) -> str:
-    """The command that was typed, with a change."""
-    return shlex.join(["rlguide", *sys.argv[1:], *change.options])
+    """The command that was typed, with a change in the place of what it said of the same keys."""
+    kept: list[str] = []
+    for argument in sys.argv[1:]:
+        if argument.split("=")[0] in change.settings and kept and kept[-1] in ("--set", "-s"):
+            kept.pop()
+        else:
+            kept.append(argument)
+    return shlex.join(["rlguide", *kept, *change.options])
 
 
 def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
     """The settings that fit and take least time, the fastest first; the first that changes nothing learnt is chosen."""
     changes = [Change(), *faster(plan.training)]
     plans = plan_all(ws, engine, [change.of(plan.training) for change in changes], plan.gpus)
-    before = plan.time(efficiency_of(plan))
+    before = planned_time(plan)
     rows: list[dict[str, Any]] = []
     for change, other in zip(changes, plans, strict=True):
         if not isinstance(other, Plan) or other.fits is False:
             continue
-        time = other.time(efficiency_of(other))
+        time = planned_time(other)
         rows.append({
             "what": change.what,
             "learns": change.learns,
@@ -155,9 +162,11 @@ def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
             "gradient_checkpointing": other.is_checkpointed,
             "flops": other.work.flops,
         })  # fmt: skip
-    rows.sort(key=lambda row: (row["seconds"] or row["flops"], len(row["options"])))
+    rows.sort(key=lambda row: (row["seconds"] or row["flops"], bool(row["learns"]), len(row["options"])))
     chosen = next((row for row in rows if not row["learns"]), None)
-    best = rows[:BEST]
+    # What is learnt otherwise must be worth it.
+    least = (chosen["seconds"] or chosen["flops"]) * (1 - _WORTH) if chosen else 0
+    best = [row for row in rows if not row["learns"] or (row["seconds"] or row["flops"]) < least][:BEST]
     if chosen is not None and chosen not in best:
         best[-1] = chosen
     for row in best:
@@ -165,7 +174,8 @@ def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
     return best
 
 
-def _fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows of `fastest` for a person."""
     shown = ["fastest    of the settings that fit, at the same effective batch:"]
     for row in rows:
         time = f"{duration(row['seconds'])} (x {row['faster']:.2f})" if row["seconds"] else f"{row['flops']:.2e} FLOPs"

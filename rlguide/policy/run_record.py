@@ -45,11 +45,15 @@ class RunRecord:
         processes: how many trained it.
         plain: whether it was asked to train just as LLaMA-Factory does.
         lean: what it did in less memory and time, and what that saved (`recipes.lean.outcome`).
+        plan: what it was planned to take (`runs.planned.kept`), on a GPU.
         engine: version by distribution.
         config: what the engine ran with.
         summary: "first", "last" and "held_out" metrics.
         start_check: "ok" and "message", whether the first step shows the right reference.
-        failure: "what" and "exit_code".
+        failure: how it failed last, if nothing followed: "what" and "exit_code"; where memory ran out, also "memory"
+            ("gpu" or "main"), "during", "step", "figures" (bytes, as in `engine.out_of_memory`) and "device".
+        attempts: each time that memory ran out and it went on with another setting: "failure", "change" (in words),
+            "time", "way" (`planner.ladder.WAYS`), "before" and "settings" (keys of the config).
         other: keys that this version does not know.
     """
 
@@ -74,12 +78,14 @@ class RunRecord:
     effective_batch: int | None = None
     plain: bool | None = None
     lean: dict[str, Any] | None = None
+    plan: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     start_check: dict[str, Any] | None = None
     plots: tuple[str, ...] | None = None
     failure: dict[str, Any] | None = None
+    attempts: tuple[dict[str, Any], ...] | None = None
     other: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -132,6 +138,11 @@ def _texts(value: Any) -> tuple[str, ...] | None:
     return tuple(value) if is_list else None
 
 
+def _mappings(value: Any) -> tuple[dict[str, Any], ...] | None:
+    is_list = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return tuple(value) if is_list else None
+
+
 def _reference(value: Any) -> RecordedReference | None:
     if not isinstance(value, dict) or not isinstance(value.get("base"), str):
         return None
@@ -146,5 +157,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "bool | None": _truth,
     "dict[str, Any] | None": _mapping,
     "tuple[str, ...] | None": _texts,
+    "tuple[dict[str, Any], ...] | None": _mappings,
     "RecordedReference | None": _reference,
 }

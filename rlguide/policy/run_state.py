@@ -21,9 +21,10 @@ def can_be_resumed(state: str) -> bool:
     return state not in ("finished", "running")
 
 
-def resume_command(name: str) -> str:
-    """The command that resumes the run of this name."""
-    return f"rlguide train --resume {shlex.quote(name)}"
+def resume_command(name: str, with_less_memory: bool = False) -> str:
+    """The command that resumes the run of this name; with a setting that needs less memory after it ran out."""
+    command = f"rlguide train --resume {shlex.quote(name)}"
+    return f"{command} --auto-retry" if with_less_memory else command
 
 
 def ppo_command(name: str, record: RunRecord) -> str:
@@ -54,7 +55,8 @@ def next_step(folder: Path, name: str, record: RunRecord) -> str:
     if state == "running":
         return f"wait for its end; {how_to_watch(folder)}"
     if can_be_resumed(state):
-        return f"resume it: `{resume_command(name)}`"
+        is_out_of_memory = bool((record.failure or {}).get("memory"))
+        return f"resume it{' with less memory' * is_out_of_memory}: `{resume_command(name, is_out_of_memory)}`"
     method = recorded_method(record.method)
     if method is not None and method.trains != "policy":
         command = ppo_command(name, record)

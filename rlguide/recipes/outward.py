@@ -45,12 +45,12 @@ def _is_outward(root: Path, folder: Path, key: str, value: Any) -> bool:
     if guarded.is_path(key):
         return bool(value) and not lies_in(root / str(value), folder)
     if key in guarded.inside:
-        settings = _read_settings(root, value)
+        settings = read_settings(root, value)
         return settings is None or bool(guarded.settings_inside(key, settings))
     return guarded.is_sent(key, value)
 
 
-def _read_settings(root: Path, value: Any) -> Any:
+def read_settings(root: Path, value: Any) -> Any:
     """The settings in a value, in the JSON that it is or in the file that it names; None if they cannot be read.
 
     Transformers takes a mapping, JSON, the name of a file, or base64 (integrations/deepspeed.py).

@@ -10,6 +10,19 @@ from typing import Any
 from rlguide.engine.hardware import Gpu
 from rlguide.errors import UsageError
 
+MICRO_BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
+EVAL_BATCH = "per_device_eval_batch_size"
+_DEFAULTS = {MICRO_BATCH: 8, ACCUMULATION: 1, EVAL_BATCH: 8}  # transformers 4.57, TrainingArguments
+
+
+def count_of(config: Mapping[str, Any], key: str) -> int:
+    """The rows of a micro-batch or of a batch of evaluation on one GPU, or the micro-batches of an update."""
+    try:
+        return max(1, int(config.get(key, _DEFAULTS[key])))
+    except (TypeError, ValueError, OverflowError):  # a config that nothing has checked
+        return _DEFAULTS[key]
+
+
 UNITS = {"pairs": "pairs", "labels": "examples", "prompts": "prompts", "responses": "examples"}  # of a method's data
 
 
@@ -142,8 +155,7 @@ def schedule(
     if not held_out and share:
         held_out = math.ceil(rows * share) if share < 1 else int(share)
         rows = max(rows - held_out, 0)
-    per_device = int(config.get("per_device_train_batch_size", 8))
-    accumulation = int(config.get("gradient_accumulation_steps", 1))
+    per_device, accumulation = count_of(config, MICRO_BATCH), count_of(config, ACCUMULATION)
     batches = math.ceil(math.ceil(rows / per_device) / processes)
     steps_per_epoch = max(math.ceil(batches / accumulation), 1)
     max_steps = int(config.get("max_steps", -1))

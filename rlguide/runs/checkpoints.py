@@ -11,7 +11,7 @@ from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.run_record import CHECKPOINT_NAME
 from rlguide.policy.trained_on import STATE
 from rlguide.runs.record import Run
-from rlguide.workspace import read_json
+from rlguide.workspace import read_json, write_json
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -48,6 +48,17 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The step of a `checkpoint-N` folder."""
     return int(checkpoint.name.partition("-")[2])
+
+
+def set_micro_batch(checkpoint: Path, size: int) -> None:
+    """Let a checkpoint be resumed from with micro-batches of `size` rows.
+
+    transformers 4.57 takes their size from the checkpoint and their number from the config (Trainer.train; its issue
+    43708, mended in 5), so that after a change an update would have other rows than planned.
+    """
+    state = read_json(checkpoint / STATE)
+    if isinstance(state, dict) and state.get("train_batch_size") not in (None, size):
+        write_json(checkpoint / STATE, {**state, "train_batch_size": size})
 
 
 def _is_complete(path: Path) -> bool:

@@ -80,8 +80,16 @@ class Run:
         write_record(self.path, self.record)
 
 
-def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str], is_plain: bool = False) -> Run:
-    """Make the run's folder with its record; `is_plain`: it trains just as LLaMA-Factory does.
+def create_run(
+    ws: Workspace,
+    prepared: Prepared,
+    versions: dict[str, str],
+    is_plain: bool = False,
+    plan: dict[str, Any] | None = None,
+) -> Run:
+    """Make the run's folder with its record.
+
+    `is_plain`: it trains just as LLaMA-Factory does. `plan`: what it may take (`runs.planned`).
 
     Raises:
         RlguideError: it cannot be written.
@@ -106,6 +114,7 @@ def create_run(ws: Workspace, prepared: Prepared, versions: dict[str, str], is_p
         total_steps=prepared.schedule.total_steps,
         effective_batch=prepared.schedule.effective_batch,
         plain=is_plain,
+        plan=plan,
         engine=versions,
         config=prepared.config,
     )

@@ -12,6 +12,7 @@ from rlguide.runs.diagnosis import course
 from rlguide.runs.live import without_ties
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run
+from rlguide.runs.retry import survived
 
 
 def report(run: Run) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def report(run: Run) -> dict[str, Any]:
         "base": run.policy.base,
         "stack": list(run.policy.adapters),
         "reference": asdict(record.reference) if record.reference else None,
+        "attempts": list(record.attempts or ()),
         "plain": record.plain,
         "lean": record.lean,
         "plots": list(record.plots or ()),
@@ -71,6 +73,8 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     done, planned = values["steps"], values["total_steps"]
     of_all = "" if done == planned else f" of {planned} planned"  # stopped early, or the plan was about right only
     lines = [f"{values['run']}: {values['status']} after {done}{of_all} steps"]
+    if went_on := survived(values["attempts"]):
+        lines.append(went_on)
     if values["start_check"]:
         lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])
     if values["course"]:

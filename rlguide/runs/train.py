@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlguide.console import say
-from rlguide.engine.events import Begun, Lean, Logged
 from rlguide.engine.find import Engine
-from rlguide.engine.job import Command, Event, JobFailed, Started, run_job
+from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import UsageError
@@ -21,6 +22,7 @@ from rlguide.policy.run_state import resume_command
 from rlguide.policy.trained_on import FINGERPRINTS
 from rlguide.recipes.prepare import Prepared
 from rlguide.recipes.render import load_recipe, render
+from rlguide.recipes.schedule import MICRO_BATCH, count_of
 from rlguide.runs.authority import check_links
 from rlguide.runs.checkpoints import (
     is_complete,
@@ -28,16 +30,33 @@ from rlguide.runs.checkpoints import (
     list_checkpoints,
     put_damaged_aside,
     resumable_checkpoint,
+    set_micro_batch,
     step_of,
 )
 from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
-from rlguide.runs.plots import plot_run, preload_plots
+from rlguide.runs.planned import kept, tell_failure
+from rlguide.runs.plots import plot_run
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
 from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
+from rlguide.runs.retry import (
+    explain,
+    failed_of,
+    go_on_with,
+    next_of,
+    nothing_left,
+    record_failure,
+    survived,
+    variables_of,
+    worker_options,
+)
 from rlguide.runs.training_rows import write_fingerprints
+from rlguide.runs.watch import Watch
 from rlguide.workspace import Workspace, atomic_write
+
+if TYPE_CHECKING:
+    from rlguide.planner.plan import Plan
 
 # What LLaMA-Factory leaves in the folder of a run.
 _OF_THE_ENGINE = (
@@ -51,20 +70,43 @@ _OF_THE_ENGINE = (
 )
 
 
-def train_command(ws: Workspace, engine: Engine, folder: Path, is_plain: bool) -> Command:
+@dataclass(frozen=True)
+class _Job:
+    """A run that is trained here; `lock` is the descriptor that holds its folder."""
+
+    ws: Workspace
+    engine: Engine
+    run: Run
+    lock: int
+
+
+def train_command(ws: Workspace, engine: Engine, folder: Path, is_plain: bool, options: Sequence[str] = ()) -> Command:
     """The command that trains the config in a run's folder, from the workspace folder.
 
     It is LLaMA-Factory's own training in a worker that tells what happens (`rlguide_worker/train.py`) and, unless
     `is_plain`, takes less memory and time; `llamafactory-cli train` on the same config trains the same.
+
+    Args:
+        options: of the worker, beside `--plain`.
     """
     events = folder / EVENTS
     arguments = worker_command(engine, "train", ws.relative(folder / CONFIG), str(events))
     arguments += ["--plain"] if is_plain else []
-    return Command(tuple(arguments), ws.root, events=events)
+    return Command((*arguments, *options), ws.root, events=events)
 
 
-def train(ws: Workspace, engine: Engine, prepared: Prepared, is_plain: bool = False) -> Run:
-    """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does.
+def train(
+    ws: Workspace,
+    engine: Engine,
+    prepared: Prepared,
+    is_plain: bool = False,
+    auto_retry: bool = False,
+    plan: Plan | None = None,
+) -> Run:
+    """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does. `plan`: what it may take.
+
+    `auto_retry`: each time that memory runs out, go on from the last checkpoint with the next setting that needs less
+    and learns the same (`planner.ladder`), as long as there is one.
 
     Raises:
         UsageError: something trains in that folder, or a link in it leads out of it.
@@ -75,12 +117,15 @@ def train(ws: Workspace, engine: Engine, prepared: Prepared, is_plain: bool = Fa
     check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
-        run = create_run(ws, prepared, engine.versions, is_plain)
-        with _interrupted_is_said(run):
-            with atomic_write(run.path / CONFIG) as file:
-                file.write(prepared.text)
-            write_fingerprints(ws, run.path, prepared.config)
-        return _drive(ws, engine, run, 0, keep=(lock,))
+        job = _Job(ws, engine, create_run(ws, prepared, engine.versions, is_plain, kept(plan) if plan else None), lock)
+        return _to_the_end(job, partial(_begin, job, prepared), auto_retry)
+
+
+def _begin(job: _Job, prepared: Prepared) -> Run:
+    with atomic_write(job.run.path / CONFIG) as file:
+        file.write(prepared.text)
+    write_fingerprints(job.ws, job.run.path, prepared.config)
+    return _drive(job, 0)
 
 
 def _clear(folder: Path) -> None:
@@ -102,10 +147,11 @@ def _clear_result(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False) -> Run:
+def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, auto_retry: bool = False) -> Run:
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
 
-    `is_plain`: from now on just as LLaMA-Factory trains.
+    `is_plain`: from now on just as LLaMA-Factory trains. `auto_retry`: as in `train`; one that ran out of memory goes
+    on with the next setting at once.
 
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
@@ -119,15 +165,58 @@ def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False) -> R
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
-        check_data_unchanged(ws, run)
-        check_parts(ws, run.name, run.record)
-        if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
-            write_fingerprints(ws, run.path, run.config)
-        variables = same_processes(run)
-        step = _restore(run)
         if is_plain:
             run.update(plain=True)
-        return _drive(ws, engine, run, step, keep=(lock,), variables=variables)
+        job = _Job(ws, engine, run, lock)
+        return _to_the_end(job, partial(_continue, job, with_less=auto_retry), auto_retry)
+
+
+def _to_the_end(job: _Job, attempt: Callable[[], Run], auto_retry: bool) -> Run:
+    """Train by `attempt`; with `auto_retry` continue with less memory each time that it runs out.
+
+    Each time something is made smaller, so that it ends.
+    """
+    with _interrupted_is_said(job.run):
+        while True:
+            try:
+                return attempt()
+            except JobFailed as error:
+                if not auto_retry or next_of(job.ws, job.run, job.engine) is None:
+                    explain(job.ws, job.run, job.engine, error)
+                    raise
+                attempt = partial(_continue, job, with_less=True)
+
+
+def _continue(job: _Job, with_less: bool) -> Run:
+    """Go on from the last checkpoint; `with_less`: with the next setting, if memory ran out."""
+    ws, run = job.ws, job.run
+    check_data_unchanged(ws, run)
+    check_parts(ws, run.name, run.record)
+    if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
+        write_fingerprints(ws, run.path, run.config)
+    variables = same_processes(run)
+    if with_less:
+        _lessen(job)
+    return _drive(job, _restore(run), variables)
+
+
+def _lessen(job: _Job) -> None:
+    """Let a run that ran out of memory go on with the next setting; nothing for any other.
+
+    Raises:
+        EngineError: there is none. UsageError: its checkpoint cannot be resumed from.
+    """
+    failed, run = failed_of(job.ws, job.run, job.engine), job.run
+    if failed is None:
+        return
+    change = next_of(job.ws, run, job.engine)
+    if change is None:
+        raise nothing_left(run, failed)
+    checkpoint = resumable_checkpoint(run.path)
+    if checkpoint is not None:
+        check_resumable(run, checkpoint)  # before anything changes
+    where = {"start": "before the first step", "evaluation": "in the evaluation"}.get(failed.during, "")
+    say(f"{failed.what}{where and f', {where}'}: going on with less memory: {go_on_with(run, change)}")
 
 
 def _restore(run: Run) -> int:
@@ -148,38 +237,40 @@ def _restore(run: Run) -> int:
         check_resumable(run, checkpoint)
         step = step_of(checkpoint)
         config["resume_from_checkpoint"] = run.file(checkpoint.name)
+        if not config.get("auto_find_batch_size"):
+            set_micro_batch(checkpoint, count_of(config, MICRO_BATCH))
         if config.get("early_stopping_steps"):  # else its count of evaluations without progress begins anew
             config["restore_callback_states_from_checkpoint"] = True
         config.pop("overwrite_output_dir", None)  # it would delete the log of the first part
         say(f"resuming from step {step} of {run.record.total_steps}")
     introduction = [f"The config of {run.name}, resumed from step {step}."]
+    if less := survived(run.record.attempts or ()):
+        introduction.append(f"It {less}.")
     with atomic_write(run.path / CONFIG) as file:
         file.write(render(load_recipe(run.method_name), config, introduction))
     return step
 
 
-def _drive(
-    ws: Workspace,
-    engine: Engine,
-    run: Run,
-    start_step: int,
-    keep: tuple[int, ...],
-    variables: Mapping[str, str] | None = None,
-) -> Run:
-    again = f"`{resume_command(run.name)}`"
+def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = None) -> Run:
+    run = job.run
     command = replace(
-        train_command(ws, engine, run.path, bool(run.record.plain)), keep=keep, variables=variables or {}, again=again
+        train_command(job.ws, job.engine, run.path, bool(run.record.plain), worker_options(run)),
+        keep=(job.lock,),
+        variables={**(variables or {}), **variables_of(run)},
+        again=f"`{resume_command(run.name)}`",
     )
     log = MetricsLog(run.path / METRICS, start_step)
-    try:
-        with _interrupted_is_said(run), log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
-            watch = _Watch(run, view, log, is_from_start=start_step == 0)
-            run_job(engine, command, run.path / LOG, watch)
-    except JobFailed as error:
-        run.update(status="failed", pid=None, failure={"what": error.what, "exit_code": error.returncode})
-        settle_metrics(run.path)
-        error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
-        raise
+    with log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
+        watch = Watch(run, view, log, is_from_start=start_step == 0)
+        try:
+            run_job(job.engine, command, run.path / LOG, watch)
+            watch.stopwatch.tell()
+        except JobFailed as error:
+            record_failure(run, error, watch.during, view.step)
+            tell_failure(run)
+            settle_metrics(run.path)
+            error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
+            raise
     return _settle(run, watch.check)
 
 
@@ -193,37 +284,6 @@ def _interrupted_is_said(run: Run) -> Iterator[None]:
         settle_metrics(run.path)
         _say_how_to_resume(run)
         raise
-
-
-class _Watch:
-    """Takes what the engine does to the screen, to `metrics.jsonl` and to the record."""
-
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, is_from_start: bool) -> None:
-        self._run, self._view, self._log, self._is_from_start = run, view, log, is_from_start
-        self.check: StartCheck | None = None
-
-    def __call__(self, event: Event) -> None:
-        self._view.handle(event)
-        if isinstance(event, Started):
-            self._run.update(status="running", pid=event.pid)
-            preload_plots()
-        elif isinstance(event, Lean):
-            self._run.update(lean=event.values)
-        elif isinstance(event, Begun) and event.processes != (self._run.record.processes or event.processes):
-            planned = self._run.record.processes
-            self._view.note(
-                f"warning: {event.processes} processes train, {planned} were planned: other batches and steps"
-            )
-        elif isinstance(event, Logged) and event.kind != "summary":
-            row = self._log.add(event.step, event.values)
-            self._view.metrics(row)
-            if event.kind == "train" and event.step == 1 and self._is_from_start:
-                self._check_start(row)
-
-    def _check_start(self, row: dict[str, float]) -> None:
-        self.check = check_start(self._run.config, row)
-        if self.check:
-            self._view.note(self.check.message if self.check.ok else f"warning: {self.check.message}")
 
 
 def _settle(run: Run, check: StartCheck | None) -> Run:

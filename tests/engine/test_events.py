@@ -17,7 +17,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 KINDS = ["begin", "step", "eval_batch", "log", "error", "children", "lean", "save", "other"]
-KEYS = ["step", "total_steps", "processes", "done", "total", "values", "chain", "exit_codes"]
+KEYS = ["step", "total_steps", "processes", "done", "total", "values", "chain", "exit_codes", "batch", "memory"]
 
 
 def test_events_are_what_was_written() -> None:

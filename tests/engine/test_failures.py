@@ -146,5 +146,62 @@ def test_the_watchdog_of_nccl_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "message", "memory"),
+    [
+        ("torch.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2.32 GiB.", "gpu"),
+        ("torch.cuda.OutOfMemoryError", "anything", "gpu"),
+        ("RuntimeError", "CUDA error: out of memory", "gpu"),
+        ("RuntimeError", "CUDA driver error: out of memory", "gpu"),
+        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "gpu"),
+        ("RuntimeError", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "gpu"),
+        ("RuntimeError", "NPU out of memory. Tried to allocate 2.00 GiB (NPU 0; 29.50 GiB total capacity", "gpu"),
+        ("torch.OutOfMemoryError", "HIP out of memory. Tried to allocate 20.00 MiB.", "gpu"),
+        (
+            "torch.distributed.DistBackendError",
+            "NCCL error in: NCCLUtils.cpp:77, unhandled cuda error, NCCL version 2.21.5\nncclUnhandledCudaError: Call"
+            " to CUDA function failed.\nLast error:\nCuda failure 2 'out of memory'",
+            "gpu",
+        ),
+        ("RuntimeError", "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you", "main"),
+        ("MemoryError", "", "main"),
+        ("OSError", "[Errno 12] Cannot allocate memory", "main"),
+        ("ImportError", "libavcodec-49be5967.so.62.11.100: failed to map segment from shared object", "main"),
+        ("ImportError", "x.so: failed to map segment from shared object: Operation not permitted", ""),
+        ("RuntimeError", "DataLoader worker (pid 7) is killed by signal: Killed.", "main"),
+        ("OSError", "[Errno 28] No space left on device", ""),
+        ("RuntimeError", "CUDA error: device-side assert triggered", ""),
+        ("ValueError", "Undefined dataset nope", ""),
+    ],
+)
+def test_which_failures_are_a_lack_of_memory_and_of_which(kind: str, message: str, memory: str) -> None:
+    failure = explain_failure("", 1, [Raised(((kind, message),))])
+    assert failure.memory == memory
+    assert not memory or failure.message == message
+    reraised = Raised((("transformers.SomeError", "a step failed"), (kind, message)))
+    assert explain_failure("", 1, [reraised]).memory == memory
+
+
+def test_a_process_that_was_killed_lacked_main_memory() -> None:
+    assert explain_failure("", -9).memory == "main"
+    assert explain_failure("", 137, [Raised(exit_codes=(-9,))]).memory == "main"
+    lost = Raised((("RuntimeError", "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234"),))
+    assert explain_failure("", 1, [lost, Raised(exit_codes=(1, -9))]).memory == "main"
+
+
+def test_processes_that_torchrun_ends_are_not_the_cause() -> None:
+    """It sends signal 15, then 9, to those that are left when one has failed."""
+    failed = Raised((("ValueError", "something new"),))
+    for codes in ((1, -15), (-15, 1), (1, -9), (-9, 1)):
+        assert "something new" in explain_failure("", 1, [failed, Raised(exit_codes=codes)]).what
+    assert "signal 11" in explain_failure("", 1, [Raised(exit_codes=(-15, -11))]).what
+
+
+def test_a_prompt_does_not_say_why_a_process_was_killed() -> None:
+    """What is killed prints nothing of it."""
+    prompt = traceback("ValueError: Undefined dataset nope")
+    assert explain_failure(prompt, -9).memory == "main"
+
+
 def test_nothing_of_a_message_acts_on_the_screen() -> None:
     assert "\x1b" not in explain_failure("", 1, [Raised((("ValueError", "a\x1b[2Jb"),))]).what

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rlguide.engine.out_of_memory import Figures, figures_of
 from tests.worker.conftest import WORKER
 
 pytestmark = pytest.mark.engine
@@ -19,6 +21,23 @@ GIB = 2**30
 def test_the_free_memory_of_this_machine_is_found(torch: Any, free_memory: Any) -> None:
     free, total = free_memory.memory(torch.device("cpu"))
     assert 0 < free <= total
+
+
+def test_what_a_process_took(torch: Any, free_memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names that rlguide reads, but for the device's."""
+    held = torch.ones(1 << 25)  # 128 MiB
+    taken = free_memory.taken()
+    assert taken.keys() == {"peak"} and taken["peak"] > held.nbytes
+    figures = {"memory_allocated": 44, "memory_reserved": 50, "max_memory_allocated": 46}
+    for name, value in figures.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    for name, answer in (("is_available", True), ("is_initialized", True), ("current_device", 0)):
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    gpu = SimpleNamespace(total_memory=51, name="NVIDIA RTX A6000")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    taken = free_memory.taken()
+    assert taken.pop("device") == "NVIDIA RTX A6000"
+    assert figures_of("", taken) == Figures(total=51, allocated=44, unallocated=6, peak=46)
 
 
 def group(folder: Path, names: tuple[str, str, str], limit: str, used: int, cache: int) -> None:

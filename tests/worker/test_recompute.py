@@ -98,6 +98,8 @@ OUT_OF_MEMORY = {
     "gpu": "OutOfMemoryError: CUDA out of memory",
     "cpu": "RuntimeError: [enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried",
     "cublas": "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "driver": "RuntimeError: CUDA error: out of memory",
+    "npu": "RuntimeError: NPU out of memory. Tried to allocate 2.00 GiB",
     "python": "MemoryError: ",
     "another": "RuntimeError: The size of tensor a (2) must match the size of tensor b (3)",
 }

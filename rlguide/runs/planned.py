@@ -1,0 +1,150 @@
+"""The plan of a run: made before it starts, kept in its record; what it took beside that, the next plan uses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rlguide.catalog.methods import find_method
+from rlguide.console import say
+from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.engine.find import Engine
+from rlguide.engine.out_of_memory import figures_of
+from rlguide.errors import RlguideError
+from rlguide.planner.learnt import STEPS, Outcome, read_outcome, record_outcome
+from rlguide.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rlguide.catalog.gpus import Gpus
+    from rlguide.engine.job import Event
+    from rlguide.planner.plan import Plan
+    from rlguide.recipes.prepare import Prepared
+    from rlguide.runs.record import Run
+
+
+def plan_of(ws: Workspace, prepared: Prepared, is_plain: bool, gpus: Gpus | None = None) -> Plan | None:
+    """The plan of a training on these GPUs, by default this host's; None without any, or if it fails (it is said)."""
+    from rlguide.planner.asked import host_gpus, of_prepared
+    from rlguide.planner.plan import plan_all
+
+    gpus = gpus or (None if prepared.config.get("use_cpu") else host_gpus())
+    if gpus is None:
+        return None
+    try:
+        (plan,) = plan_all(ws, prepared.engine, [of_prepared(ws, prepared, is_plain)], gpus)
+    except RlguideError as error:  # a plan is a help, and no condition
+        plan = error.what
+    if isinstance(plan, str):
+        say(f"note: this training could not be planned: {plan}")
+        return None
+    return plan
+
+
+def kept(plan: Plan) -> dict[str, Any]:
+    """What of a plan is kept in the record of its run."""
+    from dataclasses import asdict
+
+    from rlguide.planner.plan import outcome_of, planned_time
+
+    time_ = planned_time(plan)
+    return {
+        "outcome": asdict(outcome_of(plan)),
+        "peak": plan.memory.peak,
+        "flops": plan.work.flops,
+        "seconds": time_.mid if time_ is not None else None,
+        "longest": list(plan.training.lengths.longest),
+    }
+
+
+class Stopwatch:
+    """Times the steps of a run beside its plan: from step 20 on, and when it ends, the next plan learns of it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._plan = run, run.record.plan or {}
+        self._begun: tuple[float, int] | None = None
+        self._now: tuple[float, int] = (0.0, 0)
+        self._total, self._peak, self._is_told = 0, 0, False
+
+    def see(self, event: Event) -> None:
+        """Take the time of a step; the first of this attempt, which warms up, does not count."""
+        if isinstance(event, Begun):
+            self._total = event.total
+        elif isinstance(event, Logged):
+            self._peak = max(self._peak, event.peak_bytes)
+        elif isinstance(event, Progress) and event.phase == "train":
+            self._now = (time.monotonic(), event.done)
+            if self._begun is None:
+                self._begun = self._now
+            elif not self._is_told and event.done - self._begun[1] >= STEPS:
+                self._is_told = True
+                self.tell()
+
+    def tell(self) -> None:
+        """Let the next plan know what was seen so far."""
+        outcome = _outcome(self._run)
+        if outcome is None or self._begun is None or not self._total:
+            return
+        steps, seconds = self._now[1] - self._begun[1], self._now[0] - self._begun[0]
+        flops, planned = self._plan.get("flops"), self._plan.get("seconds")
+        if steps < STEPS or seconds <= 0 or not isinstance(flops, float):
+            return
+        record_outcome(
+            replace(
+                outcome,
+                steps=steps,
+                flops_per_second=flops * steps / self._total / seconds,
+                planned_flops_per_second=flops / planned if isinstance(planned, float) and planned > 0 else 0.0,
+                peak_bytes=self._peak,
+            )
+        )
+
+
+def tell_failure(run: Run) -> None:
+    """Let the next plan know that a run, whose record says so, ran out of a GPU's memory in a step of training."""
+    failure, outcome = run.record.failure or {}, _outcome(run)
+    figures = failure.get("figures")
+    is_of_step = (failure.get("memory"), failure.get("during")) == ("gpu", "training")
+    if not is_of_step or outcome is None or not isinstance(figures, dict):
+        return
+    if available := figures_of("", figures).available:
+        record_outcome(replace(outcome, peak_bytes=available, out_of_memory=True))
+
+
+def _outcome(run: Run) -> Outcome | None:
+    """The planned side of what a run took."""
+    found = read_outcome((run.record.plan or {}).get("outcome"))
+    if found is None:
+        return None
+    return replace(found, run=str(run.record.id), date=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def fits_of(ws: Workspace, run: Run, engine: Engine) -> Callable[[Mapping[str, Any]], bool | None]:
+    """Whether a config would fit, that the run goes on with after it ran out of memory; None: not known."""
+    from rlguide.planner.asked import host_gpus
+    from rlguide.planner.lengths import Lengths
+    from rlguide.planner.plan import Plan, Training, plan_all
+    from rlguide.policy.base import find_base
+    from rlguide.recipes.schedule import Schedule
+
+    longest = (run.record.plan or {}).get("longest")
+    gpus = host_gpus()
+
+    def fits(config: Mapping[str, Any]) -> bool | None:
+        if gpus is None or not isinstance(longest, list) or not all(type(part) is int for part in longest):
+            return None
+        row = tuple(longest)
+        record = run.record
+        schedule = Schedule(1, 0, record.processes or 1, record.effective_batch or 1, 1, 1)
+        try:
+            model = find_base(ws, str(config.get("model_name_or_path"))).config or {}
+            lengths = Lengths((row,), row, "the run's own")
+            training = Training(find_method(run.method_name), config, model, schedule, lengths, bool(record.plain))
+            (plan,) = plan_all(ws, engine, [training], gpus)
+        except RlguideError:
+            return None
+        return plan.fits if isinstance(plan, Plan) else None
+
+    return fits

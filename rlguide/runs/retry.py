@@ -1,0 +1,180 @@
+"""What becomes of a run that ran out of memory: its record, what it goes on with, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rlguide.console import printable
+from rlguide.engine.events import Raised
+from rlguide.engine.find import Engine
+from rlguide.engine.job import JobFailed
+from rlguide.engine.out_of_memory import Figures, figures_of
+from rlguide.errors import EngineError, UsageError
+from rlguide.planner.ladder import CHECKPOINTING, SEGMENTS, WAYS, Change, Failed, next_setting, what_is_left
+from rlguide.policy.run_state import resume_command
+from rlguide.recipes.outward import read_settings
+from rlguide.runs.planned import fits_of
+from rlguide.runs.record import CONFIG, Run
+from rlguide.workspace import Workspace
+
+# The settings of torch's CUDA allocator: torch 2.11 takes both names, older ones the first.
+_ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+# Keys of a DeepSpeed config that say the micro-batch, where they are not "auto".
+_OF_DEEPSPEED = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
+
+
+def check_one_node() -> None:
+    """Refuse to restart the processes of one node where others train with them. Raises UsageError."""
+    nodes = os.environ.get("NNODES") or "1"
+    if nodes != "1" or os.environ.get("MIN_NNODES"):
+        raise UsageError(
+            f"--auto-retry restarts the processes of this node only, and others train with them (NNODES={nodes})",
+            "leave --auto-retry out, or train on one node: unset NNODES MIN_NNODES",
+        )
+
+
+def record_failure(run: Run, error: JobFailed, during: str, step: int) -> None:
+    """Write into the record how a run failed.
+
+    Args:
+        during: where it was, for all that the events said; an exception of its process knows better.
+        step: the last step of which an event told.
+    """
+    failure: dict[str, Any] = {"what": error.what, "exit_code": error.returncode}
+    if error.cause.memory:
+        told = _told(error)
+        device = told.memory.get("device")
+        is_of_device = error.cause.memory == "main" or _is_gpu(device)
+        figures = figures_of(error.cause.message, told.memory if is_of_device else {}).known()
+        failure |= {"memory": error.cause.memory, "during": told.during or during, "step": step, "figures": figures}
+        failure |= {"device": device} if isinstance(device, str) and is_of_device else {}
+    run.update(status="failed", pid=None, failure=failure)
+
+
+def _told(error: JobFailed) -> Raised:
+    """What the process that ran out of memory told of itself."""
+    for raised in error.raised:
+        if error.cause.message and any(message == error.cause.message for _, message in raised.chain):
+            return raised
+    return Raised()
+
+
+def _is_gpu(device: Any) -> bool:
+    return isinstance(device, str) and device != "cpu"
+
+
+def failed_of(ws: Workspace, run: Run, engine: Engine) -> Failed | None:
+    """How a run ran out of memory, if that is how it failed last, and nothing followed."""
+    failure = run.record.failure or {}
+    memory = failure.get("memory")
+    if memory not in ("gpu", "main"):
+        return None
+    figures = failure.get("figures")
+    used = (run.record.lean or {}).get("used")
+    several = (run.record.processes or 1) > 1  # there the worker sets the allocator, as the engine does
+    is_said = several or any(os.environ.get(name) for name in _ALLOCATOR)
+    return Failed(
+        what=printable(str(failure.get("what") or "memory ran out")),
+        memory=memory,
+        during=str(failure.get("during") or ""),
+        figures=figures_of("", figures) if isinstance(figures, dict) else Figures(),
+        lean=tuple(map(str, used)) if isinstance(used, list) else (),
+        ways=ways_of(run),
+        can_segment=_is_gpu(failure.get("device")) and not is_said,
+        has_liger="liger_kernel" in engine.versions,
+        fixed=_why_fixed(ws, run),
+    )
+
+
+def _why_fixed(ws: Workspace, run: Run) -> str:
+    settings = read_settings(ws.root, run.config.get("deepspeed"))
+    said = [key for key in _OF_DEEPSPEED if isinstance(settings, dict) and settings.get(key, "auto") != "auto"]
+    return f"the DeepSpeed config says {said[0]}" if said else ""
+
+
+def ways_of(run: Run) -> tuple[str, ...]:
+    """The ways in which a run needs less memory since it ran out, beside its config."""
+    found = [attempt.get("way") for attempt in run.record.attempts or ()]
+    return tuple(way for way in WAYS if way in found)
+
+
+def worker_options(run: Run) -> list[str]:
+    """The options of the worker that trains the run, for these ways."""
+    return ["--checkpointing"] if CHECKPOINTING in ways_of(run) else []
+
+
+def variables_of(run: Run) -> dict[str, str]:
+    """The environment variables for these ways."""
+    return {_ALLOCATOR[0]: f"{SEGMENTS}:True"} if SEGMENTS in ways_of(run) else {}
+
+
+def next_of(ws: Workspace, run: Run, engine: Engine) -> Change | None:
+    """What a run that ran out of memory can go on with; None if nothing is left, or it failed of something else."""
+    failed = failed_of(ws, run, engine)
+    return None if failed is None else next_setting(run.config, failed, fits_of(ws, run, engine))
+
+
+def go_on_with(run: Run, change: Change) -> str:
+    """Put a change into the record, which then holds what the run goes on with; returns what changes, in words.
+
+    The file of the config follows when the run is resumed.
+    """
+    said, failure = change.describe(run.config), run.record.failure or {}
+    before = {key: run.config[key] for key in change.settings if key in run.config}
+    attempt = {"failure": failure, "change": said, "time": datetime.now(UTC).isoformat(timespec="seconds")}
+    attempt |= {"way": change.way} if change.way else {}
+    attempt |= {"before": before, "settings": dict(change.settings)} if change.settings else {}
+    values: dict[str, Any] = {"config": change.applied(run.config), "attempts": (*(run.record.attempts or ()), attempt)}
+    if run.record.plan is not None:  # what it takes from now on is not what was planned: no later plan learns from it
+        values["plan"] = {key: value for key, value in run.record.plan.items() if key != "outcome"}
+    run.update(**values, failure=None, status="interrupted", pid=None)
+    return said
+
+
+def explain(ws: Workspace, run: Run, engine: Engine, error: JobFailed) -> None:
+    """Let an error that says that memory ran out say how the run goes on: with the same result, or with another."""
+    failed, change = failed_of(ws, run, engine), next_of(ws, run, engine)
+    if change is not None:
+        command = resume_command(run.name, with_less_memory=True)
+        fix = f"go on with less memory ({change.describe(run.config)}): `{command}`"
+    else:
+        fix = fix_of(run, failed) if failed is not None else ""
+    if fix:
+        others = f"{error.cause.fix}; or " if failed is not None and failed.figures.others else ""
+        error.fix = f"{others}{fix}; log: {error.shown}"
+
+
+def nothing_left(run: Run, failed: Failed) -> EngineError:
+    """What to say to one who wants to go on with less memory where no setting is left that learns the same."""
+    fix = fix_of(run, failed) or f"with more memory: `{resume_command(run.name)}`"
+    return EngineError(f"{run.name}: {failed.what}, and no setting is left that needs less and learns the same", fix)
+
+
+def fix_of(run: Run, failed: Failed) -> str:
+    """What trains with less memory and learns something else, as a `fix:` says it; "" if nothing is known."""
+    config = shlex.quote(run.file(CONFIG))
+    folder = shlex.quote(f"{run.name}-smaller")
+    fixes: list[str] = []
+    for setting, why in what_is_left(run.config, failed):
+        words = f"--set resume_from_checkpoint=null --set {setting}"  # the file that resumes the run has the first
+        command = f": `rlguide train --config {config} -o {folder} {words}`" if not fixes else ""
+        fixes.append(f"{'' if fixes else 'train anew with '}{setting} ({why}){command}")
+    if failed.memory == "gpu":
+        is_lora = run.config.get("finetuning_type", "lora") == "lora"
+        fixes += (
+            ["begin anew with --quantization 4 (QLoRA)"] if is_lora and not run.config.get("quantization_bit") else []
+        )
+        fixes += ["train without --plain, which needs more"] if run.record.plain else []
+        fixes += ["choose a smaller model or a larger GPU"] if failed.during == "start" else []
+    return ", or ".join(fixes)
+
+
+def survived(attempts: Sequence[dict[str, Any]]) -> str:
+    """How a run went on after it had run out of memory, in one line; "" if it never did."""
+    changes = [printable(str(attempt.get("change"))) for attempt in attempts]
+    times = {1: "once", 2: "twice"}.get(len(changes), f"{len(changes)} times")
+    return f"ran out of memory {times}, and went on with: {'; then '.join(changes)}" if changes else ""
