@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from rlguide.catalog import recipes
@@ -76,3 +78,15 @@ def test_each_is_planned_and_fits() -> None:
         assert 0 < figures.hours[0] <= figures.hours[1]
         assert figures.gpu == time_on(recipe)
         assert parse_gpus(time_on(recipe)).model.memory_bytes / 2**30 == pytest.approx(recipe.gib, rel=0.01)
+
+
+def test_a_larger_model_takes_longer_on_the_same_gpus() -> None:
+    of_gpus: dict[tuple[int, int], list[tuple[int, tuple[float, float]]]] = {}
+    for recipe in ready_recipes().values():
+        if recipe.method == "dpo" and (figures := planned_figures(recipe)) is not None:
+            size = parameters(dict(recipe.model.shapes))
+            of_gpus.setdefault((recipe.gpus, recipe.gib), []).append((size, figures.hours))
+    for found in of_gpus.values():
+        found.sort()
+        for (_, less), (size, more) in pairwise(found):
+            assert less[0] <= more[0] * 1.05 and less[1] <= more[1] * 1.05, size
