@@ -11,17 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rlguide.catalog.recipes import ready_recipes
+from rlguide.catalog.recipes import TIME_OF, cells, ready_recipes
 from rlguide.cli import COMMANDS
-from rlguide.recipes.ready import cells
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ("<!-- reference: written by scripts/render_docs.py -->", "<!-- end of reference -->")
 RECIPES = ("<!-- recipes: written by scripts/render_docs.py -->", "<!-- end of recipes -->")
 CONFIGS = "https://github.com/rlguide/rlguide/tree/main/configs"
 HEADS = {
-    "README.md": ("Recipe", "Model", "Method", "GPUs", "Planned memory of a GPU", "Planned time, 10,000 pairs"),
-    "README_zh.md": ("配方", "模型", "方法", "GPU", "每张 GPU 的预计显存", "1 万对的预计时间"),
+    "README.md": ("Recipe", "Model", "Method", "GPUs", "Planned memory of a GPU", f"Planned time, {TIME_OF}"),
+    "README_zh.md": ("配方", "模型", "方法", "GPU", "每张 GPU 的预计显存", "1 万对（2 x 512 token）的预计时间"),
 }
 
 

@@ -14,6 +14,8 @@ from rlguide.errors import UsageError, did_you_mean
 
 PLANNED = Path(__file__).with_name("recipes_planned.yaml")  # written by scripts/render_configs.py --plan
 PAIRS = 10_000  # that the planned time is of
+PAIR = (128, 384, 384)  # tokens of the prompt and of each response of such a pair
+TIME_OF = f"{PAIRS:,} pairs of 2 x {sum(PAIR[:2])} tokens"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Figures:
 
     Attributes:
         gib: peak memory of a GPU, with what allocator and CUDA take.
-        hours: the least and the most that an epoch of 10,000 pairs takes.
+        hours: the least and the most that an epoch of `TIME_OF` takes.
         gpu: the GPU that the time is of.
     """
 
@@ -105,3 +107,13 @@ def _planned() -> dict[str, Figures]:
 def planned_figures(recipe: ReadyRecipe) -> Figures | None:
     """What the planner said of a recipe when its figures were last written; None if there are none yet."""
     return _planned().get(recipe.name)
+
+
+def cells(recipe: ReadyRecipe) -> tuple[str, ...]:
+    """What a table says of a recipe: name, model, method, GPUs, planned memory and time; "-" where none is planned."""
+    planned, memory, time = planned_figures(recipe), "-", "-"
+    if planned is not None:
+        least, most = (f"{hours:.2g}" for hours in planned.hours)
+        memory, time = f"{planned.gib:.1f} GiB", f"{least} to {most} h ({planned.gpu})"
+    method = recipe.method + (f", {recipe.quantization} bit" if recipe.quantization else "")
+    return recipe.name, recipe.model.hub_id, method, f"{recipe.gpus} x {recipe.gib} GB", memory, time

@@ -34,9 +34,8 @@ def list_recipes(context: typer.Context, as_json: JsonOption = False) -> None:
     """List the recipes. MEMORY is the planned peak of a GPU; TIME that of an epoch of 10,000 pairs."""
     import shlex
 
-    from rlguide.catalog.recipes import ready_recipes
+    from rlguide.catalog.recipes import TIME_OF, cells, ready_recipes
     from rlguide.console import say, show_json, show_table
-    from rlguide.recipes.ready import cells
 
     if context.invoked_subcommand is not None:
         return
@@ -45,7 +44,7 @@ def list_recipes(context: typer.Context, as_json: JsonOption = False) -> None:
         show_json([_record(recipe) for recipe in recipes])
         return
     show_table(COLUMNS, [cells(recipe) for recipe in recipes])
-    say("MEMORY: planned peak of a GPU. TIME: planned, an epoch of 10,000 pairs. -: not planned yet")
+    say(f"MEMORY: planned peak of a GPU. TIME: planned, an epoch of {TIME_OF}. -: not planned yet")
     say(f"next: rlguide recipes copy {shlex.quote(next(iter(ready_recipes())))}")
 
 

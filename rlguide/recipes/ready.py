@@ -9,7 +9,7 @@ from typing import Any
 
 from rlguide.catalog.datasets import find_dataset
 from rlguide.catalog.methods import find_method
-from rlguide.catalog.recipes import ReadyRecipe, planned_figures
+from rlguide.catalog.recipes import ReadyRecipe
 from rlguide.data.names import heldout_name, view_name
 from rlguide.recipes.data import VIEWS
 from rlguide.recipes.inputs import MOST_WORKERS, label_keys
@@ -164,19 +164,3 @@ def _introduction(rendered: Rendered, name: str) -> list[str]:
         f"    rlguide train --config {file}",
         f"or  llamafactory-cli train {file}",
     ]
-
-
-def cells(recipe: ReadyRecipe) -> tuple[str, ...]:
-    """What a table says of a recipe: name, model, method, GPUs, planned memory and time; "-" where none is planned."""
-    planned = planned_figures(recipe)
-    memory, time = "-", "-"
-    if planned is not None:
-        least, most = planned.hours
-        memory = f"{planned.gib:.1f} GiB"
-        time = (
-            f"{least:.2g} to {most:.2g} h ({planned.gpu})"
-            if f"{least:.2g}" != f"{most:.2g}"
-            else f"{most:.2g} h ({planned.gpu})"
-        )
-    method = recipe.method + (f", {recipe.quantization} bit" if recipe.quantization else "")
-    return recipe.name, recipe.model.hub_id, method, f"{recipe.gpus} x {recipe.gib} GB", memory, time

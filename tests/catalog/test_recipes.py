@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from rlguide.catalog import recipes
+from rlguide.catalog.gpus import parse_gpus
 from rlguide.catalog.recipes import Figures, find_ready_recipe, planned_figures, ready_recipes, time_on
 from rlguide.errors import UsageError
 from rlguide.policy.base import model_name
@@ -66,9 +69,24 @@ def test_figures_are_read_where_they_are(tmp_path: object, monkeypatch: pytest.M
     assert [planned_figures(other) for other in ready_recipes().values()][1:] == [None] * (len(ready_recipes()) - 1)
 
 
-def test_what_was_planned_fits() -> None:
+def test_each_is_planned_and_fits() -> None:
+    assert list(recipes._planned()) == list(ready_recipes())
     for recipe in ready_recipes().values():
-        if (figures := planned_figures(recipe)) is not None:
-            assert figures.gib < recipe.gib and 0 < figures.hours[0] <= figures.hours[1]
-            assert figures.gpu == time_on(recipe)
-    assert recipes._planned().keys() <= ready_recipes().keys()
+        figures = planned_figures(recipe)
+        assert figures is not None
+        assert figures.gib * 2**30 < parse_gpus(time_on(recipe)).model.memory_bytes
+        assert 0 < figures.hours[0] <= figures.hours[1]
+        assert figures.gpu == time_on(recipe)
+        assert parse_gpus(time_on(recipe)).model.memory_bytes / 2**30 == pytest.approx(recipe.gib, rel=0.01)
+
+
+def test_a_larger_model_takes_longer_on_the_same_gpus() -> None:
+    of_gpus: dict[tuple[int, int], list[tuple[int, tuple[float, float]]]] = {}
+    for recipe in ready_recipes().values():
+        if recipe.method == "dpo" and (figures := planned_figures(recipe)) is not None:
+            size = parameters(dict(recipe.model.shapes))
+            of_gpus.setdefault((recipe.gpus, recipe.gib), []).append((size, figures.hours))
+    for found in of_gpus.values():
+        found.sort()
+        for (_, less), (size, more) in pairwise(found):
+            assert less[0] <= more[0] * 1.05 and less[1] <= more[1] * 1.05, size

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rlguide.catalog.methods import find_method
-from rlguide.catalog.recipes import ReadyRecipe, find_ready_recipe, ready_recipes
+from rlguide.catalog.recipes import ReadyRecipe, cells, find_ready_recipe, ready_recipes
 from rlguide.engine.config_file import load_config, parse_yaml
-from rlguide.recipes.ready import cells, filled
+from rlguide.recipes.ready import filled
 from rlguide.recipes.render import load_recipe, was_edited
 from rlguide.workspace import Workspace
 from tests.cli.command import run
@@ -220,7 +220,7 @@ def test_it_is_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_table_says_nothing_where_nothing_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlguide.recipes.ready.planned_figures", lambda recipe: None)
+    monkeypatch.setattr("rlguide.catalog.recipes.planned_figures", lambda recipe: None)
     assert cells(find_ready_recipe(DPO)) == (DPO, "Qwen/Qwen3-4B-Base", "dpo", "1 x 24 GB", "-", "-")
 
 
