@@ -45,7 +45,7 @@ def reached(engine: str, monkeypatch: pytest.MonkeyPatch) -> list[TrainingOption
     """The records with which a command asked for a config; nothing is prepared."""
     found: list[TrainingOptions] = []
 
-    def prepare(ws: object, main: object, options: TrainingOptions, **others: object) -> None:
+    def prepare(ws: object, main: object, options: TrainingOptions, *others: object, **named: object) -> None:
         found.append(options)
         raise _Reached
 
