@@ -166,9 +166,8 @@ class Answering(Live):
         super().__init__(case["model"].get("vocab_size", 0))
         sides = [[prompt + response for response in responses] for prompt, *responses in case["lengths"]]
         widths = [length for lengths in sides for length in lengths]
-        self._is_full = not case["is_padded"] or set(widths) == {
-            -(-max(widths) // 8) * 8
-        }  # collators pad to a multiple of 8
+        width = -(-max(widths) // 8) * 8  # collators pad to a multiple of 8
+        self._is_full = not case["is_padded"] or set(widths) == {width}
         self._wanted = sum(sum(responses) for _, *responses in case["lengths"])
         self._examples = len(sides)
         self._places = weakref.WeakKeyDictionary()  # storages of indices: each expert's has its turn
