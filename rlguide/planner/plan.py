@@ -13,7 +13,7 @@ from rlguide.catalog.gpus import Gpus
 from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for
 from rlguide.planner.lengths import Lengths
 from rlguide.planner.memory import Memory, Sharing, memory_of, sharing_of
-from rlguide.planner.simulation import STAGES, Case, Step, simulate, text_model
+from rlguide.planner.simulation import STAGES, Case, Step, is_half, simulate, text_model
 from rlguide.planner.time import Efficiency, Range, Work, seconds
 from rlguide.recipes.lean import PARTS, left_out
 from rlguide.recipes.schedule import MICRO_BATCH, count_of
@@ -84,7 +84,7 @@ class Plan:
     def dtype(self) -> str:
         """The type that is computed in."""
         config = self.training.config
-        return "bf16" if config.get("bf16") else "fp16" if config.get("fp16") else "fp32"
+        return "fp16" if config.get("fp16") else "bf16" if is_half(config) else "fp32"
 
 
 def choices(training: Training) -> list[bool]:

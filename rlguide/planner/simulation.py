@@ -90,11 +90,16 @@ class Case:
             "model": text_model(self.model),
             "layers": layers,
             "lengths": self.lengths,
-            "is_half": bool(self.config.get("bf16") or self.config.get("fp16")),
+            "is_half": is_half(self.config),
             "is_plain": self.is_plain,
             "is_checkpointed": self.is_checkpointed,
             "is_padded": self.config.get("flash_attn") != "fa2",
         }
+
+
+def is_half(config: Mapping[str, Any]) -> bool:
+    """Whether a training computes in 16-bit floats."""
+    return any(config.get(key) for key in ("bf16", "fp16", "pure_bf16"))
 
 
 @cache
@@ -113,13 +118,19 @@ def simulate(engine: Engine, cases: Sequence[Case]) -> list[Step | str]:
     counts = [_layer_counts(text_model(case.model)) for case in cases]
     items = [case.given(count) for case, both in zip(cases, counts, strict=True) for count in both]
 
+    failed: dict[int, Any] = {}  # not remembered: it may have been this machine
+
     def make(places: list[int]) -> Iterable[tuple[int, Any]]:
         say("simulating training steps in the engine's Python (about 10 s)")
         with closing(_answers(engine, [items[place] for place in places])) as answers:
-            yield from zip(places, answers, strict=False)
+            for place, answer in zip(places, answers, strict=False):
+                if isinstance(answer, dict) and "error" not in answer:
+                    yield place, answer
+                else:
+                    failed[place] = answer
 
     what = {"versions": dict(engine.versions), "worker": _worker_digest()}
-    found = some_remembered("steps", what, items, make)
+    found = {**some_remembered("steps", what, items, make), **failed}
     steps: list[Step | str] = []
     place = 0
     for case, both in zip(cases, counts, strict=True):
