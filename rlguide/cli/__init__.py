@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 if TYPE_CHECKING:
     from rlguide.errors import RlguideError
 
-# In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py. The words
+# In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py or data/X_cmd.py. The words
 # are those of the overview, short enough for 80 columns.
 COMMANDS = {
     "list": "Preference datasets: the catalog and your own.",
@@ -43,6 +43,8 @@ COMMANDS = {
     "engine": "Install LLaMA-Factory; list what each can train.",
     "demo": "The whole journey in minutes, no GPU needed.",
 }
+
+_ON_DATA = ("list", "download", "register", "inspect", "show", "view", "rename", "remove")  # in the folder data/
 
 
 class _Frugal:
@@ -119,7 +121,7 @@ def build_app(commands: Iterable[str] = COMMANDS) -> typer.Typer:
 
 def add_command(app: typer.Typer, name: str) -> None:
     """Add a command: a function, or an app of subcommands. A class `Command` beside it makes what typer makes of it."""
-    module = import_module(f"rlguide.cli.{name}_cmd")
+    module = import_module(f"rlguide.cli.{'data.' if name in _ON_DATA else ''}{name}_cmd")
     if isinstance(module.command, typer.Typer):
         app.add_typer(module.command, name=name, short_help=COMMANDS[name])
     else:

@@ -10,6 +10,7 @@ from typing import Any
 from rlguide import hub_settings
 from rlguide.catalog.gpus import Gpus, detected
 from rlguide.catalog.methods import find_method
+from rlguide.catalog.recipes import ready_recipes
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.errors import DataError, UsageError
@@ -43,10 +44,11 @@ def as_host(gpus: Gpus | None) -> list[Gpu] | None:
 
 
 def of_prepared(ws: Workspace, prepared: Prepared, is_plain: bool) -> Training:
-    """A training that `prepare` has made ready."""
+    """A training that `prepare` has made ready. Raises DataError if the config.json of its model cannot be had."""
     method, config = prepared.method, prepared.config
+    model = prepared.base.config or model_config(ws, prepared.base.name)
     lengths = lengths_of(ws, prepared.engine, prepared.datasets, config, _responses(method.stage))
-    return Training(method, config, prepared.base.config or {}, prepared.schedule, lengths, is_plain)
+    return Training(method, config, model, prepared.schedule, lengths, is_plain)
 
 
 def of_model(
@@ -82,6 +84,8 @@ def of_model(
 def model_config(ws: Workspace, name: str) -> Mapping[str, Any]:
     """The config.json of a model: that file, a folder's, or that of a hub id, which is downloaded if need be.
 
+    Of a model of the ready recipes its shapes are known without the hub.
+
     Raises:
         DataError: it cannot be had, or is not one.
     """
@@ -91,7 +95,8 @@ def model_config(ws: Workspace, name: str) -> Mapping[str, Any]:
     if path.is_dir():
         return _checked(read_json(path / "config.json"), name)
     cached = cached_file(name, "config.json")
-    return _checked(read_json(cached) if cached else _downloaded(name), name)
+    listed = next((recipe.model.shapes for recipe in ready_recipes().values() if recipe.model.hub_id == name), None)
+    return _checked(read_json(cached) if cached else listed or _downloaded(name), name)
 
 
 def _downloaded(name: str) -> Any:

@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from rlguide.cli import add_command
-from rlguide.cli._ingest import DOWNLOAD, DOWNLOAD_ORDER, REGISTER, TYPES, ingest_options
 from rlguide.cli._spread import spread
+from rlguide.cli.data._ingest import DOWNLOAD, DOWNLOAD_ORDER, REGISTER, TYPES, ingest_options
 from rlguide.data.ingest.options import RECORDED, DownloadOptions, IngestOptions, option_name
 
 OTHER: dict[str, Any] = {

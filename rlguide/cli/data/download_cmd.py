@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rlguide.cli._ingest import DOWNLOAD, DOWNLOAD_ORDER, TYPES, ingest_options
 from rlguide.cli._options import WorkspaceOption, open_workspace
 from rlguide.cli._spread import spread
+from rlguide.cli.data._ingest import DOWNLOAD, DOWNLOAD_ORDER, TYPES, ingest_options
 from rlguide.data.ingest.options import DownloadOptions
 
 

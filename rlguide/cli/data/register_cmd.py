@@ -9,9 +9,9 @@ import typer
 from typer import Context
 from typer.core import TyperCommand
 
-from rlguide.cli._ingest import REGISTER, TYPES, ingest_options
 from rlguide.cli._options import WorkspaceOption, open_workspace
 from rlguide.cli._spread import spread
+from rlguide.cli.data._ingest import REGISTER, TYPES, ingest_options
 from rlguide.data.ingest.options import IngestOptions
 
 
