@@ -18,8 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 if TYPE_CHECKING:
     from rlguide.errors import RlguideError
 
-# In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py or data/X_cmd.py. The words
-# are those of the overview, short enough for 80 columns.
+# In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py, of data in
+# data/X_cmd.py. The words are those of the overview, short enough for 80 columns.
 COMMANDS = {
     "list": "Preference datasets: the catalog and your own.",
     "download": "Fetch, check and register datasets from the hub.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.planner.plan import Training
     from rlguide.workspace import Workspace
+
+_NEED_MERGED = ("quantization_bit", "deepspeed", "use_unsloth")  # `policy.policy.cannot_merge`
+_NOWHERE = "saves/planned"  # in the place of a config's folder, which may hold what was trained with it
 
 
 @training_options()
@@ -71,8 +75,15 @@ def _training(
         refuse_others(options, allowed, "--model plans for a model alone", "leave the others out, or leave --model out")
         training = of_model(ws, engine, model, options, as_host(gpus) or [], is_plain)
         return training, engine, disk_need(training.config, training.model, 0)
+    # Nothing is merged and nothing is written for a plan: what needs a merged stack comes in afterwards.
+    later = {key: value for key, value in options.keys.items() if key in _NEED_MERGED}
+    settings = {key: value for key, value in options.settings.items() if key not in later}
+    output = options.output_dir or (_NOWHERE if options.config else None)
+    options = replace(options, settings=settings, quantization=None, output_dir=output)
     prepared = prepare(ws, engine, options, dry_run=True, gpus=as_host(gpus) if is_asked else None)
-    return of_prepared(ws, prepared, is_plain), prepared.engine, prepared.disk_bytes
+    training = of_prepared(ws, prepared, is_plain)
+    training = replace(training, config={**training.config, **later})
+    return training, prepared.engine, prepared.disk_bytes
 
 
 def _show(

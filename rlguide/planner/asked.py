@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rlguide import hub_settings
@@ -27,6 +27,9 @@ from rlguide.recipes.schedule import intervals, schedule
 from rlguide.workspace import Workspace, read_json
 
 _ROWS = 10_000  # examples, where there are no data
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_LARGEST = 1 << 20  # bytes of a config.json
+_FIX = "name a model's folder or its config.json, or set HF_ENDPOINT to a mirror of the hub"
 
 
 def host_gpus() -> Gpus | None:
@@ -100,18 +103,26 @@ def model_config(ws: Workspace, name: str) -> Mapping[str, Any]:
 
 
 def _downloaded(name: str) -> Any:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    """The config.json on the hub: one small file, with the address and the token of the hub's own client."""
+    import requests
+    from huggingface_hub import get_token
 
+    if _HUB_ID.fullmatch(name) is None or hub_settings.is_offline():
+        why = "HF_HUB_OFFLINE is set" if _HUB_ID.fullmatch(name) else "it is no hub id, and there is no such folder"
+        raise DataError(f"the config.json of {name} cannot be had: {why}", _FIX)
+    token = get_token()
+    address = f"{hub_settings.endpoint()}/{name}/resolve/main/config.json"
     try:
-        file = hf_hub_download(name, "config.json", cache_dir=hub_settings.cache(), revision="main")
-        return json.loads(Path(file).read_text(encoding="utf-8"))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        cause = f"{type(error).__name__}: {error}".split("\n")[0]
-        raise DataError(
-            f"the config.json of {name} cannot be had: {cause}",
-            "name a model's folder or its config.json, or set HF_ENDPOINT to a mirror of the hub",
-        ) from None
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = requests.get(address, headers=headers, timeout=hub_settings.timeout())
+        answer.raise_for_status()
+        return json.loads(answer.content[:_LARGEST])
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        fix = "accept its licence on the hub and set HF_TOKEN" if status in (401, 403) else _FIX
+        raise DataError(f"the config.json of {name} cannot be had: the hub says {status}", fix) from None
+    except (requests.RequestException, ValueError) as error:
+        raise DataError(f"the config.json of {name} cannot be had: {type(error).__name__}", _FIX) from None
 
 
 def _checked(config: Any, name: str) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ def plan(bench: Bench, *arguments: str) -> dict[str, Any]:
 
 
 def test_a_plan_says_what_the_training_then_does(trained: Bench) -> None:
+    before = sorted(path.name for path in (trained.root / "saves").iterdir())
     record = json.loads((trained.root / "saves/tiny/lora/dpo/run.json").read_text(encoding="utf-8"))
     found = plan(trained, "--config", "saves/tiny/lora/dpo/config.yaml", "-o", "saves/again", "--gpus", "1x4090")
     assert (found["steps"], found["effective_batch"]) == (record["total_steps"], record["effective_batch"])
@@ -32,9 +33,11 @@ def test_a_plan_says_what_the_training_then_does(trained: Bench) -> None:
     assert found["trained_parameters"] == (weights.stat().st_size - 8 - header) / 4  # an adapter is in float32
     assert found["fits"] and found["seconds"]["low"] <= found["seconds"]["mid"] <= found["seconds"]["high"]
     assert "tokens of models/tiny" in found["lengths"]["from"] and found["lengths"]["longest"] <= 64
-    text = trained.run("plan", "--config", "saves/tiny/lora/dpo/config.yaml", "-o", "saves/again").stdout
+    text = trained.run("plan", "--config", "saves/tiny/lora/dpo/config.yaml").stdout  # its folder holds that run
     assert "none here" in text and "GiB at the peak" in text  # without a GPU and without --gpus
-    assert "/saves/again" not in str(list((trained.root / "saves").iterdir()))
+    merged = plan(trained, "--sft-ckpt", SFT, "--dataset", "polite", "--quantization", "4", "--gpus", "1x4090")
+    assert merged["memory"]["weights"] < found["memory"]["weights"]
+    assert sorted(path.name for path in (trained.root / "saves").iterdir()) == before  # nothing is merged for a plan
 
 
 def test_what_does_not_fit_is_refused_with_a_command_that_fits(bench: Bench) -> None:
