@@ -118,7 +118,7 @@ def _downloaded(name: str) -> Any:
         answer.raise_for_status()
         return json.loads(answer.content[:_LARGEST])
     except requests.HTTPError as error:
-        status = error.response.status_code
+        status = error.response.status_code if error.response is not None else 0
         fix = "accept its licence on the hub and set HF_TOKEN" if status in (401, 403) else _FIX
         raise DataError(f"the config.json of {name} cannot be had: the hub says {status}", fix) from None
     except (requests.RequestException, ValueError) as error:
