@@ -5,8 +5,9 @@ usage: simulate_step.py   reads JSON lines on stdin, each a case; prints one lin
 A case: {"config": those keys of the training's config that decide a step, "model": the model's config.json, "layers":
 how many to simulate, "lengths": [[prompt, response, ...] of each example of the longest micro-batch, in tokens],
 "is_half": 16-bit floats, "is_plain": as LLaMA-Factory does it, "is_checkpointed", "is_padded": whether padding takes
-part in attention}. The answer: {"peaks": {phase: {kind: bytes}}, "done": {part: {"flops": ...}}, "parameters": ...,
-"trained": ..., "optimizer": bytes} or {"error": ...}.
+part in attention, "has_liger", "optimizer": a name of bitsandbytes or null}.
+The answer: {"peaks": {phase: {kind: bytes}}, "done": {part: {"flops": ...}}, "parameters": ..., "trained": ...,
+"optimizer": bytes} or {"error": ...}.
 
 LLaMA-Factory's own workflow runs: its model set-up, trainer, loop, loss and optimizer (live_bytes.py counts). Only the
 weights are not read and the data are made up, and what would look at numbers gets an answer that keeps the shapes.
@@ -27,6 +28,7 @@ from pathlib import Path
 sys.modules.update(dict.fromkeys(("sklearn", "chardet")))
 
 import recompute  # noqa: E402
+import stand_ins  # noqa: E402
 import torch  # noqa: E402
 from live_bytes import Live, mark  # noqa: E402
 
@@ -270,7 +272,11 @@ def run(config, live, case, has_data=False):
         load = loading(workflow.load_model, model_args.compute_dtype, finetuning_args.pure_bf16)
         workflow.load_model = trainer_utils.load_model = load  # the latter of a reference model
         if model_args.quantization_bit:
-            quantize_before_adapters(model_args.quantization_bit, model_args.double_quantization)
+            stand_ins.quantize_before_adapters(model_args.quantization_bit, model_args.double_quantization)
+        if case["has_liger"]:
+            workflow.load_model = stand_ins.with_liger(load)
+        if case["optimizer"] is not None:
+            stand_ins.use_optimizer(case["optimizer"])
     given = (model_args, data_args, training_args, finetuning_args)
     getattr(workflow, f"run_{stage}")(*given, *([generating_args] if stage == "sft" else []), callbacks=[])
 
@@ -303,47 +309,6 @@ def loading(load_model, dtype, is_pure):
         return model
 
     return load
-
-
-def quantize_before_adapters(bits, is_double):
-    """LLaMA-Factory quantizes while it loads weights; here it is done before the adapter is put on."""
-    import llamafactory.model.loader as loader
-
-    init_adapter = loader.init_adapter
-
-    def init(config, model, *args, **kwargs):
-        quantize(model, bits, is_double)
-        return init_adapter(config, model, *args, **kwargs)
-
-    loader.init_adapter = init
-
-
-def quantize(model, bits, is_double):
-    """Put bitsandbytes' linear layers, with quantized weights, in the place of all but the head."""
-    from bitsandbytes import functional, nn
-    from torch.utils._python_dispatch import _disable_current_modes
-
-    head = model.get_output_embeddings()
-    for part in list(model.modules()):
-        for name, linear in list(part.named_children()):
-            if type(linear) is not torch.nn.Linear or linear is head:
-                continue
-            sizes, has_bias = (linear.in_features, linear.out_features), linear.bias is not None
-            if bits == 4:
-                with _disable_current_modes():
-                    made = nn.Linear4bit(*sizes, has_bias, linear.weight.dtype, is_double, "nf4", device="meta")
-                packed, state = functional.quantize_4bit(linear.weight.data, None, None, 64, is_double, "nf4")
-                values = {"quant_state": state, "compress_statistics": is_double, "quant_type": "nf4"}
-            else:
-                with _disable_current_modes():
-                    made = nn.Linear8bitLt(*sizes, has_bias, False, threshold=6.0, device="meta")
-                packed, scales, _ = functional.int8_vectorwise_quant(linear.weight.data)
-                values = {"CB": packed, "SCB": scales, "has_fp16_weights": False}
-            # Of the class of their own such weights cannot be, since tensors without data are of another.
-            made.weight = torch.nn.Parameter(packed, requires_grad=False)
-            vars(made.weight).update(values, bnb_quantized=True, module=made, blocksize=64)
-            setattr(part, name, made)
-    setattr(model, f"is_loaded_in_{bits}bit", True)
 
 
 def make_lean(stage, is_checkpointed, has_data):

@@ -91,17 +91,20 @@ def smaller(training: Training) -> list[Change]:
     return found
 
 
-def faster(training: Training) -> list[Change]:
-    """Changes that may take less time at the same effective batch."""
+def faster(training: Training, has_liger: bool = False) -> list[Change]:
+    """Changes that may take less time at the same effective batch; `has_liger`: its kernels are installed."""
     found, size = [], count_of(training.config, MICRO_BATCH)
-    for one, many in batches(training):
+    grouped = {} if training.config.get("group_by_length") else {"group_by_length": True}
+    liger = {"enable_liger_kernel": True} if has_liger and not training.config.get("enable_liger_kernel") else {}
+    for one, many in batches(training) or [(size, 0)]:
         settings = {} if one == size else _batch(one, many)
-        what = f"micro-batch {one} x {many}"
-        if one != size:
+        what = f"micro-batch {one} x {many}" if many else f"micro-batch {one}"
+        if settings:
             found.append(Change(settings, what))
-        if one > 1 and not training.config.get("group_by_length"):
-            grouped = {**settings, "group_by_length": True}
-            found.append(Change(grouped, f"{what}, grouped by length", "the order of examples"))
+        if one > 1 and grouped:
+            found.append(Change({**settings, **grouped}, f"{what}, grouped by length", "the order of examples"))
+        if liger:
+            found.append(Change({**settings, **liger}, f"{what}, Liger's kernels", "how norms are rounded"))
     return found
 
 

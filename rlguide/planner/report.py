@@ -144,7 +144,7 @@ def _again(change: Change) -> str:
 
 def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
     """The settings that fit and take least time, the fastest first; the first that changes nothing learnt is chosen."""
-    changes = [Change(), *faster(plan.training)]
+    changes = [Change(), *faster(plan.training, "liger_kernel" in engine.versions)]
     plans = plan_all(ws, engine, [change.of(plan.training) for change in changes], plan.gpus)
     before = planned_time(plan)
     rows: list[dict[str, Any]] = []

@@ -24,6 +24,7 @@ from rlguide.remembered import some_remembered
 
 STAGES = ("dpo", "kto", "rm", "sft")
 _STEPS = 2  # as in the worker
+_OF_BITSANDBYTES = ("8bit", "paged_", "rmsprop_bnb")  # in the names of its optimizers
 _AT_MOST = 12  # layers that are simulated where the pattern of layers is longer
 
 
@@ -84,6 +85,10 @@ class Case:
     def given(self, layers: int) -> dict[str, Any]:
         """What the worker is given to simulate it with so many layers."""
         config = {key: value for key, value in self.config.items() if key not in _aside()}
+        optimizer = str(self.config.get("optim") or "")
+        has_stand_in = any(word in optimizer for word in _OF_BITSANDBYTES) and "galore" not in optimizer
+        if has_stand_in:
+            config.pop("optim")
         accumulates = self.config.get("gradient_accumulation_steps", 1) > 1
         return {
             "config": {**config, "gradient_accumulation_steps": 2 if accumulates else 1},
@@ -94,6 +99,8 @@ class Case:
             "is_plain": self.is_plain,
             "is_checkpointed": self.is_checkpointed,
             "is_padded": self.config.get("flash_attn") != "fa2",
+            "has_liger": bool(self.config.get("enable_liger_kernel")),
+            "optimizer": optimizer if has_stand_in else None,
         }
 
 
@@ -153,7 +160,7 @@ def _worker_digest() -> str:
     import hashlib
 
     folder = Path(__file__).resolve().parents[2] / "rlguide_worker"
-    names = ("simulate_step", "live_bytes", "lean", "lazy_logits", "recompute")
+    names = ("simulate_step", "live_bytes", "stand_ins", "lean", "lazy_logits", "recompute")
     return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
 
 

@@ -120,6 +120,23 @@ def test_layers_extend_to_what_all_of_them_hold() -> None:
         assert extended.backward.flops == pytest.approx(whole.backward.flops)
 
 
+def test_what_exists_on_a_gpu_only_is_simulated_by_what_it_keeps() -> None:
+    full = {**FULL, "bf16": True}
+    names = ("adamw_8bit", "lion_8bit", "paged_adamw_8bit", "paged_adamw_32bit")
+    changes = [{}, {"enable_liger_kernel": True}, *({"optim": name} for name in names)]
+    cases = [case("llama", LEAN, OFF, **full, **change) for change in changes]
+    plain, liger, eight, lion, *paged = answers(WORKER, [case.given(4) for case in cases])
+    assert peak(liger) < peak(plain)
+    assert {part: done["flops"] for part, done in liger["done"].items()} == {
+        part: done["flops"] for part, done in plain["done"].items()
+    }
+    states = plain["trained"] * 4  # bytes of one in float32
+    assert plain["optimizer"] == pytest.approx(2 * states, rel=0.01)
+    assert eight["optimizer"] == pytest.approx(2 * states * (1 / 4 + 1 / 256), rel=0.05)  # norms are small, in 32 bits
+    assert lion["optimizer"] == pytest.approx(eight["optimizer"] / 2, rel=0.01)
+    assert [answer["optimizer"] for answer in paged] == [0, 0]
+
+
 def test_what_cannot_be_simulated_says_why_and_the_others_go_on() -> None:
     wrong = case("qwen3", LEAN, ON).given(2)
     wrong["model"] = {**wrong["model"], "model_type": "no such family"}
