@@ -160,7 +160,7 @@ def _worker_digest() -> str:
     import hashlib
 
     folder = Path(__file__).resolve().parents[2] / "rlguide_worker"
-    names = ("simulate_step", "live_bytes", "stand_ins", "lean", "lazy_logits", "recompute")
+    names = ("simulate_step", "without_data", "live_bytes", "stand_ins", "lean", "lazy_logits", "recompute")
     return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
 
 
