@@ -65,6 +65,8 @@ def test_an_option_reaches_the_record(reached: list[TrainingOptions], command: s
     if (command, name) == ("configure", "config"):
         assert run(command, *words) == 2
         return
+    if command == "plan" and name in ("config", "quantization"):
+        return  # a plan takes these in afterwards: tests/e2e/test_plan.py
     with pytest.raises(_Reached):
         run(command, *words)
     assert reached == [TrainingOptions(**{name: value})]  # type: ignore[arg-type]
