@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rlguide import hub_settings
@@ -13,12 +14,16 @@ from rlguide.catalog.methods import find_method
 from rlguide.catalog.recipes import ready_recipes
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu, list_gpus
+from rlguide.engine.schema import load_schema
 from rlguide.errors import DataError, UsageError
 from rlguide.planner.lengths import Lengths, at_most, lengths_of
 from rlguide.planner.plan import Training
 from rlguide.policy.base import cached_file
 from rlguide.policy.checkpoint import locate
+from rlguide.policy.template import template_for
+from rlguide.recipes.checks import check_keys
 from rlguide.recipes.data import choose_data
+from rlguide.recipes.foreseen import check_numbers
 from rlguide.recipes.inputs import compute_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import Prepared
@@ -64,13 +69,21 @@ def of_model(
         host: the GPUs.
 
     Raises:
-        UsageError, DataError: what is asked for does not exist.
+        UsageError, DataError: what is asked for does not exist, or the settings are none of the engine's.
+        EngineError: the engine does not import.
     """
     method = find_method(options.method)
     recipe = load_recipe(method.name)
     settings = method_settings(method, options)
+    schema = load_schema(engine)
+    check_keys(settings, schema, "--set")
+    check_numbers(settings, "--set")
     shapes = model_config(ws, model)
-    values: dict[str, Any] = {**compute_keys(list(host), 0), "model_name_or_path": model, "template": options.template}
+    template = options.template
+    if template is None:
+        with suppress(UsageError):  # lengths are estimated without one
+            template = template_for(model, schema.model_templates, dict(shapes)).name
+    values: dict[str, Any] = {**compute_keys(list(host), 0), "model_name_or_path": model, "template": template}
     config = fill(recipe, {**values, **settings})
     if options.datasets:
         data = choose_data(ws, method, options.datasets, settings, "eval_dataset" in recipe.defaults, dry_run=True)
@@ -121,12 +134,12 @@ def _downloaded(name: str) -> Any:
         status = error.response.status_code if error.response is not None else 0
         fix = "accept its licence on the hub and set HF_TOKEN" if status in (401, 403) else _FIX
         raise DataError(f"the config.json of {name} cannot be had: the hub says {status}", fix) from None
-    except (requests.RequestException, ValueError) as error:
+    except (requests.RequestException, ValueError, RecursionError) as error:  # the last: nested without end
         raise DataError(f"the config.json of {name} cannot be had: {type(error).__name__}", _FIX) from None
 
 
 def _checked(config: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(config, dict) or not config.get("model_type"):
+    if not isinstance(config, dict) or not config.get("model_type") or not isinstance(config["model_type"], str):
         raise DataError(f"{name} is not the config of a model: it has no model_type", "name a model's config.json")
     return config
 

@@ -14,7 +14,7 @@ from rlguide.data.inspect.tokens import Tokenizer, count_tokens, kept_lengths
 from rlguide.data.store.reading import read_examples
 from rlguide.data.store.registered import RegisteredDataset, checksum
 from rlguide.engine.find import Engine
-from rlguide.errors import RlguideError
+from rlguide.errors import RlguideError, UsageError
 from rlguide.remembered import some_remembered
 from rlguide.workspace import Workspace
 
@@ -46,7 +46,7 @@ class Lengths:
 def at_most(cutoff: int, responses: int) -> Lengths:
     """Examples that fill `cutoff_len`, where the data are not known."""
     prompt = cutoff // 4
-    row = (prompt, *(cutoff - prompt - 8 * place for place in range(responses)))
+    row = (prompt, *(max(1, cutoff - prompt - 8 * place) for place in range(responses)))
     return Lengths((row,), row, f"no data: every example fills cutoff_len {cutoff}")
 
 
@@ -65,6 +65,8 @@ def lengths_of(
         return at_most(cutoff, responses)
     texts = [*drawn, *longest]
     try:
+        if not config.get("template"):
+            raise UsageError("the chat template is not known", "name it with --template")
         counts = _counted(ws, engine, datasets, texts, config)
         why = f"{len(drawn):,} of {_total(datasets)} rows, tokens of {config['model_name_or_path']}"
     except RlguideError as error:
