@@ -167,6 +167,12 @@ def test_the_fastest_that_learns_the_same_is_chosen(ws: Workspace, training: Mak
         ({"num_hidden_layers": 30, "layer_types": ["a"] * 29 + ["b"]}, (30,)),
         ({}, ()),
         ({"num_hidden_layers": "many"}, ()),
+        ({"num_hidden_layers": [36]}, ()),
+        ({"num_hidden_layers": True}, ()),
+        ({"num_hidden_layers": -3}, ()),
+        ({"num_hidden_layers": 10**12}, ()),
+        ({"num_hidden_layers": 36, "sliding_window_pattern": "six", "first_k_dense_replace": [1]}, (2, 3)),
+        ({"num_hidden_layers": 36, "decoder_sparse_step": -9, "layer_types": "full"}, (2, 3)),
     ],
 )
 def test_layers_are_simulated_by_rounds_of_their_pattern(model: dict[str, Any], counts: tuple[int, ...]) -> None:
