@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,10 +82,45 @@ def test_work_counts_each_pass_over_each_example(ws: Workspace, training: Make, 
 
 def test_time_is_operations_over_what_gpus_reach(ws: Workspace, training: Make, simulated: list[Case]) -> None:
     measured = Efficiency(0.5, 0.5, 0.5, "measured", runs=3)
-    one_gpu, two = one(ws, training(), "a6000").time(measured), one(ws, training(), "2xa6000").time(measured)
+    shared = replace(training(), schedule=replace(training().schedule, processes=2))
+    one_gpu, two = one(ws, training(), "a6000").time(measured), one(ws, shared, "2xa6000").time(measured)
     assert one_gpu and two and one_gpu.mid == pytest.approx(2 * two.mid)
     plan = one(ws, training())
     assert one_gpu.mid == pytest.approx(plan.work.flops / (plan.gpus.model.peak("bf16") * 0.5))  # type: ignore
+
+
+def test_the_gpus_are_those_of_the_processes_that_train(ws: Workspace, training: Make, simulated: list[Case]) -> None:
+    """NPROC_PER_NODE and NNODES say how many: one of two GPUs here, or all of two machines."""
+    for processes in (1, 4):
+        plan = one(ws, replace(training(), schedule=replace(training().schedule, processes=processes)), "2xa6000")
+        assert plan.gpus is not None and plan.gpus.count == plan.sharing.count == processes
+
+
+@pytest.mark.parametrize(
+    ("keys", "times"),
+    [
+        ({}, 0),
+        ({"eval_strategy": "steps", "eval_steps": 10}, 3),
+        ({"eval_strategy": "steps", "eval_steps": 0.1}, 9),  # each 4 of 39 steps: transformers rounds up
+        ({"eval_strategy": "epoch"}, 3),
+        ({"eval_strategy": "epoch", "eval_on_start": True}, 4),
+        ({"eval_strategy": "no"}, 0),
+    ],
+)
+def test_evaluations_are_counted(
+    ws: Workspace, training: Make, simulated: list[Case], keys: dict[str, Any], times: int
+) -> None:
+    alone = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8, "stage": "rm", "method": "rm"}
+    held = replace(training(**keys, **alone), schedule=replace(training().schedule, held_out=50))
+    assert one(ws, held).work.layer_passes == LAYERS * (2 * 312 + times * 50)
+
+
+@pytest.mark.parametrize("keys", [{"per_device_train_batch_size": 10**6}, {"longest": (10**9, 1, 1)}])
+def test_what_is_too_large_to_simulate_is_said(ws: Workspace, training: Make, keys: dict[str, Any]) -> None:
+    longest = keys.pop("longest", (16, 100, 84))
+    asked = training(**keys)
+    (said,) = plan_all(ws, None, [replace(asked, lengths=replace(asked.lengths, longest=longest))], GPU)  # type: ignore
+    assert isinstance(said, str) and "the most that is simulated" in said
 
 
 def test_gpus_share_what_ddp_zero_and_fsdp_share(tmp_path: Path) -> None:
