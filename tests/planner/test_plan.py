@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -146,7 +147,20 @@ def test_gpus_share_what_ddp_zero_and_fsdp_share(tmp_path: Path) -> None:
     assert "optimizer" not in parts(zero(2, offload_optimizer={"device": "cpu"}))
     full = sharing_of({"fsdp": "full_shard auto_wrap"}, 4, tmp_path)
     assert (full.name, parts(full)["weights"]) == ("FSDP", 250)
-    (tmp_path / "ds.json").write_text("not JSON")
+    assert sharing_of({"fsdp": ["full_shard", "auto_wrap"]}, 4, tmp_path) == full
+    assert sharing_of({"fsdp": "hybrid_shard auto_wrap"}, 4, tmp_path) == full
+    assert parts(sharing_of({"fsdp": "no_shard"}, 2, tmp_path)) == parts(sharing_of({}, 2, tmp_path))
+    for damaged in (
+        "not JSON",
+        "[]",
+        '{"zero_optimization": 3}',
+        '{"zero_optimization": {"stage": 1e999}}',
+        "[" * 10**5,
+    ):
+        (tmp_path / "ds.json").write_text(damaged)
+        assert sharing_of({"deepspeed": "ds.json"}, 2, tmp_path) == Sharing("DeepSpeed", 2)
+    (tmp_path / "ds.json").unlink()
+    os.mkfifo(tmp_path / "ds.json")  # which nobody writes into
     assert sharing_of({"deepspeed": "ds.json"}, 2, tmp_path) == Sharing("DeepSpeed", 2)
 
 
@@ -161,7 +175,16 @@ def test_smaller_settings_keep_the_batch_first_and_say_what_they_change(training
     for change in changes:
         given = parse_settings([option for option in change.options if option != "--set"])
         assert given == change.settings
-    assert smaller(training(finetuning_type="full"))[1].settings["finetuning_type"] == "lora"
+    full = smaller(training(finetuning_type="full", cutoff_len=2048))[1:]
+    assert [change.settings["finetuning_type"] for change in full] == ["lora"] * 4
+    assert [change.settings.get("quantization_bit") for change in full] == [None, 4, 4, 4]
+    assert [change.what for change in full][1:3] == [
+        "LoRA, a base of 4 bits",
+        "LoRA, a base of 4 bits, cutoff_len 1024",
+    ]
+    galore = smaller(training(finetuning_type="full", use_galore=True))
+    assert [change.settings.get("use_galore") for change in galore[:2]] == [None, False]
+    assert "an adapter" in full[-1].learns and "QLoRA" in full[-1].learns and full[-1].learns.count("tokens") == 1
 
 
 def test_methods_whose_loss_is_a_mean_of_the_micro_batch_keep_it(training: Make) -> None:
