@@ -47,7 +47,8 @@ def as_host(gpus: Gpus | None) -> list[Gpu] | None:
     if gpus is None:
         return None
     model = gpus.model
-    capability = model.capability or ((8, 0) if model.peak("bf16") else (7, 0))
+    # Of one that is known by its memory only it is not known either; today most can compute in bf16.
+    capability = model.capability or ((7, 0) if model.flops and not model.peak("bf16") else (8, 0))
     return [Gpu(place, model.title, model.memory_bytes, model.memory_bytes, capability) for place in range(gpus.count)]
 
 

@@ -16,7 +16,7 @@ from rlguide.planner.plan import Plan, Training
 from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
 _SHORTEST = 512  # tokens; a shorter cutoff_len cuts most responses
-_NOT_WITH_LORA = ("use_galore", "use_apollo", "use_badam")  # LLaMA-Factory 0.9.5, hparams/parser.py
+_NOT_WITH_LORA = ("use_galore", "use_apollo", "use_badam")  # LLaMA-Factory 0.9.5, hparams/finetuning_args.py
 _LARGEST = 64  # examples of a micro-batch; more are never faster on one GPU
 
 

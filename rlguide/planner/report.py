@@ -128,15 +128,17 @@ def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
         return "nothing here fits: a smaller model, more GPU memory, or --set deepspeed=FILE with ZeRO-3 on more GPUs"
     change, other = found
     learns = f"; it changes what is learnt: {change.learns}" if change.learns else ""
-    return f"{_again(change)}    ({change.what}: {other.memory.peak / GIB:.1f} GiB{learns})"
+    return f"{_again(change)}    # {change.what}: {other.memory.peak / GIB:.1f} GiB{learns}"  # pasted, it is a comment
 
 
 def _again(change: Change) -> str:
     """The command that was typed, with a change in the place of what it said of the same keys."""
     kept: list[str] = []
     for argument in sys.argv[1:]:
-        if argument.split("=")[0] in change.settings and kept and kept[-1] in ("--set", "-s"):
-            kept.pop()
+        is_value = bool(kept) and kept[-1] in ("--set", "-s")
+        setting = argument if is_value else argument.removeprefix("--set=").removeprefix("-s")
+        if (is_value or setting != argument) and setting.split("=")[0].strip() in change.settings:
+            kept = kept[: len(kept) - is_value]
         else:
             kept.append(argument)
     return shlex.join(["rlguide", *kept, *change.options])

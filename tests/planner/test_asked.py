@@ -63,7 +63,7 @@ def test_gpus_that_are_asked_for_are_seen_as_the_drivers() -> None:
     assert a6000 is not None and len(a6000) == 2 and all(gpu.has_bf16 for gpu in a6000)
     assert t4 is not None and not t4[0].has_bf16
     unknown = as_host(parse_gpus("24GB"))
-    assert unknown is not None and unknown[0].memory_bytes == 24 << 30
+    assert unknown is not None and unknown[0].memory_bytes == 24 << 30 and unknown[0].has_bf16
     assert as_host(None) is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -197,13 +198,18 @@ def test_methods_whose_loss_is_a_mean_of_the_micro_batch_keep_it(training: Make)
 def test_what_does_not_fit_is_told_with_the_command_that_does(
     ws: Workspace, training: Make, simulated: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["rlguide", "plan", "--set", "per_device_train_batch_size=2", "--gpus", "5GB"])
+    before = ["--set", "per_device_train_batch_size=2", "-sgradient_accumulation_steps=4", "--set=bf16=true"]
+    monkeypatch.setattr(
+        "sys.argv", ["rlguide", "plan", *before, "--gpus", "5GB", "-s", "gradient_accumulation_steps =3"]
+    )
     plan = one(ws, training(), "5GB")
     assert plan.fits is False
     fix = report.smallest_fix(ws, None, plan)  # type: ignore[arg-type]
     assert fix.startswith(
-        "rlguide plan --gpus 5GB --set per_device_train_batch_size=1 --set gradient_accumulation_steps=8    ("
+        "rlguide plan --set=bf16=true --gpus 5GB --set per_device_train_batch_size=1 "
+        "--set gradient_accumulation_steps=8    # "
     )
+    assert shlex.split(fix, comments=True)[-1] == "gradient_accumulation_steps=8"  # what a shell makes of the line
     assert "nothing here fits" in report.smallest_fix(ws, None, one(ws, training(), "1GB"))  # type: ignore[arg-type]
 
 
