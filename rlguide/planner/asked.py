@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from rlguide import hub_settings
@@ -57,7 +59,7 @@ def of_prepared(ws: Workspace, prepared: Prepared, is_plain: bool) -> Training:
     method, config = prepared.method, prepared.config
     model = prepared.base.config or model_config(ws, prepared.base.name)
     lengths = lengths_of(ws, prepared.engine, prepared.datasets, config, _responses(method.stage))
-    return Training(method, config, model, prepared.schedule, lengths, is_plain)
+    return _packed(Training(method, config, model, prepared.schedule, lengths, is_plain))
 
 
 def of_model(
@@ -95,7 +97,26 @@ def of_model(
     plan = schedule(config, counts, held_out, max(1, len(host)))
     if held_out and any(held_out) and "eval_strategy" in recipe.defaults:
         config = {**config, "eval_strategy": "steps", "eval_steps": intervals(plan.total_steps)["eval_steps"]}
-    return Training(method, config, shapes, plan, lengths, is_plain)
+    return _packed(Training(method, config, shapes, plan, lengths, is_plain))
+
+
+def _packed(training: Training) -> Training:
+    """With `packing` SFT trains on rows of `cutoff_len` tokens that are filled with examples.
+
+    LLaMA-Factory 0.9.5, data/processor/supervised.py: each is filled as far as it can be, and padded to that length.
+    """
+    config, before = training.config, training.schedule
+    if training.method.stage != "sft" or not (config.get("packing") or config.get("neat_packing")):
+        return training
+    cutoff = int(config.get("cutoff_len") or 2048)
+    each = max(1.0, cutoff / training.lengths.mean)
+    counts = [math.ceil(rows / each) for rows in (before.rows, before.held_out)]
+    plain = {**config, "val_size": 0, "max_samples": None, "mix_strategy": None}  # what these do is done
+    after = schedule(plain, counts[:1], counts[1:], before.processes)
+    full = at_most(cutoff, 1)
+    why = f"{each:.1f} examples packed into cutoff_len {cutoff}: {training.lengths.why}"
+    unit = f"rows of packed {before.unit}"
+    return replace(training, schedule=replace(after, unit=unit, is_exact=False), lengths=replace(full, why=why))
 
 
 def model_config(ws: Workspace, name: str) -> Mapping[str, Any]:

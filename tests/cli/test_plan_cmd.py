@@ -22,7 +22,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = tmp_path / "我的 model.json"
     path.write_text(json.dumps({"model_type": "qwen2", "num_hidden_layers": 2}))
     engine = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5"})
-    keys = {key: Field(key, (), (), None, "") for key in ("use_cpu", "bf16", "cutoff_len")}
+    keys = {key: Field(key, (), (), None, "") for key in ("use_cpu", "bf16", "cutoff_len", "packing", "dataset_dir")}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("rlguide.engine.find.find_engine", lambda name: engine)
@@ -51,3 +51,49 @@ def test_a_slip_in_a_setting_is_said_in_two_lines(model: str, capsys: pytest.Cap
     assert run("plan", "--model", model, "--set", "cutoff_lenn=64") == 2
     first, second = capsys.readouterr().err.splitlines()
     assert "cutoff_len" in first and second.startswith("  fix: ")
+
+
+def write_pairs(folder: str, **more: Any) -> Path:
+    """A registry with `pairs`, which nobody has seen as anything else yet."""
+    home = Path(folder)
+    home.mkdir()
+    rows = [{"instruction": f"{n:300d}", "chosen": "Yes, please.", "rejected": "no" * 99} for n in range(320)]
+    (home / "pairs.json").write_text(json.dumps(rows))
+    columns = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
+    entry = {"file_name": "pairs.json", "ranking": True, "columns": columns}
+    (home / "dataset_info.json").write_text(json.dumps({"pairs": entry, **more}))
+    return home / "dataset_info.json"
+
+
+@pytest.mark.parametrize(
+    ("method", "folder"),
+    [("dpo", "data"), ("kto", "data"), ("orpo", "data"), ("rm", "data"), ("sft", "data"), ("dpo", "my data")],
+)
+def test_pairs_are_planned_as_every_method_sees_them(
+    model: str, method: str, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = write_pairs(folder).read_bytes()
+    found = planned(capsys, "--method", method, "--model", model, "-d", "pairs", "--set", f"dataset_dir={folder}")
+    assert "estimated by characters" in found["lengths"]["from"] and found["rows"] == 320 * (1 + (method == "kto"))
+    chosen = 300 // 4 + 8 + 3 + 8
+    assert found["lengths"]["longest"] == chosen + (0 if method == "sft" else round(198 / 4) - 3)  # tokens as estimated
+    assert Path(folder, "dataset_info.json").read_bytes() == before
+
+
+def test_rows_that_rlguide_does_not_read_fill_cutoff_len(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"prompt": "instruction", "response": "output"}
+    write_pairs("data", theirs={"file_name": "theirs.json", "columns": columns})
+    Path("data/theirs.json").write_text(json.dumps([{"instruction": "What?", "output": "Yes."}] * 20))
+    found = planned(capsys, "--method", "sft", "--model", model, "-d", "theirs", "--set", "cutoff_len=512")
+    assert found["lengths"]["longest"] == 512
+
+
+def test_packed_examples_fill_rows_of_cutoff_len(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pairs("data")
+    arguments = ("--method", "sft", "--model", model, "-d", "pairs", "--set", "cutoff_len=1024", "--template", "")
+    apart = planned(capsys, *arguments)
+    packed = planned(capsys, *arguments, "--set", "packing=true")
+    assert packed["lengths"]["mean"] == packed["lengths"]["longest"] == 1024 > apart["lengths"]["longest"]
+    assert packed["rows"] == -(-320 * apart["lengths"]["mean"] // 1024) and packed["steps"] < apart["steps"]
+    other = ("--model", model, "--set", "packing=true")
+    assert planned(capsys, *other)["rows"] == planned(capsys, "--model", model)["rows"]  # DPO packs nothing
