@@ -20,6 +20,7 @@ from rlguide.engine.schema import load_schema
 from rlguide.errors import DataError, UsageError
 from rlguide.planner.lengths import Lengths, at_most, lengths_of
 from rlguide.planner.plan import Training
+from rlguide.planner.simulation import STAGES
 from rlguide.policy.base import cached_file
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.template import template_for
@@ -58,7 +59,8 @@ def of_prepared(ws: Workspace, prepared: Prepared, is_plain: bool) -> Training:
     """A training that `prepare` has made ready. Raises DataError if the config.json of its model cannot be had."""
     method, config = prepared.method, prepared.config
     model = prepared.base.config or model_config(ws, prepared.base.name)
-    lengths = lengths_of(ws, prepared.engine, prepared.datasets, config, _responses(method.stage))
+    datasets = prepared.datasets if method.stage in STAGES else []  # what is not planned anyway is not counted
+    lengths = lengths_of(ws, prepared.engine, datasets, config, _responses(method.stage))
     return _packed(Training(method, config, model, prepared.schedule, lengths, is_plain))
 
 

@@ -86,7 +86,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     if found["disk"] is not None:
         shown.append(f"disk       at most {found['disk'] / 1e9:.1f} GB for checkpoints")
     shown += [f"  fix: {found['fix']}"] if found.get("fix") else []
-    return shown + (fastest_lines(found["fastest"]) if found.get("fastest") else [])
+    return shown + (fastest_lines(found["fastest"]) if "fastest" in found else [])
 
 
 def memory_line(found: Mapping[str, Any]) -> str:
@@ -178,6 +178,8 @@ def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
 
 def fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows of `fastest` for a person."""
+    if not rows:
+        return ["fastest    none: no setting that learns the same fits"]
     shown = ["fastest    of the settings that fit, at the same effective batch:"]
     for row in rows:
         time = f"{duration(row['seconds'])} (x {row['faster']:.2f})" if row["seconds"] else f"{row['flops']:.2e} FLOPs"
