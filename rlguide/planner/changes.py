@@ -67,8 +67,12 @@ def batches(training: Training) -> list[tuple[int, int]]:
     return [(one, both // one) for one in range(1, min(both, _LARGEST) + 1) if both % one == 0]
 
 
-def smaller(training: Training) -> list[Change]:
-    """Changes that take less memory, those that change least first."""
+def smaller(training: Training, merges: bool = True) -> list[Change]:
+    """Changes that take less memory, those that change least first.
+
+    Args:
+        merges: whether an SFT adapter will be merged into the base where that is quantized.
+    """
     size = count_of(training.config, MICRO_BATCH)
     found = [
         Change(_batch(one, many), f"micro-batch {one}, accumulated {many} times: the same effective batch")
@@ -78,7 +82,7 @@ def smaller(training: Training) -> list[Change]:
     settings = _batch(*batches(training)[0]) if found else {}
     words: list[str] = []
     learns: list[str] = []
-    for more, what, changed in _lessons(training.config):
+    for more, what, changed in _lessons(training.config, merges):
         # Each of these comes on top of those before, but for a shorter cutoff_len, which replaces a longer one.
         kept = 1 if "cutoff_len" in settings and "cutoff_len" in more else 0
         settings = {**settings, **more}
@@ -87,13 +91,14 @@ def smaller(training: Training) -> list[Change]:
     return found
 
 
-def _lessons(config: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _lessons(config: Mapping[str, Any], merges: bool) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Settings that change what is learnt, those that change least first: the settings, in words, and what changes."""
     tuning = config.get("finetuning_type", "lora")
     if tuning in ("full", "freeze"):
         others = {key: False for key in _NOT_WITH_LORA if config.get(key)}
         yield {"finetuning_type": "lora", **others}, "LoRA", "an adapter instead of all weights"
-    if tuning in ("full", "freeze", "lora") and not config.get("quantization_bit"):
+    can = not config.get("quantization_bit") and (merges or not config.get("adapter_name_or_path"))
+    if tuning in ("full", "freeze", "lora") and can:
         yield {"quantization_bit": 4}, "a base of 4 bits", "the adapter is trained on a base of 4 bits (QLoRA)"
     cutoff = int(config.get("cutoff_len") or 2048) // 2
     while cutoff >= _SHORTEST:

@@ -122,13 +122,21 @@ def _count(number: int) -> str:
 
 def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
     """The smallest change that makes a training fit that does not, as the command to type."""
-    changes = smaller(plan.training)
+    changes = smaller(plan.training, _merges(sys.argv[1:]))
     found = first_that_fits(changes, plan_all(ws, engine, [item.of(plan.training) for item in changes], plan.gpus))
     if found is None:
         return "nothing here fits: a smaller model, more GPU memory, or --set deepspeed=FILE with ZeRO-3 on more GPUs"
     change, other = found
     learns = f"; it changes what is learnt: {change.learns}" if change.learns else ""
     return f"{_again(change)}    # {change.what}: {other.memory.peak / GIB:.1f} GiB{learns}"  # pasted, it is a comment
+
+
+def _merges(arguments: Sequence[str]) -> bool:
+    """Whether a command merges an SFT adapter that a base of 4 bits cannot hold: `plan` need not; a dry run does not,
+    and of a config that its user owns nothing else is changed.
+    """
+    command, *others = [word for word in arguments if word != "--debug"] or [""]
+    return command == "plan" or not any(word.startswith(("--config", "--dry-run", "-c")) for word in others)
 
 
 def _again(change: Change) -> str:

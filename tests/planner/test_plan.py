@@ -213,6 +213,31 @@ def test_what_does_not_fit_is_told_with_the_command_that_does(
     assert "nothing here fits" in report.smallest_fix(ws, None, one(ws, training(), "1GB"))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("command", "quantizes"),
+    [
+        ("plan --config a.yaml", True),
+        ("--debug plan -c a.yaml", True),
+        ("configure --sft-ckpt latest", True),
+        ("train --sft-ckpt latest", True),
+        ("train --sft-ckpt latest --dry-run", False),
+        ("train --config a.yaml", False),
+        ("train -ca.yaml", False),
+    ],
+)
+def test_a_base_of_4_bits_is_only_offered_where_the_adapter_will_be_merged(
+    ws: Workspace, training: Make, simulated: list[Case], monkeypatch: pytest.MonkeyPatch, command: str, quantizes: bool
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rlguide", *command.split()])
+    alone = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    plan = one(ws, training(adapter_name_or_path="saves/sft", **alone), "4.5GB")
+    assert plan.fits is False
+    fix = report.smallest_fix(ws, None, plan)  # type: ignore[arg-type]
+    assert ("quantization_bit=4" in fix) == quantizes
+    assert smaller(plan.training, merges=False)[0].settings == {"cutoff_len": 1024}
+    assert smaller(training(**alone), merges=False)[0].settings == {"quantization_bit": 4}  # nothing to merge
+
+
 def test_the_fastest_that_learns_the_same_is_chosen(ws: Workspace, training: Make, simulated: list[Case]) -> None:
     rows = report.fastest(ws, None, one(ws, training()))  # type: ignore[arg-type]
     (chosen,) = [row for row in rows if row["chosen"]]
