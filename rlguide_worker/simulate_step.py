@@ -14,13 +14,13 @@ weights are not read and the data are made up, and what would look at numbers ge
 """
 
 import contextlib
-import functools
 import json
 import multiprocessing
 import os
 import sys
 import tempfile
 import traceback
+from multiprocessing import connection
 from pathlib import Path
 
 # Taken along by transformers and requests where they are installed; they take two seconds to import, for nothing here.
@@ -49,10 +49,37 @@ def answer_all(answer, lines, out):
     with contextlib.redirect_stdout(sys.stderr):
         for stage in {case["config"]["stage"] for case in cases}:
             trainer_of(stage)  # imported once, before the processes part
-        processes = min(len(cases), len(os.sched_getaffinity(0)))
-        with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-            for answered in pool.imap(functools.partial(_told, answer), cases, chunksize=1):
-                print(json.dumps(answered), file=out, flush=True)
+        processes, context = len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")
+        waiting, running, told, shown = list(enumerate(cases)), {}, {}, 0
+        while waiting or running:
+            while waiting and len(running) < processes:
+                place, case = waiting.pop(0)
+                answers, end = context.Pipe(duplex=False)
+                process = context.Process(target=_tell, args=(answer, case, end), daemon=True)
+                process.start()
+                end.close()
+                running[answers] = (place, process)
+            for answers in connection.wait(list(running)):
+                place, process = running.pop(answers)
+                told[place] = _received(answers, process)
+            while shown in told:
+                print(json.dumps(told.pop(shown)), file=out, flush=True)
+                shown += 1
+
+
+def _tell(answer, case, end):
+    end.send_bytes(json.dumps(_told(answer, case)).encode())
+
+
+def _received(answers, process):
+    """What a process has told; the system may have killed it before, which no pool of processes would notice."""
+    try:
+        told = json.loads(answers.recv_bytes())
+    except EOFError:
+        process.join()
+        told = {"error": f"its simulation ended with code {process.exitcode}; this machine's memory may have run out"}
+    process.join()
+    return told
 
 
 def _told(answer, case):

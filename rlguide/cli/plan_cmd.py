@@ -53,6 +53,8 @@ def command(
     main = find_engine(engine)
     asked = parse_gpus(gpus) if gpus is not None else host_gpus()
     training, main, disk = _training(ws, main, options, model, asked, gpus is not None, plain)
+    if gpus is None and training.config.get("use_cpu"):
+        asked = None
     _show(ws, main, training, asked, disk, optimise, as_json)
 
 

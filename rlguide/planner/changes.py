@@ -5,7 +5,7 @@ Nothing here changes what is learnt without a word: `Change.learns` says what do
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from rlguide.planner.plan import Plan, Training
 from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
 _SHORTEST = 512  # tokens; a shorter cutoff_len cuts most responses
+_NOT_WITH_LORA = ("use_galore", "use_apollo", "use_badam")  # LLaMA-Factory 0.9.5, hparams/finetuning_args.py
 _LARGEST = 64  # examples of a micro-batch; more are never faster on one GPU
 
 
@@ -66,29 +67,43 @@ def batches(training: Training) -> list[tuple[int, int]]:
     return [(one, both // one) for one in range(1, min(both, _LARGEST) + 1) if both % one == 0]
 
 
-def smaller(training: Training) -> list[Change]:
-    """Changes that take less memory, those that change least first."""
+def smaller(training: Training, merges: bool = True) -> list[Change]:
+    """Changes that take less memory, those that change least first.
+
+    Args:
+        merges: whether an SFT adapter will be merged into the base where that is quantized.
+    """
     size = count_of(training.config, MICRO_BATCH)
     found = [
         Change(_batch(one, many), f"micro-batch {one}, accumulated {many} times: the same effective batch")
         for one, many in reversed(batches(training))
         if one < size
     ]
-    smallest = _batch(*batches(training)[0]) if found else {}
-    config = training.config
-    if config.get("finetuning_type", "lora") in ("full", "freeze"):
-        found.append(Change({**smallest, "finetuning_type": "lora"}, "LoRA", "an adapter instead of all weights"))
-    elif not config.get("quantization_bit") and config.get("finetuning_type", "lora") == "lora":
-        learns = "the adapter is trained on a base of 4 bits (QLoRA)"
-        found.append(Change({**smallest, "quantization_bit": 4}, "a base of 4 bits", learns))
-        smallest = {**smallest, "quantization_bit": 4}
+    settings = _batch(*batches(training)[0]) if found else {}
+    words: list[str] = []
+    learns: list[str] = []
+    for more, what, changed in _lessons(training.config, merges):
+        # Each of these comes on top of those before, but for a shorter cutoff_len, which replaces a longer one.
+        kept = 1 if "cutoff_len" in settings and "cutoff_len" in more else 0
+        settings = {**settings, **more}
+        words, learns = [*words[: len(words) - kept], what], [*learns[: len(learns) - kept], changed]
+        found.append(Change(settings, ", ".join(words), ", ".join(learns)))
+    return found
+
+
+def _lessons(config: Mapping[str, Any], merges: bool) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Settings that change what is learnt, those that change least first: the settings, in words, and what changes."""
+    tuning = config.get("finetuning_type", "lora")
+    if tuning in ("full", "freeze"):
+        others = {key: False for key in _NOT_WITH_LORA if config.get(key)}
+        yield {"finetuning_type": "lora", **others}, "LoRA", "an adapter instead of all weights"
+    can = not config.get("quantization_bit") and (merges or not config.get("adapter_name_or_path"))
+    if tuning in ("full", "freeze", "lora") and can:
+        yield {"quantization_bit": 4}, "a base of 4 bits", "the adapter is trained on a base of 4 bits (QLoRA)"
     cutoff = int(config.get("cutoff_len") or 2048) // 2
     while cutoff >= _SHORTEST:
-        found.append(
-            Change({**smallest, "cutoff_len": cutoff}, f"cutoff_len {cutoff}", f"examples are cut at {cutoff} tokens")
-        )
+        yield {"cutoff_len": cutoff}, f"cutoff_len {cutoff}", f"examples are cut at {cutoff} tokens"
         cutoff //= 2
-    return found
 
 
 def faster(training: Training, has_liger: bool = False) -> list[Change]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from rlguide.catalog.methods import method_of
 from rlguide.console import say
 from rlguide.data.example import Example
+from rlguide.data.ingest.views import view_names, viewed
 from rlguide.data.inspect.tokens import Tokenizer, count_tokens, kept_lengths
+from rlguide.data.store.dataset_info import dataset_kind, read_registry
 from rlguide.data.store.reading import read_examples
-from rlguide.data.store.registered import RegisteredDataset, checksum
+from rlguide.data.store.registered import RegisteredDataset, check_registered, checksum
 from rlguide.engine.find import Engine
-from rlguide.errors import RlguideError
+from rlguide.errors import RlguideError, UsageError
+from rlguide.recipes.data import VIEWS, data_home
+from rlguide.recipes.shadow import shadow
 from rlguide.remembered import some_remembered
 from rlguide.workspace import Workspace
 
@@ -46,7 +52,7 @@ class Lengths:
 def at_most(cutoff: int, responses: int) -> Lengths:
     """Examples that fill `cutoff_len`, where the data are not known."""
     prompt = cutoff // 4
-    row = (prompt, *(cutoff - prompt - 8 * place for place in range(responses)))
+    row = (prompt, *(max(1, cutoff - prompt - 8 * place) for place in range(responses)))
     return Lengths((row,), row, f"no data: every example fills cutoff_len {cutoff}")
 
 
@@ -60,12 +66,16 @@ def lengths_of(
         responses: of an example that the method trains on: 2 of a pair, else 1.
     """
     cutoff = int(config.get("cutoff_len") or 2048)
-    drawn, longest = _sample(ws, datasets)
+    with _readable(ws, datasets, config) as (place, found):
+        drawn, longest = _sample(place, found, responses)
+        what = {"data": {item.name: checksum(place, item) for item in found}, "workspace": str(ws.root)}
     if not drawn:
         return at_most(cutoff, responses)
     texts = [*drawn, *longest]
     try:
-        counts = _counted(ws, engine, datasets, texts, config)
+        if not config.get("template"):
+            raise UsageError("the chat template is not known", "name it with --template")
+        counts = _counted(engine, what, texts, config)
         why = f"{len(drawn):,} of {_total(datasets)} rows, tokens of {config['model_name_or_path']}"
     except RlguideError as error:
         say(f"note: lengths are estimated by characters: {error.what}")
@@ -78,15 +88,33 @@ def lengths_of(
     return Lengths(tuple(rows[: len(drawn)]), max(rows, key=lambda row: row[0] + max(row[1:])), why)
 
 
+@contextmanager
+def _readable(
+    ws: Workspace, datasets: Sequence[RegisteredDataset], config: dict[str, Any]
+) -> Iterator[tuple[Workspace, Sequence[RegisteredDataset]]]:
+    """Where the data lie, and what they are there: a dry run has seen them aside, and views it made there are gone."""
+    home, method = data_home(ws, config), method_of(config)
+    names, entries = [item.name for item in datasets], read_registry(home)
+    wanted = "pairs" if method is None else method.data
+    has_views = wanted not in VIEWS or all(name in entries for name in names)
+    with nullcontext(home) if has_views else shadow(home) as place:
+        if not has_views:
+            names = view_names(place, names, VIEWS[wanted])
+        again = check_registered(place, names, wanted)
+        yield place, [replace(it, rows=item.rows) for it, item in zip(again, datasets, strict=True)]
+
+
 def _total(datasets: Sequence[RegisteredDataset]) -> str:
     counts = [item.rows for item in datasets]
     return "?" if None in counts else f"{sum(count or 0 for count in counts):,}"
 
 
-def _sample(ws: Workspace, datasets: Sequence[RegisteredDataset]) -> tuple[list[Example], list[Example]]:
+def _sample(
+    ws: Workspace, datasets: Sequence[RegisteredDataset], responses: int
+) -> tuple[list[Example], list[Example]]:
     """Rows drawn at random, from each dataset in proportion to its size, and those that look longest.
 
-    None of a dataset that is not on this machine.
+    None of a dataset that is not on this machine, or whose rows are not read.
     """
     import heapq
 
@@ -98,7 +126,7 @@ def _sample(ws: Workspace, datasets: Sequence[RegisteredDataset]) -> tuple[list[
         size = max(1, round(SAMPLE * count / max(sum(counts), 1)))
         kept: list[Example] = []
         top: list[tuple[int, int, Example]] = []
-        for place, row in enumerate(islice(read_examples(ws, item.name), _SEEN)):
+        for place, row in enumerate(islice(_examples(ws, item.name, responses), _SEEN)):
             if len(kept) < size:
                 kept.append(row)
             elif (slot := draw.randrange(place + 1)) < size:
@@ -113,22 +141,29 @@ def _sample(ws: Workspace, datasets: Sequence[RegisteredDataset]) -> tuple[list[
     return drawn, longest
 
 
+def _examples(ws: Workspace, name: str, responses: int) -> Iterator[Example]:
+    """The rows of a dataset with the responses that are trained on; of a view of pairs those of the pairs."""
+    pairs = viewed(ws, name) if dataset_kind(ws, name) == "other" else name
+    if pairs is None:
+        say(f"note: the rows of {name}, which rlguide has not registered, are not read")
+        return
+    for example in read_examples(ws, pairs):
+        yield example._replace(responses=example.responses[:responses])
+
+
 def _seen_length(row: Example) -> int:
     """Bytes of the prompt and the longest response: CJK text has more tokens a character, and more bytes."""
     prompt = sum(len(turn.value.encode("utf-8", "replace")) for turn in row.messages)
     return prompt + max(len(response.encode("utf-8", "replace")) for response in row.responses)
 
 
-def _counted(
-    ws: Workspace, engine: Engine, datasets: Sequence[RegisteredDataset], texts: list[Example], config: dict[str, Any]
-) -> list[list[int]]:
+def _counted(engine: Engine, what: dict[str, Any], texts: list[Example], config: dict[str, Any]) -> list[list[int]]:
     tokenizer = Tokenizer(engine, str(config["model_name_or_path"]), str(config["template"]))
     what = {
+        **what,
         "engine": dict(engine.versions),
         "model": tokenizer.model,
         "template": tokenizer.template,
-        "data": {item.name: checksum(ws, item) for item in datasets},
-        "workspace": str(ws.root),
     }
     found = some_remembered("lengths", what, [0], lambda _: [(0, count_tokens(tokenizer, texts))])
     counts: list[list[int]] = found[0]

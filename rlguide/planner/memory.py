@@ -5,14 +5,15 @@ docs/planner.md has the formulas with their sources.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide.errors import RlguideError
 from rlguide.planner.learnt import Allowance
 from rlguide.planner.simulation import Step
+from rlguide.workspace import read_json
 
 GIB = 1 << 30
 # What the kinds of a step are called for a person, in the order of a table.
@@ -74,8 +75,11 @@ def sharing_of(config: Mapping[str, Any], count: int, root: Path) -> Sharing:
     if config.get("deepspeed"):
         return _deepspeed(config["deepspeed"], count, root)
     if config.get("fsdp"):
-        words = str(config["fsdp"]).split()
-        is_full = "full_shard" in words
+        value = config["fsdp"]
+        words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
+        if "no_shard" in words:  # as DDP does it
+            return Sharing("FSDP", count)
+        is_full = not {"full_shard", "hybrid_shard"}.isdisjoint(words)  # the latter within each node
         offloaded = frozenset({"weights", "trained", "optimizer"}) if "offload" in words else frozenset[str]()
         shares = {"trained", "gradients", "optimizer"} | ({"weights", "reference"} if is_full else set())
         return Sharing("FSDP", count, frozenset(shares), offloaded)
@@ -84,10 +88,10 @@ def sharing_of(config: Mapping[str, Any], count: int, root: Path) -> Sharing:
 
 def _deepspeed(value: Any, count: int, root: Path) -> Sharing:
     try:
-        settings = value if isinstance(value, dict) else json.loads((root / str(value)).read_text(encoding="utf-8"))
+        settings = value if isinstance(value, dict) else read_json(root / str(value))
         zero = settings["zero_optimization"]
         stage = int(zero.get("stage", 0))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (RlguideError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Sharing("DeepSpeed", count)
     shares: set[str] = set()
     for least, kind in ((1, "optimizer"), (2, "gradients"), (3, "trained"), (3, "weights"), (3, "reference")):

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rlguide.catalog.gpus import Gpus
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 RESERVE = 0.1  # of a GPU's memory stays free without checkpointing (rlguide_worker/recompute.py)
+_MOST_TOKENS = 1 << 22  # of a micro-batch; what is planned for is some thousands to a million
 _BATCHES = 200  # micro-batches that are drawn for the mean of their padding
 _SEED = 20
 
@@ -130,13 +131,18 @@ def _why_not(training: Training) -> str:
         return f"{training.method.name.upper()} is not planned"
     if not training.model:
         return f"the config.json of {training.config.get('model_name_or_path')} is not on this machine"
+    longest, size = training.lengths.longest, count_of(training.config, MICRO_BATCH)
+    tokens = size * sum(longest[0] + response for response in longest[1:])
+    if tokens > _MOST_TOKENS:  # the examples are not made of nothing, and it is a slip of the finger anyway
+        return f"a micro-batch of {size:,} has {tokens:,} tokens, and the most that is simulated is {_MOST_TOKENS:,}"
     return ""
 
 
 def _chosen(ws: Workspace, training: Training, steps: Mapping[bool, Step | str], gpus: Gpus | None) -> Plan | str:
     """The plan without checkpointing where it fits, else with it."""
     allowance = None if gpus is None else allowance_for(gpus.model)
-    count = gpus.count if gpus is not None else training.schedule.processes
+    count = training.schedule.processes
+    gpus = None if gpus is None else replace(gpus, count=count)  # fewer with NPROC_PER_NODE, more on several nodes
     sharing = sharing_of(training.config, count, ws.root)
     why = "as the config says" if len(steps) == 1 else ""
     for is_on, step in steps.items():
@@ -180,11 +186,16 @@ def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work
 
 
 def _evaluations(config: Mapping[str, Any], schedule: Schedule) -> int:
-    if config.get("eval_strategy") != "steps" or not schedule.held_out:
+    """How often it is evaluated: each so many steps, a share of them below 1; or when an epoch ends, the last too."""
+    strategy = config.get("eval_strategy")
+    if strategy not in ("steps", "epoch") or not schedule.held_out:
         return 0
+    at_start = int(bool(config.get("eval_on_start")))
+    if strategy == "epoch":
+        return at_start + math.ceil(schedule.total_steps / schedule.steps_per_epoch)
     every = config.get("eval_steps") or config.get("logging_steps") or 500
-    steps = every if every >= 1 else max(1, round(every * schedule.total_steps))
-    return int(schedule.total_steps // steps)
+    steps = every if every >= 1 else max(1, math.ceil(every * schedule.total_steps))
+    return at_start + int(schedule.total_steps // steps)
 
 
 def _padded(lengths: Lengths, size: int, is_grouped: bool) -> tuple[float, float]:

@@ -86,7 +86,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     if found["disk"] is not None:
         shown.append(f"disk       at most {found['disk'] / 1e9:.1f} GB for checkpoints")
     shown += [f"  fix: {found['fix']}"] if found.get("fix") else []
-    return shown + (fastest_lines(found["fastest"]) if found.get("fastest") else [])
+    return shown + (fastest_lines(found["fastest"]) if "fastest" in found else [])
 
 
 def memory_line(found: Mapping[str, Any]) -> str:
@@ -122,21 +122,31 @@ def _count(number: int) -> str:
 
 def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
     """The smallest change that makes a training fit that does not, as the command to type."""
-    changes = smaller(plan.training)
+    changes = smaller(plan.training, _merges(sys.argv[1:]))
     found = first_that_fits(changes, plan_all(ws, engine, [item.of(plan.training) for item in changes], plan.gpus))
     if found is None:
         return "nothing here fits: a smaller model, more GPU memory, or --set deepspeed=FILE with ZeRO-3 on more GPUs"
     change, other = found
     learns = f"; it changes what is learnt: {change.learns}" if change.learns else ""
-    return f"{_again(change)}    ({change.what}: {other.memory.peak / GIB:.1f} GiB{learns})"
+    return f"{_again(change)}    # {change.what}: {other.memory.peak / GIB:.1f} GiB{learns}"  # pasted, it is a comment
+
+
+def _merges(arguments: Sequence[str]) -> bool:
+    """Whether a command merges an SFT adapter that a base of 4 bits cannot hold: `plan` need not; a dry run does not,
+    and of a config that its user owns nothing else is changed.
+    """
+    command, *others = [word for word in arguments if word != "--debug"] or [""]
+    return command == "plan" or not any(word.startswith(("--config", "--dry-run", "-c")) for word in others)
 
 
 def _again(change: Change) -> str:
     """The command that was typed, with a change in the place of what it said of the same keys."""
     kept: list[str] = []
     for argument in sys.argv[1:]:
-        if argument.split("=")[0] in change.settings and kept and kept[-1] in ("--set", "-s"):
-            kept.pop()
+        is_value = bool(kept) and kept[-1] in ("--set", "-s")
+        setting = argument if is_value else argument.removeprefix("--set=").removeprefix("-s")
+        if (is_value or setting != argument) and setting.split("=")[0].strip() in change.settings:
+            kept = kept[: len(kept) - is_value]
         else:
             kept.append(argument)
     return shlex.join(["rlguide", *kept, *change.options])
@@ -176,6 +186,8 @@ def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:
 
 def fastest_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The rows of `fastest` for a person."""
+    if not rows:
+        return ["fastest    none: no setting that learns the same fits"]
     shown = ["fastest    of the settings that fit, at the same effective batch:"]
     for row in rows:
         time = f"{duration(row['seconds'])} (x {row['faster']:.2f})" if row["seconds"] else f"{row['flops']:.2e} FLOPs"

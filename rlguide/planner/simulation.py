@@ -26,6 +26,7 @@ STAGES = ("dpo", "kto", "rm", "sft")
 _STEPS = 2  # as in the worker
 _OF_BITSANDBYTES = ("8bit", "paged_", "rmsprop_bnb")  # in the names of its optimizers
 _AT_MOST = 12  # layers that are simulated where the pattern of layers is longer
+_MOST_LAYERS = 1000  # Llama-3.1-405B has 126; all of them may have to be simulated
 
 
 @dataclass(frozen=True)
@@ -173,16 +174,21 @@ def text_model(model: Mapping[str, Any]) -> Mapping[str, Any]:
 def _layer_counts(model: Mapping[str, Any]) -> tuple[int, ...]:
     """With how many layers a step is simulated: two counts, one round of the pattern of layers apart, or all."""
     layers = model.get("num_hidden_layers")
-    if not isinstance(layers, int) or layers < 1:
+    if type(layers) is not int or not 1 <= layers <= _MOST_LAYERS:
         return ()
     kinds = model.get("layer_types")
     period = _period(kinds) if isinstance(kinds, list) and len(kinds) == layers else 1
-    period = max(period, int(model.get("sliding_window_pattern") or 1), int(model.get("decoder_sparse_step") or 1))
-    first = int(model.get("first_k_dense_replace") or 0)
-    few = max(2, first + period)
+    period = max(period, _count(model, "sliding_window_pattern"), _count(model, "decoder_sparse_step"))
+    few = max(2, _count(model, "first_k_dense_replace") + period)
     if few + period >= layers or few + period > _AT_MOST:
         return (layers,)
     return (few, few + period)
+
+
+def _count(model: Mapping[str, Any], key: str) -> int:
+    """A count in a config.json, which anybody may have written; 0 where it is none."""
+    value = model.get(key)
+    return value if type(value) is int and value > 0 else 0
 
 
 def _period(kinds: list[Any]) -> int:
@@ -192,7 +198,7 @@ def _period(kinds: list[Any]) -> int:
 def _step_of(case: Case, counts: tuple[int, ...], answers: Sequence[Any]) -> Step | str:
     """The step with all layers from those with some of them."""
     if not counts:
-        return "its config.json does not say how many layers it has (num_hidden_layers)"
+        return f"its config.json does not say how many layers it has, up to {_MOST_LAYERS} (num_hidden_layers)"
     for answer in answers:
         if not isinstance(answer, dict) or "error" in answer:
             return str(answer["error"]) if isinstance(answer, dict) else "the engine gave no answer"

@@ -10,6 +10,7 @@ from rlguide.policy.base import BaseModel
 from rlguide.workspace import Workspace, free_bytes
 
 _GIB = 1 << 30
+_MOST = 1 << 24  # of what a config.json counts; anybody may have written it
 
 
 def check_disk(ws: Workspace, config: Mapping[str, Any], base: BaseModel, data_bytes: int) -> int:
@@ -49,13 +50,18 @@ def saved_parameters(config: Mapping[str, Any], base: Mapping[str, Any]) -> int:
     """
     is_adapter = config.get("finetuning_type", "lora") in ("lora", "oft")
     rank = int(config.get("lora_rank", 8))
+    text = base.get("text_config")
+    base = {**base, **text} if isinstance(text, dict) else base
     try:
         hidden, layers, inner = int(base["hidden_size"]), int(base["num_hidden_layers"]), int(base["intermediate_size"])
         heads = int(base["num_attention_heads"])
         head = int(base.get("head_dim") or hidden // heads)
         queries, keys = heads * head, int(base.get("num_key_value_heads") or heads) * head
-        embedded = hidden * int(base.get("vocab_size", 0)) * (1 if base.get("tie_word_embeddings") else 2)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        vocabulary = int(base.get("vocab_size") or 0)
+        if not all(0 < size < _MOST for size in (hidden, layers, inner, heads, head, keys, vocabulary + 1)):
+            raise ValueError("no model's sizes")
+        embedded = hidden * vocabulary * (1 if base.get("tie_word_embeddings") else 2)
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError):
         return 100_000_000 if is_adapter else 8_000_000_000
     linear = [(hidden, queries), (queries, hidden), *[(hidden, keys)] * 2, *[(hidden, inner)] * 3]
     if is_adapter:

@@ -151,7 +151,7 @@ def schedule(
     """
     train, evaluated = mixture(config, counts), mixture(config, held_out_counts)
     rows, held_out = train.rows, evaluated.rows
-    share = config.get("val_size") or 0
+    share = max(config.get("val_size") or 0, 0)  # the engine splits nothing off where it is negative
     if not held_out and share:
         held_out = math.ceil(rows * share) if share < 1 else int(share)
         rows = max(rows - held_out, 0)

@@ -20,7 +20,7 @@ from rlguide.workspace import Workspace
 if TYPE_CHECKING:
     from rlguide.catalog.gpus import Gpus
     from rlguide.engine.job import Event
-    from rlguide.planner.plan import Plan
+    from rlguide.planner.plan import Plan, Training
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
 
@@ -28,18 +28,27 @@ if TYPE_CHECKING:
 def plan_of(ws: Workspace, prepared: Prepared, is_plain: bool, gpus: Gpus | None = None) -> Plan | None:
     """The plan of a training on these GPUs, by default this host's; None without any, or if it fails (it is said)."""
     from rlguide.planner.asked import host_gpus, of_prepared
-    from rlguide.planner.plan import plan_all
 
     gpus = gpus or (None if prepared.config.get("use_cpu") else host_gpus())
     if gpus is None:
         return None
-    try:
-        (plan,) = plan_all(ws, prepared.engine, [of_prepared(ws, prepared, is_plain)], gpus)
-    except RlguideError as error:  # a plan is a help, and no condition
-        plan = error.what
+    plan = _planned(ws, prepared.engine, lambda: of_prepared(ws, prepared, is_plain), gpus)
     if isinstance(plan, str):
         say(f"note: this training could not be planned: {plan}")
         return None
+    return plan
+
+
+def _planned(ws: Workspace, engine: Engine, training: Callable[[], Training], gpus: Gpus) -> Plan | str:
+    """The plan of a training, or why there is none, whatever that is: a plan is a help, and no condition."""
+    from rlguide.planner.plan import plan_all
+
+    try:
+        (plan,) = plan_all(ws, engine, [training()], gpus)
+    except RlguideError as error:
+        return error.what
+    except Exception as error:  # a config or a config.json that nobody foresaw does not keep anybody from training
+        return f"unexpected {type(error).__name__}: {error}"
     return plan
 
 
@@ -125,7 +134,7 @@ def fits_of(ws: Workspace, run: Run, engine: Engine) -> Callable[[Mapping[str, A
     """Whether a config would fit, that the run goes on with after it ran out of memory; None: not known."""
     from rlguide.planner.asked import host_gpus
     from rlguide.planner.lengths import Lengths
-    from rlguide.planner.plan import Plan, Training, plan_all
+    from rlguide.planner.plan import Plan, Training
     from rlguide.policy.base import find_base
     from rlguide.recipes.schedule import Schedule
 
@@ -133,18 +142,20 @@ def fits_of(ws: Workspace, run: Run, engine: Engine) -> Callable[[Mapping[str, A
     gpus = host_gpus()
 
     def fits(config: Mapping[str, Any]) -> bool | None:
-        if gpus is None or not isinstance(longest, list) or not all(type(part) is int for part in longest):
+        if gpus is None or not isinstance(longest, list) or len(longest) < 2:
+            return None
+        if not all(type(part) is int and part >= 0 for part in longest):
             return None
         row = tuple(longest)
         record = run.record
         schedule = Schedule(1, 0, record.processes or 1, record.effective_batch or 1, 1, 1)
-        try:
+
+        def training() -> Training:
             model = find_base(ws, str(config.get("model_name_or_path"))).config or {}
             lengths = Lengths((row,), row, "the run's own")
-            training = Training(find_method(run.method_name), config, model, schedule, lengths, bool(record.plain))
-            (plan,) = plan_all(ws, engine, [training], gpus)
-        except RlguideError:
-            return None
+            return Training(find_method(run.method_name), config, model, schedule, lengths, bool(record.plain))
+
+        plan = _planned(ws, engine, training, gpus)
         return plan.fits if isinstance(plan, Plan) else None
 
     return fits

@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_refused_with_a_command_that_fits(bench: Bench) -> 
     small = f"{(FIXED_BYTES + 0.6 * (peak - FIXED_BYTES)) / GIB:.3f}GB"
     said = bench.run("plan", *start, "--plain", "--gpus", small).stdout
     assert "does not fit; the largest part" in said
-    fix = re.search(r"^  fix: (rlguide plan .*?)    \(", said, re.MULTILINE)
+    fix = re.search(r"^  fix: (rlguide plan .*?)    # ", said, re.MULTILINE)
     assert fix is not None and "gradient_accumulation_steps=" in fix[1]
     assert "at the peak: fits" in bench.run(*shlex.split(fix[1])[1:]).stdout
 

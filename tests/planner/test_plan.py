@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,10 +84,45 @@ def test_work_counts_each_pass_over_each_example(ws: Workspace, training: Make, 
 
 def test_time_is_operations_over_what_gpus_reach(ws: Workspace, training: Make, simulated: list[Case]) -> None:
     measured = Efficiency(0.5, 0.5, 0.5, "measured", runs=3)
-    one_gpu, two = one(ws, training(), "a6000").time(measured), one(ws, training(), "2xa6000").time(measured)
+    shared = replace(training(), schedule=replace(training().schedule, processes=2))
+    one_gpu, two = one(ws, training(), "a6000").time(measured), one(ws, shared, "2xa6000").time(measured)
     assert one_gpu and two and one_gpu.mid == pytest.approx(2 * two.mid)
     plan = one(ws, training())
     assert one_gpu.mid == pytest.approx(plan.work.flops / (plan.gpus.model.peak("bf16") * 0.5))  # type: ignore
+
+
+def test_the_gpus_are_those_of_the_processes_that_train(ws: Workspace, training: Make, simulated: list[Case]) -> None:
+    """NPROC_PER_NODE and NNODES say how many: one of two GPUs here, or all of two machines."""
+    for processes in (1, 4):
+        plan = one(ws, replace(training(), schedule=replace(training().schedule, processes=processes)), "2xa6000")
+        assert plan.gpus is not None and plan.gpus.count == plan.sharing.count == processes
+
+
+@pytest.mark.parametrize(
+    ("keys", "times"),
+    [
+        ({}, 0),
+        ({"eval_strategy": "steps", "eval_steps": 10}, 3),
+        ({"eval_strategy": "steps", "eval_steps": 0.1}, 9),  # each 4 of 39 steps: transformers rounds up
+        ({"eval_strategy": "epoch"}, 3),
+        ({"eval_strategy": "epoch", "eval_on_start": True}, 4),
+        ({"eval_strategy": "no"}, 0),
+    ],
+)
+def test_evaluations_are_counted(
+    ws: Workspace, training: Make, simulated: list[Case], keys: dict[str, Any], times: int
+) -> None:
+    alone = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8, "stage": "rm", "method": "rm"}
+    held = replace(training(**keys, **alone), schedule=replace(training().schedule, held_out=50))
+    assert one(ws, held).work.layer_passes == LAYERS * (2 * 312 + times * 50)
+
+
+@pytest.mark.parametrize("keys", [{"per_device_train_batch_size": 10**6}, {"longest": (10**9, 1, 1)}])
+def test_what_is_too_large_to_simulate_is_said(ws: Workspace, training: Make, keys: dict[str, Any]) -> None:
+    longest = keys.pop("longest", (16, 100, 84))
+    asked = training(**keys)
+    (said,) = plan_all(ws, None, [replace(asked, lengths=replace(asked.lengths, longest=longest))], GPU)  # type: ignore
+    assert isinstance(said, str) and "the most that is simulated" in said
 
 
 def test_gpus_share_what_ddp_zero_and_fsdp_share(tmp_path: Path) -> None:
@@ -110,7 +148,20 @@ def test_gpus_share_what_ddp_zero_and_fsdp_share(tmp_path: Path) -> None:
     assert "optimizer" not in parts(zero(2, offload_optimizer={"device": "cpu"}))
     full = sharing_of({"fsdp": "full_shard auto_wrap"}, 4, tmp_path)
     assert (full.name, parts(full)["weights"]) == ("FSDP", 250)
-    (tmp_path / "ds.json").write_text("not JSON")
+    assert sharing_of({"fsdp": ["full_shard", "auto_wrap"]}, 4, tmp_path) == full
+    assert sharing_of({"fsdp": "hybrid_shard auto_wrap"}, 4, tmp_path) == full
+    assert parts(sharing_of({"fsdp": "no_shard"}, 2, tmp_path)) == parts(sharing_of({}, 2, tmp_path))
+    for damaged in (
+        "not JSON",
+        "[]",
+        '{"zero_optimization": 3}',
+        '{"zero_optimization": {"stage": 1e999}}',
+        "[" * 10**5,
+    ):
+        (tmp_path / "ds.json").write_text(damaged)
+        assert sharing_of({"deepspeed": "ds.json"}, 2, tmp_path) == Sharing("DeepSpeed", 2)
+    (tmp_path / "ds.json").unlink()
+    os.mkfifo(tmp_path / "ds.json")  # which nobody writes into
     assert sharing_of({"deepspeed": "ds.json"}, 2, tmp_path) == Sharing("DeepSpeed", 2)
 
 
@@ -125,7 +176,16 @@ def test_smaller_settings_keep_the_batch_first_and_say_what_they_change(training
     for change in changes:
         given = parse_settings([option for option in change.options if option != "--set"])
         assert given == change.settings
-    assert smaller(training(finetuning_type="full"))[1].settings["finetuning_type"] == "lora"
+    full = smaller(training(finetuning_type="full", cutoff_len=2048))[1:]
+    assert [change.settings["finetuning_type"] for change in full] == ["lora"] * 4
+    assert [change.settings.get("quantization_bit") for change in full] == [None, 4, 4, 4]
+    assert [change.what for change in full][1:3] == [
+        "LoRA, a base of 4 bits",
+        "LoRA, a base of 4 bits, cutoff_len 1024",
+    ]
+    galore = smaller(training(finetuning_type="full", use_galore=True))
+    assert [change.settings.get("use_galore") for change in galore[:2]] == [None, False]
+    assert "an adapter" in full[-1].learns and "QLoRA" in full[-1].learns and full[-1].learns.count("tokens") == 1
 
 
 def test_methods_whose_loss_is_a_mean_of_the_micro_batch_keep_it(training: Make) -> None:
@@ -142,14 +202,44 @@ def test_methods_whose_loss_is_a_mean_of_the_micro_batch_keep_it(training: Make)
 def test_what_does_not_fit_is_told_with_the_command_that_does(
     ws: Workspace, training: Make, simulated: list[Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["rlguide", "plan", "--set", "per_device_train_batch_size=2", "--gpus", "5GB"])
+    before = ["--set", "per_device_train_batch_size=2", "-sgradient_accumulation_steps=4", "--set=bf16=true"]
+    monkeypatch.setattr(
+        "sys.argv", ["rlguide", "plan", *before, "--gpus", "5GB", "-s", "gradient_accumulation_steps =3"]
+    )
     plan = one(ws, training(), "5GB")
     assert plan.fits is False
     fix = report.smallest_fix(ws, None, plan)  # type: ignore[arg-type]
     assert fix.startswith(
-        "rlguide plan --gpus 5GB --set per_device_train_batch_size=1 --set gradient_accumulation_steps=8    ("
+        "rlguide plan --set=bf16=true --gpus 5GB --set per_device_train_batch_size=1 "
+        "--set gradient_accumulation_steps=8    # "
     )
+    assert shlex.split(fix, comments=True)[-1] == "gradient_accumulation_steps=8"  # what a shell makes of the line
     assert "nothing here fits" in report.smallest_fix(ws, None, one(ws, training(), "1GB"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("command", "quantizes"),
+    [
+        ("plan --config a.yaml", True),
+        ("--debug plan -c a.yaml", True),
+        ("configure --sft-ckpt latest", True),
+        ("train --sft-ckpt latest", True),
+        ("train --sft-ckpt latest --dry-run", False),
+        ("train --config a.yaml", False),
+        ("train -ca.yaml", False),
+    ],
+)
+def test_a_base_of_4_bits_is_only_offered_where_the_adapter_will_be_merged(
+    ws: Workspace, training: Make, simulated: list[Case], monkeypatch: pytest.MonkeyPatch, command: str, quantizes: bool
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rlguide", *command.split()])
+    alone = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 1}
+    plan = one(ws, training(adapter_name_or_path="saves/sft", **alone), "4.5GB")
+    assert plan.fits is False
+    fix = report.smallest_fix(ws, None, plan)  # type: ignore[arg-type]
+    assert ("quantization_bit=4" in fix) == quantizes
+    assert smaller(plan.training, merges=False)[0].settings == {"cutoff_len": 1024}
+    assert smaller(training(**alone), merges=False)[0].settings == {"quantization_bit": 4}  # nothing to merge
 
 
 def test_the_fastest_that_learns_the_same_is_chosen(ws: Workspace, training: Make, simulated: list[Case]) -> None:
@@ -160,6 +250,9 @@ def test_the_fastest_that_learns_the_same_is_chosen(ws: Workspace, training: Mak
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
     assert len(rows) <= report.BEST and "* learns the same: --set" in report.fastest_lines(rows)[-1]
     assert Change().of(training()) == training()
+    nothing = report.fastest(ws, None, one(ws, training(), "1GB"))  # type: ignore[arg-type]
+    said = report.lines({**report.values(one(ws, training(), "1GB")), "fastest": nothing})
+    assert nothing == [] and said[-1].startswith("fastest    none")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +265,12 @@ def test_the_fastest_that_learns_the_same_is_chosen(ws: Workspace, training: Mak
         ({"num_hidden_layers": 30, "layer_types": ["a"] * 29 + ["b"]}, (30,)),
         ({}, ()),
         ({"num_hidden_layers": "many"}, ()),
+        ({"num_hidden_layers": [36]}, ()),
+        ({"num_hidden_layers": True}, ()),
+        ({"num_hidden_layers": -3}, ()),
+        ({"num_hidden_layers": 10**12}, ()),
+        ({"num_hidden_layers": 36, "sliding_window_pattern": "six", "first_k_dense_replace": [1]}, (2, 3)),
+        ({"num_hidden_layers": 36, "decoder_sparse_step": -9, "layer_types": "full"}, (2, 3)),
     ],
 )
 def test_layers_are_simulated_by_rounds_of_their_pattern(model: dict[str, Any], counts: tuple[int, ...]) -> None:

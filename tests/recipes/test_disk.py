@@ -28,3 +28,16 @@ def test_a_full_tuning_takes_its_weights_and_moments_in_each_checkpoint() -> Non
 def test_an_unknown_model_is_taken_for_a_large_one() -> None:
     assert saved_parameters({}, {}) == 100_000_000
     assert saved_parameters({"finetuning_type": "freeze"}, {}) == 8_000_000_000
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [{"hidden_size": float("inf")}, {"num_hidden_layers": 10**400}, {"intermediate_size": -5}, {"vocab_size": [1]},
+     {"num_attention_heads": 0}, {"head_dim": "wide"}, {"num_key_value_heads": -8}],
+)  # fmt: skip
+def test_sizes_that_no_model_has_are_as_good_as_unknown(hostile: dict[str, object]) -> None:
+    assert saved_parameters({}, {**QWEN3_4B, **hostile}) == 100_000_000
+
+
+def test_the_sizes_of_a_multimodal_model_are_those_of_its_language_model() -> None:
+    assert saved_parameters({"lora_rank": 16}, {"model_type": "seen", "text_config": QWEN3_4B}) == 33_030_144

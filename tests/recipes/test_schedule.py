@@ -37,6 +37,8 @@ def test_limits_and_split() -> None:
     split = schedule({"val_size": 0.05}, [101], [], 1)
     assert (split.rows, split.held_out) == (95, 6)
     assert schedule({"val_size": 0.05}, [101], [9], 1).rows == 101  # eval_dataset wins
+    for none in (0, -0.5, -3):
+        assert schedule({"val_size": none}, [101], [], 1) == schedule({}, [101], [], 1)
 
 
 @given(st.integers(1, 10**6))

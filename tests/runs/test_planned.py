@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rlguide.catalog.gpus import parse_gpus
 from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.errors import RlguideError
 from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for, known_outcomes
 from rlguide.policy.run_record import RunRecord
 from rlguide.runs import planned
 from rlguide.runs.planned import Stopwatch, tell_failure
 from rlguide.runs.record import Run
+from rlguide.workspace import Workspace
 
 GPUS = parse_gpus("2xA6000")
 FLOPS, TOTAL = 1e17, 200  # of the whole run, and its steps
@@ -92,3 +95,26 @@ def test_what_ran_out_of_memory_raises_what_is_allowed_for(clock: Clock) -> None
     assert allowance_for(GPUS.model).of(10 << 30) == before
     tell_failure(run_of({**plan(), "outcome": asdict(PLANNED) | {"planned_bytes": 40 << 30}}, failure=failure))
     assert 40 * (1 << 30) + allowance_for(GPUS.model).of(40 << 30) > 47 << 30
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), ZeroDivisionError(), RlguideError("no engine", "make one")])
+def test_a_plan_that_fails_keeps_nobody_from_training(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("rlguide.planner.asked.of_prepared", fail)
+    prepared: Any = SimpleNamespace(config={}, engine=None)
+    assert planned.plan_of(Workspace(Path()), prepared, False, GPUS) is None
+    assert "could not be planned" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("longest", [[], [5], [3, -1], [1, 2.5, 3], [1, "2", 3], {}, None, [10**30, 1, 1]])
+def test_a_record_that_says_nothing_of_lengths_says_nothing_of_what_fits(
+    longest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlguide.planner.asked.host_gpus", lambda: GPUS)
+    monkeypatch.setattr("rlguide.policy.base.find_base", lambda *_: SimpleNamespace(config={"num_hidden_layers": 2}))
+    fits = planned.fits_of(Workspace(Path()), run_of({**plan(), "longest": longest}, method="dpo"), None)  # type: ignore
+    assert fits({"model_name_or_path": "m"}) is None

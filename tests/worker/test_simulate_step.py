@@ -152,3 +152,29 @@ def test_a_quantized_base_is_multiplied_with_as_often(bits: int) -> None:
     assert quantized["done"].keys() == plain["done"].keys()
     for part, done in plain["done"].items():
         assert quantized["done"][part]["flops"] == done["flops"] > 0, part
+
+
+_KILLED = """
+import json, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import simulate_step
+
+def answer(case):
+    if case["place"] == 1:
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does where memory runs out
+    if case["place"] == 2:
+        raise ValueError("odd")
+    return {"place": case["place"]}
+
+simulate_step.trainer_of = lambda stage: None
+cases = [json.dumps({"config": {"stage": "dpo"}, "place": place}) for place in range(5)]
+simulate_step.answer_all(answer, cases, sys.stdout)
+"""
+
+
+def test_a_simulation_that_is_killed_is_told_and_the_others_go_on() -> None:
+    command = [sys.executable, "-c", _KILLED, str(WORKER.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer.get("place") for answer in told] == [0, None, None, 3, 4]
+    assert "code -9" in told[1]["error"] and told[2]["error"] == "ValueError: odd"
