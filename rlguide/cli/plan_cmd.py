@@ -104,7 +104,10 @@ def _show(
 
     (plan,) = plan_all(ws, engine, [training], gpus)
     if not isinstance(plan, Plan):
-        raise RlguideError(f"this training cannot be planned: {plan}", "train a few steps: --set max_steps=5")
+        raise RlguideError(
+            f"this training cannot be planned: {plan}",
+            "see what a few steps take: `rlguide train` with the same options and --set max_steps=5",
+        )
     found = values(plan, disk)
     if plan.fits is False:
         found["fix"] = smallest_fix(ws, engine, plan)
