@@ -14,6 +14,7 @@ weights are not read and the data are made up, and what would look at numbers ge
 """
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -49,6 +50,7 @@ def answer_all(answer, lines, out):
     with contextlib.redirect_stdout(sys.stderr):
         for stage in {case["config"]["stage"] for case in cases}:
             trainer_of(stage)  # imported once, before the processes part
+        gc.freeze()  # nor does each of them look for garbage in all that was imported
         processes, context = len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")
         waiting, running, told, shown = list(enumerate(cases)), {}, {}, 0
         while waiting or running:

@@ -250,7 +250,7 @@ def test_the_fastest_that_learns_the_same_is_chosen(ws: Workspace, training: Mak
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
     assert len(rows) <= report.BEST and "* learns the same: --set" in report.fastest_lines(rows)[-1]
     assert Change().of(training()) == training()
-    nothing = report.fastest(ws, None, one(ws, training(), "1GB"))  # type: ignore[arg-type]
+    nothing = report.fastest(ws, engine, one(ws, training(), "1GB"))
     said = report.lines({**report.values(one(ws, training(), "1GB")), "fastest": nothing})
     assert nothing == [] and said[-1].startswith("fastest    none")
 
