@@ -35,7 +35,7 @@ _COLUMNS = {
 }
 
 
-def _engine(stage: str):
+def known_code(stage: str):
     """The trainer's class of a stage, and the methods and functions whose source must be known."""
     from llamafactory.train import trainer_utils
 
@@ -61,7 +61,7 @@ def _engine(stage: str):
 
 def source_hash(stage: str) -> str:
     """The hash of what the engine in this Python runs in a stage."""
-    _, functions = _engine(stage)
+    _, functions = known_code(stage)
     return hashlib.sha256("".join(map(inspect.getsource, functions)).encode()).hexdigest()[:16]
 
 
@@ -78,7 +78,7 @@ def install(stage: str, events, without=()) -> str:
         is_known = False
     if not is_known:
         return "the engine's training code is not the one that this was made for"
-    kind, _ = _engine(stage)
+    kind, _ = known_code(stage)
     kind.__init__ = _prepared(kind.__init__, stage, events, without)
     kind.train = _measured(kind.train)
     kind.training_step = _settled(recompute.again_with_checkpointing(kind.training_step))

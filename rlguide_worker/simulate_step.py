@@ -27,6 +27,7 @@ from pathlib import Path
 # Taken along by transformers and requests where they are installed; they take two seconds to import, for nothing here.
 sys.modules.update(dict.fromkeys(("sklearn", "chardet")))
 
+import lean  # noqa: E402
 import recompute  # noqa: E402
 import stand_ins  # noqa: E402
 import torch  # noqa: E402
@@ -49,7 +50,7 @@ def answer_all(answer, lines, out):
     cases = [json.loads(line) for line in lines]
     with contextlib.redirect_stdout(sys.stderr):
         for stage in {case["config"]["stage"] for case in cases}:
-            trainer_of(stage)  # imported once, before the processes part
+            lean.known_code(stage)  # imported once, before the processes part
         gc.freeze()  # nor does each of them look for garbage in all that was imported
         processes, context = len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")
         waiting, running, told, shown = list(enumerate(cases)), {}, {}, 0
@@ -193,7 +194,7 @@ def run(config, live, case, has_data=False):
         from datasets import Dataset
 
         data = Dataset.from_list(examples(stage, case["lengths"], rows))
-    kind = trainer_of(stage)
+    kind, _ = lean.known_code(stage)
     if not case["is_plain"]:
         make_lean(stage, case["is_checkpointed"], has_data)
     elif not case["is_checkpointed"]:
@@ -229,7 +230,6 @@ def counted(engines, live):
 def make_lean(stage, is_checkpointed, has_data):
     """Let the stage's trainer train as rlguide's does, with the reference computed, as in the first epoch."""
     import lazy_logits
-    import lean
     from torch.utils._python_dispatch import _disable_current_modes
 
     def begin(self, _):
@@ -253,19 +253,6 @@ class Silent:
 
     def write(self, *_, **__):
         """Nothing."""
-
-
-def trainer_of(stage):
-    """The trainer's class of a stage."""
-    import importlib
-
-    names = {
-        "dpo": "CustomDPOTrainer",
-        "kto": "CustomKTOTrainer",
-        "rm": "PairwiseTrainer",
-        "sft": "CustomSeq2SeqTrainer",
-    }
-    return getattr(importlib.import_module(f"llamafactory.train.{stage}.trainer"), names[stage])
 
 
 if __name__ == "__main__":

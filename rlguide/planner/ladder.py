@@ -1,4 +1,4 @@
-"""What a training that ran out of memory goes on with: the next setting that needs less, and learns the same.
+"""How a training that ran out of memory continues: the next setting that needs less and learns the same.
 
 The steps of the ladder, in the order in which they are tried. None of them changes what is learnt; what would (a
 shorter `cutoff_len`) is only named, by `what_is_left`.

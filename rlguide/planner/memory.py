@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlguide.errors import RlguideError
 from rlguide.planner.learnt import Allowance
 from rlguide.planner.simulation import Step
-from rlguide.workspace import read_json
+from rlguide.recipes.outward import read_settings
 
 GIB = 1 << 30
 # What the kinds of a step are called for a person, in the order of a table.
@@ -88,10 +87,9 @@ def sharing_of(config: Mapping[str, Any], count: int, root: Path) -> Sharing:
 
 def _deepspeed(value: Any, count: int, root: Path) -> Sharing:
     try:
-        settings = value if isinstance(value, dict) else read_json(root / str(value))
-        zero = settings["zero_optimization"]
+        zero = read_settings(root, value)["zero_optimization"]
         stage = int(zero.get("stage", 0))
-    except (RlguideError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return Sharing("DeepSpeed", count)
     shares: set[str] = set()
     for least, kind in ((1, "optimizer"), (2, "gradients"), (3, "trained"), (3, "weights"), (3, "reference")):

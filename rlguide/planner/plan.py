@@ -224,7 +224,7 @@ def planned_time(plan: Plan) -> Range | None:
     return None if plan.gpus is None else plan.time(efficiency_for(plan.gpus, outcome_of(plan)))
 
 
-def outcome_of(plan: Plan, run: str = "") -> Outcome:
+def outcome_of(plan: Plan) -> Outcome:
     """A planned training as `learnt` compares it with others, with nothing measured."""
     assert plan.gpus is not None
     config = plan.training.config
@@ -238,7 +238,7 @@ def outcome_of(plan: Plan, run: str = "") -> Outcome:
         "plain": plan.training.is_plain,
     }
     return Outcome(
-        run=run,
+        run="",
         gpu=plan.gpus.model.name,
         count=plan.gpus.count,
         dtype=plan.dtype,

@@ -131,7 +131,7 @@ def _outcome(run: Run) -> Outcome | None:
 
 
 def fits_of(ws: Workspace, run: Run, engine: Engine) -> Callable[[Mapping[str, Any]], bool | None]:
-    """Whether a config would fit, that the run goes on with after it ran out of memory; None: not known."""
+    """Whether a config would fit with which the run continues after it ran out of memory; None: not known."""
     from rlguide.planner.asked import host_gpus
     from rlguide.planner.lengths import Lengths
     from rlguide.planner.plan import Plan, Training

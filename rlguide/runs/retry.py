@@ -1,4 +1,4 @@
-"""What becomes of a run that ran out of memory: its record, what it goes on with, and what is said of it."""
+"""What becomes of a run that ran out of memory: its record, how it continues, and what is said of it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def next_of(ws: Workspace, run: Run, engine: Engine) -> Change | None:
 
 
 def go_on_with(run: Run, change: Change) -> str:
-    """Put a change into the record, which then holds what the run goes on with; returns what changes, in words.
+    """Put a change into the record, which then holds how the run continues; returns what changes, in words.
 
     The file of the config follows when the run is resumed.
     """
