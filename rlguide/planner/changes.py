@@ -11,7 +11,7 @@ from typing import Any
 
 from rlguide.engine.config_file import format_value
 from rlguide.planner.ladder import why_fixed
-from rlguide.planner.lengths import Lengths
+from rlguide.planner.lengths import Lengths, cut_row
 from rlguide.planner.plan import Plan, Training
 from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
@@ -50,13 +50,8 @@ class Change:
 
 def shortened(lengths: Lengths, cutoff: int) -> Lengths:
     """These lengths at a lower `cutoff_len`."""
-    from rlguide.data.inspect.tokens import kept_lengths
-
-    def cut(row: tuple[int, ...]) -> tuple[int, ...]:
-        prompt, most = kept_lengths(row[0], max(row[1:]), cutoff)
-        return (prompt, *(min(side, most) for side in row[1:]))
-
-    return replace(lengths, rows=tuple(map(cut, lengths.rows)), longest=cut(lengths.longest))
+    rows = tuple(cut_row(row, cutoff) for row in lengths.rows)
+    return replace(lengths, rows=rows, longest=cut_row(lengths.longest, cutoff))
 
 
 def batches(training: Training) -> list[tuple[int, int]]:

@@ -81,11 +81,14 @@ def lengths_of(
         say(f"note: lengths are estimated by characters: {error.what}")
         counts = [_estimated(example) for example in texts]
         why = f"{len(drawn):,} of {_total(datasets)} rows, estimated by characters"
-    rows = []
-    for prompt, *sides in counts:
-        prompt, most = kept_lengths(prompt, max(sides), cutoff)
-        rows.append((prompt, *(min(side, most) for side in sides[:responses])))
+    rows = [cut_row(row[: 1 + responses], cutoff) for row in counts]
     return Lengths(tuple(rows[: len(drawn)]), max(rows, key=lambda row: row[0] + max(row[1:])), why)
+
+
+def cut_row(row: Sequence[int], cutoff: int) -> tuple[int, ...]:
+    """What the engine keeps of an example (prompt, response, ...) at a `cutoff_len`."""
+    prompt, most = kept_lengths(row[0], max(row[1:]), cutoff)
+    return (prompt, *(min(side, most) for side in row[1:]))
 
 
 @contextmanager
