@@ -48,17 +48,18 @@ def command(
     from rlguide.engine.find import find_engine
     from rlguide.planner.asked import as_host
     from rlguide.recipes.prepare import prepare
-    from rlguide.recipes.render import changed_values, write_config
+    from rlguide.recipes.render import changed_values, check_writable, write_config
 
     ws, main = open_workspace(workspace), find_engine(engine)
     asked = parse_gpus(gpus) if gpus is not None else None
     prepared = prepare(ws, main, options, gpus=as_host(asked))
+    path = output or ws.configs / f"{prepared.method.name}_config.yaml"
+    check_writable(path, force)
     if fast and (settings := faster_settings(ws, prepared, asked)):
         options = replace(options, settings={**options.settings, **settings})
         prepared = prepare(ws, main, options, gpus=as_host(asked))
     show_plan(prepared)
     show_need(ws, prepared, asked, plain=False, force=force)
-    path = output or ws.configs / f"{prepared.method.name}_config.yaml"
     changed = changed_values(path, prepared.config)
     backup = write_config(path, prepared.text_in(ws.relative(path.absolute())), force)
     if backup:

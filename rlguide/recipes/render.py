@@ -146,6 +146,23 @@ def _said(config: Mapping[str, Any], key: str) -> str:
     return format_value(config[key]) if key in config else "(none)"
 
 
+def check_writable(path: Path, force: bool = False) -> None:
+    """Check that a config may be written here.
+
+    Raises:
+        UsageError: the file was edited by hand and `force` is not set, or it is no file at all.
+    """
+    from rlguide.workspace import check_replaceable
+
+    check_replaceable(path)
+    if not force and was_edited(path):
+        raise UsageError(
+            f"{path} was edited by hand; it would be overwritten",
+            f"train with it: `rlguide train --config {shlex.quote(str(path))}`;"
+            f" or --force (the old one is kept as {_free_backup(path).name})",
+        )
+
+
 def write_config(path: Path, text: str, force: bool = False) -> Path | None:
     """Write a rendered config; with `force` an edited file is kept as `<name>.bak` (.bak2, ...) first.
 
@@ -153,21 +170,13 @@ def write_config(path: Path, text: str, force: bool = False) -> Path | None:
         The backup, if one was made.
 
     Raises:
-        UsageError: the file was edited by hand and `force` is not set, or it is no file at all.
+        UsageError: as `check_writable`.
     """
-    from rlguide.workspace import atomic_write, check_replaceable
+    from rlguide.workspace import atomic_write
 
-    check_replaceable(path)
-
-    backup = None
-    if was_edited(path):
-        backup = _free_backup(path)
-        if not force:
-            raise UsageError(
-                f"{path} was edited by hand; it would be overwritten",
-                f"train with it: `rlguide train --config {shlex.quote(str(path))}`;"
-                f" or --force (the old one is kept as {backup.name})",
-            )
+    check_writable(path, force)
+    backup = _free_backup(path) if was_edited(path) else None
+    if backup:
         path.replace(backup)
     with atomic_write(path) as file:
         file.write(text)
