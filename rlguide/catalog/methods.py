@@ -32,7 +32,7 @@ class Method:
         from_base: whether it is meant to start from a base model, and not from an SFT checkpoint.
         trains: "policy", or "reward model": a model that scores responses and cannot write any.
         first_loss: by loss ("" without a choice), the formula of the first step's loss, when policy and reference are
-            equal; the formulas are those of `runs.diagnosis`. A loss that is missing depends on the data.
+            equal; the formulas are those of `runs.diagnosis.first_step`. A loss that is missing depends on the data.
         normal: how a sound run goes, where no first loss says so; else "".
         micro_batch: what of the loss is a mean over the micro-batch, by the key that makes it so ("" without one).
         not_resumable: why LLaMA-Factory cannot resume it; "" if it can.

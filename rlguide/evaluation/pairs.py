@@ -9,7 +9,7 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.evaluation.config import HeldOut, held_out_pairs
 from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
-from rlguide.runs.diagnosis import first_loss
+from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json

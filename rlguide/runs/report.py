@@ -8,7 +8,7 @@ from typing import Any
 from rlguide.catalog.methods import recorded_method
 from rlguide.recipes.lean import outcome
 from rlguide.runs.checkpoints import steps_done
-from rlguide.runs.diagnosis import course
+from rlguide.runs.diagnosis.first_step import course
 from rlguide.runs.live import without_ties
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run

@@ -33,7 +33,7 @@ from rlguide.runs.checkpoints import (
     set_micro_batch,
     step_of,
 )
-from rlguide.runs.diagnosis import StartCheck, check_start, first_loss
+from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rlguide.engine.events import Begun, Lean, Logged, Progress
 from rlguide.engine.job import Event, Started
-from rlguide.runs.diagnosis import StartCheck, check_start
+from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch

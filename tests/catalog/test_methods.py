@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlguide.catalog.methods import find_method, method_choices, methods, recorded_method
-from rlguide.runs.diagnosis import FORMULAS, first_loss
+from rlguide.runs.diagnosis.first_step import FORMULAS, first_loss
 
 
 def test_the_quick_reading_is_that_of_the_parser() -> None:

@@ -17,7 +17,7 @@ from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RunRecord, write_record
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
-from rlguide.runs.diagnosis import check_start, first_loss
+from rlguide.runs.diagnosis.first_step import check_start, first_loss
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora
 from tests.recipes.conftest import ENGINE, SFT, asked

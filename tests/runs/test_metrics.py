@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlguide.runs.diagnosis import check_start
+from rlguide.runs.diagnosis.first_step import check_start
 from rlguide.runs.metrics import MetricsLog, read_metrics, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
 
