@@ -61,7 +61,7 @@ def command(
     """
     import shlex
 
-    from rlguide.cli._training import refuse_others, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -88,7 +88,7 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
-        prepared = prepare(ws, main, options, dry_run)
+        prepared = prepare(ws, main, at_steps(ws, options), dry_run)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:

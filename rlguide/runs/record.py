@@ -27,11 +27,15 @@ LOG = "engine.log"
 
 @dataclass
 class Run:
-    """One training run. `path` is LLaMA-Factory's output_dir; `name` is how it is typed from the workspace."""
+    """One training run. `path` is LLaMA-Factory's output_dir; `name` is how it is typed from the workspace.
+
+    `checkpoint`: the folder inside it that is meant instead of its end (`runs.best.at_step`); "" for the end.
+    """
 
     path: Path
     name: str
     record: RunRecord
+    checkpoint: str = ""
 
     @property
     def status(self) -> str:
@@ -55,8 +59,13 @@ class Run:
 
     @property
     def policy(self) -> Policy:
-        """What the run trained: the whole stack."""
-        return Policy(str(self.record.base), self.record.stack or (), self.record.template)
+        """What the run trained: the whole stack, up to the checkpoint that is meant."""
+        base, stack = str(self.record.base), self.record.stack or ()
+        if self.checkpoint and stack:
+            stack = (*stack[:-1], self.file(self.checkpoint))
+        elif self.checkpoint:
+            base = self.file(self.checkpoint)
+        return Policy(base, stack, self.record.template)
 
     @property
     def reference(self) -> Policy:
