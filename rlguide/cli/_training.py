@@ -99,7 +99,7 @@ def at_steps(ws: Workspace, options: TrainingOptions) -> TrainingOptions:
     chosen: dict[str, Any] = {
         name: _at_step(ws, value, options) for name, value in named.items() if (locate(ws, value) / RUN_FILE).is_file()
     }
-    return replace(options, **chosen, **({"step": None, "last": False} if chosen else {}))
+    return replace(options, **chosen, step=None, last=False) if chosen else options
 
 
 def _at_step(ws: Workspace, name: str, options: TrainingOptions) -> str:

@@ -30,8 +30,12 @@ class Best:
 
 @dataclass(frozen=True)
 class Meant:
-    """A step of a run. `folder`: its checkpoint, or the run's own folder; `words`: which it is, and why ("60 of 162, the
-    best by held-out loss")."""
+    """A step of a run.
+
+    Attributes:
+        folder: its checkpoint, or the run's own folder.
+        words: which it is, and why: "60 of 162, the best by held-out loss".
+    """
 
     step: int | None
     folder: Path
