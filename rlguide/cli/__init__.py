@@ -37,6 +37,7 @@ COMMANDS = {
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
     "runs": "List, compare and remove runs.",
+    "stop": "End a training, as Ctrl-C does.",
     "eval": "Evaluate on held-out pairs.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",
@@ -48,7 +49,7 @@ COMMANDS = {
 # The folder of a command's file, if it is not cli/ itself.
 _FOLDERS = {
     **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
-    **dict.fromkeys(("runs",), "runs."),
+    **dict.fromkeys(("runs", "stop"), "runs."),
 }
 
 

@@ -280,10 +280,15 @@ def _interrupted_is_said(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        run.update(status="interrupted", pid=None)
-        settle_metrics(run.path)
-        _say_how_to_resume(run)
+        settle_interrupted(run)
         raise
+
+
+def settle_interrupted(run: Run) -> None:
+    """Write the record of a run that was stopped, and say how to resume it."""
+    run.update(status="interrupted", pid=None)
+    settle_metrics(run.path)
+    say(stopped_words(run))
 
 
 def _settle(run: Run, check: StartCheck | None) -> Run:
@@ -302,7 +307,8 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
     return run
 
 
-def _say_how_to_resume(run: Run) -> None:
+def stopped_words(run: Run) -> str:
+    """Where a run was stopped, and the command that resumes it."""
     checkpoint = last_checkpoint(run.path)
     kept = f"checkpoint at step {step_of(checkpoint)} is kept" if checkpoint else "no checkpoint yet"
-    say(f"stopped; {kept}. Resume with: {resume_command(run.name)}")
+    return f"stopped; {kept}. Resume with: {resume_command(run.name)}"
