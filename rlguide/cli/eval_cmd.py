@@ -138,14 +138,14 @@ def command(
     elif is_reward_model(chosen):
         show_evaluation(result, chosen, found)
     else:
-        _show(result, " --last" if last else f" --step {step}" if step else "")
+        _show(result, ["--last"] * last + (["--step", str(step)] if step else []))
     if worst and not as_json:
         _show_worst(chosen, worst)
     if result.tasks is not None and not result.tasks.detail:
         raise typer.Exit(1)
 
 
-def _show(result: Suite, which: str) -> None:
+def _show(result: Suite, which: list[str]) -> None:
     import shlex
 
     from rlguide.console import say, show, show_table
@@ -171,7 +171,7 @@ def _show(result: Suite, which: str) -> None:
     if result.verdict:
         show(result.verdict)
     if rows:
-        say(f"next: rlguide chat {shlex.quote(result.run)}{which}")
+        say(f"next: {shlex.join(['rlguide', 'chat', result.run, *which])}")
 
 
 def _show_tasks(found: Benchmarks) -> None:

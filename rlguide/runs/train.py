@@ -286,7 +286,7 @@ def _interrupted_is_said(run: Run) -> Iterator[None]:
 
 def settle_interrupted(run: Run) -> None:
     """Write the record of a run that was stopped, and say how to resume it."""
-    run.update(status="interrupted", pid=None)
+    run.over("interrupted")
     settle_metrics(run.path)
     say(stopped_words(run))
 
@@ -297,9 +297,8 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
     plots = plot_run(rows, run.path, first_loss(run.config))
     first = next((row for row in rows if row.get("step") == 1 and "loss" in row), None)
     check = check or (check_start(run.config, first) if first else None)
-    run.update(
-        status="finished",
-        pid=None,
+    run.over(
+        "finished",
         summary=summarize(rows),
         start_check={"ok": check.ok, "message": check.message} if check else None,
         plots=tuple(run.file(path.name) for path in plots),
