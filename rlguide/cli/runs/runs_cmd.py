@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
+from rlguide.cli.runs import compare_cmd
 
 command = typer.Typer(
     help="""List the runs of a workspace, newest first; compare or remove them.
@@ -51,8 +52,8 @@ def _check_place(context: typer.Context) -> None:
         option = {"workspace": "--workspace", "as_json": "--json"}[given[0]]
         raise UsageError(
             f"{option} stands before {context.invoked_subcommand}, which does not see it",
-            f"put it behind: rlguide runs {context.invoked_subcommand} ... {option}",
+            f"put {option} behind {context.invoked_subcommand}",
         )
 
 
-# Subcommands: `command.command("NAME", short_help=...)(NAME_cmd.command)`.
+command.command("compare", short_help="Runs side by side: settings, figures, curves.")(compare_cmd.command)
