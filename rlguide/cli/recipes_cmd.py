@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[str, typer.Argument(help="A recipe that `rlguide recipes` lists.", metavar="NAME")]
 COLUMNS = ("NAME", "MODEL", "METHOD", "GPUS", "MEMORY", "TIME")
+LESSER = ("GPUS", "METHOD", "MODEL")  # a name says them, too
 
 command = typer.Typer(
     help="""List ready recipes: methods for known models on one or two GPUs, with planned memory and time.
@@ -43,7 +44,7 @@ def list_recipes(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         show_json([_record(recipe) for recipe in recipes])
         return
-    show_table(COLUMNS, [cells(recipe) for recipe in recipes])
+    show_table(COLUMNS, [cells(recipe) for recipe in recipes], lesser=LESSER)
     say(f"MEMORY: planned peak of a GPU. TIME: planned, an epoch of {TIME_OF}. -: not planned yet")
     say(f"next: rlguide recipes copy {shlex.quote(next(iter(ready_recipes())))}")
 
