@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
@@ -26,7 +27,11 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 def command(
     options: TrainingOptions,
     run: Annotated[
-        str | None, typer.Argument(help="With --resume: the run; the newest that can be resumed by default.")
+        str | None,
+        typer.Argument(
+            help="With --resume: the run; the newest that can be resumed by default.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     dry_run: Annotated[

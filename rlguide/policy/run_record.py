@@ -6,8 +6,9 @@ keys of other versions are kept as they are.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,14 @@ def record_of(checkpoint: Path) -> RunRecord | None:
     if record is None and CHECKPOINT_NAME.fullmatch(checkpoint.name):
         record = read_record(checkpoint.parent)
     return record
+
+
+def run_folders(saves: Path) -> Iterator[Path]:
+    """The folders at any depth that hold the record of a run, readable or not."""
+    for folder, names, files in os.walk(saves):
+        names[:] = [name for name in names if not name.startswith((".", "checkpoint-"))]
+        if RUN_FILE in files:
+            yield Path(folder)
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

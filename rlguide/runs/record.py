@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +18,14 @@ from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digests_of_parts
 from rlguide.policy.policy import Policy
-from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
+from rlguide.policy.run_record import (
+    RUN_FILE,
+    RecordedReference,
+    RunRecord,
+    read_record,
+    run_folders,
+    write_record,
+)
 from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.prepare import Prepared
 from rlguide.workspace import Workspace
@@ -201,20 +206,12 @@ def _at_home(record: RunRecord, name: str) -> RunRecord:
 def find_runs(ws: Workspace) -> list[Run]:
     """All runs under `saves/`, newest first; those with a damaged record are left out."""
     runs = []
-    for folder in run_folders(ws):
+    for folder in run_folders(ws.saves):
         try:
             runs.append(read_run(ws, folder))
         except DataError:
             continue
     return sorted(runs, key=lambda run: run.record.created or "", reverse=True)
-
-
-def run_folders(ws: Workspace) -> Iterator[Path]:
-    """The folders under `saves/` that hold the record of a run, readable or not."""
-    for folder, names, files in os.walk(ws.saves):
-        names[:] = [name for name in names if not name.startswith((".", "checkpoint-"))]
-        if RUN_FILE in files:
-            yield Path(folder)
 
 
 def open_run(ws: Workspace, name: str | None = None) -> Run:
