@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
@@ -26,7 +27,11 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 def command(
     options: TrainingOptions,
     run: Annotated[
-        str | None, typer.Argument(help="With --resume: the run; the newest that can be resumed by default.")
+        str | None,
+        typer.Argument(
+            help="With --resume: the run; the newest that can be resumed by default.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     dry_run: Annotated[
@@ -61,7 +66,7 @@ def command(
     """
     import shlex
 
-    from rlguide.cli._training import refuse_others, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -88,7 +93,7 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
-        prepared = prepare(ws, main, options, dry_run)
+        prepared = prepare(ws, main, at_steps(ws, options), dry_run)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
