@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rlguide.console import console, say
 from rlguide.engine.events import Begun, Progress
 from rlguide.engine.job import Event, Idle, Line
+from rlguide.runs.metrics import without_ties
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -167,12 +168,6 @@ class TrainingView:
 def describe(row: Mapping[str, float]) -> str:
     """The known metrics of a row as "name value", two spaces apart."""
     return "  ".join(f"{name} {form.format(row[key])}" for key, name, form in _SHOWN if key in without_ties(row))
-
-
-def without_ties(row: Mapping[str, float]) -> dict[str, float]:
-    """The row without an accuracy that says nothing: the engine counts pairs with a margin of 0 as lost."""
-    tied = {f"{group}rewards/accuracies" for group in ("", "eval_") if row.get(f"{group}rewards/margins") == 0}
-    return {key: value for key, value in row.items() if key not in tied}
 
 
 def _clock(seconds: float) -> str:

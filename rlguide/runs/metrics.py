@@ -96,6 +96,12 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def without_ties(row: Mapping[str, float]) -> dict[str, float]:
+    """The row without an accuracy that says nothing: the engine counts pairs with a margin of 0 as lost."""
+    tied = {f"{group}rewards/accuracies" for group in ("", "eval_") if row.get(f"{group}rewards/margins") == 0}
+    return {key: value for key, value in row.items() if key not in tied}
+
+
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """First and last training log, and the last evaluation."""
     train = [row for row in rows if "loss" in row]

@@ -9,8 +9,7 @@ from rlguide.catalog.methods import recorded_method
 from rlguide.recipes.lean import outcome
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.diagnosis.first_step import course
-from rlguide.runs.live import without_ties
-from rlguide.runs.metrics import METRICS, read_metrics
+from rlguide.runs.metrics import METRICS, read_metrics, without_ties
 from rlguide.runs.record import LOG, Run
 from rlguide.runs.retry import survived
 
