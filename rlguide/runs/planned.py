@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.catalog.methods import find_method
 from rlguide.console import say
-from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.engine.events import Logged, Progress
 from rlguide.engine.find import Engine
+from rlguide.engine.job import Idle, Line, Started
 from rlguide.engine.out_of_memory import figures_of
 from rlguide.errors import RlguideError
 from rlguide.planner.learnt import STEPS, Outcome, read_outcome, record_outcome
+from rlguide.runs.pace import Pace
 from rlguide.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -69,46 +71,61 @@ def kept(plan: Plan) -> dict[str, Any]:
 
 
 class Stopwatch:
-    """Times the steps of a run beside its plan: from step 20 on, and when it ends, the next plan learns of it."""
+    """Times a run beside its plan: from step 20 on, and when it ends, the next plan learns what the whole takes.
+
+    Attributes:
+        pace: its speed, which is also what is shown while it runs, so that the next plan says the same.
+    """
 
     def __init__(self, run: Run) -> None:
-        self._run, self._plan = run, run.record.plan or {}
-        self._begun: tuple[float, int] | None = None
-        self._now: tuple[float, int] = (0.0, 0)
-        self._total, self._peak, self._is_told = 0, 0, False
+        record = run.record
+        self._run, self._plan = run, record.plan or {}
+        self.pace = pace_of(run)
+        self._first: int | None = None
+        self._peak, self._is_told = 0, False
 
     def see(self, event: Event) -> None:
-        """Take the time of a step; the first of this attempt, which warms up, does not count."""
-        if isinstance(event, Begun):
-            self._total = event.total
-        elif isinstance(event, Logged):
+        """Take the time of what was done; the first step of this attempt, which warms up, does not count."""
+        if isinstance(event, (Started, Line, Idle)):
+            return
+        self.pace.see(event, event.time or time.time())
+        if isinstance(event, Logged):
             self._peak = max(self._peak, event.peak_bytes)
         elif isinstance(event, Progress) and event.phase == "train":
-            self._now = (time.monotonic(), event.done)
-            if self._begun is None:
-                self._begun = self._now
-            elif not self._is_told and event.done - self._begun[1] >= STEPS:
+            if self._first is None:
+                self._first = event.done
+            elif not self._is_told and event.done - self._first >= STEPS:
                 self._is_told = True
                 self.tell()
 
     def tell(self) -> None:
-        """Let the next plan know what was seen so far."""
-        outcome = _outcome(self._run)
-        if outcome is None or self._begun is None or not self._total:
+        """Let the next plan know what was seen so far: its operations over the time that the whole takes."""
+        outcome, seconds = _outcome(self._run), self.pace.whole()
+        if outcome is None or self._first is None or not seconds:
             return
-        steps, seconds = self._now[1] - self._begun[1], self._now[0] - self._begun[0]
-        flops, planned = self._plan.get("flops"), self._plan.get("seconds")
-        if steps < STEPS or seconds <= 0 or not isinstance(flops, float):
+        steps, flops, planned = self.pace.step - self._first, self._plan.get("flops"), self._plan.get("seconds")
+        if steps < STEPS or not isinstance(flops, float):
             return
         record_outcome(
             replace(
                 outcome,
                 steps=steps,
-                flops_per_second=flops * steps / self._total / seconds,
+                flops_per_second=flops / seconds,
                 planned_flops_per_second=flops / planned if isinstance(planned, float) and planned > 0 else 0.0,
                 peak_bytes=self._peak,
             )
         )
+
+
+def pace_of(run: Run) -> Pace:
+    """What times a run, before any of its events was seen."""
+    record = run.record
+    held_out = sum(rows for rows in (record.held_out or {}).values() if type(rows) is int)
+    val_size = run.config.get("val_size")
+    if not held_out and isinstance(val_size, (int, float)) and 0 < val_size < 1e9:
+        trained = sum(rows for rows in (record.datasets or {}).values() if type(rows) is int)
+        held_out = round(val_size * trained) if val_size < 1 else int(val_size)
+    return Pace(run.config, record.total_steps or 0, held_out, record.effective_batch or 0)
 
 
 def tell_failure(run: Run) -> None:

@@ -30,7 +30,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
 
-    def monotonic(self) -> float:
+    def time(self) -> float:
         return self.now
 
 
@@ -77,6 +77,25 @@ def test_a_run_that_goes_on_tells_after_twenty_steps(clock: Clock) -> None:
     trained(run_of(plan()), clock, 21, 4.0)
     (outcome,) = known_outcomes()
     assert outcome.steps == 20 and outcome.flops_per_second == pytest.approx(FLOPS / (TOTAL * 4.0))
+
+
+def test_after_twenty_steps_the_time_left_and_the_next_plan_agree(clock: Clock) -> None:
+    """Evaluations are in both, those to come too, although the first twenty steps had one only."""
+    config = {"eval_strategy": "steps", "eval_steps": 10, "save_strategy": "no"}
+    watch = Stopwatch(run_of(plan(), config=config, held_out={"a_test": 80}, effective_batch=8))
+    begun = clock.now
+    watch.see(Begun(0, TOTAL, 2))
+    for step in range(1, 22):
+        clock.now += 4
+        watch.see(Progress("train", step, TOTAL))
+        if step == 10:
+            clock.now += 100
+            watch.see(Logged(step, {"eval_loss": 0.5}))
+    left = watch.pace.left(clock.now)
+    share = efficiency_for(GPUS, PLANNED)
+    planned_seconds = FLOPS / share.mid / (2 * GPUS.model.peak("bf16"))  # type: ignore[operator]
+    assert left is not None and clock.now - begun + left == pytest.approx(planned_seconds, rel=0.05)
+    assert planned_seconds == pytest.approx(TOTAL * 4 + (TOTAL // 10 + 1) * 100)
 
 
 def test_a_short_run_or_one_without_a_plan_tells_nothing(clock: Clock) -> None:
