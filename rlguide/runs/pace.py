@@ -38,6 +38,7 @@ class Pace:
     def __init__(self, config: Mapping[str, Any], total: int, held_out: int = 0, batch: int = 0) -> None:
         self._config, self.total, self._held_out, self._batch = config, total, held_out, batch
         self.step = 0
+        self.training_seconds = 0.0  # spent on steps in all, as far as events tell
         self._since_step = 0.0  # seconds of training since the last step that was told
         self._intervals: list[tuple[float, int]] = []  # (seconds, steps); the first, which warms up, does not count
         self._is_warm = False
@@ -82,6 +83,7 @@ class Pace:
 
     def _train(self, seconds: float, step: int) -> None:
         self._since_step += seconds
+        self.training_seconds += seconds
         if step <= self.step:
             return
         if self._is_warm:
@@ -160,7 +162,8 @@ class Pace:
         elif strategy == "steps":
             every = every if isinstance(every, (int, float)) and 0 < every < math.inf else 500
             steps = max(1, math.ceil(every * self.total) if every < 1 else int(every))
-            due.update(step for step in range(steps, self.total + 1, steps)[:_MOST] if key == "eval" or step < self.total)
+            last = self.total if key == "eval" else self.total - 1  # at the end it saves anyway
+            due.update(range(steps, last + 1, steps)[:_MOST])
         if key == "eval":
             due[self.total] += 1  # LLaMA-Factory evaluates once more when training has ended (train/dpo/workflow.py)
         return due
