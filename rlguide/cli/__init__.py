@@ -36,6 +36,7 @@ COMMANDS = {
     "configure": "Write a commented config to own and edit.",
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
+    "watch": "Curves, time left and diagnosis of a run.",
     "eval": "Evaluate on held-out pairs.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",

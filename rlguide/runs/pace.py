@@ -111,6 +111,11 @@ class Pace:
             self._work, self._batches = "training", (0, 0)
 
     @property
+    def last(self) -> float | None:
+        """When the last event happened; None before the first."""
+        return self._now
+
+    @property
     def work(self) -> Work:
         """What it does now."""
         return self._work

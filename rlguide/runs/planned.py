@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from rlguide.catalog.methods import find_method
 from rlguide.console import say
 from rlguide.engine.events import Logged, Progress
 from rlguide.engine.find import Engine
-from rlguide.engine.job import Idle, Line, Started
 from rlguide.engine.out_of_memory import figures_of
 from rlguide.errors import RlguideError
 from rlguide.planner.learnt import STEPS, Outcome, read_outcome, record_outcome
@@ -73,22 +71,17 @@ def kept(plan: Plan) -> dict[str, Any]:
 class Stopwatch:
     """Times a run beside its plan: from step 20 on, and when it ends, the next plan learns what the whole takes.
 
-    Attributes:
-        pace: its speed, which is also what is shown while it runs, so that the next plan says the same.
+    Args:
+        pace: its speed by the same events, which is also what is shown while it runs: so the next plan says the same.
     """
 
-    def __init__(self, run: Run) -> None:
-        record = run.record
-        self._run, self._plan = run, record.plan or {}
-        self.pace = pace_of(run)
+    def __init__(self, run: Run, pace: Pace) -> None:
+        self._run, self._plan, self._pace = run, run.record.plan or {}, pace
         self._first: int | None = None
         self._peak, self._is_told = 0, False
 
     def see(self, event: Event) -> None:
-        """Take the time of what was done; the first step of this attempt, which warms up, does not count."""
-        if isinstance(event, (Started, Line, Idle)):
-            return
-        self.pace.see(event, event.time or time.time())
+        """Take an event that `pace` has seen; the first step of this attempt, which warms up, does not count."""
         if isinstance(event, Logged):
             self._peak = max(self._peak, event.peak_bytes)
         elif isinstance(event, Progress) and event.phase == "train":
@@ -100,10 +93,10 @@ class Stopwatch:
 
     def tell(self) -> None:
         """Let the next plan know what was seen so far: its operations over the time that the whole takes."""
-        outcome, seconds = _outcome(self._run), self.pace.whole()
+        outcome, seconds = _outcome(self._run), self._pace.whole()
         if outcome is None or self._first is None or not seconds:
             return
-        steps, flops, planned = self.pace.step - self._first, self._plan.get("flops"), self._plan.get("seconds")
+        steps, flops, planned = self._pace.step - self._first, self._plan.get("flops"), self._plan.get("seconds")
         if steps < STEPS or not isinstance(flops, float):
             return
         record_outcome(
