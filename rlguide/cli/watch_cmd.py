@@ -61,7 +61,7 @@ def _show_once(attached: Attached) -> None:
     """How a run stands or how it ended (stdout): on a terminal with its curves."""
     from rlguide.console import console, show
     from rlguide.runs.report import report, report_lines
-    from rlguide.runs.view.screen import lines_of, screen
+    from rlguide.runs.view.screen import Curves, lines_of, screen
 
     if attached.run.status == "finished":
         for line in report_lines(report(attached.run)):
@@ -69,7 +69,7 @@ def _show_once(attached: Attached) -> None:
     out = console()
     if out.is_terminal:
         width, height = out.size
-        show(screen(attached.state, width, max(height - 2, 30), can_draw=not out.options.ascii_only))
+        show(screen(attached.state, width, max(height - 2, 30), curves=None if out.options.ascii_only else Curves()))
     elif attached.run.status != "finished":
         for line in lines_of(attached.state):
             show(line)

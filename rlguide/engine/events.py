@@ -143,6 +143,7 @@ class Tail:
                 yield line.decode("utf-8", "replace")
 
 
+_MOST = 10**16  # of steps, rows or bytes
 _LATEST = 1e11  # the year 5138: what is later is no time
 
 
@@ -165,19 +166,21 @@ class EventReader:
     def _event(self, values: dict[str, Any]) -> EngineEvent | None:
         kind = values["event"]
         if kind == "begin":
-            self._total = int(values["total_steps"])
+            self._total = _count(values["total_steps"])
             batch = values.get("batch")
-            return Begun(int(values["step"]), self._total, int(values["processes"]), int(batch) if batch else None)
+            return Begun(
+                _count(values["step"]), self._total, _count(values["processes"]), _count(batch) if batch else None
+            )
         if kind == "step":
-            return Progress("train", int(values["step"]), self._total)
+            return Progress("train", _count(values["step"]), self._total)
         if kind == "eval_batch":
-            return Progress("eval", int(values["done"]), int(values["total"] or 0))
+            return Progress("eval", _count(values["done"]), _count(values["total"] or 0))
         if kind == "log":
             numbers = {str(key): float(value) for key, value in values["values"].items()}
-            counts = (int(values.get(key) or 0) for key in ("peak", "tokens"))
-            return Logged(int(values["step"]), numbers, *counts)
+            counts = (_count(values.get(key) or 0) for key in ("peak", "tokens"))
+            return Logged(_count(values["step"]), numbers, *counts)
         if kind in _AT_STEP:
-            return _AT_STEP[kind](int(values["step"]))
+            return _AT_STEP[kind](_count(values["step"]))
         if kind == "lean":
             return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
         if kind == "error":
@@ -186,3 +189,11 @@ class EventReader:
         if kind == "children":
             return Raised(exit_codes=tuple(int(code) for code in values["exit_codes"]))
         return None
+
+
+def _count(value: Any) -> int:
+    """A number of steps, rows or bytes. Raises ValueError for what is none."""
+    count = int(value)
+    if not 0 <= count < _MOST:
+        raise ValueError(f"{count} is not a count")
+    return count

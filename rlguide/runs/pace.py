@@ -21,6 +21,7 @@ _RECENT = 1000  # intervals between two steps that make the rate
 # An evaluation before any was seen, in times of what training on as many rows takes: two forward passes, of policy and
 # reference, beside these and a backward pass, which costs as much as two.
 _GUESS = 0.5
+_SURE = 20  # batches, or a quarter of them, after which an evaluation's own speed is believed
 _MOST = 100_000  # evaluations, or checkpoints, that are counted: a damaged file may say any number of steps
 _SMALLEST = 0.5  # seconds: events of shorter steps are written that seldom (rlguide_worker/rlguide_events.py)
 
@@ -108,6 +109,7 @@ class Pace:
             is_told = 0 <= seconds < math.inf
             self._evaluations.append(seconds if is_told else now - self._begun if self._work == "evaluation" else past)
             self._done["eval"][event.step] += 1
+            self.step = max(self.step, event.step)  # of older runs, whose worker did not tell the step before it
             self._work, self._batches = "training", (0, 0)
 
     @property
@@ -133,9 +135,8 @@ class Pace:
         """Seconds of an evaluation: as the last one took, else by its batches so far, else a guess."""
         if self._evaluations:
             return self._evaluations[-1]
-        done, total = self._batches
-        if self._work == "evaluation" and done and total and self._now is not None:
-            return (self._now - self._begun) / done * total
+        if self._is_far and self._now is not None:
+            return (self._now - self._begun) / self._batches[0] * self._batches[1]
         step = self.step_seconds()
         return None if step is None else _GUESS * step * self._held_out / max(1, self._batch)
 
@@ -204,10 +205,16 @@ class Pace:
             return max(0.0, future - since)
         return steps - min(self._since_step + since, max(step, _SMALLEST), steps) + future
 
+    @property
+    def _is_far(self) -> bool:
+        """Whether the evaluation that goes on has done enough batches to tell how long they take."""
+        done, total = self._batches
+        return self._work == "evaluation" and total > 0 and done >= min(_SURE, total / 4) and done > 0
+
     def _rest(self, now: float, evaluation: float) -> float:
         """What is left of the evaluation that goes on: by its batches, once some are done, else by the last one."""
         done, total = self._batches
-        if done and total and (4 * done >= total or not self._evaluations):
+        if self._is_far:
             known = self._now if self._now is not None else now
             return max(0.0, (known - self._begun) / done * (total - done) - (now - known))
         return max(0.0, evaluation - (now - self._begun))

@@ -69,6 +69,11 @@ def test_any_line_is_survived(line: object) -> None:
     EventReader().read(line if isinstance(line, str) else json.dumps(line))
 
 
+@pytest.mark.parametrize("step", [-1, 10**16, float("inf"), None, "x"])
+def test_what_is_no_count_is_no_event(step: object) -> None:
+    assert EventReader().read(json.dumps({"event": "step", "step": step})) is None
+
+
 def test_deep_nesting_is_survived() -> None:
     assert EventReader().read("[" * 100_000) is None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rlguide.console import console, say, show
 from rlguide.engine.events import Logged
 from rlguide.engine.job import Event
-from rlguide.runs.view.screen import screen
+from rlguide.runs.view.screen import Curves, screen
 from rlguide.runs.view.state import STARTING, RunState
 from rlguide.runs.view.words import clock, figures
 
@@ -39,6 +39,7 @@ class TrainingView:
         self._drawn = self._said = state.now()
         self._size = (0, 0)
         self._phase = state.phase
+        self._curves = None if self._console.options.ascii_only else Curves()
 
     def __enter__(self) -> TrainingView:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -100,5 +101,4 @@ class TrainingView:
         if (width, height) != self._size:
             self._console.clear()  # what stood beside a smaller screen
         self._size, self._drawn = (width, height), self.state.now()
-        can_draw = not self._console.options.ascii_only
-        self._live.update(screen(self.state, width, height, self._notes, can_draw), refresh=True)
+        self._live.update(screen(self.state, width, height, self._notes, self._curves), refresh=True)

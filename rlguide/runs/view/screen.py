@@ -20,12 +20,27 @@ _STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _CURVES = 8  # rows below which figures in words say more than curves
 
 
-def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), can_draw: bool = True) -> Text:
+class Curves:
+    """Paints the curves of a run, again only where there is a new point or another size: a clock moves more often."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int, int] | None = None
+        self._painted: Text | None = None
+
+    def paint(self, rows: Sequence[dict[str, float]], width: int, height: int) -> Text:
+        """The curves of these rows, as `terminal.paint` does it."""
+        key = (len(rows), width, height)
+        if self._painted is None or self._key != key:
+            self._key, self._painted = key, paint(panels(rows), width, height)
+        return self._painted
+
+
+def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), curves: Curves | None = None) -> Text:
     """A screen of `height` lines of `width` cells: where the run is, what is wrong, its curves.
 
     Args:
         notes: what was said of it.
-        can_draw: whether the terminal has the characters that curves are drawn with.
+        curves: what paints them; None where the terminal has not the characters for it.
     """
     from rich.text import Text
 
@@ -39,11 +54,11 @@ def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), 
     if len(said) > most:
         said = [*said[: most - 1], Text(f"and more: rlguide watch {state.name} --once", style="dim")]
     room = height - len(head) - len(said) - 1
-    curves = paint(panels(state.rows), width, room) if can_draw and room >= _CURVES else Text()
-    if not curves:
-        body = [Text(line) for line in _wrapped(figures(state.latest), width)]
+    painted = curves.paint(state.rows, width, room) if curves is not None and room >= _CURVES else Text()
+    if painted:
+        body = [Text(), *painted.split("\n", allow_blank=True)]
     else:
-        body = [Text(), *curves.split("\n", allow_blank=True)]
+        body = [Text(line) for line in _wrapped(figures(state.latest), width)]
     lines = [*head, *said, *body][:height]
     for line in lines:
         line.truncate(width, overflow="ellipsis")
