@@ -71,12 +71,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if row := _numbers(row):
+        if row := numbers_of(row):
             rows.append(row)
     return rows
 
 
-def _numbers(row: Any) -> dict[str, Any] | None:
+def numbers_of(row: Any) -> dict[str, Any] | None:
     """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
     if not isinstance(row, dict) or type(row.get("step")) is not int:
         return None
@@ -90,7 +90,7 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
         return []
     rows = []
     for item in history if isinstance(history, list) else ():
-        row = _numbers(item)
+        row = numbers_of(item)
         if row is not None and ("loss" in row or "eval_loss" in row):
             rows.append({"step": row.pop("step"), **row})
     return rows

@@ -113,12 +113,7 @@ class Stopwatch:
 def pace_of(run: Run) -> Pace:
     """What times a run, before any of its events was seen."""
     record = run.record
-    held_out = sum(rows for rows in (record.held_out or {}).values() if type(rows) is int)
-    val_size = run.config.get("val_size")
-    if not held_out and isinstance(val_size, (int, float)) and 0 < val_size < 1e9:
-        trained = sum(rows for rows in (record.datasets or {}).values() if type(rows) is int)
-        held_out = round(val_size * trained) if val_size < 1 else int(val_size)
-    return Pace(run.config, record.total_steps or 0, held_out, record.effective_batch or 0)
+    return Pace(run.config, record.total_steps or 0, run.held_out_rows, record.effective_batch or 0)
 
 
 def tell_failure(run: Run) -> None:

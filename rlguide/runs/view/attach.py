@@ -157,17 +157,16 @@ def attached_document(attached: Attached) -> dict[str, Any]:
     """The state of a run for JSON, with its status and how it ended."""
     from dataclasses import asdict
 
-    from rlguide.runs.best import best_step
+    from rlguide.runs.report import best_values
     from rlguide.runs.verdict import verdict_of
     from rlguide.runs.view.screen import document
 
     run, error = attached.run, how_it_ended(attached)
-    best = best_step(run)
     return {
         "run": run.name,
         "status": run.status if attached.state.is_over else "running",
         **document(attached.state),
-        "best": None if best is None else asdict(best),
+        "best": best_values(run),
         "verdict": asdict(verdict_of(run)) if attached.state.is_over else None,
         "failure": None if error is None else {"what": error.what, "fix": error.fix},
     }

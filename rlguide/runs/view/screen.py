@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.engine.hardware import GpuUse
 from rlguide.runs.curves import panels
-from rlguide.runs.diagnosis.finding import Finding
+from rlguide.runs.diagnosis.finding import Finding, finding_lines
 from rlguide.runs.view.state import RunState
 from rlguide.runs.view.terminal import paint
 from rlguide.runs.view.words import clock, figures
@@ -95,13 +95,6 @@ def document(state: RunState) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in state.findings],
         "rows": state.rows,
     }
-
-
-def finding_lines(finding: Finding) -> list[str]:
-    """A finding in two lines, or three where there is a line to paste."""
-    at = f" at step {finding.step}" if finding.step is not None else ""
-    lines = [f"{finding.level}{at}: {finding.seen}: {finding.means}", f"  fix: {finding.fix}"]
-    return [*lines, f"       {finding.command}"] if finding.command else lines
 
 
 def gpu_words(gpus: Sequence[GpuUse]) -> list[str]:
