@@ -78,6 +78,7 @@ class Pace:
     def _begin(self, event: Begun) -> None:
         self.step, self.total = event.step, event.total or self.total
         self._batch = event.batch or self._batch
+        self._intervals, self._step_seconds = [], None  # it may go on with other settings, or on another GPU
         self._since_step, self._is_warm, self._work = 0.0, False, "training"
         for key, done in self._done.items():
             self._done[key] = Counter({step: count for step, count in done.items() if step <= event.step})

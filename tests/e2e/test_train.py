@@ -291,8 +291,12 @@ def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     process.communicate(timeout=30)
     assert group_alive(group)
     busy = bench.run("train", "--resume", DPO, code=2)
-    assert "still training" in busy.stderr
+    assert "still training" in busy.stderr and f"`rlguide watch {DPO}`" in busy.stderr
+    watched = json.loads(bench.run("watch", DPO, "--json").stdout)
+    assert (watched["status"], watched["failure"]) == ("running", None) and watched["rows"]
     wait_until(lambda: not group_alive(group))
+    ended = bench.run("watch", DPO, code=1).stderr
+    assert "has trained all its steps" in ended and f"`rlguide train --resume {DPO}`" in ended
     settled = bench.run("train", "--resume", DPO)
     assert "finished after 120 steps" in settled.stdout
     assert (bench.root / DPO / "loss.png").exists()

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from rlguide.evaluation.pairs import Evaluation
 from rlguide.policy.run_record import RecordedReference, RunRecord
+from rlguide.runs.best import Best
+from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.record import Run
 from rlguide.runs.report import report, report_lines
 from rlguide.runs.verdict import judge, verdict_of
@@ -205,6 +207,32 @@ def test_the_levels_are_those_of_the_interval() -> None:
     for low, high, level in ((0.51, 0.7, "good"), (0.4, 0.6, "unclear"), (0.3, 0.49, "bad")):
         assert judge(Estimate((low + high) / 2, low, high, 100))[0] == level
         assert judge(Estimate((low + high) / 2, low, high, 100), harm="it harms")[0] == "bad"
+
+
+@pytest.mark.parametrize(("folder", "step"), [("checkpoint-50", 50), (None, 100)])
+def test_the_verdict_is_on_the_step_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str | None, step: int
+) -> None:
+    """The best one where its checkpoint was kept, else the last."""
+    best = Best(50, "eval_loss", 0.4, tmp_path / folder if folder else None)
+    for module in ("verdict", "report"):
+        monkeypatch.setattr(f"rlguide.runs.{module}.best_step", lambda run: best)
+    run = run_of(tmp_path, "dpo", [pairs_row(0.9, 0.4, step=50), pairs_row(0.6, 0.6)])
+    assert f"at step {step})" in verdict_of(run).text
+    values = report(run)
+    kept = "kept in saves/a/checkpoint-50" if folder else "its checkpoint was not kept"
+    assert f"best step: 50 of 100 (eval_loss 0.4000), {kept}" in report_lines(values)
+    json.dumps(values)
+
+
+def test_findings_stand_before_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding("a", "warning", 7, "seen so", "means that", "do this", "rlguide train --set pref_beta=0.3", "s")
+    monkeypatch.setattr("rlguide.runs.report.findings_of", lambda run: [finding])
+    rows: list[dict[str, float]] = [{"step": 1, "loss": 0.5}, pairs_row(0.6)]
+    lines = report_lines(report(run_of(tmp_path, "dpo", rows, summary={"first": rows[0], "held_out": rows[1]})))
+    at = lines.index("warning at step 7: seen so: means that")
+    assert lines[at + 1 : at + 3] == ["  fix: do this", "       rlguide train --set pref_beta=0.3"]
+    assert 0 < at < next(index for index, line in enumerate(lines) if "first step" in line)
 
 
 def test_the_verdict_comes_first_and_each_figure_has_its_size(tmp_path: Path) -> None:

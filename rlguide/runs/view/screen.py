@@ -50,7 +50,9 @@ def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), 
     head += [Text(line, style="dim") for line in _wrapped(gpu_words(state.gpus), width)]
     most = max(3, height // 3)
     said = [line for finding in state.findings for line in _finding(finding, width)]
-    said += [Text(line, style="dim") for note in notes for line in _wrapped(note.split(" "), width, " ")]
+    for note in notes:
+        style = "yellow" if note.startswith("warning") else "dim"
+        said += [Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")]
     if len(said) > most:
         said = [*said[: most - 1], Text(f"and more: rlguide watch {state.name} --once", style="dim")]
     room = height - len(head) - len(said) - 1
