@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), 
         style = "yellow" if note.startswith("warning") else "dim"
         said += [Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")]
     if len(said) > most:
-        said = [*said[: most - 1], Text(f"and more: rlguide watch {state.name} --once", style="dim")]
+        said = [*said[: most - 1], Text(f"and more: rlguide watch {shlex.quote(state.name)} --once", style="dim")]
     room = height - len(head) - len(said) - 1
     painted = curves.paint(state.rows, width, room) if curves is not None and room >= _CURVES else Text()
     if painted:
