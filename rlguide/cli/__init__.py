@@ -38,6 +38,7 @@ COMMANDS = {
     "train": "Train on preferences; resume; another round.",
     "runs": "List, compare and remove runs.",
     "stop": "End a training, as Ctrl-C does.",
+    "watch": "Curves, time left and diagnosis of a run.",
     "eval": "Evaluate on held-out pairs.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -65,6 +66,16 @@ class Run:
     def method(self) -> Method | None:
         """Its method, None if it is not known here."""
         return recorded_method(self.record.method)
+
+    @property
+    def held_out_rows(self) -> int:
+        """Rows that its evaluation during training goes through; 0 where there is none, or it is not known."""
+        held_out = sum(rows for rows in (self.record.held_out or {}).values() if type(rows) is int)
+        share = self.config.get("val_size")
+        if held_out or not isinstance(share, (int, float)) or not 0 < share < 1e9:
+            return held_out
+        rows = sum(rows for rows in (self.record.datasets or {}).values() if type(rows) is int)
+        return math.ceil(share * rows) if share < 1 else int(share)
 
     @property
     def policy(self) -> Policy:
