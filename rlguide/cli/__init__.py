@@ -37,6 +37,7 @@ COMMANDS = {
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
     "eval": "Evaluate on held-out pairs.",
+    "report": "A run as one page: verdict, curves, settings.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",
     "doctor": "What works on this host, what does not.",

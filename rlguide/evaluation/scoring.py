@@ -20,14 +20,14 @@ from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import Command, Event, run_job
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError
-from rlguide.evaluation.asking import conversation_of
+from rlguide.evaluation.asking import conversation_of, messages_of
 from rlguide.evaluation.config import HeldOut, recipe_of
 from rlguide.recipes.data import data_home
 from rlguide.recipes.render import render, write_unless_edited
 from rlguide.runs.choose import is_reward_model
 from rlguide.runs.record import Run
 from rlguide.runs.training_rows import row_limit
-from rlguide.statistics import mean, wins
+from rlguide.statistics import finite, mean, wins
 from rlguide.workspace import Workspace, atomic_write, write_json
 
 SCORES = "pairs.jsonl"
@@ -181,8 +181,8 @@ def scored_pairs(run: Run) -> list[ScoredPair]:
     found = []
     for row in read_rows(path):
         texts = [row.get(name) for name in ("chosen", "rejected")]
-        prompt = row.get("prompt")
-        if isinstance(prompt, list) and all(isinstance(text, str) for text in texts):
-            messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in prompt]
-            found.append(ScoredPair(margin_of(row), messages, *map(str, texts)))
+        prompt = messages_of(row.get("prompt"))
+        is_whole = prompt and all(isinstance(text, str) for text in texts)
+        if is_whole and None not in (finite(row.get(name)) for name in REWARDS):
+            found.append(ScoredPair(margin_of(row), prompt, *map(str, texts)))
     return sorted(found, key=lambda pair: pair.margin)
