@@ -126,7 +126,7 @@ def read_rows(path: Path, needed: Collection[str] = REWARDS) -> list[dict[str, A
     """The lines of `pairs.jsonl`. Raises DataError if it is empty or damaged, or a line lacks what is `needed`."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
     if not rows:
         raise DataError("no pair was scored", f"see {path.with_name('engine.log')}")

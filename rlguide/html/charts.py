@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+LAST = 1e15  # points from there on are not drawn
 WIDTH, HEIGHT = 1000, 300  # of the box, which the page stretches to the room that there is
 _POINTS = 600  # of a line that are drawn: more than there are pixels on a phone, and on most screens
 _CENTRAL = 0.98  # share of the values that the axis always shows
@@ -73,9 +74,7 @@ def line_chart(title: str, series: Sequence[Series], end: float | None = None) -
     Args:
         end: x of the right edge; the last x by default.
     """
-    finite = [
-        (item, [(x, y) for x, y in item.points if math.isfinite(x) and math.isfinite(y) and x >= 0]) for item in series
-    ]
+    finite = [(item, [point for point in item.points if _can_be_drawn(*point)]) for item in series]
     finite = [(item, points) for item, points in finite if points]
     if not finite:
         return None
@@ -93,6 +92,11 @@ def line_chart(title: str, series: Sequence[Series], end: float | None = None) -
     zero = _round(place(0, 0)[1]) if bottom < 0 < top else None
     labels = tuple(tick_labels(ticks)[::-1])
     return Chart(title, labels, heights, _x_labels(right), drawn, zero, right, outside)
+
+
+def _can_be_drawn(x: float, y: float) -> bool:
+    """Whether a point has a place: what a file says may be NaN, infinite, or a whole number of many digits."""
+    return 0 <= x < LAST and abs(y) <= 1e300
 
 
 @dataclass(frozen=True)

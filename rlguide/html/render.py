@@ -34,7 +34,7 @@ def render(template: str, language: str = "en", **values: object) -> str:
     """
     from markupsafe import Markup
 
-    environment = make_environment(Words(language))
+    environment = _environment(language)
     style, script = (_asset(name) for name in ("page.css", "page.js"))
     own = {"language": language, "style": Markup(style), "script": Markup(script), "policy": policy(style, script)}
     return str(environment.get_template(template).render(**values, **own))
@@ -64,6 +64,11 @@ def policy(style: str, script: str) -> str:
 
 
 @cache
+def _environment(language: str) -> Any:
+    return make_environment(Words(language))
+
+
+@cache
 def _asset(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
@@ -77,9 +82,9 @@ def _digest(text: str) -> str:
 
 def _shown(value: Any) -> Any:
     """A value as it stands on a page: text that cannot act, and not without end; markup is the templates' own."""
-    if not isinstance(value, str) or hasattr(value, "__html__"):
+    if hasattr(value, "__html__"):
         return value
-    text = printable(value, "\ufffd")
+    text = printable(str(value), "\ufffd")
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} [... {len(text) - LONGEST:,}]"
 
 

@@ -14,63 +14,62 @@ _FIELD = re.compile(r"\{(\w+)(?:[:!][^{}]*)?\}")
 
 
 class Words:
-    """The words of one language.
+    """The words of one language: of its file, the texts of templates and the sentences that the code makes.
 
-    A key of its file is the English text. `{name}` in it stands for a value, so that it also finds the sentences that
-    the code has made with values.
+    A key is the English text. `{name}` in it stands for a value, so that a sentence is also found that the code has
+    made with values.
     """
 
     def __init__(self, language: str) -> None:
-        self._texts = texts_of(language)
+        self._is_english = language == "en"
+        self._texts, self._sentences, self._patterns = ({}, {}, ()) if self._is_english else _read(language)
 
     def text(self, english: str, **values: object) -> str:
         """A text of a template, in which `{name}` is a value; in English where there is no other."""
-        shown = {name: str(value) for name, value in values.items()}
-        return _filled(self._texts.get(english, english) if self._texts else english, shown)
+        return _filled(self._texts.get(english, english), {name: str(value) for name, value in values.items()})
 
     def sentence(self, english: str) -> str | None:
         """A sentence that the code made, in this language; None where there is no text for it."""
-        if self._texts is None:
+        if self._is_english:
             return english
-        if english in self._texts and not _FIELD.search(english):
-            return self._texts[english]
-        for pattern, text in _patterns(self._texts) if len(english) <= _LONGEST else ():
+        if english in self._sentences:
+            return self._sentences[english]
+        for pattern, text in self._patterns if len(english) <= _LONGEST else ():
             if found := pattern.fullmatch(english):
-                return _filled(text, found.groupdict())
+                values = {name: self._sentences.get(value, value) for name, value in found.groupdict().items()}
+                return _filled(text, values)
         return None
 
 
-class _Texts(dict[str, str]):
-    """A dictionary that `cache` takes: one object for each language."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
+_Read = tuple[dict[str, str], dict[str, str], tuple[tuple[re.Pattern[str], str], ...]]
 
 
 @cache
-def texts_of(language: str) -> _Texts | None:
-    """The texts of a language by their English; None of English itself."""
+def _read(language: str) -> _Read:
+    """Of the file of a language: texts of templates; sentences; those with values, as patterns, the longest first."""
+    groups = texts_of(language)
+    sentences = {key: text for name, group in groups.items() if name != "texts" for key, text in group.items()}
+    patterns = sorted((key for key in sentences if _FIELD.search(key)), key=lambda key: -len(_FIELD.sub("", key)))
+    return groups["texts"], sentences, tuple((_pattern(key), sentences[key]) for key in patterns)
+
+
+def texts_of(language: str) -> dict[str, dict[str, str]]:
+    """The file of a language: by group, its texts by their English."""
     import yaml
 
-    if language == "en":
-        return None
-    content = Path(__file__).with_name(f"{language}.yaml").read_text(encoding="utf-8")
-    found = _Texts()
-    for group in yaml.safe_load(content).values():
-        found.update(group)
+    found: dict[str, dict[str, str]] = yaml.safe_load(
+        Path(__file__).with_name(f"{language}.yaml").read_text(encoding="utf-8")
+    )
     return found
+
+
+def fields_of(text: str) -> set[str]:
+    """The names of the values in a text."""
+    return {found[1] for found in _FIELD.finditer(text)}
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
     return _FIELD.sub(lambda found: values[found[1]], text)
-
-
-@cache
-def _patterns(texts: _Texts) -> list[tuple[re.Pattern[str], str]]:
-    """The texts with values as patterns, those with more words of their own first."""
-    found = [key for key in texts if _FIELD.search(key)]
-    found.sort(key=lambda key: -len(_FIELD.sub("", key)))
-    return [(_pattern(key), texts[key]) for key in found]
 
 
 def _pattern(key: str) -> re.Pattern[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rlguide.evaluation.divergence import LIMIT
 from rlguide.evaluation.lines import Line
-from rlguide.html.charts import Chart, Series, line_chart, shown
+from rlguide.html.charts import LAST, Chart, Series, line_chart, shown
 from rlguide.reports.evaluated import Evaluated
 from rlguide.runs.best import Best
 from rlguide.runs.curves import Panel, panels
+from rlguide.runs.live import without_ties
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate
 
@@ -24,7 +25,7 @@ def charts_of(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     Args:
         rows: of `metrics.jsonl`.
     """
-    end = max((row["step"] for row in rows), default=0)
+    end = max((row["step"] for row in rows if row["step"] < LAST), default=0)
     charts = (line_chart(_capital(panel.title), _series(panel), end) for panel in panels(rows))
     return [chart for chart in charts if chart is not None]
 
@@ -102,11 +103,11 @@ def _of_evaluation(evaluated: Evaluated) -> Iterator[Tile]:
     size = (f"{evaluated.pairs:,} held-out pairs",) if evaluated.pairs is not None else ()
     accuracy = (evaluated.figures or {}).get("accuracy")
     if accuracy is not None:
-        yield Tile("Reward accuracy", f"{accuracy.value:.1%}", (_interval(accuracy, "{:.1%}"), *size))
+        yield Tile("Reward accuracy", _percent(accuracy.value), (_interval(accuracy, _percent), *size))
     if line := lines.get("reward accuracy"):
-        yield Tile("Reward accuracy", f"{line.tuned:.1%}", (_interval(_moved(line), "{:.1%}"), *size))
+        yield Tile("Reward accuracy", _percent(line.tuned), (_interval(_moved(line), _percent), *size))
     if line := lines.get("margin"):
-        yield Tile("Margin", f"{line.tuned:+.3f}", (_interval(_moved(line), "{:+.3f}"),))
+        yield Tile("Margin", f"{line.tuned:+.3f}", (_interval(_moved(line), "{:+.3f}".format),))
     if line := lines.get("loss"):
         yield Tile("Held-out loss", f"{line.tuned:.4f}", (f"of the reference {line.parent:.4f}",))
     if line := lines.get("KL an answer"):
@@ -119,26 +120,28 @@ def _moved(line: Line) -> Estimate:
     return Estimate(line.tuned, found.low + line.parent, found.high + line.parent, found.n)
 
 
-def _interval(found: Estimate, form: str) -> str:
-    return f"95 % interval {form.format(found.low)} to {form.format(found.high)}"
+def _interval(found: Estimate, form: Callable[[float], str]) -> str:
+    return f"95 % interval {form(found.low)} to {form(found.high)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _during_training(run: Run) -> Iterator[Tile]:
     """The last evaluation during the training, which has no interval."""
-    from rlguide.runs.live import without_ties
-
     values = (run.record.summary or {}).get("held_out")
     values = without_ties(_numbers(values)) if isinstance(values, dict) else {}
     counts = [count for count in (run.record.held_out or {}).values() if type(count) is int]
     more = ("during training", *((f"{sum(counts):,} held-out rows",) if counts else ()))
     for key, label, form in (
-        ("eval_rewards/accuracies", "Reward accuracy", "{:.1%}"),
-        ("eval_accuracy", "Accuracy", "{:.1%}"),
-        ("eval_rewards/margins", "Margin", "{:+.3f}"),
-        ("eval_loss", "Held-out loss", "{:.4f}"),
+        ("eval_rewards/accuracies", "Reward accuracy", _percent),
+        ("eval_accuracy", "Accuracy", _percent),
+        ("eval_rewards/margins", "Margin", "{:+.3f}".format),
+        ("eval_loss", "Held-out loss", "{:.4f}".format),
     ):
         if key in values:
-            yield Tile(label, form.format(values[key]), more)
+            yield Tile(label, form(values[key]), more)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

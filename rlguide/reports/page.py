@@ -137,7 +137,7 @@ def _time(text: str | None) -> str:
     """A time as recorded, without seconds, where it is one."""
     try:
         return datetime.fromisoformat(text or "").astimezone().strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):
         return ""
 
 

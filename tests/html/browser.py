@@ -33,7 +33,7 @@ addEventListener("load", () => setTimeout(() => {{
     title: page.title, width: root.scrollWidth, wide: wide.map((element) => element.outerHTML.slice(0, 200)),
     paper: getComputedStyle(page.body).backgroundColor, ink: getComputedStyle(page.body).color,
     fonts: [...page.querySelectorAll(".plot span")].map((label) => parseFloat(getComputedStyle(label).fontSize)),
-    last: outputs(),
+    last: outputs(), dom: root.outerHTML,
   }};
   const chart = page.querySelector("[data-chart] svg");
   if (chart) {{
@@ -104,12 +104,12 @@ def visit(folder: Path, page: str, width: int = 360, is_dark: bool = False) -> V
         files["/page.html"] = page.replace("{url}", url).encode("utf-8", "replace")
         scheme = f"--blink-settings=preferredColorScheme={0 if is_dark else 1}"
         frame, console = chromium(folder, scheme, "--dump-dom", f"{url}/frame.html")
-        dom, more = chromium(folder, scheme, "--dump-dom", f"{url}/page.html")
     assert "<title>done</title>" in frame, (frame[:500], console)
     found = re.search("<pre>(.*?)</pre>", frame, re.DOTALL)
     assert found is not None
     asked = [path for path in fetched if path != "/favicon.ico"]  # which the browser asks for itself
-    return Visit(json.loads(unescape(found[1])), [*console, *more], asked, dom)
+    measured = json.loads(unescape(found[1]))
+    return Visit(measured, console, asked, measured.pop("dom"))
 
 
 def needs_chromium() -> None:
