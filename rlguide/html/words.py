@@ -10,6 +10,7 @@ LANGUAGES = ("en", "zh")
 _LONGEST = (
     2000  # characters of a sentence that is looked up: the search for one with many values is slow in longer ones
 )
+_BETWEEN = "; "  # two sentences
 _FIELD = re.compile(r"\{(\w+)(?:[:!][^{}]*)?\}")
 
 
@@ -29,16 +30,37 @@ class Words:
         return _filled(self._texts.get(english, english), {name: str(value) for name, value in values.items()})
 
     def sentence(self, english: str) -> str | None:
-        """A sentence that the code made, in this language; None where there is no text for it."""
-        if self._is_english:
-            return english
+        """A sentence that the code made, in this language; None where there is no text for it.
+
+        Of several with "; " between them, each is looked up, as is a sentence that is a value in another.
+        """
+        return english if self._is_english else self._found(english, depth=2)
+
+    def _found(self, english: str, depth: int) -> str | None:
         if english in self._sentences:
             return self._sentences[english]
-        for pattern, text in self._patterns if len(english) <= _LONGEST else ():
-            if found := pattern.fullmatch(english):
-                values = {name: self._sentences.get(value, value) for name, value in found.groupdict().items()}
-                return _filled(text, values)
+        if depth < 0 or len(english) > _LONGEST:
+            return None
+        return (
+            self._filled_in(english, depth, is_one=True)
+            or self._joined(english, depth)
+            or (self._filled_in(english, depth, is_one=False))
+        )
+
+    def _filled_in(self, english: str, depth: int, is_one: bool) -> str | None:
+        """The first pattern that fits. `is_one`: of one sentence, so that no value has another in it."""
+        for pattern, text in self._patterns:
+            found = pattern.fullmatch(english)
+            values = found.groupdict() if found else {}
+            if found and not (is_one and any(_BETWEEN in value for value in values.values())):
+                shown = {name: self._found(value, depth - 1) or value for name, value in values.items()}
+                return _filled(text, shown)
         return None
+
+    def _joined(self, english: str, depth: int) -> str | None:
+        """Several sentences, if there is a text for each."""
+        parts = [self._found(part, depth - 1) for part in english.split(_BETWEEN)]
+        return "；".join(filter(None, parts)) if len(parts) > 1 and None not in parts else None
 
 
 _Read = tuple[dict[str, str], dict[str, str], tuple[tuple[re.Pattern[str], str], ...]]

@@ -82,6 +82,13 @@ def test_a_sentence_with_values_is_found_and_keeps_them(language: str) -> None:
     )
     assert words.sentence("the training loss fell from 2.0000") is None
     assert words.text("{low} to {high}", low="{high}", high="x") == "{high} 至 x"
+    both = "the training loss fell from 2 to 1; nothing is learnt"
+    assert words.sentence(both) == "训练损失从 2 降到 1；什么也没学到"
+    inside = f"{both.partition(';')[0]} (accuracy 0.9 on 8 pairs, 0.5 to 1.0, by `rlguide eval`)"
+    assert (
+        words.sentence(inside) == "训练损失从 2 降到 1（8 个偏好对上的准确率 0.9，0.5 至 1.0，由 `rlguide eval` 测得）"
+    )
+    assert words.sentence("nothing is learnt; something of nobody") is None
     assert words.sentence("from here to there") is None  # texts of templates are no patterns for what the code says
 
 
