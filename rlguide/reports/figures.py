@@ -8,7 +8,7 @@ from typing import Any
 
 from rlguide.evaluation.divergence import LIMIT
 from rlguide.evaluation.lines import Line
-from rlguide.html.charts import LAST, Chart, Series, line_chart, shown
+from rlguide.html.charts import Chart, Series, line_chart, shown
 from rlguide.reports.evaluated import Evaluated
 from rlguide.runs.best import Best
 from rlguide.runs.curves import Panel, panels
@@ -25,7 +25,7 @@ def charts_of(rows: Sequence[Mapping[str, Any]]) -> list[Chart]:
     Args:
         rows: of `metrics.jsonl`.
     """
-    end = max((row["step"] for row in rows if row["step"] < LAST), default=0)
+    end = max((row["step"] for row in rows), default=0)
     charts = (line_chart(_capital(panel.title), _series(panel), end) for panel in panels(rows))
     return [chart for chart in charts if chart is not None]
 

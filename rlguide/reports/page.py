@@ -11,6 +11,7 @@ from typing import Any
 from rlguide import __version__
 from rlguide.errors import UsageError
 from rlguide.evaluation.lines import Line
+from rlguide.html.charts import LAST
 from rlguide.html.render import render
 from rlguide.reports.datasets import data_of
 from rlguide.reports.evaluated import read_evaluated
@@ -63,7 +64,7 @@ def check_own(path: Path) -> None:
 
 def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
     """The page, from the files of the run as they are now."""
-    rows = read_metrics(run.path / METRICS)
+    rows = [row for row in read_metrics(run.path / METRICS) if 0 <= row.get("step", -1) < LAST]
     values, evaluated, best = report(run), read_evaluated(run.path), best_step(run)
     done = steps_done(run.path) or max((row["step"] for row in rows), default=None)
     return render(

@@ -12,7 +12,6 @@ from rlguide.errors import DataError
 from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
-_LAST = 10**15  # no run has as many steps
 
 
 class MetricsLog:
@@ -79,7 +78,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _numbers(row: Any) -> dict[str, Any] | None:
     """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
-    if not isinstance(row, dict) or type(row.get("step")) is not int or not -_LAST < row["step"] < _LAST:
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
         return None
     return {key: value for key, value in row.items() if type(value) in (int, float) and -1e300 < value < 1e300}
 
