@@ -28,7 +28,7 @@ from rlguide.runs.choose import is_reward_model
 from rlguide.runs.record import Run
 from rlguide.runs.training_rows import row_limit
 from rlguide.statistics import finite, mean, wins
-from rlguide.workspace import Workspace, atomic_write, write_json
+from rlguide.workspace import Workspace, atomic_write, read_text, write_json
 
 SCORES = "pairs.jsonl"
 REWARDS = ("loss", "chosen_reward", "rejected_reward")
@@ -125,8 +125,8 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
 def read_rows(path: Path, needed: Collection[str] = REWARDS) -> list[dict[str, Any]]:
     """The lines of `pairs.jsonl`. Raises DataError if it is empty or damaged, or a line lacks what is `needed`."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError, RecursionError) as error:
+        rows = [json.loads(line) for line in read_text(path).split("\n") if line]
+    except (DataError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
     if not rows:
         raise DataError("no pair was scored", f"see {path.with_name('engine.log')}")

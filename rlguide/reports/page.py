@@ -53,10 +53,12 @@ def write_report(ws: Workspace, run: Run, path: Path | None = None, language: st
 
 def check_own(path: Path) -> None:
     """Refuse to replace a file that is no page of rlguide. Raises UsageError."""
+    if not path.is_file():  # nothing, or what writing refuses
+        return
     try:
         with path.open("rb") as file:
-            is_own = _MARK in file.read(4096) if path.is_file() else True
-    except OSError:  # not there, or not to be read: writing says why
+            is_own = _MARK in file.read(4096)
+    except OSError:  # writing says why
         return
     if not is_own:
         raise UsageError(f"{path} is there already, and is no report", "name another file with --output")
