@@ -17,6 +17,7 @@ from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json
 
 RESULT = EVALUATED.name
+ESTIMATES = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        estimates = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
-        plain = {key: value for key, value in self.__dict__.items() if key not in estimates}
-        return {**plain, **{key: getattr(self, key).as_dict() for key in estimates}, "verdict": self.verdict}
+        plain = {key: value for key, value in self.__dict__.items() if key not in ESTIMATES}
+        return {**plain, **{key: found.as_dict() for key, found in self.estimates.items()}, "verdict": self.verdict}
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """The figures that have an interval, by name."""
+        return {key: getattr(self, key) for key in ESTIMATES}
 
     @property
     def verdict(self) -> str:

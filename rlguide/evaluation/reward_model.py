@@ -18,7 +18,7 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.evaluation.config import HeldOut
-from rlguide.evaluation.pairs import RESULT
+from rlguide.evaluation.pairs import ESTIMATES, RESULT
 from rlguide.evaluation.scoring import REWARDS, SCORES, figures_of, margin_of, score_rows
 from rlguide.runs.best import evaluated_step
 from rlguide.runs.record import Run
@@ -88,7 +88,7 @@ class RewardEvaluation:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         found = dict(self.__dict__)
-        for key in ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward"):
+        for key in ESTIMATES:
             found[key] = found[key].as_dict()
         for key in ("by_length", "by_margin"):
             found[key] = [group.as_dict() for group in found[key]]

@@ -107,7 +107,7 @@ def _last_evaluation(run_path: Path, rows: list[dict[str, Any]]) -> list[dict[st
         step, found = read_json(run_path / STATE)["global_step"], read_json(run_path / "eval_results.json")
     except (DataError, LookupError, TypeError):
         return []
-    row = _numbers({**found, "step": step}) if isinstance(found, dict) else None
+    row = numbers_of({**found, "step": step}) if isinstance(found, dict) else None
     is_new = row is not None and all(step > other["step"] for other in rows if "eval_loss" in other)
     return [{"step": step, **row}] if row is not None and is_new and "eval_loss" in row else []
 
