@@ -62,6 +62,13 @@ class Lean:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What the engine's process runs on: "python", "cuda" (that torch was built for) and "devices" (names of GPUs)."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Raised:
     """An exception and its causes, (type, message) each, the last one first; or exit codes of processes.
 
@@ -76,7 +83,7 @@ class Raised:
     memory: Mapping[str, Any] = field(default_factory=dict)
 
 
-EngineEvent = Begun | Progress | Logged | Lean | Raised
+EngineEvent = Begun | Progress | Logged | Lean | Surroundings | Raised
 
 
 class Tail:
@@ -132,6 +139,8 @@ class EventReader:
             return Logged(int(values["step"]), numbers, int(values.get("peak") or 0))
         if kind == "lean":
             return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
+        if kind == "surroundings":
+            return Surroundings({key: values[key] for key in ("python", "cuda", "devices") if key in values})
         if kind == "error":
             chain = tuple((str(link["type"]), str(link["message"])) for link in values["chain"])
             return Raised(chain, during=str(values.get("during", "")), memory=dict(values.get("memory") or {}))
