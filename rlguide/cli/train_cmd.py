@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
+    from rlguide.runs.replay.replay import Replay
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
@@ -100,7 +101,8 @@ def command(
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
         if replay is not None:
-            prepared, plain = _replayed(ws, main, replay, options, plain)
+            found = _replayed(ws, main, options, replay, dry_run)
+            prepared, plain = found.prepared, plain or found.is_plain
         else:
             prepared = prepare(ws, main, options, dry_run)
         show_plan(prepared, plain)
@@ -141,18 +143,18 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
     return resume(ws, engine, run, plain, auto_retry)
 
 
-def _replayed(ws: Workspace, engine: Engine, name: str, options: TrainingOptions, plain: bool) -> tuple[Prepared, bool]:
-    """The training of a run that is done again, and whether it is a plain one; says what differs from then."""
+def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str, dry_run: bool) -> Replay:
+    """The training of a run that is done again; says what differs from then."""
     from rlguide.cli._training import refuse_others
     from rlguide.runs.replay.replay import ReplayRequest, prepare_replay, tell
 
     allowed = tuple(field for field in _BESIDE_CONFIG if field != "config")
     refuse_others(options, allowed, "--replay trains what the run trained", "leave the others out, or use --set")
     template = {"template": options.template} if options.template else {}
-    found = prepare_replay(ws, engine, ReplayRequest(name, {**template, **options.keys}, options.output_dir))
-    is_plain = plain or found.is_plain
-    tell(ws, found, is_plain)
-    return found.prepared, is_plain
+    request = ReplayRequest(name, {**template, **options.keys}, options.output_dir, dry_run)
+    found = prepare_replay(ws, engine, request)
+    tell(ws, found)
+    return found
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:

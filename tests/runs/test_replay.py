@@ -104,7 +104,7 @@ def test_what_is_changed_is_changed_and_recorded(ws: Workspace, capsys: pytest.C
     assert found.prepared.config["learning_rate"] == 1e-7
     assert found.prepared.output_dir == "saves/other"
     assert (found.prepared.replays or {})["changed"] == {"learning_rate": 1e-7}  # the seed was 42 before
-    tell(ws, found, is_plain=False)
+    tell(ws, found)
     said = capsys.readouterr().err
     assert "learning_rate: 5.0e-6 then, 1.0e-7 now" in said
     assert "seed" not in said.replace("seeds", "")
@@ -137,6 +137,19 @@ def test_a_record_may_not_decide_what_is_sent_away(ws: Workspace, capsys: pytest
     run.update(config={**run.config, "trust_remote_code": False, "deepspeed": '{"wandb": {"team": "x"}}'})
     with pytest.raises(UsageError, match="only you can: deepspeed"):
         again(ws, run)
+
+
+@pytest.mark.parametrize("method", ["kto", "sft"])
+def test_what_shows_the_pairs_for_a_method_is_made_again(ws: Workspace, method: str) -> None:
+    """It goes when the pairs are registered or downloaded again."""
+    run = begun(ws, method=method, **OPTIONS.get(method, {}))
+    entries = json.loads(ws.dataset_info.read_text(encoding="utf-8"))
+    ws.dataset_info.write_text(json.dumps({key: entries[key] for key in ("polite", "polite_test")}), encoding="utf-8")
+    with pytest.raises(UsageError, match=f"polite_{method} went with the earlier rows of polite") as refused:
+        prepare_replay(ws, ENGINE, ReplayRequest(run.name, dry_run=True))
+    assert f"`rlguide view polite --use {method}`" in refused.value.fix
+    assert without_folder(again(ws, run).config) == without_folder(run.config)
+    prepare_replay(ws, ENGINE, ReplayRequest(run.name, dry_run=True))
 
 
 def rewrite(ws: Workspace) -> None:
@@ -196,7 +209,7 @@ def test_an_older_record_says_what_it_does_not_hold(ws: Workspace, capsys: pytes
     path.write_text(json.dumps(kept))
     found = prepare_replay(ws, ENGINE, ReplayRequest(run.name))
     assert without_folder(found.prepared.config) == without_folder(run.config)
-    tell(ws, found, is_plain=False)
+    tell(ws, found)
     said = " ".join(capsys.readouterr().err.split())
     assert "the host, GPUs and environment, versions of the engine, checksums of the data" in said
 

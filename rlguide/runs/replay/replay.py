@@ -11,16 +11,21 @@ from typing import Any
 
 from rlguide.catalog.engine_keys import engine_keys
 from rlguide.console import printable, say, warn
+from rlguide.data.ingest.views import view_names
+from rlguide.data.names import viewed_name
+from rlguide.data.store.dataset_info import read_registry
 from rlguide.engine.capabilities import ppo_template
+from rlguide.engine.config_file import split_names
 from rlguide.engine.find import Engine
 from rlguide.engine.state import ask
-from rlguide.errors import DataError, EngineError
+from rlguide.errors import DataError, EngineError, UsageError
 from rlguide.policy.run_record import RunRecord
+from rlguide.recipes.data import VIEWS, data_home
 from rlguide.recipes.output import free_name
 from rlguide.recipes.outward import lies_in
 from rlguide.recipes.prepare import OwnConfig, Prepared, prepare_own
 from rlguide.runs.authority import TRUST, check_trusted, without_unsaid
-from rlguide.runs.record import Run, new_record, open_run
+from rlguide.runs.record import CONFIG, Run, new_record, open_run
 from rlguide.runs.replay.differences import changes, differences, not_recorded
 from rlguide.runs.retry import ways_of
 from rlguide.workspace import Workspace
@@ -34,12 +39,13 @@ _NUMBER = re.compile(r"-\d{1,2}$")
 class ReplayRequest:
     """What is done again: the run's name, and the keys that are set otherwise.
 
-    `output_dir`: the new folder; the first of NAME-2, NAME-3, ... that is free by default.
+    `output_dir`: the new folder; the first of NAME-2, NAME-3, ... that is free by default. `dry_run`: write nothing.
     """
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     output_dir: str | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,9 @@ def prepare_replay(ws: Workspace, main: Engine, request: ReplayRequest) -> Repla
     """
     run = open_run(ws, request.name)
     if not run.config.get("stage"):
-        raise DataError(
-            f"the record of {run.name} holds no config that could be trained again",
-            f"train its config.yaml, if that is there: `rlguide train --config {shlex.quote(run.file('config.yaml'))}"
-            f" -o {shlex.quote(_folder(ws, run))}`",
-        )
+        again = f"`rlguide train --config {shlex.quote(run.file(CONFIG))} -o {shlex.quote(_folder(ws, run))}`"
+        fix = f"train its {CONFIG}: {again}" if (run.path / CONFIG).is_file() else "train anew; `rlguide train -h`"
+        raise DataError(f"the record of {run.name} holds no config that could be trained again", fix)
     check_trusted(run, is_settled=TRUST in request.settings)
     folder = str(request.settings.get("output_dir") or request.output_dir or _folder(ws, run))
     folder = ws.relative(ws.root / Path(folder).expanduser())
@@ -72,6 +76,7 @@ def prepare_replay(ws: Workspace, main: Engine, request: ReplayRequest) -> Repla
     for note in left_out:
         warn(note)
     settings = {**request.settings, "output_dir": folder}
+    _make_views(ws, run, {**config, **settings}, request.dry_run)
     own = OwnConfig({**config, **settings}, settings, f"the record of {run.name}", _template(run, request.settings))
     prepared = prepare_own(ws, main, own)
     replays: dict[str, Any] = {"run": run.name, "id": run.record.id}
@@ -80,7 +85,7 @@ def prepare_replay(ws: Workspace, main: Engine, request: ReplayRequest) -> Repla
     return Replay(run, replace(prepared, replays=replays), bool(run.record.plain))
 
 
-def tell(ws: Workspace, replay: Replay, is_plain: bool) -> None:
+def tell(ws: Workspace, replay: Replay) -> None:
     """Say what is done again, which settings are others, and what differs from then (stderr)."""
     run, prepared = replay.run, replay.prepared
     when = f", begun {run.record.created}" if run.record.created else ""
@@ -88,7 +93,7 @@ def tell(ws: Workspace, replay: Replay, is_plain: bool) -> None:
     changed = (prepared.replays or {})["changed"]
     for line in changes(run.config, prepared.config, changed):
         say(f"changed    {printable(line)}")
-    now = new_record(ws, prepared, prepared.engine.versions, is_plain)
+    now = new_record(ws, prepared, prepared.engine.versions, replay.is_plain)
     lines = differences(run.record, _with_python(now, prepared.engine))
     for line in lines:
         say(f"differs    {printable(line)}")
@@ -113,6 +118,30 @@ def _moved(ws: Workspace, run: Run, folder: str) -> dict[str, Any]:
         if config[key] and path.is_relative_to(run.path):
             config[key] = f"{folder}/{path.relative_to(run.path).as_posix()}".removesuffix("/.")
     return {**config, "output_dir": folder}
+
+
+def _make_views(ws: Workspace, run: Run, config: Mapping[str, Any], dry_run: bool) -> None:
+    """Make what shows pairs as the method reads them again, where it went with the earlier pairs or is out of date.
+
+    Raises:
+        UsageError, DataError: it cannot be made; in a dry run, it is missing.
+    """
+    use = VIEWS.get(run.method.data) if run.method is not None else None
+    names = split_names(config.get("dataset"))
+    if use is None:
+        return
+    home = data_home(ws, config)
+    if not dry_run:
+        view_names(home, names, use)
+        return
+    entries = read_registry(home)
+    gone = [name for name in names if name not in entries and viewed_name(name, use) in entries]
+    if gone:
+        name = viewed_name(gone[0], use)
+        raise UsageError(
+            f"{gone[0]} went with the earlier rows of {name}, and is made again when the training begins",
+            f"leave --dry-run out, or make it now: `rlguide view {shlex.quote(name)} --use {shlex.quote(use)}`",
+        )
 
 
 def _template(run: Run, settings: Mapping[str, Any]) -> str | None:
