@@ -4,9 +4,10 @@ usage: train.py CONFIG.yaml EVENTS.jsonl [--plain] [--checkpointing]
 
 Without --plain it takes less memory and time to the same result (lean.py); with --checkpointing it leaves gradient
 checkpointing on all the same, because memory ran out without it. Else the engine's own training runs
-unchanged but for three things:
+unchanged but for four things:
 
 - A callback writes events to EVENTS (see rlguide_events.py).
+- Another one saves the step that is best on held-out data, and keeps its checkpoint (see keep_best.py).
 - `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
   order of epoch 0 (data_loader.py, DataLoaderShard.__iter__ calls set_epoch(self.iteration)), so that a run resumed in
   a later epoch trains on some rows twice and on others never.
@@ -21,6 +22,7 @@ import functools
 import os
 import sys
 
+import keep_best
 from rlguide_events import Events, chain, during, make_callback
 
 
@@ -98,7 +100,7 @@ def train(config: str, events: Events, options: set) -> None:
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
     sys.argv = ["train", config]
-    run_exp(callbacks=[make_callback(events)])
+    run_exp(callbacks=[make_callback(events), keep_best.make_callback()])
 
 
 def on_cpu(storage, location):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rlguide.errors import RlguideError
 
 # In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py, of data in
-# data/X_cmd.py. The words are those of the overview, short enough for 80 columns.
+# data/X_cmd.py, on runs in runs/X_cmd.py. The words are those of the overview, short enough for 80 columns.
 COMMANDS = {
     "list": "Preference datasets: the catalog and your own.",
     "download": "Fetch, check and register datasets from the hub.",
@@ -36,6 +36,8 @@ COMMANDS = {
     "configure": "Write a commented config to own and edit.",
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
+    "runs": "List, compare and remove runs.",
+    "stop": "End a training, as Ctrl-C does.",
     "eval": "Evaluate on held-out pairs.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",
@@ -44,7 +46,11 @@ COMMANDS = {
     "demo": "The whole journey in minutes, no GPU needed.",
 }
 
-_ON_DATA = ("list", "download", "register", "inspect", "show", "view", "rename", "remove")  # in the folder data/
+# The folder of a command's file, if it is not cli/ itself.
+_FOLDERS = {
+    **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
+    **dict.fromkeys(("runs", "stop"), "runs."),
+}
 
 
 class _Frugal:
@@ -127,7 +133,7 @@ def build_app(commands: Iterable[str] = COMMANDS, is_overview: bool = False) -> 
 
 def add_command(app: typer.Typer, name: str) -> None:
     """Add a command: a function, or an app of subcommands. A class `Command` beside it makes what typer makes of it."""
-    module = import_module(f"rlguide.cli.{'data.' if name in _ON_DATA else ''}{name}_cmd")
+    module = import_module(f"rlguide.cli.{_FOLDERS.get(name, '')}{name}_cmd")
     if isinstance(module.command, typer.Typer):
         app.add_typer(module.command, name=name, short_help=COMMANDS[name])
     else:

@@ -28,6 +28,11 @@ EngineOption = Annotated[
 RunArgument = Annotated[
     str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest usable run by default.")
 ]
+StepOption = Annotated[
+    int | None,
+    typer.Option("--step", min=1, metavar="N", help="Take the run at this step; its best step by default."),
+]
+LastOption = Annotated[bool, typer.Option("--last", help="Take the end of the run, although another step is better.")]
 TrustBaseOption = Annotated[
     bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.models import OptionInfo
 
+from rlguide.catalog.best_by import BEST_BY
 from rlguide.catalog.methods import method_choices
 from rlguide.cli._spread import spread
+from rlguide.errors import UsageError
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -30,6 +33,10 @@ _OPTIONS: dict[str, OptionInfo] = {
     "from_run": typer.Option(
         "--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."
     ),
+    "step": typer.Option(
+        "--step", min=1, metavar="N", help="With --from: the checkpoint of this step instead of the best one."
+    ),
+    "last": typer.Option("--last", help="With --from: the end of the run instead of its best step."),
     "method": typer.Option(
         "--method",
         "-m",
@@ -55,6 +62,12 @@ _OPTIONS: dict[str, OptionInfo] = {
     "reward_model": typer.Option(
         "--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."
     ),
+    "best_by": typer.Option(
+        "--best-by",
+        metavar="FIGURE",
+        help=f"What the best step is known by, on held-out data: {', '.join(BEST_BY)}; the loss by default. Its"
+        " checkpoint is kept.",
+    ),
 }
 _TYPES: dict[str, Any] = {"datasets": str | None, "settings": list[str] | None}
 
@@ -73,10 +86,38 @@ def _build(given: dict[str, Any]) -> TrainingOptions:
     return TrainingOptions(**given)
 
 
+def at_steps(ws: Workspace, options: TrainingOptions) -> TrainingOptions:
+    """The options with the checkpoints of the runs that they name: of their best steps by default (said on stderr).
+
+    Raises:
+        UsageError: there is no such step, or no checkpoint. DataError: a record is damaged.
+    """
+    from rlguide.policy.checkpoint import locate
+    from rlguide.policy.run_record import RUN_FILE
+
+    named = {name: value for name in ("from_run", "reward_model") if (value := getattr(options, name)) is not None}
+    chosen: dict[str, Any] = {
+        name: _at_step(ws, value, options) for name, value in named.items() if (locate(ws, value) / RUN_FILE).is_file()
+    }
+    return replace(options, **chosen, step=None, last=False) if chosen else options
+
+
+def _at_step(ws: Workspace, name: str, options: TrainingOptions) -> str:
+    """A run's folder, or the checkpoint in it that is meant. One that is not finished is refused later."""
+    from rlguide.console import say
+    from rlguide.runs.best import step_meant
+    from rlguide.runs.record import open_run
+
+    run = open_run(ws, name)
+    if run.status != "finished":
+        return name
+    meant = step_meant(run, options.step, options.last)
+    say(f"step       {run.name}: {meant.words}")
+    return name if meant.folder == run.path else run.file(meant.folder.name)
+
+
 def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, fix: str) -> None:
     """Refuse every option that was given beyond the `allowed` fields. Raises UsageError that names them."""
-    from rlguide.errors import UsageError
-
     # Typer keeps the first name of an option that stands in `Annotated` as its default.
     others = [str(_OPTIONS[name].default) for name in options.given() if name not in allowed]
     if others:
@@ -90,7 +131,6 @@ def show_need(ws: Workspace, prepared: Prepared, gpus: Gpus | None, plain: bool,
         UsageError: it does not fit, and `force` is not set.
     """
     from rlguide.console import say, warn
-    from rlguide.errors import UsageError
     from rlguide.planner.report import memory_line, smallest_fix, time_line, values
     from rlguide.runs.planned import plan_of
 
@@ -118,7 +158,6 @@ def faster_settings(ws: Workspace, prepared: Prepared, gpus: Gpus | None) -> dic
     """
     from rlguide.console import say
     from rlguide.engine.config_file import parse_settings
-    from rlguide.errors import UsageError
     from rlguide.planner.report import fastest, fastest_lines
     from rlguide.runs.planned import plan_of
 

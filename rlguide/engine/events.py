@@ -111,6 +111,25 @@ class Tail:
                 yield line.decode("utf-8", "replace")
 
 
+def recent_events(path: Path, size: int = 4096) -> list[dict[str, Any]]:
+    """The events in the last `size` bytes of a file, as they were written; none where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - size))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
+
+
 class EventReader:
     """Turns the lines of an event file into events. Remembers the number of steps, which only the beginning tells."""
 

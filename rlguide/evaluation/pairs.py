@@ -9,6 +9,7 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.evaluation.config import HeldOut, held_out_pairs
 from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
+from rlguide.runs.best import evaluated_step
 from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate
@@ -29,6 +30,7 @@ class Evaluation:
         loss_of_reference: what it would be if the policy were its reference (ln 2 with sigmoid); None if unknown.
         chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each response.
         notes: what could not be checked: parts of the stack that have no record of their training prompts.
+        step: of the run.
     """
 
     run: str
@@ -45,6 +47,7 @@ class Evaluation:
     reference: str
     scores: str
     notes: tuple[str, ...] = ()
+    step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -107,4 +110,5 @@ def _evaluation(run: Run, held_out: HeldOut, rows: Sequence[Mapping[str, float]]
         reference=run.reference.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
+        step=evaluated_step(run),
     )

@@ -20,6 +20,7 @@ from rlguide.errors import UsageError
 from rlguide.evaluation.config import HeldOut
 from rlguide.evaluation.pairs import RESULT
 from rlguide.evaluation.scoring import REWARDS, SCORES, figures_of, margin_of, score_rows
+from rlguide.runs.best import evaluated_step
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, Proportion, wins
 from rlguide.workspace import Workspace, write_json
@@ -64,6 +65,7 @@ class RewardEvaluation:
             one, in tokens as the model reads them; without those of no pair.
         by_margin: quarters of the pairs by |margin|, the smallest first.
         notes: what could not be checked: parts of the stack that have no record of their training prompts.
+        step: of the run.
     """
 
     run: str
@@ -80,6 +82,7 @@ class RewardEvaluation:
     reward_model: str
     scores: str
     notes: tuple[str, ...] = ()
+    step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -205,6 +208,7 @@ def evaluation(run: Run, held_out: HeldOut, rows: Sequence[Row]) -> RewardEvalua
         reward_model=run.policy.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
+        step=evaluated_step(run),
     )
 
 

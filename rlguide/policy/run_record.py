@@ -37,6 +37,7 @@ class RunRecord:
         id: tells this run from any other, also from an earlier one in the same folder.
         status: "prepared", "running", "finished", "failed" or "interrupted".
         pid: the engine's process group while it runs.
+        started, seconds: when its engine was started last, while that runs; and how long it ran before.
         base, stack: the policy that was trained: its base and its adapters, the last of which is the run itself.
         datasets, held_out: rows by name of dataset.
         checksums: sha256 of the data, by name of dataset.
@@ -67,6 +68,8 @@ class RunRecord:
     status: str | None = None
     pid: int | None = None
     created: str | None = None
+    started: str | None = None
+    seconds: float | None = None
     base: str | None = None
     template: str | None = None
     stack: tuple[str, ...] | None = None
@@ -130,6 +133,11 @@ def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300
+    return float(value) if is_number else None
+
+
 def _truth(value: Any) -> bool | None:
     return value if isinstance(value, bool) else None
 
@@ -159,6 +167,7 @@ def _reference(value: Any) -> RecordedReference | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str | None": _text,
     "int | None": _whole_number,
+    "float | None": _number,
     "bool | None": _truth,
     "dict[str, Any] | None": _mapping,
     "tuple[str, ...] | None": _texts,

@@ -52,7 +52,7 @@ def record_failure(run: Run, error: JobFailed, during: str, step: int) -> None:
         figures = figures_of(error.cause.message, told.memory if is_of_device else {}).known()
         failure |= {"memory": error.cause.memory, "during": told.during or during, "step": step, "figures": figures}
         failure |= {"device": device} if isinstance(device, str) and is_of_device else {}
-    run.update(status="failed", pid=None, failure=failure)
+    run.over("failed", failure=failure)
 
 
 def _told(error: JobFailed) -> Raised:

@@ -280,10 +280,15 @@ def _interrupted_is_said(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        run.update(status="interrupted", pid=None)
-        settle_metrics(run.path)
-        _say_how_to_resume(run)
+        settle_interrupted(run)
         raise
+
+
+def settle_interrupted(run: Run) -> None:
+    """Write the record of a run that was stopped, and say how to resume it."""
+    run.over("interrupted")
+    settle_metrics(run.path)
+    say(stopped_words(run))
 
 
 def _settle(run: Run, check: StartCheck | None) -> Run:
@@ -292,9 +297,8 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
     plots = plot_run(rows, run.path, first_loss(run.config))
     first = next((row for row in rows if row.get("step") == 1 and "loss" in row), None)
     check = check or (check_start(run.config, first) if first else None)
-    run.update(
-        status="finished",
-        pid=None,
+    run.over(
+        "finished",
         summary=summarize(rows),
         start_check={"ok": check.ok, "message": check.message} if check else None,
         plots=tuple(run.file(path.name) for path in plots),
@@ -302,7 +306,8 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
     return run
 
 
-def _say_how_to_resume(run: Run) -> None:
+def stopped_words(run: Run) -> str:
+    """Where a run was stopped, and the command that resumes it."""
     checkpoint = last_checkpoint(run.path)
     kept = f"checkpoint at step {step_of(checkpoint)} is kept" if checkpoint else "no checkpoint yet"
-    say(f"stopped; {kept}. Resume with: {resume_command(run.name)}")
+    return f"stopped; {kept}. Resume with: {resume_command(run.name)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from rlguide.engine.events import Begun, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
@@ -31,7 +33,8 @@ class Watch:
         self._view.handle(event)
         self.stopwatch.see(event)
         if isinstance(event, Started):
-            self._run.update(status="running", pid=event.pid, failure=None)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._run.update(status="running", pid=event.pid, started=now, failure=None)
             preload_plots()
         elif isinstance(event, Lean):
             self._run.update(lean=event.values)
