@@ -117,19 +117,21 @@ def prepare(
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
     if options.config is None:
-        return _checked(ws, *_fill_recipe(ws, main, options, dry_run, gpus))
+        return _checked(ws, *_fill_recipe(ws, main, options, dry_run, gpus), dry_run)
     overrides = {"template": options.template, "output_dir": options.output_dir}
     settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
     config = {**load_config(options.config), **settings}
-    return prepare_own(ws, main, OwnConfig(config, settings, str(options.config)), gpus)
+    return prepare_own(ws, main, OwnConfig(config, settings, str(options.config)), dry_run, gpus)
 
 
-def prepare_own(ws: Workspace, main: Engine, own: OwnConfig, gpus: list[Gpu] | None = None) -> Prepared:
+def prepare_own(
+    ws: Workspace, main: Engine, own: OwnConfig, dry_run: bool = False, gpus: list[Gpu] | None = None
+) -> Prepared:
     """A config that can be trained as it is; nothing in it is changed. Raises as `prepare`."""
-    return _checked(ws, *_read_config(ws, main, own, gpus))
+    return _checked(ws, *_read_config(ws, main, own, gpus), dry_run)
 
 
-def _checked(ws: Workspace, host: Host, draft: _Draft) -> Prepared:
+def _checked(ws: Workspace, host: Host, draft: _Draft, dry_run: bool) -> Prepared:
     config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
     notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)

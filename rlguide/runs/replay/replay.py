@@ -78,7 +78,7 @@ def prepare_replay(ws: Workspace, main: Engine, request: ReplayRequest) -> Repla
     settings = {**request.settings, "output_dir": folder}
     _make_views(ws, run, {**config, **settings}, request.dry_run)
     own = OwnConfig({**config, **settings}, settings, f"the record of {run.name}", _template(run, request.settings))
-    prepared = prepare_own(ws, main, own)
+    prepared = prepare_own(ws, main, own, request.dry_run)
     replays: dict[str, Any] = {"run": run.name, "id": run.record.id}
     replays["changed"] = {key: value for key, value in request.settings.items() if value != run.config.get(key)}
     replays["ways"] = list(ways_of(run))
