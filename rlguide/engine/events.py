@@ -97,6 +97,13 @@ class Lean(_Told):
 
 
 @dataclass(frozen=True)
+class Surroundings(_Told):
+    """What the engine's process runs on: "python", "cuda" (that torch was built for) and "devices" (names of GPUs)."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Raised(_Told):
     """An exception and its causes, (type, message) each, the last one first; or exit codes of processes.
 
@@ -111,7 +118,7 @@ class Raised(_Told):
     memory: Mapping[str, Any] = field(default_factory=dict)
 
 
-EngineEvent = Begun | Progress | Logged | Saving | Saved | Ended | Lean | Raised
+EngineEvent = Begun | Progress | Logged | Saving | Saved | Ended | Lean | Surroundings | Raised
 _AT_STEP: dict[str, type[Saving | Saved | Ended]] = {"saving": Saving, "save": Saved, "end": Ended}
 
 
@@ -202,6 +209,8 @@ class EventReader:
             return _AT_STEP[kind](_count(values["step"]))
         if kind == "lean":
             return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
+        if kind == "surroundings":
+            return Surroundings({key: values[key] for key in ("python", "cuda", "devices") if key in values})
         if kind == "error":
             chain = tuple((str(link["type"]), str(link["message"])) for link in values["chain"])
             return Raised(chain, during=str(values.get("during", "")), memory=dict(values.get("memory") or {}))

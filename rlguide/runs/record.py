@@ -29,6 +29,7 @@ from rlguide.policy.run_record import (
 )
 from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.prepare import Prepared
+from rlguide.runs.surroundings.gather import gather
 from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"
@@ -153,7 +154,21 @@ def create_run(
     Raises:
         RlguideError: it cannot be written.
     """
-    record = RunRecord(
+    path = ws.root / prepared.output_dir
+    record = new_record(ws, prepared, versions, is_plain, plan)
+    write_record(path, record)
+    return Run(path, ws.relative(path), record)
+
+
+def new_record(
+    ws: Workspace,
+    prepared: Prepared,
+    versions: dict[str, str],
+    is_plain: bool = False,
+    plan: dict[str, Any] | None = None,
+) -> RunRecord:
+    """The record of a run that begins now, as `create_run` writes it."""
+    return RunRecord(
         rlguide=__version__,
         id=uuid.uuid4().hex,
         method=prepared.method.name,
@@ -176,10 +191,9 @@ def create_run(
         plan=plan,
         engine=versions,
         config=prepared.config,
+        surroundings=gather(ws, prepared),
+        replays=prepared.replays,
     )
-    path = ws.root / prepared.output_dir
-    write_record(path, record)
-    return Run(path, ws.relative(path), record)
 
 
 def _parts(ws: Workspace, prepared: Prepared) -> dict[str, str]:

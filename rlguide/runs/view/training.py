@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rlguide.engine.events import Begun, Lean, Logged, Progress
+from rlguide.engine.events import Begun, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.metrics import MetricsLog
@@ -52,6 +52,8 @@ class Watch:
             preload_plots()
         elif isinstance(event, Lean):
             self._run.update(lean=event.values)
+        elif isinstance(event, Surroundings):
+            self._run.update(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
         elif isinstance(event, Begun):
             self.during = "training"
             self._check_batch(event)
