@@ -89,16 +89,17 @@ def train(config: str, events: Events, options: set) -> None:
 
     torch.serialization.register_package(11, lambda _: None, on_cpu)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
+    with open(config, encoding="utf-8") as file:
+        settings = yaml.safe_load(file)
     if "--plain" not in options:
         import lean
 
-        with open(config, encoding="utf-8") as file:
-            stage = str(yaml.safe_load(file).get("stage"))
+        stage = str(settings.get("stage"))
         why_not = lean.install(stage, events, ("checkpointing",) if "--checkpointing" in options else ())
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
     sys.argv = ["train", config]
-    run_exp(callbacks=[make_callback(events)])
+    run_exp(callbacks=[make_callback(events, settings)])
 
 
 def on_cpu(storage, location):

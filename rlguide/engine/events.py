@@ -62,6 +62,13 @@ class Lean:
 
 
 @dataclass(frozen=True)
+class DataFigures:
+    """What the training data looks like in tokens (`rlguide_worker/data_figures.py`)."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Raised:
     """An exception and its causes, (type, message) each, the last one first; or exit codes of processes.
 
@@ -76,7 +83,7 @@ class Raised:
     memory: Mapping[str, Any] = field(default_factory=dict)
 
 
-EngineEvent = Begun | Progress | Logged | Lean | Raised
+EngineEvent = Begun | Progress | Logged | Lean | DataFigures | Raised
 
 
 class Tail:
@@ -130,8 +137,9 @@ class EventReader:
         if kind == "log":
             numbers = {str(key): float(value) for key, value in values["values"].items()}
             return Logged(int(values["step"]), numbers, int(values.get("peak") or 0))
-        if kind == "lean":
-            return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
+        if kind in ("lean", "data"):
+            told = {key: value for key, value in values.items() if key not in ("event", "time")}
+            return Lean(told) if kind == "lean" else DataFigures(told)
         if kind == "error":
             chain = tuple((str(link["type"]), str(link["message"])) for link in values["chain"])
             return Raised(chain, during=str(values.get("during", "")), memory=dict(values.get("memory") or {}))

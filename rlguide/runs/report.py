@@ -8,7 +8,9 @@ from typing import Any
 from rlguide.catalog.methods import recorded_method
 from rlguide.recipes.lean import outcome
 from rlguide.runs.checkpoints import steps_done
-from rlguide.runs.diagnosis.first_step import course
+from rlguide.runs.diagnosis.course import course
+from rlguide.runs.diagnosis.diagnose import findings_of
+from rlguide.runs.diagnosis.finding import Finding, finding_lines
 from rlguide.runs.live import without_ties
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run
@@ -26,6 +28,7 @@ def report(run: Run) -> dict[str, Any]:
         "method": run.method_name,
         "start_check": record.start_check,
         "course": _course(run),
+        "findings": [asdict(finding) for finding in findings_of(run)],
         "first": summary.get("first"),
         "last": summary.get("last"),
         "held_out": summary.get("held_out"),
@@ -44,7 +47,8 @@ def report(run: Run) -> dict[str, Any]:
 
 def _course(run: Run) -> dict[str, Any] | None:
     """How the losses went, of a method of which the catalog says what is normal."""
-    found = course(read_metrics(run.path / METRICS)) if run.method is not None and run.method.normal else None
+    rows = read_metrics(run.path / METRICS)
+    found = course(run.config, rows) if run.method is not None and run.method.normal else None
     return None if found is None else asdict(found)
 
 
@@ -75,10 +79,8 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines = [f"{values['run']}: {values['status']} after {done}{of_all} steps"]
     if went_on := survived(values["attempts"]):
         lines.append(went_on)
-    if values["start_check"]:
-        lines.append(("" if values["start_check"]["ok"] else "WARNING: ") + values["start_check"]["message"])
-    if values["course"]:
-        lines.append(("" if values["course"]["ok"] else "WARNING: ") + values["course"]["message"])
+    lines += [values[key]["message"] for key in ("start_check", "course") if values[key] and values[key]["ok"]]
+    lines += finding_lines(Finding(**finding) for finding in values["findings"])
     lines.append(f"{'':18}{'first step':>12}{'last log':>12}{'held out':>12}")
     for key, held_key, name, form in _ROWS:
         if not any(k in row for row, k in ((first, key), (last, key), (held_out, held_key))):

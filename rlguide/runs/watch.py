@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlguide.engine.events import Begun, Lean, Logged, Progress
+from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress
 from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.live import TrainingView
@@ -35,6 +35,8 @@ class Watch:
             preload_plots()
         elif isinstance(event, Lean):
             self._run.update(lean=event.values)
+        elif isinstance(event, DataFigures):
+            self._run.update(data_figures=event.values)
         elif isinstance(event, Begun):
             self.during = "training"
             self._check_batch(event)

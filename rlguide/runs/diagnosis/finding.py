@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -26,3 +27,14 @@ class Finding:
     fix: str
     command: str
     source: str
+
+
+def finding_lines(findings: Iterable[Finding]) -> list[str]:
+    """Findings as lines of text: what was seen and what it means, then what to change."""
+    lines: list[str] = []
+    for finding in findings:
+        lines.append(f"{finding.level.upper()} {finding.rule}: {finding.seen}")
+        lines.append(f"  {finding.means}")
+        lines.append(f"  fix: {finding.fix}" + (f": `{finding.command}`" if finding.command else ""))
+        lines.append(f"  source: {finding.source}")
+    return lines
