@@ -24,9 +24,9 @@ def figures(dataset, settings: dict, special: "tuple | list | set") -> dict:
         is_cut = [
             any(
                 _is_cut(row[f"{side}_input_ids"], response, cutoff, special)
-                for side, response in zip(("chosen", "rejected"), pair)
+                for side, response in zip(("chosen", "rejected"), pair, strict=True)
             )
-            for row, pair in zip(rows, pairs)
+            for row, pair in zip(rows, pairs, strict=True)
         ]
         found["distance"] = _mean(distance(*pair) for pair in pairs)
         found["alike"] = _mean(distance(*pair) <= 0.1 for pair in pairs)

@@ -114,7 +114,7 @@ def tables() -> dict[str, tuple[list[Any], list[Any]]]:
     obey, held = read_pairs("pairs")[:400], read_pairs("heldout")
     kind, kind_held = polite(0, 240), polite(300, 120)
     same, same_held = alike(0, 240), alike(300, 120)
-    long_first = [tuple([p, *sorted((c, r), key=len, reverse=True)]) for p, c, r in obey if len(c) != len(r)]
+    long_first = [(p, *sorted((c, r), key=len, reverse=True)) for p, c, r in obey if len(c) != len(r)]
     return {
         "obey": (obey, held),
         "polite": (kind, kind_held),
@@ -219,7 +219,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
 
 def columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     """Logs as a list for each of their keys."""
-    keys = [key for key in dict.fromkeys(key for row in rows for key in row)]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     keys = [key for key in keys if key in KEPT or not key.endswith(LEFT_OUT)]
     return {key: [short(row.get(key)) for row in rows] for key in keys}
 

@@ -145,10 +145,10 @@ _INTRODUCTION = """\
 
 Written by `scripts/render_diagnosis.py`; the rules with their words are in `rlguide/catalog/diagnosis.yaml`.
 
-`scripts/make_sick_runs.py` trained the runs of `scripts/sick_runs.yaml` on LLaMA-Factory 0.9.5: broken on purpose, each
-with the rule that must find it, and sound ones, in which nothing may be found. About a third, chosen by a hash of the
-name, was not looked at while rules and thresholds were written. A finding that follows from what is wrong (a policy whose
-learning rate is a hundred times too high overfits, too) counts neither for a rule nor against it.
+`scripts/make_sick_runs.py` trained the runs of `scripts/sick_runs.yaml` on LLaMA-Factory 0.9.5: broken on purpose,
+each with the rule that must find it, and sound ones, in which nothing may be found. About a third, chosen by a hash of
+the name, was not looked at while rules and thresholds were written. A finding that follows from what is wrong (a policy
+whose learning rate is a hundred times too high overfits, too) counts neither for a rule nor against it.
 
 The model has 0.2 million weights and its runs 40 to 160 steps. Thresholds that a publication gives do not depend on
 that; those that are measured here were put between what sound and broken runs do, and are for a real model what a first

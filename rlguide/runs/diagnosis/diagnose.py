@@ -24,6 +24,7 @@ _FUNCTIONS: tuple[Callable[[Logs, Mapping[str, float]], Seen | None], ...] = (
     learning.loss_not_falling,
     learning.warmup,
     held_out.overfitted,
+    held_out.memorised,
     held_out.swapped,
     held_out.noise,
     drift.over_optimised,

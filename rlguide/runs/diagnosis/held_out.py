@@ -47,6 +47,18 @@ def _shorter(logs: Logs, step: int) -> dict[str, float]:
     return {"num_train_epochs": round(epoch, 2)}
 
 
+def memorised(logs: Logs, at: Mapping[str, float]) -> Seen | None:
+    """A margin on training pairs that is several times the one on held-out pairs."""
+    rows = logs.tail(128)
+    ours = mean_of(rows, "rewards/margins")
+    theirs = mean_of(logs.held_out[-1:], "eval_rewards/margins")
+    if logs.part < at["part"] or ours is None or theirs is None or ours < at["least"] or theirs <= 0:
+        return None
+    if ours < at["times"] * theirs:
+        return None
+    return Seen(logs.step, {"ours": ours, "theirs": theirs, "times": ours / theirs, "step": logs.step})
+
+
 def rows_evaluated(row: Mapping[str, float]) -> int | None:
     """How many rows an evaluation was about, from its own speed; None where it does not say it."""
     count = row.get("eval_runtime", 0.0) * row.get("eval_samples_per_second", 0.0)

@@ -145,7 +145,7 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 def smooth(points: Points) -> Points:
-    """Means over neighbours, of at most twenty-five points in a hundred evaluations or more; few points stay as they are.
+    """Means over neighbours, an eighth of the points and at most twenty-five; few points stay as they are.
 
     The lowest of many noisy values is low by chance; the lowest of their means is not.
     """
