@@ -4,9 +4,10 @@ usage: train.py CONFIG.yaml EVENTS.jsonl [--plain] [--checkpointing]
 
 Without --plain it takes less memory and time to the same result (lean.py); with --checkpointing it leaves gradient
 checkpointing on all the same, because memory ran out without it. Else the engine's own training runs
-unchanged but for three things:
+unchanged but for four things:
 
 - A callback writes events to EVENTS (see rlguide_events.py).
+- Another one ends the training when rlguide asks for it (see stop_asked.py).
 - `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
   order of epoch 0 (data_loader.py, DataLoaderShard.__iter__ calls set_epoch(self.iteration)), so that a run resumed in
   a later epoch trains on some rows twice and on others never.
@@ -20,7 +21,9 @@ spaces in paths do no harm.
 import functools
 import os
 import sys
+from pathlib import Path
 
+import stop_asked
 from rlguide_events import Events, chain, during, make_callback
 
 
@@ -98,8 +101,9 @@ def train(config: str, events: Events, options: set) -> None:
         why_not = lean.install(stage, events, ("checkpointing",) if "--checkpointing" in options else ())
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
+    callbacks = [make_callback(events, settings), stop_asked.make_callback(Path(sys.argv[2]).parent)]
     sys.argv = ["train", config]
-    run_exp(callbacks=[make_callback(events, settings)])
+    run_exp(callbacks=callbacks)
 
 
 def on_cpu(storage, location):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress
 from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
+from rlguide.runs.diagnosis.stopping import StopOn
 from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch
@@ -21,8 +22,9 @@ class Watch:
         stopwatch: times its steps beside its plan.
     """
 
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, is_from_start: bool) -> None:
+    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn, is_from_start: bool) -> None:
         self._run, self._view, self._log, self._is_from_start = run, view, log, is_from_start
+        self._stop_on = stop_on
         self.check: StartCheck | None = None
         self.during = "start"
         self.stopwatch = Stopwatch(run)
@@ -47,6 +49,8 @@ class Watch:
             self._view.metrics(row)
             if event.kind == "train" and event.step == 1 and self._is_from_start:
                 self._check_start(row)
+            if finding := self._stop_on.see(row):
+                self._view.note(f"stopping after this step ({finding.rule}): {finding.seen}")
 
     def _check_batch(self, event: Begun) -> None:
         record, said = self._run.record, ""
