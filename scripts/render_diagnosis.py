@@ -77,7 +77,9 @@ def judge(names: Iterable[str] | None = None) -> list[Judged]:
         said = frozenset(finding.rule for finding in findings)
         expected, allowed = (frozenset(runs[name].get(key, ())) for key in ("expect", "allow"))
         wrong = said - expected - allowed
-        found.append(Judged(name, is_unseen(name), said & expected, expected - said, wrong, (said & allowed) - expected))
+        found.append(
+            Judged(name, is_unseen(name), said & expected, expected - said, wrong, (said & allowed) - expected)
+        )
     return found
 
 

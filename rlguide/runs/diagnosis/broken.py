@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from statistics import fmean, median
 
 from rlguide.runs.diagnosis.first_step import first_loss, wrong_start
-from rlguide.runs.diagnosis.logs import Logs, mean_of
+from rlguide.runs.diagnosis.logs import Logs
 from rlguide.runs.diagnosis.seen import Seen
 
 # Figures that are part of the training; logits are not, some methods sum them over the vocabulary.
@@ -58,11 +58,12 @@ def diverged(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     tail = [row for row in logs.tail(at["pairs"], int(at["logs"])) if "loss" in row]
     if len(tail) < at["logs"] or len(logged) <= len(tail) or logged[0]["step"] > logs.total / 4 > 0:
         return None
-    first = first_loss(logs.config)
+    first, last = first_loss(logs.config), fmean(row["loss"] for row in tail)
     if first is None:
-        first = fmean(row["loss"] for row in logged[: max(1, min(len(tail), len(logged) // 4))])
-    last = mean_of(tail, "loss")
-    if last is None or first <= 0 or last <= at["times"] * first:
+        some = max(1, min(len(tail), len(logged) // 4))
+        is_plain = last > at["much"] * logged[0]["loss"] > 0  # then the first log may be one of few rows
+        first = logged[0]["loss"] if is_plain else fmean(row["loss"] for row in logged[:some])
+    if first <= 0 or last <= at["times"] * first:
         return None
     step = int(tail[-1]["step"])
     return Seen(step, {"first": first, "last": last, "times": last / first, "step": step})

@@ -22,6 +22,7 @@ _FUNCTIONS: tuple[Callable[[Logs, Mapping[str, float]], Seen | None], ...] = (
     broken.gradient,
     learning.nothing_learnt,
     learning.loss_not_falling,
+    learning.rm_at_chance,
     learning.warmup,
     held_out.overfitted,
     held_out.memorised,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import fmean
 
 from rlguide.runs.diagnosis.logs import Logs, mean_of, number, standard_error
 from rlguide.runs.diagnosis.seen import Seen
+
+CHANCE = math.log(2)  # the loss of a reward model that scores all responses alike
 
 
 def nothing_learnt(logs: Logs, at: Mapping[str, float]) -> Seen | None:
@@ -56,12 +59,26 @@ def loss_not_falling(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     if method is None or method.has_reference or method.stage == "ppo" or logs.part < at["share"]:
         return None
     points = logs.points("eval_loss", logs.held_out)
-    if len(points) > 1:
-        (_, first), (step, last) = points[0], points[-1]
-        values = [value for _, value in points]
-        steady = max(values) - min(values) <= at["part"] * abs(first)
-        return Seen(step, {"which": "held-out", "first": first, "last": last, "step": step}) if steady else None
-    return _training_loss(logs, at)
+    if len(points) < 2:
+        return _training_loss(logs, at)
+    values = [value for _, value in points]
+    is_steady = max(values) - min(values) <= at["part"] * abs(values[0])
+    return _stays(points[-1][0], "held-out", values[0], values[-1]) if is_steady else None
+
+
+def _stays(step: int, which: str, first: float, last: float) -> Seen:
+    return Seen(step, {"which": which, "first": first, "last": last, "step": step})
+
+
+def rm_at_chance(logs: Logs, at: Mapping[str, float]) -> Seen | None:
+    """A reward model that moves, and is no better than one that scores all responses alike, not even in training."""
+    values = [value for _, value in logs.points("eval_loss", logs.held_out)]
+    train = mean_of(logs.train[len(logs.train) // 2 :], "loss")
+    if logs.method is None or logs.method.stage != "rm" or logs.part < at["share"] or not values or train is None:
+        return None
+    if min(values) < at["of_chance"] * CHANCE or train < at["of_chance"] * CHANCE:
+        return None
+    return Seen(logs.step, {"lowest": min(values), "train": train, "chance": CHANCE, "step": logs.step})
 
 
 def _training_loss(logs: Logs, at: Mapping[str, float]) -> Seen | None:
@@ -73,7 +90,7 @@ def _training_loss(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     noise = (standard_error(first) ** 2 + standard_error(last) ** 2) ** 0.5
     if fmean(last) < fmean(first) + at["standard_errors"] * noise:
         return None
-    return Seen(logs.step, {"which": "training", "first": fmean(first), "last": fmean(last), "step": logs.step})
+    return _stays(logs.step, "training", fmean(first), fmean(last))
 
 
 def warmup(logs: Logs, at: Mapping[str, float]) -> Seen | None:
