@@ -32,8 +32,12 @@ def agreed(here: int, args) -> int:
     return int(told)
 
 
-def make_callback(folder: Path):
-    """A TrainerCallback that ends the training when it is asked for in the folder of the run."""
+def make_callback(folder: Path, is_ppo: bool):
+    """A TrainerCallback that ends the training when it is asked for in the folder of the run.
+
+    `is_ppo`: PPO's loop saves no checkpoint when it is told to; there the engine saves its weights at the end, and
+    `exit_if_asked` follows.
+    """
     from transformers import TrainerCallback
 
     class Stopper(TrainerCallback):
@@ -44,14 +48,18 @@ def make_callback(folder: Path):
             self._asked = agreed(asked_for(folder) if state.is_world_process_zero else _NOT_ASKED, args)
             if self._asked:
                 control.should_evaluate, control.should_save = False, self._asked == _ASKED_TO_SAVE
-                control.should_training_stop = not control.should_save
+                control.should_training_stop = is_ppo or not control.should_save
 
         def on_save(self, args, state, control, **others):
             if self._asked:  # only now: a checkpoint that says that training stops is not resumed from
                 control.should_training_stop = True
 
         def on_train_end(self, args, state, control, **others):
-            if self._asked:  # what follows writes the files by which a finished run is known
+            if not is_ppo:  # what follows writes the files by which a finished run is known
+                self.exit_if_asked()
+
+        def exit_if_asked(self) -> None:
+            if self._asked:
                 raise SystemExit(EXIT_CODE)
 
     return Stopper()

@@ -7,7 +7,8 @@ checkpointing on all the same, because memory ran out without it. Else the engin
 unchanged but for four things:
 
 - A callback writes events to EVENTS (see rlguide_events.py).
-- Another one ends the training when rlguide asks for it (see stop_asked.py).
+- Another one ends the training when rlguide asks for it (see stop_asked.py). One more adds PPO's KL divergence to its
+  logs (see ppo_kl.py).
 - `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
   order of epoch 0 (data_loader.py, DataLoaderShard.__iter__ calls set_epoch(self.iteration)), so that a run resumed in
   a later epoch trains on some rows twice and on others never.
@@ -23,6 +24,7 @@ import os
 import sys
 from pathlib import Path
 
+import ppo_kl
 import stop_asked
 from rlguide_events import Events, chain, during, make_callback
 
@@ -101,9 +103,15 @@ def train(config: str, events: Events, options: set) -> None:
         why_not = lean.install(stage, events, ("checkpointing",) if "--checkpointing" in options else ())
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
-    callbacks = [make_callback(events, settings), stop_asked.make_callback(Path(sys.argv[2]).parent)]
+    is_ppo = settings.get("stage") == "ppo"
+    stopper = stop_asked.make_callback(Path(sys.argv[2]).parent, is_ppo)
+    callbacks = [make_callback(events, settings), stopper]
+    if is_ppo:
+        ppo_kl.install()
+        callbacks.insert(0, ppo_kl.make_callback())
     sys.argv = ["train", config]
     run_exp(callbacks=callbacks)
+    stopper.exit_if_asked()
 
 
 def on_cpu(storage, location):

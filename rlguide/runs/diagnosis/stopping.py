@@ -97,4 +97,7 @@ class StopOn:
         run.update(status="interrupted", pid=None, failure={"what": what, "exit_code": EXIT_CODE})
         again = f"`{finding.command}`; or " if finding.command else ""
         others = f" --stop-on {NONE}" if finding.rule in _LOST else ""
-        return StoppedByRule(what, f"{finding.fix}: {again}go on all the same: `{resume_command(run.name)}{others}`")
+        resume = f"go on all the same: `{resume_command(run.name)}{others}`"
+        if run.method is not None and run.method.not_resumable:
+            resume = f"its weights are in {run.name}"
+        return StoppedByRule(what, f"{finding.fix}: {again}{resume}")
