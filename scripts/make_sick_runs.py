@@ -115,8 +115,13 @@ def tables() -> dict[str, tuple[list[Any], list[Any]]]:
     kind, kind_held = polite(0, 240), polite(300, 120)
     same, same_held = alike(0, 240), alike(300, 120)
     long_first = [(p, *sorted((c, r), key=len, reverse=True)) for p, c, r in obey if len(c) != len(r)]
+    even = [
+        [(p, c, r + " and i am not so sure about that" * (n % 2)) for n, (p, c, r) in enumerate(rows)]
+        for rows in (kind, kind_held)
+    ]
     return {
         "obey": (obey, held),
+        "polite_even": (even[0], even[1]),
         "polite": (kind, kind_held),
         "few": (obey[:20], held),
         "few_noise": (turned(obey[:24], 0.5), turned(held, 0.5)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from rlguide.runs.diagnosis.first_step import first_loss
@@ -18,7 +19,7 @@ def over_optimised(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     margin, accuracy = mean_of(tail, "rewards/margins"), mean_of(tail, "rewards/accuracies")
     if method.stage == "rm":  # it logs neither; its loss is -log sigmoid(margin)
         loss = mean_of(tail, "loss")
-        if loss is None or loss > 0.0067:  # at a margin of 5
+        if loss is None or loss > math.log1p(math.exp(-at["margin"])):
             return None
         return Seen(step, {"accuracy": 1.0, "what": f"loss of {loss:.2g}", "step": step})
     if margin is None or logs.loss in ("hinge", "ipo", "orpo"):
