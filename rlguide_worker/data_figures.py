@@ -16,7 +16,8 @@ def figures(dataset, settings: dict, special: "tuple | list | set") -> dict:
     columns, count = set(dataset.column_names), len(dataset)
     if not count:
         return {}
-    rows = [dataset[index] for index in range(0, count, max(1, count // SAMPLE))][:SAMPLE]
+    some = min(SAMPLE, count)
+    rows = [dataset[number * count // some] for number in range(some)]
     found = {"rows": count, "sampled": len(rows)}
     cutoff, special = int(settings.get("cutoff_len") or 2048), set(special)
     if {"chosen_input_ids", "rejected_input_ids", "chosen_labels", "rejected_labels"} <= columns:
