@@ -53,9 +53,14 @@ def kto_logits(logs: Logs, at: Mapping[str, float]) -> Seen | None:
 
 
 def orpo_unbalanced(logs: Logs, at: Mapping[str, float]) -> Seen | None:
-    """An SFT loss that rises while the odds ratio improves."""
+    """An odds ratio that outweighs the SFT loss, or improves at its cost."""
     sft, odds = ([value for _, value in logs.points(key)] for key in ("sft_loss", "odds_ratio_loss"))
-    if logs.loss != "orpo" or len(sft) < at["logs"] or len(odds) < at["logs"]:
+    if logs.loss != "orpo" or not sft or not odds:
+        return None
+    weight = logs.beta * odds[0] / sft[0] if sft[0] > 0 else 0.0
+    if weight > at["weight"]:
+        return Seen(1, {"seen": f"the odds-ratio part of the loss begins at {weight:.0f} times its SFT part"})
+    if len(sft) < at["logs"] or len(odds) < at["logs"]:
         return None
     some = max(2, min(20, len(sft) // 3))
     first, last = fmean(sft[:some]), fmean(sft[-some:])
@@ -63,7 +68,8 @@ def orpo_unbalanced(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     enough = max(at["rise"] * first, at["standard_errors"] * noise)
     if last - first < enough or fmean(odds[-some:]) >= fmean(odds[:some]):
         return None
-    return Seen(logs.step, {"first": first, "last": last, "step": logs.step})
+    said = f"the SFT loss rose from {first:.4f} to {last:.4f} at step {logs.step} while the odds-ratio loss fell"
+    return Seen(logs.step, {"seen": said})
 
 
 def simpo_settings(logs: Logs, at: Mapping[str, float]) -> Seen | None:
