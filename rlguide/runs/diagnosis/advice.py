@@ -35,5 +35,16 @@ def replay_command(run: Any, settings: Mapping[str, Any]) -> str:
     return shlex.join(["rlguide", "train", "--replay", run, *words])
 
 
+def commands_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Commands that the words of a rule may name: `inspect` its data, `eval` the run."""
+    datasets, run = str(config.get("dataset") or ""), config.get("output_dir")
+    first = datasets.split(",")[0].strip()
+    for view in ("_kto", "_sft", "_ppo"):  # the same rows as another stage sees them (`data.ingest.views`)
+        first = first.removesuffix(view)
+    inspect = f"`rlguide inspect {shlex.quote(first)}`" if first else "`rlguide list`"
+    evaluate = f"`rlguide eval {shlex.quote(run)}`" if isinstance(run, str) and run else "`rlguide eval`"
+    return {"inspect": inspect, "eval": evaluate}
+
+
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Stop a training because of what its figures show (`rlguide train --stop-on`)."""
+"""Stop a training because of what its figures show (`--stop-on` of `rlguide train`)."""
 
 from __future__ import annotations
 
