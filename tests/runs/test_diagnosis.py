@@ -123,6 +123,56 @@ def test_a_slow_rise_of_the_held_out_loss_is_found_among_five_hundred_evaluation
     assert f"--set num_train_epochs={3 * best / 6000:.4}" in finding.command or "num_train_epochs=" in finding.command
 
 
+# Held-out figures of published runs that are used: steps, loss, chosen and rejected reward, accuracy, log-probability of
+# the chosen responses (model cards on the hub).
+PUBLISHED: list[tuple[str, dict[str, Any], list[tuple[float, ...]]]] = [
+    (
+        "zephyr-7b-dpo-qlora (chanchan7)",
+        {"pref_beta": 0.01},
+        [
+            (100, 0.6868, 0.0390, 0.0284, 0.6146, -259.3),
+            (200, 0.6657, 0.0334, -0.0194, 0.6399, -259.9),
+            (5000, 0.4880, -2.8615, -3.9313, 0.7262, -549.4),
+        ],
+    ),
+    (
+        "zephyr-7b-dpo-full (ZHZisZZ)",
+        {"pref_beta": 0.01},
+        [(100, 0.5762, -0.5418, -1.0929, 0.7148, -316.8), (478, 0.5023, -1.0875, -2.0687, 0.7695, -371.3)],
+    ),
+    (
+        "Llama-3-8b-instruct-SimPO (Syed-Hasan-8503)",
+        {"pref_loss": "simpo", "pref_beta": 2.5, "simpo_gamma": 1.4},
+        [
+            (50, 1.2563, -2.7945, -3.7325, 0.7027, -1.1178),
+            (100, 1.0619, -3.0769, -4.7343, 0.7320, -1.2308),
+            (200, 0.9751, -3.4539, -5.6604, 0.7613, -1.3816),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "evaluations"), PUBLISHED, ids=[item[0] for item in PUBLISHED])
+def test_nothing_is_found_in_published_runs(
+    name: str, config: dict[str, Any], evaluations: list[tuple[float, ...]]
+) -> None:
+    rows: Rows = []
+    for step, loss, chosen, rejected, accuracy, logps in evaluations:
+        held_out = {
+            "loss": loss,
+            "rewards/chosen": chosen,
+            "rewards/rejected": rejected,
+            "rewards/margins": chosen - rejected,
+            "rewards/accuracies": accuracy,
+            "logps/chosen": logps,
+        }
+        speed = {"eval_runtime": 100.0, "eval_samples_per_second": 20.0}
+        rows.append({"step": int(step), **held_out})  # training figures are not published; in one epoch they are alike
+        rows.append({"step": int(step), **speed, **{f"eval_{key}": value for key, value in held_out.items()}})
+        facts = Facts(total_steps=int(evaluations[-1][0]), is_over=step == evaluations[-1][0])
+        assert diagnose({**DPO, **config}, rows, facts) == [], f"{name}, step {step}"
+
+
 # --- No figures make them fail -------------------------------------------------------------------------------
 
 KEYS = st.sampled_from(
@@ -260,14 +310,21 @@ def test_kto_s_logits_are_explained() -> None:
     assert (finding.rule, finding.level) == ("kto_logits", "note")
 
 
-def test_a_reward_that_rises_with_the_divergence_is_found() -> None:
-    def rows(kl: float) -> Rows:
-        return [
-            {"step": n, "loss": 0.1, "reward": 0.1 * n, "kl": kl * n / 10, "learning_rate": 1e-5} for n in range(1, 11)
-        ]
+# Of LLaMA-Factory 0.9.3 on the demo's model, with its learning rate and with 500 times that.
+PPO_SOUND = [0.0, 0.0, 0.0, 0.01, 0.01, 0.01, -0.01, 0.01, 0.0, 0.0, -0.02, 0.02, -0.01, -0.04, 0.03, 0.01]
+PPO_BROKEN = [0, 0, 1.15, 3.84, 4.78, 30.6, 19.1, 19.4, 12.8, 27.1, 35.2, 27.8, 25.0, 22.7, 41.5, 41.6]
 
-    assert names({"stage": "ppo", "ppo_target": 6.0}, rows(60.0)) == {"ppo_kl"}
-    assert names({"stage": "ppo", "ppo_target": 6.0}, rows(9.0)) == set()
+
+@pytest.mark.parametrize(
+    ("kl", "rises", "said"),
+    [(PPO_BROKEN, False, "the updates are too large"), (PPO_BROKEN, True, "overrates"), (PPO_SOUND, True, "")],
+)
+def test_a_divergence_that_runs_away_is_found(kl: list[float], rises: bool, said: str) -> None:
+    reward = 0.1 if rises else -0.1
+    rows = [{"step": n, "loss": 0.1, "reward": reward * n, "kl": nats} for n, nats in enumerate(kl, start=1)]
+    found = diagnose({"stage": "ppo", "ppo_target": 6.0}, rows)
+    assert [finding.rule for finding in found] == (["ppo_kl"] if said else [])
+    assert all(said in finding.means for finding in found)
 
 
 def test_a_reward_model_s_evaluation_says_more_than_its_data() -> None:

@@ -86,14 +86,17 @@ def simpo_settings(logs: Logs, at: Mapping[str, float]) -> Seen | None:
 
 
 def ppo_kl(logs: Logs, at: Mapping[str, float]) -> Seen | None:
-    """A reward that rises together with a KL divergence far above its target."""
+    """A KL divergence far above its target, with a reward that rises or falls."""
     kl, rewards = ([value for _, value in logs.points(key)] for key in ("kl", "reward"))
     if not _is_stage(logs, "ppo") or len(kl) < 3 or len(rewards) < 3:
         return None
     some = max(1, min(10, len(rewards) // 3))
     target = number(logs.config.get("ppo_target"), 6.0)
     last, first, reward = fmean(kl[-some:]), fmean(rewards[:some]), fmean(rewards[-some:])
-    if target <= 0 or last <= at["times"] * target or reward <= first:
+    if target <= 0 or last <= at["times"] * target:
         return None
-    values = {"kl": last, "times": last / target, "reward": reward, "first": first, "step": logs.step}
+    cause = "the policy has found what the reward model overrates, and people read its responses as odd"
+    if reward <= first:
+        cause = "the updates are too large: the policy leaves its start, and earns no more for it"
+    values = {"kl": last, "times": last / target, "reward": reward, "first": first, "step": logs.step, "cause": cause}
     return Seen(logs.step, values)
