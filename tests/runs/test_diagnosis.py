@@ -123,7 +123,7 @@ def test_a_slow_rise_of_the_held_out_loss_is_found_among_five_hundred_evaluation
     assert f"--set num_train_epochs={3 * best / 6000:.4}" in finding.command or "num_train_epochs=" in finding.command
 
 
-# Held-out figures of published runs that are used: steps, loss, chosen and rejected reward, accuracy, log-probability of
+# Held-out figures of published runs: steps, loss, chosen and rejected reward, accuracy, log-probability of
 # the chosen responses (model cards on the hub).
 PUBLISHED: list[tuple[str, dict[str, Any], list[tuple[float, ...]]]] = [
     (
