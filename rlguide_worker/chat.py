@@ -227,6 +227,8 @@ def fail(error: BaseException) -> None:
 
 def main() -> None:
     """Load, say so, then serve requests until stdin ends."""
+    import few_imports  # noqa: F401
+
     first = json.loads(sys.stdin.buffer.readline() or b"{}")
     threading.Thread(target=read_requests, daemon=True).start()
     try:

@@ -75,6 +75,8 @@ def describe_fields(group: type) -> dict:
 
 def main() -> None:
     """Import the engine with stdout turned to stderr, then print the table on the real stdout."""
+    import few_imports  # noqa: F401
+
     with contextlib.redirect_stdout(sys.stderr):
         from llamafactory import hparams
         from llamafactory.data.template import TEMPLATES

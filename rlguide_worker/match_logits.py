@@ -121,6 +121,8 @@ class Scored(Loaded):
 
 def main():
     """Score the three models one after another; what the engine prints goes to stderr."""
+    import few_imports  # noqa: F401
+
     stack_arguments, merged_arguments = (json.loads(text) for text in sys.argv[1:3])
     with contextlib.redirect_stdout(sys.stderr):
         import torch

@@ -57,6 +57,8 @@ def replace(folder, template, tokenizer):
 
 def main():
     """Compare, change, compare again; what the engine prints goes to stderr."""
+    import few_imports  # noqa: F401
+
     folder, arguments = sys.argv[1], json.loads(sys.argv[2])
     trusted = bool(arguments.pop("trust_remote_code", False))
     out = sys.stdout

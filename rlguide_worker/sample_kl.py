@@ -31,6 +31,7 @@ from match_logits import tell
 
 def main() -> None:
     """Sample and score every conversation; exit code 0 when all are."""
+    import few_imports  # noqa: F401
     import torch
 
     with open(sys.argv[1], encoding="utf-8") as file:

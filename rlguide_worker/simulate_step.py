@@ -15,6 +15,7 @@ weights are not read and the data are made up, and what would look at numbers ge
 
 import contextlib
 import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -24,8 +25,9 @@ import traceback
 from multiprocessing import connection
 from pathlib import Path
 
-# Taken along by transformers and requests where they are installed; they take two seconds to import, for nothing here.
-sys.modules.update(dict.fromkeys(("sklearn", "chardet")))
+import few_imports  # noqa: F401
+
+sys.modules.update(matplotlib=None, scipy=None)  # nor are there pictures here, or losses that need it
 
 import lean  # noqa: E402
 import recompute  # noqa: E402
@@ -49,8 +51,8 @@ def answer_all(answer, lines, out):
     """Print what `answer` gives for the case on each line, in order."""
     cases = [json.loads(line) for line in lines]
     with contextlib.redirect_stdout(sys.stderr):
-        for stage in {case["config"]["stage"] for case in cases}:
-            lean.known_code(stage)  # imported once, before the processes part
+        for stage, kind in {(case["config"]["stage"], str(case["model"].get("model_type"))) for case in cases}:
+            prepare(stage, kind.replace("-", "_"))  # imported once, before the processes part
         gc.freeze()  # nor does each of them look for garbage in all that was imported
         processes, context = len(os.sched_getaffinity(0)), multiprocessing.get_context("fork")
         waiting, running, told, shown = list(enumerate(cases)), {}, {}, 0
@@ -68,6 +70,14 @@ def answer_all(answer, lines, out):
             while shown in told:
                 print(json.dumps(told.pop(shown)), file=out, flush=True)
                 shown += 1
+
+
+def prepare(stage, kind):
+    """Import what a stage and a type of model need."""
+    lean.known_code(stage)
+    importlib.import_module(f"llamafactory.train.{stage}.workflow")
+    with contextlib.suppress(ImportError):  # a type that transformers does not know, which its case will say
+        importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
 
 
 def _tell(answer, case, end):
@@ -176,8 +186,6 @@ def examples(stage, lengths, count):
 
 def run(config, live, case, has_data=False):
     """LLaMA-Factory's workflow of the stage, up to the end of its loop. Raises Done."""
-    import importlib
-
     from llamafactory.hparams import get_train_args
     from llamafactory.train import trainer_utils
     from torch.utils._python_dispatch import _disable_current_modes

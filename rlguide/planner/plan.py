@@ -115,14 +115,22 @@ def plan_all(ws: Workspace, engine: Engine, trainings: Sequence[Training], gpus:
         EngineError: it does not start.
     """
     asked = [(training, is_on) for training in trainings for is_on in choices(training) if _why_not(training) == ""]
-    steps = iter(simulate(engine, [case_of(training, is_on) for training, is_on in asked]) if asked else [])
+    cases = [case_of(training, is_on) for training, is_on in asked]
+
+    def is_enough(first: Step | str) -> bool:
+        (training, is_on), *_ = asked
+        return len(trainings) == 1 and _chosen(ws, training, {is_on: first}, gpus) is not None
+
+    steps = iter(simulate(engine, cases, is_enough) if asked else [])
     plans: list[Plan | str] = []
     for training in trainings:
         if why_not := _why_not(training):
             plans.append(why_not)
             continue
         found = {is_on: next(steps) for is_on in choices(training)}
-        plans.append(_chosen(ws, training, found, gpus))
+        plan = _chosen(ws, training, found, gpus)
+        assert plan is not None, "one of the choices is checkpointed or the only one"
+        plans.append(plan)
     return plans
 
 
@@ -138,18 +146,21 @@ def _why_not(training: Training) -> str:
     return ""
 
 
-def _chosen(ws: Workspace, training: Training, steps: Mapping[bool, Step | str], gpus: Gpus | None) -> Plan | str:
-    """The plan without checkpointing where it fits, else with it."""
+def _chosen(
+    ws: Workspace, training: Training, steps: Mapping[bool, Step | str], gpus: Gpus | None
+) -> Plan | str | None:
+    """The plan without checkpointing where it fits, else with it; None where that is not among the steps."""
     allowance = None if gpus is None else allowance_for(gpus.model)
     count = training.schedule.processes
     gpus = None if gpus is None else replace(gpus, count=count)  # fewer with NPROC_PER_NODE, more on several nodes
     sharing = sharing_of(training.config, count, ws.root)
-    why = "as the config says" if len(steps) == 1 else ""
+    has_choice = len(choices(training)) > 1
+    why = "" if has_choice else "as the config says"
     for is_on, step in steps.items():
         if isinstance(step, str):
             return step
         memory = memory_of(step, sharing, allowance)
-        if not is_on and len(steps) > 1:
+        if not is_on and has_choice:
             room = gpus.model.memory_bytes * (1 - RESERVE) if gpus is not None else 0
             if memory.peak > room:
                 why = f"without it a step needs {memory.peak / 2**30:.1f} GiB"
@@ -157,7 +168,7 @@ def _chosen(ws: Workspace, training: Training, steps: Mapping[bool, Step | str],
             why = "it fits without"
         work, tokens = work_of(training, step, is_on)
         return Plan(training, gpus, sharing, step, memory, is_on, why, work, tokens)
-    raise AssertionError("one of the choices is checkpointed or the only one")
+    return None
 
 
 def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work, float]:

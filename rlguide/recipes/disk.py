@@ -6,27 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlguide.errors import RlguideError
-from rlguide.policy.base import BaseModel
 from rlguide.workspace import Workspace, free_bytes
 
 _GIB = 1 << 30
 _MOST = 1 << 24  # of what a config.json counts; anybody may have written it
 
 
-def check_disk(ws: Workspace, config: Mapping[str, Any], base: BaseModel, data_bytes: int) -> int:
-    """Refuse to start when the disk cannot hold what the run will write; returns the bytes it needs.
+def check_disk(ws: Workspace, config: Mapping[str, Any], needed: int) -> None:
+    """Refuse to start when the disk cannot hold what the run will write, `needed` bytes.
 
     Raises:
         RlguideError: too little free space, with both figures.
     """
-    needed = disk_need(config, base.config or {}, data_bytes)
     free = free_bytes(ws.root / str(config["output_dir"]))
     if free < needed:
         raise RlguideError(
             f"the run needs about {needed / _GIB:.1f} GiB of disk, {free / _GIB:.1f} GiB are free",
             "free some space, or keep fewer checkpoints: --set save_total_limit=1",
         )
-    return needed
 
 
 def disk_need(config: Mapping[str, Any], base: Mapping[str, Any], data_bytes: int) -> int:

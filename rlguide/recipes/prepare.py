@@ -29,7 +29,7 @@ from rlguide.recipes.checks import (
     look_at_host,
 )
 from rlguide.recipes.data import TrainingData, choose_data, data_keys, data_of_config
-from rlguide.recipes.disk import check_disk
+from rlguide.recipes.disk import check_disk, disk_need
 from rlguide.recipes.foreseen import cautions, check_foreseen, check_numbers, check_reference_model
 from rlguide.recipes.inputs import choose_output_dir, choose_template, compute_keys, method_keys, method_settings
 from rlguide.recipes.options import TrainingOptions
@@ -91,7 +91,7 @@ def prepare(
 
     Args:
         main: the engine; a method that it cannot train (PPO) gets the one that rlguide has installed.
-        dry_run: write nothing; a stack that must be merged first is refused.
+        dry_run: write nothing, and ask for no room to write; a stack that must be merged first is refused.
         gpus: as if the host had these; its own by default.
 
     Raises:
@@ -107,6 +107,9 @@ def prepare(
     check_reference_model(ws, config, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
     check_output(ws, config, draft.data)
+    disk_bytes = disk_need(config, draft.base.config or {}, draft.data.size)
+    if not dry_run:
+        check_disk(ws, config, disk_bytes)
     return Prepared(
         engine=host.engine,
         method=draft.method,
@@ -118,7 +121,7 @@ def prepare(
         base=draft.base,
         datasets=draft.data.train,
         held_out=draft.data.held_out,
-        disk_bytes=check_disk(ws, config, draft.base, draft.data.size),
+        disk_bytes=disk_bytes,
         notes=[*draft.notes, *notes, *outward_notes(ws.root, ws.root / output_dir, config), *_notes(draft, host)],
         template_why=draft.template.why,
     )

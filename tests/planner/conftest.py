@@ -38,7 +38,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[Case]:
     """Every step takes 1 GiB and, of each token, a bit more without checkpointing; the cases that were asked for."""
     asked: list[Case] = []
 
-    def simulate(engine: Any, cases: Any) -> list[Step]:
+    def simulate(engine: Any, cases: Any, is_enough: Any) -> list[Step]:
         asked.extend(cases)
         return [step_of(case) for case in cases]
 

@@ -15,7 +15,7 @@ import pytest
 
 from rlguide.catalog.gpus import parse_gpus
 from rlguide.engine.config_file import parse_settings
-from rlguide.planner import report
+from rlguide.planner import report, simulation
 from rlguide.planner.changes import Change, batches, faster, smaller
 from rlguide.planner.learnt import FIXED_BYTES, SHARE
 from rlguide.planner.memory import Sharing, memory_of, sharing_of
@@ -281,6 +281,28 @@ def test_a_model_without_layers_is_not_simulated() -> None:
     engine: Any = SimpleNamespace(versions={})
     (said,) = simulate(engine, [Case({}, {"model_type": "gpt2"}, ((1, 1),), False, True)])
     assert isinstance(said, str) and "num_hidden_layers" in said
+
+
+@pytest.mark.parametrize(("gpus", "count"), [("48GB", 2), ("1GB", 4)])
+def test_no_more_is_simulated_than_decides(
+    ws: Workspace, training: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: str, count: int
+) -> None:
+    """Two counts of layers of the step without checkpointing; where that does not fit, also of the step with it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told = []
+
+    def answers(engine: Any, items: list[dict[str, Any]]) -> Any:
+        for item in items:
+            told.append(item["is_checkpointed"])
+            done = {part: {"flops": 1.0, "attention": 1.0, "bytes": 1.0, "operations": 1.0} for part in ("policy",)}
+            peaks = {"step": {"activations": item["layers"] << 28}}
+            yield {"peaks": peaks, "done": done, "parameters": 9, "trained": 9, "optimizer": 9}
+
+    monkeypatch.setattr(simulation, "_answers", answers)
+    engine: Any = SimpleNamespace(versions={})
+    plans = plan_all(ws, engine, [training()], parse_gpus(gpus))
+    assert isinstance(plans[0], Plan) and plans[0].is_checkpointed is (count == 4)
+    assert told == [False, False, True, True][:count]
 
 
 def test_lines_hold_the_values(ws: Workspace, training: Make, simulated: list[Case]) -> None:
