@@ -321,7 +321,7 @@ PPO_BROKEN = [0, 0, 1.15, 3.84, 4.78, 30.6, 19.1, 19.4, 12.8, 27.1, 35.2, 27.8, 
 )
 def test_a_divergence_that_runs_away_is_found(kl: list[float], rises: bool, said: str) -> None:
     reward = 0.1 if rises else -0.1
-    rows = [{"step": n, "loss": 0.1, "reward": reward * n, "kl": nats} for n, nats in enumerate(kl, start=1)]
+    rows = [{"step": n, "loss": 0.05 * n, "reward": reward * n, "kl": nats} for n, nats in enumerate(kl, start=1)]
     found = diagnose({"stage": "ppo", "ppo_target": 6.0}, rows)
     assert [finding.rule for finding in found] == (["ppo_kl"] if said else [])
     assert all(said in finding.means for finding in found)

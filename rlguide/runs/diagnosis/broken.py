@@ -54,6 +54,8 @@ def reference(logs: Logs, at: Mapping[str, float]) -> Seen | None:
 
 def diverged(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     """A training loss that lies above its start, over enough rows to be no accident of a batch."""
+    if logs.method is not None and logs.method.stage == "ppo":
+        return None  # whose loss is against a moving baseline, and says nothing
     logged = [row for row in logs.train if "loss" in row]
     tail = [row for row in logs.tail(at["pairs"], int(at["logs"])) if "loss" in row]
     if len(tail) < at["logs"] or len(logged) <= len(tail) or logged[0]["step"] > logs.total / 4 > 0:
