@@ -48,13 +48,13 @@ def test_the_steps_are_those_that_were_done(tmp_path: Path, done: int, said: str
             [2.0, 1.5, 1.2],
             {1: 1.8, 3: 1.4},
             True,
-            "the training loss went from 2.0000 to 1.2000, and the held-out loss did not rise again",
+            "the training loss fell from 2.0000 to 1.2000, and the held-out loss did not rise again",
         ),
-        ([2.0, 1.5, 1.2], {}, True, "went from 2.0000 to 1.2000"),
+        ([2.0, 1.5, 1.2], {}, True, "fell from 2.0000 to 1.2000"),
         ([2.0, 1.9, 2.0], {1: 1.8, 2: 1.8, 3: 1.8}, False, "the held-out loss was 1.8000 and is 1.8000 at step 3"),
         ([2.0, 1.0, 0.5, 0.2], {1: 1.8, 2: 1.4, 3: 1.5, 4: 1.6}, False, "was lowest at step 2 (1.4000) and is 1.6000"),
         ([2.0, 1.0, 0.9], {1: 1.4, 3: 1.41}, True, "did not rise again"),
-        ([3.0, 1.0, 1.5, 1.5, 1.4, 1.6, 1.5, 1.6], {}, True, "went from 2.0000 to 1.5500"),  # means of a quarter
+        ([3.0, 1.0, 1.5, 1.5, 1.4, 1.6, 1.5, 1.6], {}, True, "fell from 2.0000 to 1.5500"),  # means of a quarter
     ],
 )
 def test_of_sft_it_is_said_how_the_losses_went(

@@ -37,6 +37,7 @@ def course(config: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> Co
     if found:
         return Course(False, f"{found[0].seen}: {found[0].fix}")
     some = max(1, len(losses) // 4)  # the loss of one batch says little
-    fell = f"the training loss went from {fmean(losses[:some]):.4f} to {fmean(losses[-some:]):.4f}"
+    first, last = fmean(losses[:some]), fmean(losses[-some:])
+    fell = f"the training loss {'fell' if last < first else 'went'} from {first:.4f} to {last:.4f}"
     is_evaluated = len({row["step"] for row in rows if "eval_loss" in row}) > 1
     return Course(True, f"{fell}, and the held-out loss did not rise again" if is_evaluated else fell)
