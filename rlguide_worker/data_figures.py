@@ -69,3 +69,25 @@ def _is_cut(ids: list, response: list, cutoff: int, special: set) -> bool:
 def _mean(values) -> float:
     values = list(values)
     return round(sum(values) / len(values), 4)
+
+
+def make_callback(events, settings: dict):
+    """A TrainerCallback that tells the figures of the data to `events` as the training begins, in the main process.
+
+    `settings`: the config.
+    """
+    from transformers import TrainerCallback
+
+    class Teller(TrainerCallback):
+        def on_train_begin(self, args, state, control, train_dataloader=None, processing_class=None, **others):
+            if not state.is_world_process_zero:
+                return
+            try:
+                special = getattr(processing_class, "all_special_ids", ())
+                found = figures(getattr(train_dataloader, "dataset", None), settings, special)
+            except Exception:  # of data in a form that nobody has seen yet; training goes on without
+                return
+            if found:
+                events.write("data", **found)
+
+    return Teller()

@@ -57,22 +57,8 @@ def peak_bytes() -> int:
     return torch.cuda.max_memory_reserved() if torch.cuda.is_available() and torch.cuda.is_initialized() else 0
 
 
-def figures_of(settings: dict, train_dataloader=None, processing_class=None) -> dict:
-    """The figures of the data that a trainer has (data_figures.py); {} where they fail: training goes on without."""
-    try:
-        from data_figures import figures
-
-        special = getattr(processing_class, "all_special_ids", ())
-        return figures(getattr(train_dataloader, "dataset", None), settings, special)
-    except Exception:  # of a data set in a form that nobody has seen yet
-        return {}
-
-
-def make_callback(events: Events, settings: "dict | None" = None):
-    """A TrainerCallback that writes what happens to `events`, in the main process only.
-
-    `settings`: the config, with which the data is looked at.
-    """
+def make_callback(events: Events):
+    """A TrainerCallback that writes what happens to `events`, in the main process only."""
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):
@@ -86,9 +72,6 @@ def make_callback(events: Events, settings: "dict | None" = None):
                 rows = getattr(state, "train_batch_size", None)  # as its loader has it, whatever the config says
                 batch = rows and rows * args.gradient_accumulation_steps * args.world_size
                 events.write("begin", **steps, processes=args.world_size, batch=batch, pid=os.getpid())
-                given = {key: others.get(key) for key in ("train_dataloader", "processing_class")}
-                if found := figures_of(settings or {}, **given):
-                    events.write("data", **found)
 
         def on_step_end(self, args, state, control, **others):
             now = time.monotonic()

@@ -24,6 +24,7 @@ import os
 import sys
 from pathlib import Path
 
+import data_figures
 import ppo_kl
 import stop_asked
 from rlguide_events import Events, chain, during, make_callback
@@ -105,7 +106,7 @@ def train(config: str, events: Events, options: set) -> None:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
     is_ppo = settings.get("stage") == "ppo"
     stopper = stop_asked.make_callback(Path(sys.argv[2]).parent, is_ppo)
-    callbacks = [make_callback(events, settings), stopper]
+    callbacks = [make_callback(events), data_figures.make_callback(events, settings), stopper]
     if is_ppo:
         ppo_kl.install()
         callbacks.insert(0, ppo_kl.make_callback())

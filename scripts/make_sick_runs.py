@@ -206,12 +206,14 @@ def prepare() -> None:
 
 def train(config: dict[str, Any]) -> dict[str, Any]:
     """Train in this process, in a fresh folder; returns the figures of the data, and the logs."""
+    import data_figures
     from llamafactory.train.tuner import run_exp
     from rlguide_events import Events, make_callback
 
     with tempfile.TemporaryDirectory(dir=".") as out, quiet():
-        callback = make_callback(Events(f"{out}/events.jsonl"), config)
-        run_exp(args={**config, "output_dir": f"{out}/run"}, callbacks=[callback])
+        told = Events(f"{out}/events.jsonl")
+        callbacks = [make_callback(told), data_figures.make_callback(told, config)]
+        run_exp(args={**config, "output_dir": f"{out}/run"}, callbacks=callbacks)
         events = [json.loads(line) for line in Path(out, "events.jsonl").read_text(encoding="utf-8").splitlines()]
     data = next((event for event in events if event["event"] == "data"), {})
     rows = [{"step": event["step"], **event["values"]} for event in events if event["event"] == "log"]
