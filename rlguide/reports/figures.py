@@ -12,7 +12,7 @@ from rlguide.html.charts import Chart, Series, line_chart, shown
 from rlguide.reports.evaluated import Evaluated
 from rlguide.runs.best import Best
 from rlguide.runs.curves import Panel, panels
-from rlguide.runs.live import without_ties
+from rlguide.runs.metrics import without_ties
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate
 
