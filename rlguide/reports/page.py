@@ -118,9 +118,9 @@ def _drawn(line: Line) -> tuple[str, dict[str, float] | None]:
 
 def _surroundings(run: Run) -> list[tuple[str, str]]:
     """What was recorded of the command, the host and its versions, flat, as (name, text)."""
-    recorded = getattr(run.record, "surroundings", None) or run.record.other.get("surroundings")
+    recorded = run.record.surroundings
     found: list[tuple[str, str]] = []
-    for name, value in (recorded if isinstance(recorded, dict) else {}).items():
+    for name, value in (recorded or {}).items():
         if name == "command" and isinstance(value, list):
             found.append((name, shlex.join(map(str, value))))
         elif isinstance(value, dict):

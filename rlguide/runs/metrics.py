@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def numbers_of(row: Any) -> dict[str, Any] | None:
     """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
-    if not isinstance(row, dict) or type(row.get("step")) is not int:
+    if not isinstance(row, dict) or type(row.get("step")) is not int or abs(row["step"]) >= 10**15:
         return None
     return {key: value for key, value in row.items() if type(value) in (int, float) and -1e300 < value < 1e300}
 
