@@ -81,6 +81,7 @@ def test_the_figures_are_those_of_the_files(ws: Workspace) -> None:
         "8 held-out pairs",
         "of the reference 0.6931",
         "Steps 20 / 20",
+        "first 8 rows last 8 rows held out, first 8 rows held out, last 8 rows Loss 0.69 0.5 0.65 0.6",
         "English instructions 0.500 0.250 -0.250 -0.400 to -0.100",
         "gsm8k exact_match 0.100 0.200 +0.100 –",
         "10 1.250 25.0 %",
