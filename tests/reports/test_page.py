@@ -122,7 +122,7 @@ def hostile_page(ws: Workspace, monkeypatch: pytest.MonkeyPatch, language: str =
         base=EVIL[4],
         engine={text: text for text in EVIL},
         parts={text: text for text in EVIL},
-        config={text: text for text in EVIL} | {"dataset": EVIL[4], "template": EVIL[0]},
+        config={text: text for text in EVIL} | {"pref_beta": EVIL[0], "dataset": EVIL[4]},
         start_check={"ok": False, "message": EVIL[0]},
         failure={"what": EVIL[2]},
         status="failed",
@@ -244,7 +244,7 @@ def test_a_page_in_chinese_marks_what_it_has_in_english_only(ws: Workspace, monk
     monkeypatch.setattr("rlguide.reports.page.verdict_of", lambda run: verdict)
     evaluate(make_run(ws), "a prompt")
     marked = re.findall('<span class="untranslated" lang="en">(.*?)</span>', page_of(ws, "zh"))
-    english = ["seen &lt;b&gt;", "means <code>x</code>", "fix it", verdict.text]
+    english = ["own", "seen &lt;b&gt;", "means <code>x</code>", "fix it", verdict.text]
     own = ["gsm8k exact_match", "it failed", "lm-eval 0.4.13", "a note", "n1"]
     assert set(marked) == {*english, *own, "something new that nobody has translated"}
     assert "untranslated" not in page_of(ws).split("</style>")[1]
