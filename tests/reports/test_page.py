@@ -79,6 +79,7 @@ def test_the_figures_are_those_of_the_files(ws: Workspace) -> None:
     for part in (
         "Reward accuracy 87.5 %",
         "8 held-out pairs",
+        "Pairs: 8 held out, of polite_test, at step 20",
         "of the reference 0.6931",
         "Steps 20 / 20",
         "first 8 rows last 8 rows held out, first 8 rows held out, last 8 rows Loss 0.69 0.5 0.65 0.6",
