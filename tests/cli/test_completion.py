@@ -79,7 +79,6 @@ CHECKPOINT = r"saves/first\ \(old\)\ run/checkpoint-4"
         ("rlguide runs compare ", RUNS),
         ("rlguide runs remove saves/f", RUNS[:1]),
         ("rlguide eval saves/二", RUNS[1:]),
-        ("rlguide report saves/二", RUNS[1:]),
         ("rlguide chat saves/", [*RUNS, CHECKPOINT]),
         ("rlguide train --from ", RUNS),
         ("rlguide train --sft-ckpt ", ["latest", RUNS[0], CHECKPOINT, RUNS[1]]),
