@@ -190,6 +190,16 @@ def test_what_is_missing_is_said(ws: Workspace) -> None:
     assert "There are no figures:" in _Read(page_of(ws)).text
 
 
+def test_before_an_evaluation_the_figures_are_those_of_the_training(ws: Workspace) -> None:
+    folder = make_run(ws)
+    text = _Read(page_of(ws)).text
+    assert "Margin +1.000 during training, at step 20 8 held-out rows" in text
+    assert "Held-out loss 0.6000 during training, at step 20" in text
+    (folder / "metrics.jsonl").unlink()
+    text = _Read(page_of(ws)).text
+    assert "Reward accuracy 75.0 % during training, at step 20 8 held-out rows" in text  # what the record has
+
+
 def test_a_reward_model_has_no_parent(ws: Workspace) -> None:
     folder = make_run(ws, method="rm", loss=None)
     evaluate(folder)
