@@ -15,6 +15,7 @@ from rlguide.policy.trained_on import STATE
 from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
+_LAST = 10**15  # no run has as many steps
 _NOT_FINITE = ("nan", "inf", "-inf")
 
 
@@ -90,7 +91,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and type(row.get("step")) is int
+    return isinstance(row, dict) and type(row.get("step")) is int and abs(row["step"]) < _LAST
 
 
 def _is_number(value: Any) -> bool:
