@@ -113,6 +113,7 @@ class Wanted:
         prompts: a file of prompts with instructions, instead of the bundled ones.
         max_new_tokens: where an answer is cut, instead of where the size says.
         tasks: benchmarks, beside the parts.
+        step: which step of the run that is, in words, to be said.
     """
 
     parts: tuple[str, ...] | None
@@ -123,6 +124,7 @@ class Wanted:
     prompts: Path | None = None
     max_new_tokens: int | None = None
     tasks: Tasks | None = None
+    step: str = ""
 
     @property
     def asks_more(self) -> str:
@@ -145,6 +147,8 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         reward_model.check_wanted(run, parts, what.datasets, what.asks_more)
     found = Suite(run.name)
     check_run(ws, run, settings)
+    if what.step:
+        say(f"step       {what.step}")
     keys, _ = model_keys(ws, run.config)
     if "trust_remote_code" in settings:  # no record decides that
         keys["trust_remote_code"] = settings["trust_remote_code"]
