@@ -135,6 +135,11 @@ def show(renderable: RenderableType) -> None:
     console().print(renderable, markup=False)
 
 
+def show_line(text: str) -> None:
+    """Print a line of data (stdout) as it is: nothing wraps it, and what could act on a screen is escaped."""
+    sys.stdout.write(cleaned(text) + "\n")
+
+
 def show_json(value: Any) -> None:
     """Print one JSON document on stdout (`--json`)."""
     sys.stdout.write(to_json(value, indent=2) + "\n")

@@ -22,6 +22,7 @@ import functools
 import os
 import sys
 
+import few_imports
 import keep_best
 from rlguide_events import Events, chain, during, make_callback
 
@@ -30,12 +31,14 @@ def main() -> None:
     """Train, in this process or in several under torchrun. The exit code is that of the training."""
     config, events = sys.argv[1], Events(sys.argv[2])
     try:
+        keys = read(config)
+        leave_out(keys)
         if "LOCAL_RANK" not in os.environ:
             from llamafactory.extras.misc import get_device_count, is_env_enabled, use_ray
 
             if is_env_enabled("FORCE_TORCHRUN") or (get_device_count() > 1 and not use_ray()):
                 sys.exit(run_distributed(get_device_count(), events))
-        train(config, events, set(sys.argv[3:]))
+        train(config, keys, events, set(sys.argv[3:]))
     except Exception as error:
         told = {"chain": chain(error), "during": during(error), "memory": memory_taken()}
         events.write("error", rank=int(os.environ.get("RANK", "0")), **told)
@@ -82,21 +85,36 @@ def run_distributed(devices: int, events: Events) -> int:
     return 0
 
 
-def train(config: str, events: Events, options: set) -> None:
-    """Run the training in this process; `options` as on the command line."""
+def read(config: str) -> dict:
+    """The keys of a config."""
+    import yaml
+
+    with open(config, encoding="utf-8") as file:
+        return yaml.safe_load(file)
+
+
+def leave_out(keys: dict) -> None:
+    """Spare the start what this training does not need; before transformers is imported, which notes what there is."""
+    few_imports.leave_out(*few_imports.ALWAYS)
+    if not keys.get("predict_with_generate"):
+        few_imports.leave_out(*few_imports.FIGURES)
+
+
+def train(config: str, keys: dict, events: Events, options: set) -> None:
+    """Run the training in this process; `keys` of the config, `options` as on the command line."""
     import torch
     import transformers.trainer
-    import yaml
     from llamafactory.train.tuner import run_exp
 
+    few_imports.bring_back(*few_imports.ALWAYS, *few_imports.FIGURES)  # trackers or a model's code may ask for them
     torch.serialization.register_package(11, lambda _: None, on_cpu)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
     if "--plain" not in options:
         import lean
 
-        with open(config, encoding="utf-8") as file:
-            stage = str(yaml.safe_load(file).get("stage"))
-        why_not = lean.install(stage, events, ("checkpointing",) if "--checkpointing" in options else ())
+        why_not = lean.install(
+            str(keys.get("stage")), events, ("checkpointing",) if "--checkpointing" in options else ()
+        )
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
     sys.argv = ["train", config]

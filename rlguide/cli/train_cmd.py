@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
+    from rlguide.runs.replay.replay import Replay
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
@@ -34,6 +35,14 @@ def command(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay",
+            metavar="RUN",
+            help="Do a run again in a new folder, and say what differs; --set changes keys.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
     ] = False,
@@ -63,6 +72,7 @@ def command(
     rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
+    rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
 
@@ -79,6 +89,8 @@ def command(
     if run is not None and not resume:
         name = shlex.quote(run)
         raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")
+    if resume and replay is not None:
+        raise UsageError("--resume continues a run, and --replay does one again", "give one of them")
     if resume:
         why = "--resume trains with the config that the run began with, so it takes no other option"
         fix = "leave the others out; to change something, start a new run with --output-dir"
@@ -93,13 +105,17 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
-        prepared = prepare(ws, main, at_steps(ws, options), dry_run)
+        if replay is not None:
+            found = _replayed(ws, main, options, replay, dry_run)
+            prepared, plain = found.prepared, plain or found.is_plain
+        else:
+            prepared = prepare(ws, main, at_steps(ws, options), dry_run)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
             _show_dry_run(ws, prepared, plain)
             return
-        if not options.config:
+        if not options.config and replay is None:
             _keep_config(ws, prepared)
         finished = train(ws, prepared.engine, prepared, plain, auto_retry, planned)
     if finished:
@@ -130,6 +146,20 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}{less}")
         return None
     return resume(ws, engine, run, plain, auto_retry)
+
+
+def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str, dry_run: bool) -> Replay:
+    """The training of a run that is done again; says what differs from then."""
+    from rlguide.cli._training import refuse_others
+    from rlguide.runs.replay.replay import ReplayRequest, prepare_replay, tell
+
+    allowed = tuple(field for field in _BESIDE_CONFIG if field != "config")
+    refuse_others(options, allowed, "--replay trains what the run trained", "leave the others out, or use --set")
+    template = {"template": options.template} if options.template else {}
+    request = ReplayRequest(name, {**template, **options.keys}, options.output_dir, dry_run)
+    found = prepare_replay(ws, engine, request)
+    tell(ws, found)
+    return found
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:

@@ -54,6 +54,9 @@ class RunRecord:
         start_check: "ok" and "message", whether the first step shows the right reference.
         failure: how it failed last, if nothing followed: "what" and "exit_code"; where memory ran out, also "memory"
             ("gpu" or "main"), "during", "step", "figures" (bytes, as in `engine.out_of_memory`) and "device".
+        surroundings: what it was made with beside all that, to do it again (`runs.surroundings.gather`).
+        replays: the run that it does again (`runs.replay`): "run", "id", "changed" (keys that were set otherwise),
+            "ways" (`planner.ladder.WAYS` that it went on with).
         attempts: each time that memory ran out and it went on with another setting: "failure", "change" (in words),
             "time", "way" (`planner.ladder.WAYS`), "before" and "settings" (keys of the config).
         other: keys that this version does not know.
@@ -90,6 +93,8 @@ class RunRecord:
     plots: tuple[str, ...] | None = None
     failure: dict[str, Any] | None = None
     attempts: tuple[dict[str, Any], ...] | None = None
+    surroundings: dict[str, Any] | None = None
+    replays: dict[str, Any] | None = None
     other: dict[str, Any] = field(default_factory=dict, repr=False)
 
 

@@ -76,12 +76,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if row := _numbers(row):
+        if row := numbers_of(row):
             rows.append(row)
     return rows
 
 
-def _numbers(row: Any) -> dict[str, Any] | None:
+def numbers_of(row: Any) -> dict[str, Any] | None:
     """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
     if not isinstance(row, dict) or type(row.get("step")) is not int:
         return None
@@ -95,7 +95,7 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
         return []
     rows = []
     for item in history if isinstance(history, list) else ():
-        row = _numbers(item)
+        row = numbers_of(item)
         if row is not None and ("loss" in row or "eval_loss" in row):
             rows.append({"step": row.pop("step"), **row})
     return rows
@@ -107,9 +107,15 @@ def _last_evaluation(run_path: Path, rows: list[dict[str, Any]]) -> list[dict[st
         step, found = read_json(run_path / STATE)["global_step"], read_json(run_path / "eval_results.json")
     except (DataError, LookupError, TypeError):
         return []
-    row = _numbers({**found, "step": step}) if isinstance(found, dict) else None
+    row = numbers_of({**found, "step": step}) if isinstance(found, dict) else None
     is_new = row is not None and all(step > other["step"] for other in rows if "eval_loss" in other)
     return [{"step": step, **row}] if row is not None and is_new and "eval_loss" in row else []
+
+
+def without_ties(row: Mapping[str, float]) -> dict[str, float]:
+    """The row without an accuracy that says nothing: the engine counts pairs with a margin of 0 as lost."""
+    tied = {f"{group}rewards/accuracies" for group in ("", "eval_") if row.get(f"{group}rewards/margins") == 0}
+    return {key: value for key, value in row.items() if key not in tied}
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from rlguide.policy.run_record import (
 )
 from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.prepare import Prepared
+from rlguide.runs.surroundings.gather import gather
 from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"
@@ -65,6 +67,16 @@ class Run:
     def method(self) -> Method | None:
         """Its method, None if it is not known here."""
         return recorded_method(self.record.method)
+
+    @property
+    def held_out_rows(self) -> int:
+        """Rows that its evaluation during training goes through; 0 where there is none, or it is not known."""
+        held_out = sum(rows for rows in (self.record.held_out or {}).values() if type(rows) is int)
+        share = self.config.get("val_size")
+        if held_out or not isinstance(share, (int, float)) or not 0 < share < 1e9:
+            return held_out
+        rows = sum(rows for rows in (self.record.datasets or {}).values() if type(rows) is int)
+        return math.ceil(share * rows) if share < 1 else int(share)
 
     @property
     def policy(self) -> Policy:
@@ -142,7 +154,21 @@ def create_run(
     Raises:
         RlguideError: it cannot be written.
     """
-    record = RunRecord(
+    path = ws.root / prepared.output_dir
+    record = new_record(ws, prepared, versions, is_plain, plan)
+    write_record(path, record)
+    return Run(path, ws.relative(path), record)
+
+
+def new_record(
+    ws: Workspace,
+    prepared: Prepared,
+    versions: dict[str, str],
+    is_plain: bool = False,
+    plan: dict[str, Any] | None = None,
+) -> RunRecord:
+    """The record of a run that begins now, as `create_run` writes it."""
+    return RunRecord(
         rlguide=__version__,
         id=uuid.uuid4().hex,
         method=prepared.method.name,
@@ -165,10 +191,9 @@ def create_run(
         plan=plan,
         engine=versions,
         config=prepared.config,
+        surroundings=gather(ws, prepared),
+        replays=prepared.replays,
     )
-    path = ws.root / prepared.output_dir
-    write_record(path, record)
-    return Run(path, ws.relative(path), record)
 
 
 def _parts(ws: Workspace, prepared: Prepared) -> dict[str, str]:

@@ -34,7 +34,6 @@ from rlguide.runs.checkpoints import (
     step_of,
 )
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
-from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
@@ -52,7 +51,8 @@ from rlguide.runs.retry import (
     worker_options,
 )
 from rlguide.runs.training_rows import write_fingerprints
-from rlguide.runs.watch import Watch
+from rlguide.runs.view.live import TrainingView
+from rlguide.runs.view.training import Watch, state_of
 from rlguide.workspace import Workspace, atomic_write
 
 if TYPE_CHECKING:
@@ -260,13 +260,13 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
         again=f"`{resume_command(run.name)}`",
     )
     log = MetricsLog(run.path / METRICS, start_step)
-    with log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
+    with log, TrainingView(state_of(run, start_step)) as view:
         watch = Watch(run, view, log, is_from_start=start_step == 0)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
             watch.stopwatch.tell()
         except JobFailed as error:
-            record_failure(run, error, watch.during, view.step)
+            record_failure(run, error, watch.during, view.state.step)
             tell_failure(run)
             settle_metrics(run.path)
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1

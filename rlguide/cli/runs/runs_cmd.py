@@ -7,10 +7,10 @@ from pathlib import Path
 import typer
 
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
-from rlguide.cli.runs import compare_cmd, remove_cmd
+from rlguide.cli.runs import compare_cmd, log_cmd, remove_cmd
 
 command = typer.Typer(
-    help="""List the runs of a workspace, newest first; compare or remove them.
+    help="""List the runs of a workspace, newest first; compare them, read a log, or remove one.
 
     \b
     rlguide runs
@@ -57,4 +57,5 @@ def _check_place(context: typer.Context) -> None:
 
 
 command.command("compare", short_help="Runs side by side: settings, figures, curves.")(compare_cmd.command)
+command.command("log", short_help="The end of what the engine printed.")(log_cmd.command)
 command.command("remove", short_help="Remove a run that no other stands on.")(remove_cmd.command)

@@ -26,3 +26,10 @@ class Finding:
     fix: str
     command: str
     source: str
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding in two lines, or three where there is a line to paste."""
+    at = f" at step {finding.step}" if finding.step is not None else ""
+    lines = [f"{finding.level}{at}: {finding.seen}: {finding.means}", f"  fix: {finding.fix}"]
+    return [*lines, f"       {finding.command}"] if finding.command else lines
