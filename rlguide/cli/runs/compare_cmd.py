@@ -61,11 +61,9 @@ def command(
 def _draw(found: Comparison) -> None:
     """The curves, on a terminal."""
     import sys
-    from importlib import import_module
-    from importlib.util import find_spec
 
     from rlguide.console import console, show
+    from rlguide.runs.view.terminal import paint
 
-    if sys.stdout.isatty() and found.panels and find_spec("rlguide.runs.view"):
-        paint = import_module("rlguide.runs.view.terminal").paint
+    if sys.stdout.isatty():
         show(paint(found.panels, console().width, max(12, 2 * console().height // 3)))

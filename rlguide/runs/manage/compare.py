@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.engine.config_file import format_value
-from rlguide.errors import DataError, UsageError
+from rlguide.errors import UsageError
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.curves import Panel, panels
-from rlguide.runs.manage.accuracy import RESULT, held_out_accuracy
+from rlguide.runs.manage.accuracy import evaluated_figure, held_out_accuracy, shown_step
 from rlguide.runs.manage.listed import duration, percent, state_of_run
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import Run
-from rlguide.workspace import read_json
 
 NONE = "-"
 _PLACES = (
@@ -114,12 +113,7 @@ def _beside(found: Sequence[dict[str, str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _is_evaluated(run: Run) -> bool:
-    return bool(_evaluated(run, "loss", _step(run), "{}"))
-
-
-def _step(run: Run) -> int | None:
-    best = best_step(run)
-    return steps_done(run.path) if best is None else best.step
+    return bool(_evaluated(run, "loss", "{}"))
 
 
 def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
@@ -135,11 +129,11 @@ def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
     accuracy = held_out_accuracy(run)
     if accuracy is not None:
         found["held-out accuracy"] = percent(accuracy)
-    step = _step(run)
+    step = shown_step(run)
     for name, key, form in (("loss", "eval_loss", "{:.4f}"), ("margin", "eval_rewards/margins", "{:+.4f}")):
         value = next((row[key] for row in rows if row["step"] == step and key in row), None)
         logged = "" if value is None else form.format(value)
-        if cell := _evaluated(run, name, step, form) if is_evaluated else logged:
+        if cell := _evaluated(run, name, form) if is_evaluated else logged:
             found[f"held-out {name}"] = cell
     last = {key: row[key] for row in rows for key in ("loss", "eval_loss") if key in row}
     if "eval_loss" in last:
@@ -149,15 +143,12 @@ def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
     return {**found, **({} if run.seconds is None else {"took": duration(run.seconds)})}
 
 
-def _evaluated(run: Run, name: str, step: int | None, form: str) -> str:
+def _evaluated(run: Run, name: str, form: str) -> str:
     """A figure of `rlguide eval` at this step with its interval; "" where it was not measured."""
-    try:
-        found = read_json(run.path / RESULT)
-        if (found.get("step") or steps_done(run.path)) != step:
-            return ""
-        value, low, high = (form.format(float(found[name][key])) for key in ("value", "ci95_low", "ci95_high"))
-    except (DataError, LookupError, TypeError, ValueError, AttributeError):
+    found = evaluated_figure(run, name, shown_step(run))
+    if found is None:
         return ""
+    value, low, high = (form.format(number) for number in (found.value, found.low, found.high))
     return f"{value} ({low} to {high})"
 
 

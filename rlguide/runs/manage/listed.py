@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -59,7 +60,8 @@ class Listed:
         """For JSON; no interval where it is not known."""
         found = {**asdict(self), "accuracy": None if self.accuracy is None else self.accuracy.as_dict()}
         numbers = found["accuracy"] or {}
-        return {**found, "accuracy": {key: None if value != value else value for key, value in numbers.items()} or None}
+        known = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+        return {**found, "accuracy": known or None}
 
 
 def list_runs(ws: Workspace) -> list[Listed]:
@@ -141,7 +143,7 @@ def _says_loss(row: Listed) -> bool:
 
 def percent(found: Estimate) -> str:
     """A share with its interval: "0.873 (0.812 to 0.919)"."""
-    interval = "" if found.low != found.low else f" ({found.low:.3f} to {found.high:.3f})"
+    interval = "" if math.isnan(found.low) else f" ({found.low:.3f} to {found.high:.3f})"
     return f"{found.value:.3f}{interval}"
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rlguide.policy.run_record import RunRecord
 from rlguide.runs.manage.listed import cells, duration, list_runs, percent, remarks
 from rlguide.runs.record import open_run
-from rlguide.statistics import exact_proportion
+from rlguide.statistics import proportion
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.runs.manage.run_files import held_out, write_run
@@ -28,7 +28,7 @@ def test_a_row_says_what_was_learnt_and_how_sure_that_is(ws: Workspace) -> None:
     write_run(ws, "a", [held_out(4, 0.6, 0.7), held_out(8, 0.5, 0.8), held_out(12, 0.55, 0.9)])
     [row] = list_runs(ws)
     assert (row.best_step, row.steps, row.total_steps, row.datasets) == (8, 12, 12, ("pairs",))
-    exact = exact_proportion(8, 10)
+    exact = proportion(8, 10)
     assert row.accuracy is not None
     assert (row.accuracy.value, row.accuracy.low, row.accuracy.high) == (0.8, exact.low, exact.high)
     assert cells(row)[3:7] == ("finished", "8", percent(row.accuracy), "1 h 02 min")
