@@ -18,6 +18,7 @@ from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import Run
 
 NONE = "-"
+_LONGEST = 16  # characters of a name beside a curve
 _PLACES = (
     "output_dir",
     "resume_from_checkpoint",
@@ -72,7 +73,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         _differing([_settings(run) for run in runs]),
         _beside([_figures(run, all(map(_is_evaluated, runs))) for run in runs]),
         tuple(_notes(runs)),
-        tuple(overlaid(dict(zip(labels, runs, strict=True)))),
+        tuple(overlaid(dict(zip(curve_names(labels), runs, strict=True)))),
     )
 
 
@@ -83,6 +84,11 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
     while all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
         shared += 1
     return tuple("/".join(part[shared:]) for part in parts)
+
+
+def curve_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """What the lines of the runs are called where there is little room: their labels, or their numbers."""
+    return tuple(label if len(label) <= _LONGEST else f"run {at}" for at, label in enumerate(labels, start=1))
 
 
 def _settings(run: Run) -> dict[str, str]:
