@@ -12,6 +12,7 @@ from rlguide.errors import UsageError
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.curves import Panel, panels
+from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.manage.accuracy import evaluated_figure, held_out_accuracy, shown_step
 from rlguide.runs.manage.listed import duration, percent, state_of_run
 from rlguide.runs.metrics import METRICS, read_metrics
@@ -146,6 +147,8 @@ def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
         found["held-out loss at the end"] = f"{last['eval_loss']:.4f}"
     if "loss" in last:
         found["training loss at the end"] = f"{last['loss']:.4f}"
+    if findings := findings_of(run):
+        found["findings"] = ", ".join(finding.rule for finding in findings)
     return {**found, **({} if run.seconds is None else {"took": duration(run.seconds)})}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.policy.run_record import RunRecord
-from rlguide.runs.manage.listed import cells, duration, list_runs, percent, remarks
+from rlguide.runs.manage.listed import COLUMNS, cells, duration, list_runs, percent, remarks
 from rlguide.runs.record import open_run
 from rlguide.statistics import proportion
 from rlguide.workspace import Workspace
@@ -31,7 +32,7 @@ def test_a_row_says_what_was_learnt_and_how_sure_that_is(ws: Workspace) -> None:
     exact = proportion(8, 10)
     assert row.accuracy is not None
     assert (row.accuracy.value, row.accuracy.low, row.accuracy.high) == (0.8, exact.low, exact.high)
-    assert cells(row)[3:7] == ("finished", "8", percent(row.accuracy), "1 h 02 min")
+    assert cells(row)[3:8] == ("finished", "8", percent(row.accuracy), "-", "1 h 02 min")
     assert row.as_dict()["accuracy"]["count"] == 10
 
 
@@ -82,6 +83,25 @@ def test_the_newest_comes_first_and_each_state_is_said(ws: Workspace, capsys: py
     assert len(remarks(rows)) == 3
 
 
+def test_a_run_that_ended_unwatched_or_was_begun_on_another_host(
+    ws: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(ws, "ended", status="running", pid=2**22 + 1, surroundings={"host": "another"})
+    (folder / "train_results.json").write_text("{}")
+    (folder / "trainer_state.json").write_text('{"global_step": 12, "max_steps": 12}')
+    write_run(ws, "far run", status="running", pid=1, surroundings={"host": "another"})
+    write_run(ws, "here", status="running", pid=1, surroundings={"host": platform.node()})
+    states = {row.name: row.state for row in list_runs(ws)}
+    assert states == {"saves/ended": "unsettled", "saves/far run": "elsewhere", "saves/here": "died"}
+    assert rlguide("runs", "-w", str(ws.root)) == 0
+    err = capsys.readouterr().err
+    assert "has trained all its steps" in err and "rlguide train --resume saves/ended" in err
+    assert "is recorded as running on another, and no process of it was found here" in err
+    assert rlguide("stop", "saves/far run", "-w", str(ws.root)) == 1
+    error = capsys.readouterr().err
+    assert "was started on another" in error and "`rlguide stop 'saves/far run'`" in error
+
+
 def test_nothing_to_list(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert rlguide("runs", "-w", str(ws.root)) == 0
     out, err = capsys.readouterr()
@@ -116,7 +136,7 @@ def test_no_run_makes_the_list_fail(
     assert rows["saves/no json"].problem
     for row in rows.values():
         json.dumps(row.as_dict(), allow_nan=False)
-        assert len(cells(row)) == 8
+        assert len(cells(row)) == len(COLUMNS)
 
 
 def test_how_long_a_run_trained(ws: Workspace) -> None:
