@@ -7,7 +7,8 @@ checkpointing on all the same, because memory ran out without it. Else the engin
 unchanged but for four things:
 
 - A callback writes events to EVENTS (see rlguide_events.py).
-- Another one saves the step that is best on held-out data, and keeps its checkpoint (see keep_best.py).
+- Others save the step that is best on held-out data and keep its checkpoint (see keep_best.py), and end the training
+  when rlguide asks for it (see stop_asked.py). One more adds PPO's KL divergence to its logs (see ppo_kl.py).
 - `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
   order of epoch 0 (data_loader.py, DataLoaderShard.__iter__ calls set_epoch(self.iteration)), so that a run resumed in
   a later epoch trains on some rows twice and on others never.
@@ -21,9 +22,13 @@ spaces in paths do no harm.
 import functools
 import os
 import sys
+from pathlib import Path
 
+import data_figures
 import few_imports
 import keep_best
+import ppo_kl
+import stop_asked
 from rlguide_events import Events, chain, during, make_callback
 
 
@@ -117,8 +122,15 @@ def train(config: str, keys: dict, events: Events, options: set) -> None:
         )
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
+    is_ppo = keys.get("stage") == "ppo"
+    stopper = stop_asked.make_callback(Path(sys.argv[2]).parent, is_ppo)
+    callbacks = [make_callback(events), data_figures.make_callback(events, keys), stopper]
+    if is_ppo:
+        ppo_kl.install()
+        callbacks.insert(0, ppo_kl.make_callback())
     sys.argv = ["train", config]
-    run_exp(callbacks=[make_callback(events), keep_best.make_callback()])
+    run_exp(callbacks=[*callbacks, keep_best.make_callback()])
+    stopper.exit_if_asked()
 
 
 def on_cpu(storage, location):

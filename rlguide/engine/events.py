@@ -104,6 +104,13 @@ class Surroundings(_Told):
 
 
 @dataclass(frozen=True)
+class DataFigures(_Told):
+    """What the training data looks like in tokens (`rlguide_worker/data_figures.py`)."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Raised(_Told):
     """An exception and its causes, (type, message) each, the last one first; or exit codes of processes.
 
@@ -118,8 +125,9 @@ class Raised(_Told):
     memory: Mapping[str, Any] = field(default_factory=dict)
 
 
-EngineEvent = Begun | Progress | Logged | Saving | Saved | Ended | Lean | Surroundings | Raised
+EngineEvent = Begun | Progress | Logged | Saving | Saved | Ended | Lean | Surroundings | DataFigures | Raised
 _AT_STEP: dict[str, type[Saving | Saved | Ended]] = {"saving": Saving, "save": Saved, "end": Ended}
+_AS_TOLD: dict[str, type[Lean | DataFigures]] = {"lean": Lean, "data": DataFigures}
 
 
 class Tail:
@@ -207,8 +215,8 @@ class EventReader:
             return Logged(_count(values["step"]), numbers, *counts)
         if kind in _AT_STEP:
             return _AT_STEP[kind](_count(values["step"]))
-        if kind == "lean":
-            return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
+        if kind in _AS_TOLD:
+            return _AS_TOLD[kind]({key: value for key, value in values.items() if key not in ("event", "time")})
         if kind == "surroundings":
             return Surroundings({key: values[key] for key in ("python", "cuda", "devices") if key in values})
         if kind == "error":

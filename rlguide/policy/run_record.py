@@ -47,6 +47,7 @@ class RunRecord:
         processes: how many trained it.
         plain: whether it was asked to train just as LLaMA-Factory does.
         lean: what it did in less memory and time, and what that saved (`recipes.lean.outcome`).
+        data_figures: what its training data looks like in tokens (`rlguide_worker/data_figures.py`).
         plan: what it was planned to take (`runs.planned.kept`), on a GPU.
         engine: version by distribution.
         config: what the engine ran with.
@@ -85,6 +86,7 @@ class RunRecord:
     effective_batch: int | None = None
     plain: bool | None = None
     lean: dict[str, Any] | None = None
+    data_figures: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     config: dict[str, Any] | None = None

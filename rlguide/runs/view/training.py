@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rlguide.engine.events import Begun, Lean, Logged, Progress, Surroundings
+from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
+from rlguide.runs.diagnosis.stopping import StopOn
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch, pace_of
 from rlguide.runs.plots import preload_plots
@@ -34,8 +35,9 @@ class Watch:
         stopwatch: times its steps beside its plan.
     """
 
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, is_from_start: bool) -> None:
+    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn, is_from_start: bool) -> None:
         self._run, self._view, self._log, self._is_from_start = run, view, log, is_from_start
+        self._stop_on = stop_on
         self.check: StartCheck | None = None
         self.during = "start"
         self.stopwatch = Stopwatch(run, view.state.pace)
@@ -54,6 +56,8 @@ class Watch:
             self._run.update(lean=event.values)
         elif isinstance(event, Surroundings):
             self._run.update(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
+        elif isinstance(event, DataFigures):
+            self._run.update(data_figures=event.values)
         elif isinstance(event, Begun):
             self.during = "training"
             self._check_batch(event)
@@ -63,6 +67,8 @@ class Watch:
             row = self._log.add(event.step, event.values)
             if event.kind == "train" and event.step == 1 and self._is_from_start:
                 self._check_start(row)
+            if finding := self._stop_on.see(row):
+                self._view.note(f"stopping after this step ({finding.rule}): {finding.seen}")
 
     def _check_batch(self, event: Begun) -> None:
         record, said = self._run.record, ""
