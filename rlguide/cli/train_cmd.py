@@ -42,6 +42,7 @@ def command(
             "--replay",
             metavar="RUN",
             help="Do a run again in a new folder, and say what differs; --set changes keys.",
+            autocompletion=_complete.of(_complete.runs),
         ),
     ] = None,
     dry_run: Annotated[
@@ -63,6 +64,7 @@ def command(
             metavar="RULE,...",
             help="Stop after the current step, save, and exit with 3 when one of these rules finds something"
             " (docs/diagnosis.md); none: never.",
+            autocompletion=_complete.of(_complete.rules, several=True),
         ),
     ] = "nan",
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,

@@ -129,7 +129,7 @@ def _where(run: Run, state: str, step: int | None) -> str:
     failure = run.record.failure or {}
     at = failure.get("step") if isinstance(failure.get("step"), int) else step
     place = f"at step {at}" if at else "before its first step"
-    why = failure.get("what") if state == "failed" else ""
+    why = failure.get("what") if state != "died" else ""  # one that a rule has stopped is interrupted
     return f"{place}: {printable(str(why))}" if why else place
 
 
@@ -196,6 +196,6 @@ def remarks(rows: Sequence[Listed]) -> list[str]:
             found.append(f"{what}\n  next: {resume_command(row.name)}")
         elif row.state == "elsewhere":
             found.append(f"! {row.name} {row.where}\n  next, there: rlguide watch {shlex.quote(row.name)}")
-        elif row.state in ("failed", "died"):
+        elif row.state in ("failed", "died") or (row.state == "interrupted" and ": " in row.where):
             found.append(f"! {row.name} {row.state} {row.where}\n  next: {resume_command(row.name)}")
     return found
