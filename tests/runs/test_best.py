@@ -130,6 +130,13 @@ def test_the_last_step_counts_where_the_engine_evaluates_it_after_its_own_record
     assert [row["step"] for row in settle_metrics(tmp_path)] == [8, 11]
 
 
+def test_the_best_that_was_loaded_is_no_evaluation_of_the_last_step(tmp_path: Path) -> None:
+    write_state(tmp_path, [{"step": 8, "eval_loss": 0.3}], step=11)
+    (tmp_path / "eval_results.json").write_text('{"eval_loss": 0.3}')
+    (tmp_path / "config.yaml").write_text("load_best_model_at_end: true\n")
+    assert settle_metrics(tmp_path) == [{"step": 8, "eval_loss": 0.3}]
+
+
 @pytest.mark.parametrize(
     ("wanted", "top", "said"),
     [

@@ -16,7 +16,6 @@ from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
 from rlguide.errors import RlguideError
 from rlguide.policy.run_record import run_folders
-from rlguide.policy.run_state import resume_command
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import is_complete, steps_done
 from rlguide.runs.diagnosis.diagnose import findings_of
@@ -43,7 +42,7 @@ class Listed:
         best_step: by its config's rule; accuracy: at that step, of held-out pairs.
         findings: the rules of the diagnosis that hold, the gravest first.
         seconds: that it trained, over all attempts; created: ISO 8601.
-        problem, fix: why it cannot be read, and what to do.
+        problem: why it cannot be read; fix: what can be done with one that is damaged or did not come to its end.
     """
 
     name: str
@@ -103,6 +102,7 @@ def _row(run: Run) -> Listed:
         findings=tuple(finding.rule for finding in findings_of(run)),
         seconds=run.seconds,
         created=record.created,
+        fix="" if state in ("finished", "running", "elsewhere") else run.next_step,
     )
 
 
@@ -193,9 +193,9 @@ def remarks(rows: Sequence[Listed]) -> list[str]:
             found.append(f"! {row.name}: {row.problem}\n  fix: {row.fix}")
         elif row.state == "unsettled":
             what = f"! {row.name} has trained all its steps, and what started it was gone by then"
-            found.append(f"{what}\n  next: {resume_command(row.name)}")
+            found.append(f"{what}\n  next: {row.fix}")
         elif row.state == "elsewhere":
             found.append(f"! {row.name} {row.where}\n  next, there: rlguide watch {shlex.quote(row.name)}")
         elif row.state in ("failed", "died") or (row.state == "interrupted" and ": " in row.where):
-            found.append(f"! {row.name} {row.state} {row.where}\n  next: {resume_command(row.name)}")
+            found.append(f"! {row.name} {row.state} {row.where}\n  next: {row.fix}")
     return found

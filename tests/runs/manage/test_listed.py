@@ -76,7 +76,7 @@ def test_the_newest_comes_first_and_each_state_is_said(ws: Workspace, capsys: py
     assert rlguide("runs", "-w", str(ws.root)) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 6 and "! saves/stopped" not in err
-    assert "! saves/died 了 died at step 7\n  next: rlguide train --resume 'saves/died 了'" in err
+    assert "! saves/died 了 died at step 7\n  next: resume it: `rlguide train --resume 'saves/died 了'`" in err
     assert "! saves/damaged: " in err and "is not the record of a run\n  fix: " in err
     assert rlguide("runs", "--json", "-w", str(ws.root)) == 0
     assert [item["state"] for item in json.loads(capsys.readouterr().out)] == [row.state for row in rows]
