@@ -9,7 +9,7 @@ from typing import Any
 from rlguide.errors import DataError
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
-from rlguide.runs.metrics import METRICS, read_metrics
+from rlguide.runs.metrics import METRICS, read_metrics, without_ties
 from rlguide.runs.record import Run
 from rlguide.runs.verdict import ACCURACIES, EVALUATED
 from rlguide.statistics import Estimate, proportion, read_estimate
@@ -45,7 +45,8 @@ def evaluated_figure(run: Run, name: str, step: int | None) -> Estimate | None:
 
 def _logged(run: Run, rows: Sequence[Mapping[str, Any]], step: int | None) -> Estimate | None:
     """The accuracy that was logged at this step; its interval is NaN where the number of pairs is not on record."""
-    row = next((row for row in rows if row["step"] == step and any(key in row for key in ACCURACIES)), None)
+    found = (without_ties(row) for row in rows if row["step"] == step)
+    row = next((row for row in found if any(key in row for key in ACCURACIES)), None)
     if row is None:
         return None
     value, pairs = float(next(row[key] for key in ACCURACIES if key in row)), run.held_out_rows

@@ -46,6 +46,11 @@ def test_what_an_evaluation_found_counts_for_its_own_step(ws: Workspace, step: i
     assert row.accuracy is not None and row.accuracy.value == value
 
 
+def test_an_accuracy_of_ties_says_nothing(ws: Workspace) -> None:
+    write_run(ws, "a", [{**held_out(8, 0.5, 0.0), "eval_rewards/margins": 0.0}])
+    assert list_runs(ws)[0].accuracy is None
+
+
 def test_no_interval_without_the_number_of_pairs(ws: Workspace) -> None:
     write_run(ws, "a", [held_out(8, 0.5, 0.8)], held_out={})
     [row] = list_runs(ws)
