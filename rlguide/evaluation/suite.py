@@ -156,15 +156,18 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         reward_model.check_wanted(run, parts, what.datasets, what.asks_more)
     found = Suite(run.name)
     check_run(ws, run, settings)
-    if what.step:
-        say(f"step       {what.step}")
     keys, _ = model_keys(ws, run.config)
     if "trust_remote_code" in settings:  # no record decides that
         keys["trust_remote_code"] = settings["trust_remote_code"]
+    said = f"step       {what.step}" if what.step else ""
     if what.tasks is not None:  # first, because a name may be wrong
+        if said:
+            say(said)
         found.tasks = benchmarks.measure(ws, engine, run, keys, what.tasks)
     has_pairs = what.checkpoints or bool({*parts} - {_INSTRUCTIONS})
     held_out = held_out_pairs(ws, engine, run, what.datasets, settings) if has_pairs else None
+    if said and what.tasks is None:  # after all checks, so that an error has two lines
+        say(said)
     if size is None and (what.checkpoints or {*parts} - {"pairs"}):
         size = "usual" if list_gpus() else "quick"
         if size == "quick":
