@@ -42,6 +42,7 @@ def command(
             "--replay",
             metavar="RUN",
             help="Do a run again in a new folder, and say what differs; --set changes keys.",
+            autocompletion=_complete.of(_complete.runs),
         ),
     ] = None,
     dry_run: Annotated[
@@ -63,6 +64,7 @@ def command(
             metavar="RULE,...",
             help="Stop after the current step, save, and exit with 3 when one of these rules finds something"
             " (docs/diagnosis.md); none: never.",
+            autocompletion=_complete.of(_complete.rules, several=True),
         ),
     ] = "nan",
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
@@ -86,7 +88,7 @@ def command(
     """
     import shlex
 
-    from rlguide.cli._training import at_steps, refuse_others, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -121,7 +123,9 @@ def command(
             found = _replayed(ws, main, options, replay, dry_run)
             prepared, plain = found.prepared, plain or found.is_plain
         else:
-            prepared = prepare(ws, main, at_steps(ws, options), dry_run)
+            options, steps = at_steps(ws, options)
+            prepared = prepare(ws, main, options, dry_run)
+            say_all(steps)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:

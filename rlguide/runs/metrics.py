@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlguide.errors import DataError
+from rlguide.engine.config_file import load_config
+from rlguide.errors import DataError, RlguideError
+from rlguide.policy.run_record import RUN_CONFIG
 from rlguide.policy.trained_on import STATE
 from rlguide.workspace import atomic_write, read_json, read_text
 
@@ -131,7 +133,13 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _last_evaluation(run_path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The evaluation at the end, where it was of another step than the last one during training."""
+    """The evaluation at the end, where it was of another step than the last one during training.
+
+    With `load_best_model_at_end` it is of the best step, which is among the rows.
+    """
+    with suppress(RlguideError):
+        if load_config(run_path / RUN_CONFIG).get("load_best_model_at_end"):
+            return []
     try:
         step, found = read_json(run_path / STATE)["global_step"], read_json(run_path / "eval_results.json")
     except (DataError, LookupError, TypeError):

@@ -71,7 +71,9 @@ class Run:
     @property
     def held_out_rows(self) -> int:
         """Rows that its evaluation during training goes through; 0 where there is none, or it is not known."""
-        held_out = sum(rows for rows in (self.record.held_out or {}).values() if type(rows) is int)
+        counts = [rows for rows in (self.record.held_out or {}).values() if type(rows) is int and rows > 0]
+        limit = self.config.get("max_samples")  # of each dataset
+        held_out = sum(min(rows, limit) if type(limit) is int and limit > 0 else rows for rows in counts)
         share = self.config.get("val_size")
         if held_out or not isinstance(share, (int, float)) or not 0 < share < 1e9:
             return held_out

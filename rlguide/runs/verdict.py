@@ -17,11 +17,11 @@ from rlguide.runs.diagnosis.course import course
 from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.metrics import METRICS, numbers_of, read_metrics
 from rlguide.runs.record import Run
-from rlguide.statistics import Estimate, proportion
+from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
 
 EVALUATED = Path("eval") / "result.json"  # what `rlguide eval` leaves in the folder of a run
-_ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
+ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
 _MARGIN = "eval_rewards/margins"
 
 
@@ -52,7 +52,7 @@ def verdict_of(run: Run) -> Verdict:
     best = best_step(run)
     at_best = [row for row in held_out if best is not None and best.folder is not None and row["step"] == best.step]
     row = (at_best or held_out)[-1]
-    if any(key in row for key in _ACCURACIES):
+    if any(key in row for key in ACCURACIES):
         return _by_accuracy(run, row, held_out)
     return _by_loss(run, row, held_out)
 
@@ -119,7 +119,7 @@ def unit_of(run: Run) -> str:
 def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, Any]]) -> Verdict:
     """Of a method whose evaluation counts how often the chosen response has the higher reward."""
     count = run.held_out_rows
-    key, step = next(key for key in _ACCURACIES if key in row), int(row["step"])
+    key, step = next(key for key in ACCURACIES if key in row), int(row["step"])
     value = row[key]
     if not count or not 0 <= value <= 1:
         return Verdict("unknown", f"of how many pairs the held-out accuracy {value:.3f} is, is not on record")
@@ -215,7 +215,7 @@ def _evaluated(run: Run) -> Verdict | None:
         return None
     if not isinstance(values, dict):
         return None
-    accuracy, loss = (_estimate(values.get(key)) for key in ("accuracy", "loss"))
+    accuracy, loss = (read_estimate(values.get(key)) for key in ("accuracy", "loss"))
     if accuracy is None or not isinstance(values.get("ties"), int):
         return None
     wanted = values.get("loss_of_reference")
@@ -223,16 +223,5 @@ def _evaluated(run: Run) -> Verdict | None:
     is_model = run.method is not None and run.method.trains != "policy"
     level, said = judge(accuracy, values["ties"], harm, is_model)
     size = f"accuracy {accuracy.value:.3f} on {accuracy.n:,} pairs, {accuracy.low:.3f} to {accuracy.high:.3f}"
-    return Verdict(level, f"{said} ({size}, by `rlguide eval`)")
-
-
-def _estimate(value: Any) -> Estimate | None:
-    """An estimate as JSON; None for anything else."""
-    if not isinstance(value, dict):
-        return None
-    numbers = [value.get(key) for key in ("value", "ci95_low", "ci95_high", "count")]
-    found = [float(each) for each in numbers if isinstance(each, (int, float)) and abs(each) < 1e15]
-    if len(found) != len(numbers):
-        return None
-    middle, low, high, count = found
-    return Estimate(middle, low, high, int(count))
+    at_step = f", at step {values['step']}" if isinstance(values.get("step"), int) else ""
+    return Verdict(level, f"{said} ({size}, by `rlguide eval`{at_step})")
