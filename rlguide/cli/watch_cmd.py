@@ -12,6 +12,7 @@ from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 if TYPE_CHECKING:
     from rlguide.runs.view.attach import Attached
 
+_LOWEST = 16  # rows of curves below a report
 _GPU_SECONDS = 5.0  # that --once waits for the driver
 
 
@@ -59,17 +60,21 @@ def command(
 
 def _show_once(attached: Attached) -> None:
     """How a run stands or how it ended (stdout): on a terminal with its curves."""
+    from rich.cells import cell_len
+
     from rlguide.console import console, show
     from rlguide.runs.report import report, report_lines
     from rlguide.runs.view.screen import Curves, lines_of, screen
 
-    if attached.run.status == "finished":
-        for line in report_lines(report(attached.run)):
-            show(line)
+    lines = report_lines(report(attached.run)) if attached.run.status == "finished" else []
+    for line in lines:
+        show(line)
     out = console()
     if out.is_terminal:
         width, height = out.size
-        show(screen(attached.state, width, max(height - 2, 30), curves=None if out.options.ascii_only else Curves()))
-    elif attached.run.status != "finished":
+        room = height - 2 - sum(cell_len(line) // width + 1 for line in lines)  # the verdict stays in sight
+        curves = None if out.options.ascii_only else Curves()
+        show(screen(attached.state, width, max(room, _LOWEST), curves=curves))
+    elif not lines:
         for line in lines_of(attached.state):
             show(line)

@@ -46,8 +46,13 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
     """Rewrite `metrics.jsonl` from the trainer's own record, which has exact steps; returns its rows.
 
     Without a readable `trainer_state.json` (a run that did not come to its end) the rows collected on the way stay.
+    So does the evaluation at the very end, which LLaMA-Factory does when that file is written already.
     """
     rows = _log_history(run_path / "trainer_state.json")
+    evaluated = max((row["step"] for row in rows if "eval_loss" in row), default=-1)
+    last = max((row["step"] for row in rows), default=0)
+    later = [row for row in read_metrics(run_path / METRICS) if "eval_loss" in row and row["step"] > evaluated]
+    rows += [row for row in later if rows and row["step"] >= last][-1:]
     if rows and any("reward" in row for row in rows):
         rows = [{**row, "step": row["step"] + 1} for row in rows]  # PPO's trainer counts from 0
     path = run_path / METRICS

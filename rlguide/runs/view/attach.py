@@ -17,6 +17,7 @@ from rlguide.runs.checkpoints import is_complete
 from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run, find_runs, open_run, read_run
+from rlguide.runs.retry import survived
 from rlguide.runs.view.gpus import GpuMeter
 from rlguide.runs.view.live import TrainingView
 from rlguide.runs.view.training import state_of
@@ -48,6 +49,7 @@ class Attached:
         size = log.stat().st_size if log.is_file() else 0
         self._events, self._log = Tail(run.path / EVENTS, 0), Tail(log, max(0, size - _LOG_TAIL))
         self._reader, self._looked = EventReader(), self._now()
+        self._attempts = 0
         for event in self.new():
             self.state.see(event)
         if not self.state.rows:  # a run whose events are gone, or that an earlier version made
@@ -82,6 +84,10 @@ class Attached:
 
     def _settle(self) -> None:
         """Whether it still trains: while it goes on with less memory, its record says for a moment that it failed."""
+        attempts = self.run.record.attempts or ()
+        if len(attempts) > self._attempts:
+            self.state.notes.append(f"it {survived(attempts)}")
+            self._attempts = len(attempts)
         if self.run.status == "running" or is_training(self.run.path, self.run.record.pid):
             if not self.run.config.get("use_cpu"):
                 self.state.gpus = self._gpus.read()

@@ -36,11 +36,10 @@ class Curves:
         return self._painted
 
 
-def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), curves: Curves | None = None) -> Text:
+def screen(state: RunState, width: int, height: int, curves: Curves | None = None) -> Text:
     """A screen of `height` lines of `width` cells: where the run is, what is wrong, its curves.
 
     Args:
-        notes: what was said of it.
         curves: what paints them; None where the terminal has not the characters for it.
     """
     from rich.text import Text
@@ -51,7 +50,7 @@ def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), 
     head += [Text(line, style="dim") for line in _wrapped(gpu_words(state.gpus), width)]
     most = max(3, height // 3)
     said = [line for finding in state.findings for line in _finding(finding, width)]
-    for note in notes:
+    for note in state.notes:
         style = "yellow" if note.startswith("warning") else "dim"
         said += [Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")]
     if len(said) > most:
@@ -74,7 +73,7 @@ def lines_of(state: RunState) -> list[str]:
     held_out = {key: value for key, value in state.latest.items() if key.startswith("eval_")}
     trained = {key: value for key, value in state.latest.items() if key not in held_out}
     lines += ["  ".join(figures(row)) for row in (trained, held_out)]
-    lines += ["  ".join(gpu_words(state.gpus))]
+    lines += ["  ".join(gpu_words(state.gpus)), *state.notes]
     lines += [line for finding in state.findings for line in finding_lines(finding)]
     return [line for line in lines if line]
 
@@ -95,6 +94,7 @@ def document(state: RunState) -> dict[str, Any]:
         "seconds_a_step": state.pace.step_seconds(),
         "latest": state.latest,
         "gpus": [asdict(gpu) for gpu in state.gpus],
+        "notes": state.notes,
         "findings": [asdict(finding) for finding in state.findings],
         "rows": state.rows,
     }

@@ -13,6 +13,7 @@ from rlguide.engine.hardware import GpuUse
 from rlguide.engine.job import Event, Idle, Line, Started
 from rlguide.runs.diagnosis.diagnose import diagnose
 from rlguide.runs.diagnosis.finding import Finding
+from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.metrics import without_ties
 from rlguide.runs.pace import Pace
 from rlguide.runs.view.words import clock
@@ -47,6 +48,8 @@ class RunState:
         gpus: what the GPUs do, where anybody asked.
         started: when this attempt began, of the same clock.
         planned: seconds that its plan gives it; None without one.
+        check: what the first step showed; None before it.
+        notes: what was said of it, warnings and other lines.
         raised: the exceptions of this attempt; is_over: whether it trains no more (`end`).
     """
 
@@ -65,6 +68,8 @@ class RunState:
         self.findings: Sequence[Finding] = ()
         self.gpus: Sequence[GpuUse] = ()
         self.started = now()
+        self.check: StartCheck | None = None
+        self.notes: list[str] = []
         self.raised: list[Raised] = []
         self.is_over = False
         self._tokens: tuple[float, float] | None = None  # so many, and the seconds of training that they took
@@ -128,11 +133,19 @@ class RunState:
         row["step"] = event.step
         if event.kind == "train":
             row |= self._speed(event)
+            self._check_start(event)
         elif self.phase == EVALUATING:
             self.phase = ENDING if self.step >= self.total else TRAINING
         self.rows.append(row)
         self.latest = without_ties({**self.latest, **row})
         self.findings = diagnose(self.config, self.rows)
+
+    def _check_start(self, event: Logged) -> None:
+        """Whether the first step shows that the reference is the starting policy."""
+        if event.step == 1 and (check := check_start(self.config, event.values)) is not None:
+            self.check = check
+            note = check.message if check.ok else f"warning: {check.message}"
+            self.notes += [note] * (note not in self.notes)  # it may have begun again
 
     def _speed(self, event: Logged) -> dict[str, float]:
         """Tokens a second since the log before this one: the engine's own count where it is asked for, else ours."""

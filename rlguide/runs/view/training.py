@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rlguide.engine.events import Begun, Lean, Logged, Progress
 from rlguide.engine.job import Event, Started
-from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch, pace_of
 from rlguide.runs.plots import preload_plots
@@ -27,14 +26,12 @@ class Watch:
     """Takes what the engine does to the screen, to `metrics.jsonl` and to the record.
 
     Attributes:
-        check: what the first step showed; None before it.
         during: what it does: "start" before the first step, then "training" or "evaluation".
         stopwatch: times its steps beside its plan.
     """
 
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, is_from_start: bool) -> None:
-        self._run, self._view, self._log, self._is_from_start = run, view, log, is_from_start
-        self.check: StartCheck | None = None
+    def __init__(self, run: Run, view: TrainingView, log: MetricsLog) -> None:
+        self._run, self._view, self._log = run, view, log
         self.during = "start"
         self.stopwatch = Stopwatch(run, view.state.pace)
         self._gpus = GpuMeter() if not run.config.get("use_cpu") else None
@@ -55,9 +52,7 @@ class Watch:
         elif isinstance(event, Progress):
             self.during = "evaluation" if event.phase == "eval" else "training"
         elif isinstance(event, Logged) and event.kind != "summary":
-            row = self._log.add(event.step, event.values)
-            if event.kind == "train" and event.step == 1 and self._is_from_start:
-                self._check_start(row)
+            self._log.add(event.step, event.values)
 
     def _check_batch(self, event: Begun) -> None:
         record, said = self._run.record, ""
@@ -67,8 +62,3 @@ class Watch:
             said = f"{event.batch} rows make an update, {record.effective_batch} were planned: other steps"
         if said:
             self._view.note(f"warning: {said}")
-
-    def _check_start(self, row: dict[str, float]) -> None:
-        self.check = check_start(self._run.config, row)
-        if self.check:
-            self._view.note(self.check.message if self.check.ok else f"warning: {self.check.message}")

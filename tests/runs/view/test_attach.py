@@ -283,13 +283,15 @@ def test_in_a_terminal_the_end_of_the_run_ends_it_with_the_report(tmp_path: Path
     pytest.importorskip("pyte")
     with training(tmp_path):
         write_events(tmp_path, 60, shift=time.time() - recorded()[59].time)
-        terminal = Terminal(["watch", "-w", str(tmp_path)], 60, 40)
+        terminal = Terminal(["watch", "-w", str(tmp_path)], 60, 44)
         try:
             terminal.until("left (until")
             write_events(tmp_path)
             make_run(tmp_path, status="finished")
             (tmp_path / NAME / ".training.lock").unlink()
-            terminal.until("finished after 162 steps")
+            shown = terminal.until("finished after 162 steps")
+            terminal.until("loss ─")
+            assert any(line.startswith(f"{NAME}: ") for line in shown)  # its verdict
             assert terminal.process.wait(20) == 0
         finally:
             terminal.process.kill()
