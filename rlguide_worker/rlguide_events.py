@@ -7,6 +7,7 @@ prompt. These events come from a callback in the engine's process: numbers, step
 import json
 import math
 import os
+import platform
 import time
 import traceback
 
@@ -88,6 +89,15 @@ class TokenCount:
         self._hook.remove()
 
 
+def surroundings() -> dict:
+    """What this process runs on: the versions of Python and of the CUDA that torch was built for, names of GPUs."""
+    import torch
+
+    has_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if has_gpu else []
+    return {"python": platform.python_version(), "cuda": torch.version.cuda, "devices": devices}
+
+
 def make_callback(events: Events):
     """A TrainerCallback that writes what happens to `events`, in the main process only."""
     from transformers import TrainerCallback
@@ -105,6 +115,7 @@ def make_callback(events: Events):
                 steps = {"step": state.global_step, "total_steps": state.max_steps}
                 rows = getattr(state, "train_batch_size", None)  # as its loader has it, whatever the config says
                 batch = rows and rows * args.gradient_accumulation_steps * args.world_size
+                events.write("surroundings", **surroundings())
                 events.write("begin", **steps, processes=args.world_size, batch=batch, pid=os.getpid())
 
         def on_step_end(self, args, state, control, **others):

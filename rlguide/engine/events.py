@@ -97,6 +97,20 @@ class Lean(_Told):
 
 
 @dataclass(frozen=True)
+class Surroundings(_Told):
+    """What the engine's process runs on: "python", "cuda" (that torch was built for) and "devices" (names of GPUs)."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataFigures(_Told):
+    """What the training data looks like in tokens (`rlguide_worker/data_figures.py`)."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Raised(_Told):
     """An exception and its causes, (type, message) each, the last one first; or exit codes of processes.
 
@@ -111,8 +125,9 @@ class Raised(_Told):
     memory: Mapping[str, Any] = field(default_factory=dict)
 
 
-EngineEvent = Begun | Progress | Logged | Saving | Saved | Ended | Lean | Raised
+EngineEvent = Begun | Progress | Logged | Saving | Saved | Ended | Lean | Surroundings | DataFigures | Raised
 _AT_STEP: dict[str, type[Saving | Saved | Ended]] = {"saving": Saving, "save": Saved, "end": Ended}
+_AS_TOLD: dict[str, type[Lean | DataFigures]] = {"lean": Lean, "data": DataFigures}
 
 
 class Tail:
@@ -141,6 +156,25 @@ class Tail:
         for line in whole:
             if line.strip():
                 yield line.decode("utf-8", "replace")
+
+
+def recent_events(path: Path, size: int = 4096) -> list[dict[str, Any]]:
+    """The events in the last `size` bytes of a file, as they were written; none where there is no file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - size))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict):
+            found.append(event)
+    return found
 
 
 _MOST = 10**16  # of steps, rows or bytes
@@ -181,8 +215,10 @@ class EventReader:
             return Logged(_count(values["step"]), numbers, *counts)
         if kind in _AT_STEP:
             return _AT_STEP[kind](_count(values["step"]))
-        if kind == "lean":
-            return Lean({key: value for key, value in values.items() if key not in ("event", "time")})
+        if kind in _AS_TOLD:
+            return _AS_TOLD[kind]({key: value for key, value in values.items() if key not in ("event", "time")})
+        if kind == "surroundings":
+            return Surroundings({key: values[key] for key in ("python", "cuda", "devices") if key in values})
         if kind == "error":
             chain = tuple((str(link["type"]), str(link["message"])) for link in values["chain"])
             return Raised(chain, during=str(values.get("during", "")), memory=dict(values.get("memory") or {}))

@@ -68,6 +68,19 @@ def is_training(folder: Path, group: int | None) -> bool:
         os.close(descriptor)  # which frees the lock again
 
 
+def holders(folder: Path) -> list[int]:
+    """The processes of this user on this host that hold a run's folder: its rlguide, and those that train."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [os.readlink(link) for link in (process / "fd").iterdir()]  # noqa: PTH115  (it is no path of ours)
+        except OSError:  # gone, or another user's
+            continue
+        if os.fspath(folder.resolve() / LOCK) in links:
+            found.append(int(process.name))
+    return sorted(found)
+
+
 def _locked(descriptor: int) -> bool:
     """Take the lock, if nobody else has it."""
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.evaluation.config import HeldOut, held_out_pairs
 from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
+from rlguide.runs.best import evaluated_step
 from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.record import Run
 from rlguide.runs.verdict import EVALUATED, above_reference, judge
@@ -16,6 +17,7 @@ from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json
 
 RESULT = EVALUATED.name
+ESTIMATES = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Evaluation:
         loss_of_reference: what it would be if the policy were its reference (ln 2 with sigmoid); None if unknown.
         chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each response.
         notes: what could not be checked: parts of the stack that have no record of their training prompts.
+        step: of the run.
     """
 
     run: str
@@ -46,12 +49,17 @@ class Evaluation:
     reference: str
     scores: str
     notes: tuple[str, ...] = ()
+    step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        estimates = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
-        plain = {key: value for key, value in self.__dict__.items() if key not in estimates}
-        return {**plain, **{key: getattr(self, key).as_dict() for key in estimates}, "verdict": self.verdict}
+        plain = {key: value for key, value in self.__dict__.items() if key not in ESTIMATES}
+        return {**plain, **{key: found.as_dict() for key, found in self.estimates.items()}, "verdict": self.verdict}
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """The figures that have an interval, by name."""
+        return {key: getattr(self, key) for key in ESTIMATES}
 
     @property
     def verdict(self) -> str:
@@ -92,4 +100,5 @@ def _evaluation(run: Run, held_out: HeldOut, rows: Sequence[Mapping[str, float]]
         reference=run.reference.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
+        step=evaluated_step(run),
     )

@@ -18,8 +18,9 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.evaluation.config import HeldOut
-from rlguide.evaluation.pairs import RESULT
+from rlguide.evaluation.pairs import ESTIMATES, RESULT
 from rlguide.evaluation.scoring import REWARDS, SCORES, figures_of, margin_of, score_rows
+from rlguide.runs.best import evaluated_step
 from rlguide.runs.record import Run
 from rlguide.runs.verdict import judge
 from rlguide.statistics import Estimate, Proportion, wins
@@ -65,6 +66,7 @@ class RewardEvaluation:
             one, in tokens as the model reads them; without those of no pair.
         by_margin: quarters of the pairs by |margin|, the smallest first.
         notes: what could not be checked: parts of the stack that have no record of their training prompts.
+        step: of the run.
     """
 
     run: str
@@ -81,11 +83,12 @@ class RewardEvaluation:
     reward_model: str
     scores: str
     notes: tuple[str, ...] = ()
+    step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         found = dict(self.__dict__)
-        for key in ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward"):
+        for key in ESTIMATES:
             found[key] = found[key].as_dict()
         for key in ("by_length", "by_margin"):
             found[key] = [group.as_dict() for group in found[key]]
@@ -195,6 +198,7 @@ def evaluation(run: Run, held_out: HeldOut, rows: Sequence[Row]) -> RewardEvalua
         reward_model=run.policy.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
+        step=evaluated_step(run),
     )
 
 

@@ -27,6 +27,11 @@ def resume_command(name: str, with_less_memory: bool = False) -> str:
     return f"{command} --auto-retry" if with_less_memory else command
 
 
+def replay_command(name: str) -> str:
+    """The command that does the run of this name again in a new folder; `--set KEY=VALUE` behind it changes a key."""
+    return f"rlguide train --replay {shlex.quote(name)}"
+
+
 def ppo_command(name: str, record: RunRecord) -> str:
     """The command that trains by PPO with a finished reward model, on the policy and the data that it was trained on.
 

@@ -8,9 +8,9 @@ from typing import Any
 from rlguide.recipes.lean import outcome
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
+from rlguide.runs.diagnosis.course import course
 from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.diagnosis.finding import Finding, finding_lines
-from rlguide.runs.diagnosis.first_step import course
 from rlguide.runs.metrics import METRICS, read_metrics, without_ties
 from rlguide.runs.record import LOG, Run
 from rlguide.runs.retry import survived
@@ -63,7 +63,8 @@ def best_values(run: Run) -> dict[str, Any] | None:
 
 def _course(run: Run) -> dict[str, Any] | None:
     """How the losses went, of a method of which the catalog says what is normal."""
-    found = course(read_metrics(run.path / METRICS)) if run.method is not None and run.method.normal else None
+    rows = read_metrics(run.path / METRICS)
+    found = course(run.config, rows) if run.method is not None and run.method.normal else None
     return None if found is None else asdict(found)
 
 
@@ -89,9 +90,7 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines.append(f"{values['status']} after {done}{of_all} steps")
     if went_on := survived(values["attempts"]):
         lines.append(went_on)
-    for said in (values["start_check"], values["course"]):
-        if said:
-            lines.append(("" if said["ok"] else "WARNING: ") + said["message"])
+    lines += [values[key]["message"] for key in ("start_check", "course") if values[key] and values[key]["ok"]]
     lines += _figures(values)
     if saved := outcome(values["lean"] or {}):
         lines.append(saved)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.diagnosis import diagnosis_rules
 from rlguide.errors import DataError
 from rlguide.recipes.schedule import EVAL_BATCH, UNITS, count_of
 from rlguide.runs.best import best_step
-from rlguide.runs.diagnosis.first_step import OVERFITTED, course, first_loss
+from rlguide.runs.diagnosis.course import course
+from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.metrics import METRICS, numbers_of, read_metrics
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate, proportion
@@ -130,7 +132,7 @@ def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, An
         return _without_reference(run, found, size, held_out)
     all_ties = row.get(_MARGIN) == 0 and value == 0
     wanted, loss = first_loss(run.config), row["eval_loss"]
-    harm = above_reference(wanted) if wanted is not None and loss > OVERFITTED * wanted else ""
+    harm = above_reference(wanted) if wanted is not None and loss > _risen(wanted) else ""
     level, said = judge(found, count if all_ties else 0, harm, is_model)
     return Verdict(level, said if all_ties else f"{said} ({size})", _more(run))
 
@@ -163,13 +165,18 @@ def _by_loss(run: Run, row: Mapping[str, float], held_out: list[dict[str, Any]])
     return Verdict("bad", f"the policy has not moved towards the good responses {where}", more)
 
 
+def _risen(loss: float) -> float:
+    """From where on a held-out loss is above this one, and not just another evaluation's."""
+    return (1 + diagnosis_rules()["overfitted"].at["rise"]) * loss
+
+
 def _course_of_loss(held_out: list[dict[str, Any]]) -> tuple[str, str]:
     """The level of how the held-out loss went, and that in words."""
     points = {int(row["step"]): float(row["eval_loss"]) for row in held_out}
     first, last, best = min(points), max(points), min(points, key=lambda step: points[step])
     if len(points) < 2:
         return "unclear", f"the held-out loss is {points[last]:.4f}, measured once, so that it has no course"
-    if points[last] > OVERFITTED * points[best]:
+    if points[last] > _risen(points[best]):
         rose = f"from {points[best]:.4f} at step {best} to {points[last]:.4f} at step {last}"
         return "bad", f"the held-out loss rose again, {rose}: it is overfitted"
     went = f"from {points[first]:.4f} at step {first} to {points[last]:.4f} at step {last}"
@@ -188,7 +195,7 @@ def _without_held_out(run: Run, rows: list[dict[str, Any]]) -> Verdict:
         means = f"{way}, means of {some} logs at the beginning and at the end)"
         return Verdict("unknown", f"{nothing} but by the reward model: the reward of its own responses {means}")
     is_said = run.method is not None and bool(run.method.normal)  # in a line of its own
-    went = None if is_said else course(rows)
+    went = None if is_said else course(run.config, rows)
     return Verdict("unknown", nothing, () if went is None else (f"of the training data: {went.message}",))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlguide.runs.diagnosis.first_step import check_start
-from rlguide.runs.metrics import METRICS, MetricsLog, read_metrics, settle_metrics, summarize
+from rlguide.runs.metrics import MetricsLog, read_metrics, settle_metrics, summarize
 from rlguide.runs.plots import plot_run
 
 ZERO = {"rewards/chosen": 0.0, "rewards/rejected": 0.0}
@@ -105,17 +105,3 @@ def test_without_matplotlib_a_line_says_what_to_install(
     assert plot_run([{"step": 1, "loss": 0.7}, {"step": 2, "loss": 0.6}], tmp_path) == []
     assert "pip install matplotlib" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("evaluated", "kept"), [(10, [10, 12]), (12, [12])])
-def test_the_evaluation_at_the_very_end_is_kept(tmp_path: Path, evaluated: int, kept: list[int]) -> None:
-    """LLaMA-Factory evaluates once more when the trainer's own record is written: of the weights that stay."""
-    with MetricsLog(tmp_path / METRICS) as log:
-        log.add(12, {"loss": 0.5})
-        for step in (evaluated, 12):
-            log.add(step, {"eval_loss": 0.4})
-    history = [{"step": 12, "loss": 0.5}, {"step": evaluated, "eval_loss": 0.4}]
-    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": history}))
-    rows = settle_metrics(tmp_path)
-    assert [row["step"] for row in rows if "eval_loss" in row] == kept
-    assert read_metrics(tmp_path / METRICS) == rows == settle_metrics(tmp_path)

@@ -29,7 +29,10 @@ class Finding:
 
 
 def finding_lines(finding: Finding) -> list[str]:
-    """A finding in two lines, or three where there is a line to paste."""
-    at = f" at step {finding.step}" if finding.step is not None else ""
-    lines = [f"{finding.level}{at}: {finding.seen}: {finding.means}", f"  fix: {finding.fix}"]
-    return [*lines, f"       {finding.command}"] if finding.command else lines
+    """A finding as lines of text: what was seen and what it means, then what to change."""
+    return [
+        f"{finding.level.upper()} {finding.rule}: {finding.seen}",
+        f"  {finding.means}",
+        f"  fix: {finding.fix}" + (f": `{finding.command}`" if finding.command else ""),
+        f"  source: {finding.source}",
+    ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from rlguide.engine.events import Begun, Lean, Logged, Progress
+from datetime import UTC, datetime
+
+from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
+from rlguide.runs.diagnosis.stopping import StopOn
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch, pace_of
 from rlguide.runs.plots import preload_plots
@@ -30,8 +33,8 @@ class Watch:
         stopwatch: times its steps beside its plan.
     """
 
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog) -> None:
-        self._run, self._view, self._log = run, view, log
+    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn) -> None:
+        self._run, self._view, self._log, self._stop_on = run, view, log, stop_on
         self.during = "start"
         self.stopwatch = Stopwatch(run, view.state.pace)
         self._gpus = GpuMeter() if not run.config.get("use_cpu") else None
@@ -42,17 +45,24 @@ class Watch:
         self._view.handle(event)
         self.stopwatch.see(event)
         if isinstance(event, Started):
-            self._run.update(status="running", pid=event.pid, failure=None)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._run.update(status="running", pid=event.pid, started=now, failure=None)
             preload_plots()
         elif isinstance(event, Lean):
             self._run.update(lean=event.values)
+        elif isinstance(event, Surroundings):
+            self._run.update(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
+        elif isinstance(event, DataFigures):
+            self._run.update(data_figures=event.values)
         elif isinstance(event, Begun):
             self.during = "training"
             self._check_batch(event)
         elif isinstance(event, Progress):
             self.during = "evaluation" if event.phase == "eval" else "training"
         elif isinstance(event, Logged) and event.kind != "summary":
-            self._log.add(event.step, event.values)
+            row = self._log.add(event.step, event.values)
+            if finding := self._stop_on.see(row):
+                self._view.note(f"stopping after this step ({finding.rule}): {finding.seen}")
 
     def _check_batch(self, event: Begun) -> None:
         record, said = self._run.record, ""
