@@ -51,7 +51,8 @@ def command(
             follow(attached)
         except KeyboardInterrupt:
             name = shlex.quote(attached.run.name)
-            say(f"detached; {attached.run.name} trains on. Watch it again: rlguide watch {name}")
+            say(f"detached; {attached.run.name} trains on")
+            say(f"watch it again: rlguide watch {name}    stop it: rlguide stop {name}")
             return
     _show_once(attached)
     if error := how_it_ended(attached):

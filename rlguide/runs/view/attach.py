@@ -14,7 +14,8 @@ from rlguide.engine.running import EVENTS, is_training
 from rlguide.errors import EngineError, RlguideError
 from rlguide.policy.run_state import resume_command
 from rlguide.runs.checkpoints import is_complete
-from rlguide.runs.diagnosis.diagnose import findings_of
+from rlguide.runs.diagnosis.diagnose import diagnose, findings_of
+from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run, find_runs, open_run, read_run
 from rlguide.runs.retry import survived
@@ -45,6 +46,7 @@ class Attached:
         self.run = run
         self.state = state_of(run)
         self.state.now = self._now
+        self.state.diagnosis = lambda rows: diagnose(self.run.config, rows, facts_of(self.run))
         log = run.path / LOG
         size = log.stat().st_size if log.is_file() else 0
         self._events, self._log = Tail(run.path / EVENTS, 0), Tail(log, max(0, size - _LOG_TAIL))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rlguide.console import console, say, show
 from rlguide.engine.events import Logged
 from rlguide.engine.job import Event
-from rlguide.runs.view.screen import Curves, screen
+from rlguide.runs.diagnosis.finding import finding_lines
+from rlguide.runs.view.screen import Curves, lines_of, screen
 from rlguide.runs.view.state import STARTING, RunState
 from rlguide.runs.view.words import clock, figures
 
@@ -38,6 +39,7 @@ class TrainingView:
         self._live: Live | None = None
         self._noted = len(state.notes)
         self._drawn = self._said = state.now()
+        self._said_rules: set[str] = set()
         self._size = (0, 0)
         self._phase = state.phase
         self._curves = None if self._console.options.ascii_only else Curves()
@@ -49,6 +51,10 @@ class TrainingView:
             self._live = Live(console=self._console, screen=True, auto_refresh=False)
             self._live.__enter__()
             self._draw()
+        elif not self._keeps_notes:
+            for line in lines_of(self.state):
+                self._line(line)
+            self._said_rules = {finding.rule for finding in self.state.findings}
         elif self.state.phase == STARTING:
             self._line(f"{self.state.name}: {self.state.phase}")
         return self
@@ -80,6 +86,8 @@ class TrainingView:
             self._line("  ".join([self.state.position(), f"{self.state.doing()}, {since}", *self._left()]))
         self._phase = self.state.phase
         self._say_notes()
+        if isinstance(event, Logged):
+            self._say_findings()
 
     def note(self, message: str) -> None:
         """A line that stays when the view is gone."""
@@ -93,6 +101,14 @@ class TrainingView:
         for note in self.state.notes[self._noted :]:
             self._line(note)
         self._noted = len(self.state.notes)
+
+    def _say_findings(self) -> None:
+        """What is found for the first time."""
+        for finding in self.state.findings:
+            if finding.rule not in self._said_rules:
+                self._said_rules.add(finding.rule)
+                for line in finding_lines(finding):
+                    self._line(line)
 
     def _left(self) -> list[str]:
         left = self.state.left()

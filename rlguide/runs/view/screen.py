@@ -48,9 +48,12 @@ def screen(state: RunState, width: int, height: int, curves: Curves | None = Non
     head.append(_bar(state, width))
     head += [Text(line) for line in _wrapped(_times(state), width)]
     head += [Text(line, style="dim") for line in _wrapped(gpu_words(state.gpus), width)]
-    most = max(3, height // 3)
+    most = max(4, height * 2 // 5)
     said = [line for finding in state.findings for line in _finding(finding, width)]
+    is_said = any(finding.rule == "reference" for finding in state.findings)  # what the first step showed
     for note in state.notes:
+        if is_said and state.check is not None and note.endswith(state.check.message):
+            continue
         style = "yellow" if note.startswith("warning") else "dim"
         said += [Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")]
     if len(said) > most:
@@ -141,7 +144,7 @@ def _finding(finding: Finding, width: int) -> list[Text]:
     style = _STYLES.get(finding.level, "")
     return [
         Text(line, style=style if not at else "")
-        for at, said in enumerate(finding_lines(finding))
+        for at, said in enumerate(finding_lines(finding)[:-1])  # the source stands in the report
         for line in _wrapped(said.split(" "), width, " ")
     ]
 

@@ -11,7 +11,6 @@ from typing import Any
 from rlguide.engine.events import Begun, Ended, EngineEvent, Lean, Logged, Progress, Raised, Saved, Saving
 from rlguide.engine.hardware import GpuUse
 from rlguide.engine.job import Event, Idle, Line, Started
-from rlguide.runs.diagnosis.diagnose import diagnose
 from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.metrics import without_ties
@@ -35,7 +34,7 @@ class RunState:
 
     Args:
         name: how it is called.
-        config: of the training, for the diagnosis.
+        config: of the training.
         pace: what times it, by the same events; it counts the steps.
         now: the clock of events that have no time: seconds since the epoch.
 
@@ -44,7 +43,8 @@ class RunState:
         rows: what was logged, each with its `step`, numbers only; those of training also with `tokens_per_second`
             where tokens are counted.
         latest: the last value of each figure, and its `step`.
-        findings: the diagnosis as it stands.
+        logged: the same as they were logged, NaN and infinities too.
+        diagnosis: what finds faults in what was logged.
         gpus: what the GPUs do, where anybody asked.
         started: when this attempt began, of the same clock.
         planned: seconds that its plan gives it; None without one.
@@ -65,7 +65,9 @@ class RunState:
         self.phase = STARTING
         self.rows: list[dict[str, float]] = []
         self.latest: dict[str, float] = {}
-        self.findings: Sequence[Finding] = ()
+        self.logged: list[Mapping[str, float]] = []
+        self.diagnosis: Callable[[Sequence[Mapping[str, float]]], Sequence[Finding]] = lambda rows: ()
+        self._found: tuple[int, Sequence[Finding]] = (0, ())  # in so many rows
         self.gpus: Sequence[GpuUse] = ()
         self.started = now()
         self.check: StartCheck | None = None
@@ -125,7 +127,9 @@ class RunState:
         self.phase, self.raised = TRAINING, []
         if event.time:
             self.started = event.time
+        before = [row for row in self.logged if row["step"] <= event.step]
         self.take_rows([row for row in self.rows if row["step"] <= event.step])
+        self.logged = before
         self._tokens = (0.0, self.pace.training_seconds)
 
     def _log(self, event: Logged) -> None:
@@ -137,8 +141,19 @@ class RunState:
         elif self.phase == EVALUATING:
             self.phase = ENDING if self.step >= self.total else TRAINING
         self.rows.append(row)
+        self.logged.append({**event.values, "step": event.step})
         self.latest = without_ties({**self.latest, **row})
-        self.findings = diagnose(self.config, self.rows)
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """The diagnosis as it stands, the gravest first; made when it is asked for."""
+        if self._found[0] != len(self.logged):
+            self._found = (len(self.logged), self.diagnosis(self.logged))
+        return self._found[1]
+
+    @findings.setter
+    def findings(self, found: Sequence[Finding]) -> None:
+        self._found = (len(self.logged), found)
 
     def _check_start(self, event: Logged) -> None:
         """Whether the first step shows that the reference is the starting policy."""
@@ -164,7 +179,7 @@ class RunState:
         self.latest = {}
         for row in self.rows:
             self.latest = without_ties({**self.latest, **row})
-        self.findings = diagnose(self.config, self.rows) if self.rows else ()
+        self.logged, self._found = list(self.rows), (0, ())
 
     def end(self, status: str) -> None:
         """It trains no more: time stands still at its last event, and it does what its status says."""

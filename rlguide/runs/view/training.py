@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
+from rlguide.runs.diagnosis.diagnose import diagnose
+from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.diagnosis.stopping import StopOn
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch, pace_of
@@ -22,7 +24,9 @@ def state_of(run: Run, start_step: int = 0) -> RunState:
     planned = float(seconds) if isinstance(seconds, (int, float)) and 0 < seconds < 1e9 else None
     pace = pace_of(run)
     pace.step = start_step
-    return RunState(run.name, run.config, pace, planned)
+    state = RunState(run.name, run.config, pace, planned)
+    state.diagnosis = lambda rows: diagnose(run.config, rows, facts_of(run))
+    return state
 
 
 class Watch:

@@ -111,8 +111,9 @@ def test_in_a_pipe_each_log_is_a_line_until_the_end(tmp_path: Path, capsys: pyte
 
         follow(attached, wait)
     out, err = capsys.readouterr()
+    assert out.startswith(f"{NAME}  step ") and "since the start" in out.split("\n")[0]  # how it stood before
     logs = [json.loads(line) for line in recorded_lines()[40:] if '"log"' in line and "train_runtime" not in line]
-    lines = [line for line in out.split("\n") if "loss" in line]
+    lines = [line for line in out.split("\n") if line.startswith("step ")]
     assert [line.split("  ")[0] for line in lines] == [f"step {log['step']}/162" for log in logs]
     assert "held-out loss 0.5559" in out and err == ""
 
@@ -268,9 +269,11 @@ def test_a_terminal_that_is_resized_has_no_stale_line_and_ctrl_c_leaves_the_run_
                 assert next(at for at, line in enumerate(shown) if line) == 0
                 assert all(len(line) <= columns for line in shown)
             os.kill(terminal.process.pid, signal.SIGINT)
-            shown = terminal.until("detached; ")
+            shown = terminal.until("stop it: ")
             assert terminal.process.wait(20) == 0
-            assert f"Watch it again: rlguide watch {NAME}" in " ".join(" ".join(shown).split())
+            assert f"watch it again: rlguide watch {NAME} stop it: rlguide stop {NAME}" in " ".join(
+                " ".join(shown).split()
+            )
             assert terminal.raw.count(b"\x1b[?1049h") == terminal.raw.count(b"\x1b[?1049l") == 1
             assert (tmp_path / NAME / ".training.lock").exists()
             with pytest.raises(BlockingIOError), (tmp_path / NAME / ".training.lock").open() as lock:
