@@ -90,6 +90,10 @@ class Attached:
         if len(attempts) > self._attempts:
             self.state.notes.append(f"it {survived(attempts)}")
             self._attempts = len(attempts)
+        if self.run.is_elsewhere and not is_complete(self.run):
+            note = "it trains on another host: whether its process lives is not known here"
+            self.state.notes += [note] * (note not in self.state.notes)
+            return
         if self.run.status == "running" or is_training(self.run.path, self.run.record.pid):
             if not self.run.config.get("use_cpu"):
                 self.state.gpus = self._gpus.read()
@@ -101,7 +105,7 @@ class Attached:
 
     def wait_for_gpus(self, seconds: float) -> None:
         """Ask what the GPUs do and wait for the answer, but no longer than this."""
-        if not self.state.is_over and not self.run.config.get("use_cpu"):
+        if not (self.state.is_over or self.run.is_elsewhere or self.run.config.get("use_cpu")):
             self.state.gpus = self._gpus.wait(seconds)
 
 

@@ -20,6 +20,8 @@ from rlguide.runs.view.words import clock
 STARTING = "starting the engine (its imports take about 10 s)"
 TRAINING, EVALUATING, SAVING, ENDING = "training", "evaluating", "saving a checkpoint", "writing the result"
 
+_QUIET = 120.0  # seconds without an event after which that is said: processes may wait for each other for ever
+
 # What the engine is doing before the first step, as its log shows.
 _PHASES = (
     (re.compile(r"Running tokenizer|Converting format"), "tokenizing the data"),
@@ -201,7 +203,19 @@ class RunState:
         return max(0.0, self.now() - self.started)
 
     def doing(self) -> str:
-        """What it does now, in words; of an evaluation, how far it is."""
+        """What it does now, in words; of an evaluation, how far it is; and whether it has told nothing for long."""
+        silent = self._silence()
+        quiet = f", silent for {clock(silent)}" if silent else ""
+        return self._work() + quiet
+
+    def _silence(self) -> float:
+        """Seconds since the last event, where that is longer than a step and a save may be; else 0."""
+        if self.is_over or self.pace.last is None:
+            return 0.0
+        silent = self.now() - self.pace.last
+        return silent if silent > max(_QUIET, 10 * (self.pace.step_seconds() or 0.0)) else 0.0
+
+    def _work(self) -> str:
         if self.phase != EVALUATING:
             return self.phase
         done, total = self.pace.batches

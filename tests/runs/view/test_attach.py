@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import pty
 import select
 import shlex
@@ -178,6 +179,17 @@ def test_a_run_that_did_not_come_to_its_end_says_why_and_what_to_do(
     assert document["failure"]["what"] == err[0].removeprefix("error: ")
     for command in (part for part in err[1].split("`") if part.startswith("rlguide ")):
         assert rlguide(*shlex.split(command)[1:], "--dry-run", "-w", str(tmp_path)) in (0, 1)  # it is a command
+
+
+def test_a_run_on_another_host_is_not_called_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files may lie on a disk that several hosts share."""
+    make_run(tmp_path, status="running", pid=1, surroundings={"host": "another"})
+    write_events(tmp_path, 60, shift=time.time() - recorded()[59].time)
+    assert rlguide("watch", "--once", "-w", str(tmp_path)) == 0
+    assert "it trains on another host" in capsys.readouterr().out
+    make_run(tmp_path, status="running", pid=1, surroundings={"host": platform.node()})
+    assert rlguide("watch", "--once", "-w", str(tmp_path)) == 1
+    assert "was killed at step" in capsys.readouterr().err
 
 
 def test_training_that_ended_unwatched_is_said(tmp_path: Path) -> None:

@@ -170,6 +170,17 @@ def test_a_run_that_trains_no_more_stands_still(state: RunState, clock: Clock) -
     assert state.phase != STARTING
 
 
+def test_a_run_that_hangs_is_seen_to(clock: Clock) -> None:
+    state = RunState("saves/a", {}, Pace({}, 9), now=clock)
+    for step in range(1, 5):
+        clock.now += 20
+        state.see(Progress("train", step, 9, time=clock.now))
+    for seconds, said in ((100, "training"), (190, "training"), (201, "training, silent for 0:03:21")):
+        clock.now = (state.pace.last or 0) + seconds
+        assert state.doing() == said
+    assert state.left() == pytest.approx(4 * 20)  # the step that goes on is over since long, as far as that can be told
+
+
 def test_the_end_of_training_is_not_the_end(clock: Clock) -> None:
     state = RunState("saves/a", {}, Pace({}, 2), now=clock)
     state.see(Progress("train", 2, 2, time=clock.now))
