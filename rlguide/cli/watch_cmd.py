@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ _GPU_SECONDS = 5.0  # that --once waits for the driver
 
 def command(
     run: Annotated[
-        str | None, typer.Argument(help="The run; by default the newest that trains, else the newest.")
+        str | None,
+        typer.Argument(
+            help="The run; by default the newest that trains, else the newest.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show how it stands now, and end.")] = False,
     workspace: WorkspaceOption = Path(),

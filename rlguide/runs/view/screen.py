@@ -45,7 +45,7 @@ def screen(state: RunState, width: int, height: int, curves: Curves | None = Non
     from rich.text import Text
 
     head = [Text(line, style="bold" if not at else "") for at, line in enumerate(_wrapped(_where(state), width))]
-    head.append(_bar(state, width))
+    head.append(_bar(state, width, *("━─" if curves is not None else "=-")))
     head += [Text(line) for line in _wrapped(_times(state), width)]
     head += [Text(line, style="dim") for line in _wrapped(gpu_words(state.gpus), width)]
     most = max(4, height * 2 // 5)
@@ -66,7 +66,7 @@ def screen(state: RunState, width: int, height: int, curves: Curves | None = Non
         body = [Text(line) for line in _wrapped(figures(state.latest), width)]
     lines = [*head, *said, *body][:height]
     for line in lines:
-        line.truncate(width, overflow="ellipsis")
+        line.truncate(width, overflow="crop" if curves is None else "ellipsis")
     return Text("\n").join(lines)
 
 
@@ -127,15 +127,15 @@ def _times(state: RunState) -> list[str]:
     return [elapsed, f"{clock(left)} left (until {end.strftime(day)})"]
 
 
-def _bar(state: RunState, width: int) -> Text:
-    """How much of the steps is done, as wide as the screen."""
+def _bar(state: RunState, width: int, done: str, rest: str) -> Text:
+    """How much of the steps is done, as wide as the screen, in these characters."""
     from rich.text import Text
 
     share = min(1.0, state.step / state.total) if state.total > 0 else 0.0
     percent = f" {share:4.0%}"
     room = max(1, width - len(percent))
     full = round(share * room)
-    return Text.assemble(("━" * full, "cyan"), ("─" * (room - full), "dim"), percent)
+    return Text.assemble((done * full, "cyan"), (rest * (room - full), "dim"), percent)
 
 
 def _finding(finding: Finding, width: int) -> list[Text]:
