@@ -13,6 +13,7 @@ from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 if TYPE_CHECKING:
     from rlguide.runs.view.attach import Attached
 
+_ERROR_LINES = 5  # of an error on a narrow terminal
 _LOWEST = 16  # rows of curves below a report
 _GPU_SECONDS = 5.0  # that --once waits for the driver
 
@@ -59,13 +60,14 @@ def command(
             say(f"detached; {attached.run.name} trains on")
             say(f"watch it again: rlguide watch {name}    stop it: rlguide stop {name}")
             return
-    _show_once(attached)
-    if error := how_it_ended(attached):
+    error = how_it_ended(attached)
+    _show_once(attached, _ERROR_LINES if error else 0)
+    if error:
         raise error
 
 
-def _show_once(attached: Attached) -> None:
-    """How a run stands or how it ended (stdout): on a terminal with its curves."""
+def _show_once(attached: Attached, rest: int) -> None:
+    """How a run stands or how it ended (stdout): on a terminal with its curves; `rest`: lines to come after it."""
     from rich.cells import cell_len
 
     from rlguide.console import console, show
@@ -78,7 +80,7 @@ def _show_once(attached: Attached) -> None:
     out = console()
     if out.is_terminal:
         width, height = out.size
-        room = height - 2 - sum(cell_len(line) // width + 1 for line in lines)  # the verdict stays in sight
+        room = height - 2 - rest - sum(cell_len(line) // width + 1 for line in lines)  # the verdict stays in sight
         curves = None if out.options.ascii_only else Curves()
         show(screen(attached.state, width, max(room, _LOWEST), curves=curves))
     elif not lines:

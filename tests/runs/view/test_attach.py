@@ -310,3 +310,17 @@ def test_in_a_terminal_the_end_of_the_run_ends_it_with_the_report(tmp_path: Path
             assert terminal.process.wait(20) == 0
         finally:
             terminal.process.kill()
+
+
+def test_in_a_terminal_a_run_that_was_killed_says_so_below_its_curves(tmp_path: Path) -> None:
+    pytest.importorskip("pyte")
+    make_run(tmp_path, status="running", pid=None)
+    write_events(tmp_path, 60)
+    terminal = Terminal(["watch", NAME, "-w", str(tmp_path)], 60, 36)
+    try:
+        shown = terminal.until("--resume saves/demo/lora/dpo")
+        assert terminal.process.wait(20) == 1
+        assert shown[0].startswith(NAME) and any(line.startswith("loss  ─") for line in shown)
+        assert "error: saves/demo/lora/dpo was killed at step" in " ".join(" ".join(shown).split())
+    finally:
+        terminal.process.kill()
