@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,13 +36,15 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
     def add(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """Record a log of training or evaluation after `step` steps; returns it with its step."""
         row = {"step": step, **values}
-        self._file.write(_line(row))
-        self._file.flush()
+        with suppress(OSError):  # of a full disk the engine will fail; its own record of the run has this, too
+            self._file.write(_line(row))
+            self._file.flush()
         return row
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
+from rlguide.errors import RlguideError
 from rlguide.runs.diagnosis.diagnose import diagnose
 from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.diagnosis.stopping import StopOn
@@ -53,11 +56,11 @@ class Watch:
             self._run.update(status="running", pid=event.pid, started=now, failure=None)
             preload_plots()
         elif isinstance(event, Lean):
-            self._run.update(lean=event.values)
+            self._keep(lean=event.values)
         elif isinstance(event, Surroundings):
-            self._run.update(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
+            self._keep(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
         elif isinstance(event, DataFigures):
-            self._run.update(data_figures=event.values)
+            self._keep(data_figures=event.values)
         elif isinstance(event, Begun):
             self.during = "training"
             self._check_batch(event)
@@ -67,6 +70,10 @@ class Watch:
             row = self._log.add(event.step, event.values)
             if finding := self._stop_on.see(row):
                 self._view.note(f"stopping after this step ({finding.rule}): {finding.seen}")
+
+    def _keep(self, **values: Any) -> None:
+        with suppress(RlguideError):  # a full disk; the next change of the record has it, too
+            self._run.update(**values)
 
     def _check_batch(self, event: Begun) -> None:
         record, said = self._run.record, ""
