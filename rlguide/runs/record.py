@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -52,6 +53,13 @@ class Run:
     def status(self) -> str:
         """ "running", "finished", "failed" or "interrupted"; a run whose process is gone was interrupted."""
         return state_of(self.path, self.record)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is recorded as training on another host, of whose processes nothing is known here."""
+        host = (self.record.surroundings or {}).get("host")
+        is_open = self.record.status in ("prepared", "running") and self.status == "interrupted"
+        return is_open and isinstance(host, str) and host not in ("", platform.node())
 
     @property
     def next_step(self) -> str:

@@ -277,7 +277,7 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
     log = MetricsLog(run.path / METRICS, start_step)
     stop_on = StopOn(run, job.on_trouble.stop_on, read_rows(run.path / METRICS) if start_step else ())
     with log, TrainingView(state_of(run, start_step)) as view:
-        watch = Watch(run, view, log, stop_on, is_from_start=start_step == 0)
+        watch = Watch(run, view, log, stop_on)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
             watch.stopwatch.tell()
@@ -292,7 +292,7 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
                 settle_metrics(run.path)
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
             raise
-    return _settle(run, watch.check)
+    return _settle(run, view.state.check)
 
 
 @contextmanager

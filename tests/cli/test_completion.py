@@ -76,6 +76,7 @@ CHECKPOINT = r"saves/first\ \(old\)\ run/checkpoint-4"
         ("rlguide tr", ["train"]),
         ("rlguide runs ", ["compare", "log", "remove"]),
         ("rlguide stop ", RUNS),
+        ("rlguide watch ", RUNS),
         ("rlguide runs compare ", RUNS),
         ("rlguide runs remove saves/f", RUNS[:1]),
         ("rlguide eval saves/二", RUNS[1:]),
