@@ -62,6 +62,11 @@ _OPTIONS: dict[str, OptionInfo] = {
     "reward_model": typer.Option(
         "--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."
     ),
+    "report_to": typer.Option(
+        "--report-to",
+        metavar="TRACKER",
+        help="Show the metrics in tensorboard, wandb, swanlab, trackio or mlflow, too; commas between several.",
+    ),
     "best_by": typer.Option(
         "--best-by",
         metavar="FIGURE",
