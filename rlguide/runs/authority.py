@@ -107,10 +107,11 @@ def without_unsaid(
     fixed = [key for key in unsaid if key in engine_keys().guarded.fixed]
     if fixed:
         key = fixed[0]
+        settings = " ".join(_setting(name, value) for name, value in {key: config[key], **said}.items())
         raise UsageError(
             f"the record of {run.name} says where to write or what to send away, which only you can:"
             f" {key}: {format_value(config[key])}",
-            f"say it: `{replay_command(run.name)} {_setting(key, config[key])}`",
+            f"say it: `{replay_command(run.name)} {settings}`",
         )
     kept = {key: value for key, value in config.items() if key not in unsaid}
     notes = [

@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def asked(ws: Workspace, report_to: str, **settings: Any) -> Prepared:
-    packages = {package: "1" for packages in engine_keys().values["report_to"].values() for package in packages}
+    packages = {package: "0.1" for packages in engine_keys().values["report_to"].values() for package in packages}
     engine = Engine(ENGINE.python, {**ENGINE.versions, **packages, "swanlab": "0.6.4"})
     return prepare(ws, engine, TrainingOptions(report_to=report_to, settings=settings), dry_run=True)
 
@@ -145,3 +145,15 @@ def test_no_key_is_in_what_is_written(ws: Workspace, home: Path, monkeypatch: py
     said = check_trackers(ws.root, prepared.config)
     record = create_run(ws, prepared, {}).record
     assert KEY not in json.dumps([said, prepared.text, prepared.notes]) + repr(record)
+
+
+@pytest.mark.parametrize("report_to", ["wandb", "tensorboard,wandb"])
+def test_a_wandb_that_ends_the_training_is_refused(ws: Workspace, report_to: str) -> None:
+    for version, method, is_refused in (("0.29.0", "dpo", True), ("0.28.2", "dpo", False), ("0.29.0", "rm", False)):
+        engine = Engine(ENGINE.python, {**ENGINE.versions, "wandb": version, "tensorboard": "2"})
+        options = TrainingOptions(report_to=report_to, method=method)
+        if not is_refused:
+            prepare(ws, engine, options, dry_run=True)
+            continue
+        with pytest.raises(EngineError, match="ends the training when the first checkpoint"):
+            prepare(ws, engine, options, dry_run=True)
