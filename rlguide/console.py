@@ -200,12 +200,18 @@ def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], lesser: Sequ
     widths = [
         max(cell_len(part) for row in (columns, *rows) for part in row[at].split("\n")) for at in range(len(columns))
     ]
-    kept = list(range(len(columns)))
-    for name in lesser:
-        if sum(widths[at] + 3 for at in kept) - 1 <= width:  # three cells between two columns, and one at each end
-            break
-        kept.remove(columns.index(name))
-    return kept
+    kept = set(range(len(columns)))
+
+    def fits(shown: set[int]) -> bool:
+        return sum(widths[at] + 3 for at in shown) - 1 <= width  # three cells between two columns, and one at each end
+
+    left_out: list[int] = []
+    while not fits(kept) and len(left_out) < len(lesser):
+        left_out.append(columns.index(lesser[len(left_out)]))
+        kept.remove(left_out[-1])
+    for at in reversed(left_out):  # a wide one may have made room for others
+        kept |= {at} if fits(kept | {at}) else set()
+    return sorted(kept)
 
 
 def show_block(title: str, text: str, style: str = "bold") -> None:

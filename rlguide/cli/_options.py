@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.workspace import Workspace
 
 WorkspaceOption = Annotated[
@@ -26,7 +27,11 @@ EngineOption = Annotated[
 ]
 
 RunArgument = Annotated[
-    str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest usable run by default.")
+    str | None,
+    typer.Argument(
+        help="A run or a checkpoint under saves/; the newest usable run by default.",
+        autocompletion=_complete.of(_complete.runs, _complete.checkpoints),
+    ),
 ]
 StepOption = Annotated[
     int | None,

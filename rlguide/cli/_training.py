@@ -11,6 +11,7 @@ from typer.models import OptionInfo
 
 from rlguide.catalog.best_by import BEST_BY
 from rlguide.catalog.methods import method_choices
+from rlguide.cli import _complete
 from rlguide.cli._spread import spread
 from rlguide.errors import UsageError
 from rlguide.recipes.options import TrainingOptions
@@ -24,14 +25,27 @@ if TYPE_CHECKING:
 _METHODS = method_choices()
 _LOSSES = "; ".join(f"with {name}: {', '.join(losses)}" for name, losses in _METHODS.items() if losses)
 
-_SET = typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
+_SET = typer.Option(
+    "--set",
+    "-s",
+    metavar="KEY=VALUE",
+    help="Any key of LLaMA-Factory; repeatable.",
+    autocompletion=_complete.of(_complete.settings),
+)
 SetOption = Annotated[list[str] | None, _SET]
 
 # The option of each field of TrainingOptions, and what Typer reads where that is not the field's type.
 _OPTIONS: dict[str, OptionInfo] = {
-    "sft_ckpt": typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
+    "sft_ckpt": typer.Option(
+        "--sft-ckpt",
+        help='SFT checkpoint: its folder, or "latest" for the newest under saves/.',
+        autocompletion=_complete.of(_complete.latest, _complete.checkpoints),
+    ),
     "from_run": typer.Option(
-        "--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."
+        "--from",
+        metavar="RUN",
+        help="Another round: start from what this run trained, its whole stack.",
+        autocompletion=_complete.of(_complete.runs),
     ),
     "step": typer.Option(
         "--step", min=1, metavar="N", help="With --from: the checkpoint of this step instead of the best one."
@@ -41,10 +55,18 @@ _OPTIONS: dict[str, OptionInfo] = {
         "--method",
         "-m",
         help=f"Method: {', '.join(_METHODS)}; {next(iter(_METHODS))} by default. See `rlguide methods`.",
+        autocompletion=_complete.of(_complete.methods),
     ),
-    "loss": typer.Option("--loss", help=f"Preference loss, {_LOSSES}; the first is the default."),
+    "loss": typer.Option(
+        "--loss",
+        help=f"Preference loss, {_LOSSES}; the first is the default.",
+        autocompletion=_complete.of(_complete.losses),
+    ),
     "datasets": typer.Option(
-        "--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."
+        "--dataset",
+        "-d",
+        help="Registered datasets, separated by commas; the only one by default.",
+        autocompletion=_complete.of(_complete.datasets, several=True),
     ),
     "config": typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one."),
     "base": typer.Option(
@@ -60,7 +82,10 @@ _OPTIONS: dict[str, OptionInfo] = {
         "--quantization", help="Quantize the base model to 4 or 8 bits (QLoRA); the stack is merged first."
     ),
     "reward_model": typer.Option(
-        "--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."
+        "--reward-model",
+        metavar="RUN",
+        help="With ppo: the reward model, a run of --method rm.",
+        autocompletion=_complete.of(_complete.runs),
     ),
     "report_to": typer.Option(
         "--report-to",
@@ -72,6 +97,7 @@ _OPTIONS: dict[str, OptionInfo] = {
         metavar="FIGURE",
         help=f"What the best step is known by, on held-out data: {', '.join(BEST_BY)}; the loss by default. Its"
         " checkpoint is kept.",
+        autocompletion=_complete.of(_complete.figures),
     ),
 }
 _TYPES: dict[str, Any] = {"datasets": str | None, "settings": list[str] | None}

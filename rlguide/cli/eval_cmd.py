@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import (
     EngineOption,
     JsonOption,
@@ -34,11 +35,20 @@ class Language(StrEnum):
 
 def command(
     run: Annotated[
-        str | None, typer.Argument(help="Folder of the run; the newest that can be evaluated by default.")
+        str | None,
+        typer.Argument(
+            help="Folder of the run; the newest that can be evaluated by default.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Registered pairs to evaluate on; those the run held out by default.",
+            autocompletion=_complete.of(_complete.datasets, several=True),
+        ),
     ] = None,
     suite: Annotated[
         str | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
     from rlguide.runs.replay.replay import Replay
+    from rlguide.runs.train import OnTrouble
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
@@ -27,7 +29,11 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 def command(
     options: TrainingOptions,
     run: Annotated[
-        str | None, typer.Argument(help="With --resume: the run; the newest that can be resumed by default.")
+        str | None,
+        typer.Argument(
+            help="With --resume: the run; the newest that can be resumed by default.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     replay: Annotated[
@@ -50,6 +56,15 @@ def command(
             "--auto-retry", help="Out of memory: go on from the last checkpoint with less, and the same batch."
         ),
     ] = False,
+    stop_on: Annotated[
+        str,
+        typer.Option(
+            "--stop-on",
+            metavar="RULE,...",
+            help="Stop after the current step, save, and exit with 3 when one of these rules finds something"
+            " (docs/diagnosis.md); none: never.",
+        ),
+    ] = "nan",
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
@@ -75,9 +90,11 @@ def command(
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
+    from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
-    from rlguide.runs.train import train
+    from rlguide.runs.train import OnTrouble, train
 
+    on_trouble = OnTrouble(auto_retry, parse_rules(stop_on))
     ws = open_workspace(workspace)
     if auto_retry:
         check_one_node()
@@ -92,7 +109,7 @@ def command(
         refuse_others(options, ("settings", "report_to"), why, fix)
         said = {**options.keys, **({"trust_remote_code": True} if trust_remote_code else {})}
         main = find_engine(engine)
-        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain, auto_retry)
+        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain, on_trouble)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
@@ -113,7 +130,7 @@ def command(
             return
         if not options.config and replay is None:
             _keep_config(ws, prepared)
-        finished = train(ws, prepared.engine, prepared, plain, auto_retry, planned)
+        finished = train(ws, prepared.engine, prepared, plain, on_trouble, planned)
     if finished:
         _show_summary(ws, finished, main, as_json)
 
@@ -127,7 +144,7 @@ def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
     return with_said(ws, resumable_run(ws, name), said)
 
 
-def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool, auto_retry: bool) -> Run | None:
+def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool, on_trouble: OnTrouble) -> Run | None:
     from rlguide.console import show
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
@@ -138,11 +155,11 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
     _tell_trackers(ws, run.config)
     if dry_run:
         checkpoint = last_checkpoint(run.path)
-        change = next_of(ws, run, engine) if auto_retry else None
+        change = next_of(ws, run, engine) if on_trouble.auto_retry else None
         less = f", with less memory: {change.describe(run.config)}" if change is not None else ""
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}{less}")
         return None
-    return resume(ws, engine, run, plain, auto_retry)
+    return resume(ws, engine, run, plain, on_trouble)
 
 
 def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str, dry_run: bool) -> Replay:

@@ -26,6 +26,17 @@ class Gpu:
         return self.compute_capability >= (8, 0)
 
 
+@dataclass(frozen=True)
+class GpuUse:
+    """What a GPU does at the moment: memory in bytes, of all programs; `busy` in percent, None where it is not told."""
+
+    index: int
+    name: str
+    used_bytes: int
+    memory_bytes: int
+    busy: int | None
+
+
 def list_gpus() -> list[Gpu]:
     """The NVIDIA GPUs that a training would see, in order; empty without a driver.
 
@@ -59,6 +70,25 @@ def ask_driver(fields: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def gpu_use() -> list[GpuUse]:
+    """What the GPUs of this host do at the moment; empty without a driver, or if it does not answer."""
+    return parse_use(ask_driver("index,name,memory.used,memory.total,utilization.gpu"))
+
+
+def parse_use(text: str) -> list[GpuUse]:
+    """The same from nvidia-smi's CSV (index, name, used MiB, total MiB, percent); lines that do not fit are skipped."""
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        try:
+            index, name, used, total, busy = cells
+            percent = int(busy) if busy.isdecimal() else None  # with MIG: [N/A]
+            found.append(GpuUse(int(index), name, int(used) << 20, int(total) << 20, percent))
+        except ValueError:
+            continue
+    return found
 
 
 def parse_nvidia_smi(text: str) -> list[Gpu]:

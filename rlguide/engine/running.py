@@ -36,7 +36,7 @@ def held(folder: Path, name: str) -> Iterator[int]:
         ) from error
     try:
         if not _locked(descriptor) or not _is_file(descriptor, path):  # or it was deleted meanwhile, by who held it
-            raise UsageError(f"{name} is still training", f"wait for its end; {how_to_watch(folder)}")
+            raise UsageError(f"{name} is still training", f"wait for its end; {how_to_watch(name)}")
         try:
             yield descriptor
         finally:
@@ -45,9 +45,9 @@ def held(folder: Path, name: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def how_to_watch(folder: Path) -> str:
-    """The words for following what trains in a folder."""
-    return f"watch it: tail -f {shlex.quote(str(folder / 'engine.log'))}"
+def how_to_watch(name: str) -> str:
+    """The words for following a run, by its name in the workspace."""
+    return f"watch it: `rlguide watch {shlex.quote(name)}`"
 
 
 def is_training(folder: Path, group: int | None) -> bool:

@@ -6,8 +6,9 @@ keys of other versions are kept as they are.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class RunRecord:
         processes: how many trained it.
         plain: whether it was asked to train just as LLaMA-Factory does.
         lean: what it did in less memory and time, and what that saved (`recipes.lean.outcome`).
+        data_figures: what its training data looks like in tokens (`rlguide_worker/data_figures.py`).
         plan: what it was planned to take (`runs.planned.kept`), on a GPU.
         engine: version by distribution.
         config: what the engine ran with.
@@ -84,6 +86,7 @@ class RunRecord:
     effective_batch: int | None = None
     plain: bool | None = None
     lean: dict[str, Any] | None = None
+    data_figures: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     engine: dict[str, Any] | None = None
     config: dict[str, Any] | None = None
@@ -116,6 +119,14 @@ def record_of(checkpoint: Path) -> RunRecord | None:
     if record is None and CHECKPOINT_NAME.fullmatch(checkpoint.name):
         record = read_record(checkpoint.parent)
     return record
+
+
+def run_folders(saves: Path) -> Iterator[Path]:
+    """The folders at any depth that hold the record of a run, readable or not."""
+    for folder, names, files in os.walk(saves):
+        names[:] = [name for name in names if not name.startswith((".", "checkpoint-"))]
+        if RUN_FILE in files:
+            yield Path(folder)
 
 
 def write_record(folder: Path, record: RunRecord) -> None:

@@ -58,7 +58,7 @@ def next_step(folder: Path, name: str, record: RunRecord) -> str:
     """
     state = state_of(folder, record)
     if state == "running":
-        return f"wait for its end; {how_to_watch(folder)}"
+        return f"wait for its end; {how_to_watch(name)}"
     if can_be_resumed(state):
         is_out_of_memory = bool((record.failure or {}).get("memory"))
         return f"resume it{' with less memory' * is_out_of_memory}: `{resume_command(name, is_out_of_memory)}`"

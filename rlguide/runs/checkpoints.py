@@ -39,6 +39,16 @@ def put_damaged_aside(folder: Path) -> None:
             warn(f"{path.name} is incomplete (the run was stopped while saving); it is now {aside.name}")
 
 
+def put_aside_after(folder: Path, step: int) -> None:
+    """Rename checkpoints of later steps than this one, whose weights are not worth to go on from."""
+    for path in list_checkpoints(folder):
+        if step_of(path) > step:
+            aside = path.with_name(path.name + ".broken")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            warn(f"{path.name} holds weights that are not numbers; it is now {aside.name}")
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """The `checkpoint-N` folders of a run, complete or not, by their step."""
     found = [path for path in folder.glob("checkpoint-*") if CHECKPOINT_NAME.fullmatch(path.name) and path.is_dir()]

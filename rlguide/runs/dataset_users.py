@@ -49,7 +49,7 @@ def check_not_training(ws: Workspace, names: Collection[str]) -> DatasetUsers:
     users = dataset_users(ws, names)
     for run in users.runs:
         if run.status not in OVER:
-            raise UsageError(f"{run.name} is training on it", f"wait for its end; {how_to_watch(run.path)}")
+            raise UsageError(f"{run.name} is training on it", f"wait for its end; {how_to_watch(run.name)}")
     return users
 
 

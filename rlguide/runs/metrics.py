@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from rlguide.policy.trained_on import STATE
 from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
+_NOT_FINITE = ("nan", "inf", "-inf")
 
 
 class MetricsLog:
@@ -22,9 +24,9 @@ class MetricsLog:
     """
 
     def __init__(self, path: Path, start_step: int = 0) -> None:
-        rows = [row for row in read_metrics(path) if row.get("step", 0) <= start_step]
+        rows = [row for row in read_rows(path) if row["step"] <= start_step]
         with atomic_write(path) as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(map(_line, rows))
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> MetricsLog:
@@ -38,7 +40,7 @@ class MetricsLog:
     def add(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """Record a log of training or evaluation after `step` steps; returns it with its step."""
         row = {"step": step, **values}
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(_line(row))
         self._file.flush()
         return row
 
@@ -58,14 +60,17 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
     path = run_path / METRICS
     if rows:
         with atomic_write(path) as file:
-            for row in rows:
-                file.write(json.dumps(row) + "\n")
-        return rows
+            file.writelines(map(_line, rows))
     return read_metrics(path)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a truncated last line is dropped."""
+    """The rows of a `metrics.jsonl` with the numbers that can be drawn; a truncated last line is dropped."""
+    return [row for row in map(numbers_of, read_rows(path)) if row is not None]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`, each with its step; NaN and infinities are text ("nan")."""
     rows = []
     try:
         lines = read_text(path).splitlines()
@@ -76,16 +81,37 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if row := _numbers(row):
-            rows.append(row)
+        if _is_row(row):
+            rows.append(_written(row))
     return rows
 
 
-def _numbers(row: Any) -> dict[str, Any] | None:
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and type(row.get("step")) is int
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(_written(row), allow_nan=False) + "\n"
+
+
+def _written(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a row as the file holds them: JSON knows no NaN, and a reader must see that there was one."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if type(value) is float and not math.isfinite(value):
+            found[key] = str(value)
+        elif type(value) in (int, float) or value in _NOT_FINITE:
+            found[key] = value
+    return found
+
+
+def numbers_of(row: Any) -> dict[str, Any] | None:
     """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
-    if not isinstance(row, dict) or type(row.get("step")) is not int:
-        return None
-    return {key: value for key, value in row.items() if type(value) in (int, float) and -1e300 < value < 1e300}
+    return {key: value for key, value in row.items() if _is_number(value)} if _is_row(row) else None
 
 
 def _log_history(path: Path) -> list[dict[str, Any]]:
@@ -95,9 +121,8 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
         return []
     rows = []
     for item in history if isinstance(history, list) else ():
-        row = _numbers(item)
-        if row is not None and ("loss" in row or "eval_loss" in row):
-            rows.append({"step": row.pop("step"), **row})
+        if _is_row(item) and ("loss" in item or "eval_loss" in item):
+            rows.append({"step": item["step"], **item})
     return rows
 
 
@@ -107,9 +132,15 @@ def _last_evaluation(run_path: Path, rows: list[dict[str, Any]]) -> list[dict[st
         step, found = read_json(run_path / STATE)["global_step"], read_json(run_path / "eval_results.json")
     except (DataError, LookupError, TypeError):
         return []
-    row = _numbers({**found, "step": step}) if isinstance(found, dict) else None
+    row = numbers_of({**found, "step": step}) if isinstance(found, dict) else None
     is_new = row is not None and all(step > other["step"] for other in rows if "eval_loss" in other)
     return [{"step": step, **row}] if row is not None and is_new and "eval_loss" in row else []
+
+
+def without_ties(row: Mapping[str, float]) -> dict[str, float]:
+    """The row without an accuracy that says nothing: the engine counts pairs with a margin of 0 as lost."""
+    tied = {f"{group}rewards/accuracies" for group in ("", "eval_") if row.get(f"{group}rewards/margins") == 0}
+    return {key: value for key, value in row.items() if key not in tied}
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

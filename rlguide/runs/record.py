@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,14 @@ from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digests_of_parts
 from rlguide.policy.policy import Policy
-from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
+from rlguide.policy.run_record import (
+    RUN_FILE,
+    RecordedReference,
+    RunRecord,
+    read_record,
+    run_folders,
+    write_record,
+)
 from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.prepare import Prepared
 from rlguide.runs.surroundings.gather import gather
@@ -61,6 +67,16 @@ class Run:
     def method(self) -> Method | None:
         """Its method, None if it is not known here."""
         return recorded_method(self.record.method)
+
+    @property
+    def held_out_rows(self) -> int:
+        """Rows that its evaluation during training goes through; 0 where there is none, or it is not known."""
+        held_out = sum(rows for rows in (self.record.held_out or {}).values() if type(rows) is int)
+        share = self.config.get("val_size")
+        if held_out or not isinstance(share, (int, float)) or not 0 < share < 1e9:
+            return held_out
+        rows = sum(rows for rows in (self.record.datasets or {}).values() if type(rows) is int)
+        return math.ceil(share * rows) if share < 1 else int(share)
 
     @property
     def policy(self) -> Policy:
@@ -215,20 +231,12 @@ def _at_home(record: RunRecord, name: str) -> RunRecord:
 def find_runs(ws: Workspace) -> list[Run]:
     """All runs under `saves/`, newest first; those with a damaged record are left out."""
     runs = []
-    for folder in run_folders(ws):
+    for folder in run_folders(ws.saves):
         try:
             runs.append(read_run(ws, folder))
         except DataError:
             continue
     return sorted(runs, key=lambda run: run.record.created or "", reverse=True)
-
-
-def run_folders(ws: Workspace) -> Iterator[Path]:
-    """The folders under `saves/` that hold the record of a run, readable or not."""
-    for folder, names, files in os.walk(ws.saves):
-        names[:] = [name for name in names if not name.startswith((".", "checkpoint-"))]
-        if RUN_FILE in files:
-            yield Path(folder)
 
 
 def open_run(ws: Workspace, name: str | None = None) -> Run:

@@ -34,8 +34,8 @@ from rlguide.runs.checkpoints import (
     step_of,
 )
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
-from rlguide.runs.live import TrainingView
-from rlguide.runs.metrics import METRICS, MetricsLog, settle_metrics, summarize
+from rlguide.runs.diagnosis.stopping import DEFAULT, EXIT_CODE, StopOn
+from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
@@ -52,7 +52,8 @@ from rlguide.runs.retry import (
     worker_options,
 )
 from rlguide.runs.training_rows import write_fingerprints
-from rlguide.runs.watch import Watch
+from rlguide.runs.view.live import TrainingView
+from rlguide.runs.view.training import Watch, state_of
 from rlguide.workspace import Workspace, atomic_write
 
 if TYPE_CHECKING:
@@ -71,6 +72,20 @@ _OF_THE_ENGINE = (
 
 
 @dataclass(frozen=True)
+class OnTrouble:
+    """What is done when something goes wrong.
+
+    Attributes:
+        auto_retry: each time that memory runs out, go on from the last checkpoint with the next setting that needs less
+            and learns the same (`planner.ladder`), as long as there is one.
+        stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
+    """
+
+    auto_retry: bool = False
+    stop_on: tuple[str, ...] = DEFAULT
+
+
+@dataclass(frozen=True)
 class _Job:
     """A run that is trained here; `lock` is the descriptor that holds its folder."""
 
@@ -78,6 +93,7 @@ class _Job:
     engine: Engine
     run: Run
     lock: int
+    on_trouble: OnTrouble
 
 
 def train_command(ws: Workspace, engine: Engine, folder: Path, is_plain: bool, options: Sequence[str] = ()) -> Command:
@@ -100,16 +116,14 @@ def train(
     engine: Engine,
     prepared: Prepared,
     is_plain: bool = False,
-    auto_retry: bool = False,
+    on_trouble: OnTrouble | None = None,
     plan: Plan | None = None,
 ) -> Run:
     """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does. `plan`: what it may take.
 
-    `auto_retry`: each time that memory runs out, go on from the last checkpoint with the next setting that needs less
-    and learns the same (`planner.ladder`), as long as there is one.
-
     Raises:
         UsageError: something trains in that folder, or a link in it leads out of it.
+        StoppedByRule: a rule of `on_trouble` stopped it; its record says why.
         EngineError: the engine failed; the message has the cause. Its exit code is the engine's.
         KeyboardInterrupt: after the whole process group is stopped and the record is written.
     """
@@ -117,8 +131,9 @@ def train(
     check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
-        job = _Job(ws, engine, create_run(ws, prepared, engine.versions, is_plain, kept(plan) if plan else None), lock)
-        return _to_the_end(job, partial(_begin, job, prepared), auto_retry)
+        run = create_run(ws, prepared, engine.versions, is_plain, kept(plan) if plan else None)
+        job = _Job(ws, engine, run, lock, on_trouble or OnTrouble())
+        return _to_the_end(job, partial(_begin, job, prepared))
 
 
 def _begin(job: _Job, prepared: Prepared) -> Run:
@@ -147,17 +162,17 @@ def _clear_result(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, auto_retry: bool = False) -> Run:
+def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, on_trouble: OnTrouble | None = None) -> Run:
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
 
-    `is_plain`: from now on just as LLaMA-Factory trains. `auto_retry`: as in `train`; one that ran out of memory goes
-    on with the next setting at once.
+    `is_plain`: from now on just as LLaMA-Factory trains. `on_trouble`: as in `train`; with its `auto_retry`, one that
+    ran out of memory goes on with the next setting at once.
 
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
             in its folder leads out of it.
         CheckpointError: the base or an adapter below it is not what it was.
-        EngineError, KeyboardInterrupt: as `train`.
+        EngineError, StoppedByRule, KeyboardInterrupt: as `train`.
     """
     check_links(run.path, run.name)
     with held(run.path, run.name) as lock:
@@ -167,11 +182,11 @@ def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, auto
             return _settle(run, None)
         if is_plain:
             run.update(plain=True)
-        job = _Job(ws, engine, run, lock)
-        return _to_the_end(job, partial(_continue, job, with_less=auto_retry), auto_retry)
+        job = _Job(ws, engine, run, lock, on_trouble or OnTrouble())
+        return _to_the_end(job, partial(_continue, job, with_less=job.on_trouble.auto_retry))
 
 
-def _to_the_end(job: _Job, attempt: Callable[[], Run], auto_retry: bool) -> Run:
+def _to_the_end(job: _Job, attempt: Callable[[], Run]) -> Run:
     """Train by `attempt`; with `auto_retry` continue with less memory each time that it runs out.
 
     Each time something is made smaller, so that it ends.
@@ -181,7 +196,7 @@ def _to_the_end(job: _Job, attempt: Callable[[], Run], auto_retry: bool) -> Run:
             try:
                 return attempt()
             except JobFailed as error:
-                if not auto_retry or next_of(job.ws, job.run, job.engine) is None:
+                if not job.on_trouble.auto_retry or next_of(job.ws, job.run, job.engine) is None:
                     explain(job.ws, job.run, job.engine, error)
                     raise
                 attempt = partial(_continue, job, with_less=True)
@@ -260,13 +275,18 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
         again=f"`{resume_command(run.name)}`",
     )
     log = MetricsLog(run.path / METRICS, start_step)
-    with log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
-        watch = Watch(run, view, log, is_from_start=start_step == 0)
+    stop_on = StopOn(run, job.on_trouble.stop_on, read_rows(run.path / METRICS) if start_step else ())
+    with log, TrainingView(state_of(run, start_step)) as view:
+        watch = Watch(run, view, log, stop_on, is_from_start=start_step == 0)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
             watch.stopwatch.tell()
         except JobFailed as error:
-            record_failure(run, error, watch.during, view.step)
+            stopped = stop_on.settle() if error.returncode == EXIT_CODE else None
+            if stopped is not None:
+                settle_metrics(run.path)
+                raise stopped from None
+            record_failure(run, error, watch.during, view.state.step)
             tell_failure(run)
             settle_metrics(run.path)
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1

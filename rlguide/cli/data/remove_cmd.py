@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A registered dataset, or a view of one.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A registered dataset, or a view of one.",
+            metavar="NAME",
+            autocompletion=_complete.of(_complete.datasets),
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:

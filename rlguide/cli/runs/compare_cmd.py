@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def command(
-    runs: Annotated[list[str], typer.Argument(help="Two runs or more.", metavar="RUN RUN ...")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Two runs or more.", metavar="RUN RUN ...", autocompletion=_complete.of(_complete.runs)),
+    ],
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="PNG to draw; saves/compare-<runs>.png by default."),

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import WorkspaceOption, open_workspace
 
 
 def command(
-    run: Annotated[str, typer.Argument(help="The run.", metavar="RUN")],
+    run: Annotated[str, typer.Argument(help="The run.", metavar="RUN", autocompletion=_complete.of(_complete.runs))],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:

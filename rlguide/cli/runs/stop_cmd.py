@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="The run; the one that is training by default.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="The run; the one that is training by default.", autocompletion=_complete.of(_complete.runs)
+        ),
+    ] = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:

@@ -26,3 +26,13 @@ class Finding:
     fix: str
     command: str
     source: str
+
+
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding as lines of text: what was seen and what it means, then what to change."""
+    return [
+        f"{finding.level.upper()} {finding.rule}: {finding.seen}",
+        f"  {finding.means}",
+        f"  fix: {finding.fix}" + (f": `{finding.command}`" if finding.command else ""),
+        f"  source: {finding.source}",
+    ]

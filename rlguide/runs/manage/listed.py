@@ -12,11 +12,12 @@ from rlguide.console import printable
 from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
 from rlguide.errors import RlguideError
+from rlguide.policy.run_record import run_folders
 from rlguide.policy.run_state import resume_command
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.manage.accuracy import held_out_accuracy
-from rlguide.runs.record import Run, read_run, run_folders
+from rlguide.runs.record import Run, read_run
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace
 
@@ -63,7 +64,7 @@ class Listed:
 
 def list_runs(ws: Workspace) -> list[Listed]:
     """All runs under `saves/`, newest first, those without a date last. It never fails for one of them."""
-    rows = [_listed(ws, folder) for folder in run_folders(ws)]
+    rows = [_listed(ws, folder) for folder in run_folders(ws.saves)]
     return sorted(sorted(rows, key=lambda row: row.name), key=lambda row: row.created or "", reverse=True)
 
 

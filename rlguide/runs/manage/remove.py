@@ -13,10 +13,9 @@ from rlguide.engine.running import held, is_training
 from rlguide.errors import RlguideError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.merge_fingerprint import MANIFEST
-from rlguide.policy.run_record import RUN_FILE, read_record
+from rlguide.policy.run_record import RUN_FILE, read_record, run_folders
 from rlguide.policy.trained_on import parts_below
 from rlguide.runs.checkpoints import list_checkpoints, step_of
-from rlguide.runs.record import run_folders
 from rlguide.workspace import Workspace
 
 
@@ -46,7 +45,7 @@ def plan_run_removal(ws: Workspace, name: str) -> RunRemoval:
     """
     path = locate(ws, name)
     if not (path / RUN_FILE).is_file():
-        known = [ws.relative(folder) for folder in run_folders(ws)]
+        known = [ws.relative(folder) for folder in run_folders(ws.saves)]
         raise UsageError(
             f"{name} is not a run: it has no {RUN_FILE}{did_you_mean(name, known)}", "`rlguide runs` lists the runs"
         )
@@ -99,7 +98,7 @@ def _check_alone(ws: Workspace, path: Path, shown: str) -> None:
     for folder in (ws.root, ws.data, ws.configs, ws.saves):
         if folder.resolve().is_relative_to(real):
             raise UsageError(f"{shown} holds {folder}, which is no part of a run", "move the run's files elsewhere")
-    for other in run_folders(ws):
+    for other in run_folders(ws.saves):
         if other.resolve() != real and other.resolve().is_relative_to(real):
             inside = ws.relative(other)
             fix = f"move it, or remove it first: `rlguide runs remove {shlex.quote(inside)}`"
@@ -108,7 +107,7 @@ def _check_alone(ws: Workspace, path: Path, shown: str) -> None:
 
 def _standing_on(ws: Workspace, path: Path) -> list[str]:
     """The other runs that have this one below them: in their stack, as reference, reward model, or in a merged base."""
-    others = [folder for folder in run_folders(ws) if folder.resolve() != path.resolve()]
+    others = [folder for folder in run_folders(ws.saves) if folder.resolve() != path.resolve()]
     return sorted(ws.relative(folder) for folder in others if path.resolve() in _parts(ws, folder))
 
 

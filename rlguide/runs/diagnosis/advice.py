@@ -1,0 +1,50 @@
+"""What to change, as a line to paste."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from rlguide.runs.diagnosis.logs import number
+
+# Of transformers 4.57 and LLaMA-Factory 0.9.5.
+_DEFAULTS = {"learning_rate": 5e-5, "num_train_epochs": 3.0, "cutoff_len": 2048.0}
+_WHOLE = ("cutoff_len", "max_steps")
+
+
+def values_of(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as values: {times: N} is N times what the run had."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            before = config.get(key)
+            product = number(before, _DEFAULTS.get(key, 0.0)) * value["times"]
+            value = round(product) if isinstance(before, int) or key in _WHOLE else float(f"{product:.3g}")
+            if not value:
+                continue
+        found[key] = value
+    return found
+
+
+def replay_command(run: Any, settings: Mapping[str, Any]) -> str:
+    """The line that trains a run again with other settings; "" where there are none, or the run has no name."""
+    if not isinstance(run, str) or not run or not settings:
+        return ""
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={_text(value)}")]
+    return shlex.join(["rlguide", "train", "--replay", run, *words])
+
+
+def commands_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """Commands that the words of a rule may name: `inspect` its data, `eval` the run."""
+    datasets, run = str(config.get("dataset") or ""), config.get("output_dir")
+    first = datasets.split(",")[0].strip()
+    for view in ("_kto", "_sft", "_ppo"):  # the same rows as another stage sees them (`data.ingest.views`)
+        first = first.removesuffix(view)
+    inspect = f"`rlguide inspect {shlex.quote(first)}`" if first else "`rlguide list`"
+    evaluate = f"`rlguide eval {shlex.quote(run)}`" if isinstance(run, str) and run else "`rlguide eval`"
+    return {"inspect": inspect, "eval": evaluate}
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
