@@ -87,6 +87,11 @@ _OPTIONS: dict[str, OptionInfo] = {
         help="With ppo: the reward model, a run of --method rm.",
         autocompletion=_complete.of(_complete.runs),
     ),
+    "report_to": typer.Option(
+        "--report-to",
+        metavar="TRACKER",
+        help="Show the metrics in tensorboard, wandb, swanlab, trackio or mlflow, too; commas between several.",
+    ),
     "best_by": typer.Option(
         "--best-by",
         metavar="FIGURE",
