@@ -81,9 +81,14 @@ def held_out_accuracy(logs: Logs) -> Proportion | None:
 
 def noise(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     """A held-out accuracy whose interval holds one half and nothing that is much better."""
-    found = held_out_accuracy(logs)
+    found, method = held_out_accuracy(logs), logs.method
     if found is None or logs.part < at["part"] or not found.low <= 0.5 <= found.high < at["high"]:
         return None
+    if method is not None and method.stage == "dpo" and not method.has_reference:
+        # It begins where the likelihoods of the responses are, which may be anywhere: only what was learnt counts.
+        trained = mean_of(logs.tail(128), "rewards/accuracies")
+        if trained is None or trained < at["trained"]:
+            return None
     values = {"accuracy": found.value, "low": found.low, "high": found.high, "rows": found.n, "step": logs.step}
     return Seen(logs.step, values)
 
