@@ -135,6 +135,11 @@ def show(renderable: RenderableType) -> None:
     console().print(renderable, markup=False)
 
 
+def show_line(text: str) -> None:
+    """Print a line of data (stdout) as it is: nothing wraps it, and what could act on a screen is escaped."""
+    sys.stdout.write(cleaned(text) + "\n")
+
+
 def show_json(value: Any) -> None:
     """Print one JSON document on stdout (`--json`)."""
     sys.stdout.write(to_json(value, indent=2) + "\n")
@@ -152,17 +157,19 @@ def show_error(what: str, fix: str) -> None:
     console(stderr=True).print(f"  fix: {escaped(fix)}", markup=False)
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """Print rows under column names (stdout): a Rich table on a terminal, aligned plain columns in a pipe."""
-    if sys.stdout.isatty():
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+def show_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, lesser: Sequence[str] = ()
+) -> None:
+    """Print rows under column names (stdout): a Rich table on a terminal, aligned plain columns in a pipe.
 
-        table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        for row in rows:
-            table.add_row(*[Text(cleaned(cell)) for cell in row])
-        show(table)
+    Nothing is ever cut. Where a terminal is too narrow, the `lesser` columns are left out one by one, the first of
+    them first, until the rest fits (said on stderr); what is still too wide goes on in the next line.
+    """
+    if sys.stdout.isatty():
+        kept = _fitting(columns, [[cleaned(cell) for cell in row] for row in rows], lesser, console().width)
+        _show_rich(columns, rows, title, kept)
+        if left_out := [name for at, name in enumerate(columns) if at not in kept]:
+            say(f"not shown, for want of width: {', '.join(left_out)}")
         return
     from rich.cells import cell_len  # Chinese characters are two cells wide
 
@@ -171,6 +178,40 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str
     for line in lines:
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def _show_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None, kept: Sequence[int]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for at in kept:
+        table.add_column(columns[at], overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(cleaned(row[at])) for at in kept])
+    show(table)
+
+
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], lesser: Sequence[str], width: int) -> list[int]:
+    """The columns that are shown in so many cells, by their places."""
+    from rich.cells import cell_len
+
+    widths = [
+        max(cell_len(part) for row in (columns, *rows) for part in row[at].split("\n")) for at in range(len(columns))
+    ]
+    kept = set(range(len(columns)))
+
+    def fits(shown: set[int]) -> bool:
+        return sum(widths[at] + 3 for at in shown) - 1 <= width  # three cells between two columns, and one at each end
+
+    left_out: list[int] = []
+    while not fits(kept) and len(left_out) < len(lesser):
+        left_out.append(columns.index(lesser[len(left_out)]))
+        kept.remove(left_out[-1])
+    for at in reversed(left_out):  # a wide one may have made room for others
+        kept |= {at} if fits(kept | {at}) else set()
+    return sorted(kept)
 
 
 def show_block(title: str, text: str, style: str = "bold") -> None:

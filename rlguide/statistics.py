@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 # Two-sided 95 % quantile of the normal distribution.
 Z95 = 1.959963984540054
@@ -23,6 +24,24 @@ class Estimate:
     def as_dict(self) -> dict[str, float | int]:
         """For JSON."""
         return {"value": self.value, "ci95_low": self.low, "ci95_high": self.high, "count": self.n}
+
+
+def read_estimate(value: Any) -> Estimate | None:
+    """The estimate that `Estimate.as_dict` gave, read back; None if it is none. An interval of None is infinite."""
+    if not isinstance(value, Mapping):
+        return None
+    found, n = finite(value.get("value")), value.get("count")
+    if found is None or type(n) is not int:
+        return None
+    ends = [value.get(key) for key in ("ci95_low", "ci95_high")]
+    infinite = (None, -math.inf, math.inf)
+    low, high = (known if end in infinite else finite(end) for end, known in zip(ends, infinite[1:], strict=True))
+    return None if low is None or high is None else Estimate(found, low, high, n)
+
+
+def finite(value: object) -> float | None:
+    """A number that was read from a file; None if it is none, NaN, infinite, or larger than can be reckoned with."""
+    return float(value) if isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300 else None
 
 
 @dataclass(frozen=True)

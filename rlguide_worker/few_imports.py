@@ -1,11 +1,23 @@
-"""Leaves out what transformers, requests and LLaMA-Factory import where it is installed, which takes seconds.
-
-To be imported first, by what neither trains nor evaluates with lm-eval: sklearn is for assisted generation, the others
-for figures of SFT and for guessing encodings.
-"""
+"""Leaves out what transformers, requests and LLaMA-Factory import where it is installed, which takes seconds."""
 
 import sys
 
-LEFT_OUT = ("sklearn", "chardet", "nltk", "jieba", "rouge_chinese")
+ALWAYS = ("sklearn", "chardet")  # for assisted generation, and for guessing encodings
+FIGURES = ("nltk", "jieba", "rouge_chinese")  # for LLaMA-Factory's predict_with_generate in SFT
 
-sys.modules.update((name, None) for name in LEFT_OUT if name not in sys.modules)
+
+def leave_out(*names):
+    """Let these packages be missing from now on, unless they are imported already."""
+    sys.modules.update((name, None) for name in names if name not in sys.modules)
+
+
+def leave_out_most():
+    """For what neither trains nor evaluates with lm-eval."""
+    leave_out(*ALWAYS, *FIGURES)
+
+
+def bring_back(*names):
+    """Let these packages be there again for whoever asks for them from now on."""
+    for name in names:
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]

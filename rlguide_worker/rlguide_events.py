@@ -7,6 +7,7 @@ prompt. These events come from a callback in the engine's process: numbers, step
 import json
 import math
 import os
+import platform
 import time
 import traceback
 
@@ -57,6 +58,46 @@ def peak_bytes() -> int:
     return torch.cuda.max_memory_reserved() if torch.cuda.is_available() and torch.cuda.is_initialized() else 0
 
 
+class TokenCount:
+    """The tokens that a model is trained on, without padding; those of the reference and of evaluations are not.
+
+    It counts what goes into the forward pass of the outermost model, whatever wraps that, on the device itself: only
+    `read` waits for it. Of several processes it knows its own, and takes the others for alike.
+    """
+
+    def __init__(self, model, processes: int) -> None:
+        self._count, self._processes, self._known = None, processes, 0
+        self._hook = model.register_forward_pre_hook(self._see, with_kwargs=True)
+
+    def _see(self, model, inputs, named):
+        import torch
+
+        ids, mask = named.get("input_ids"), named.get("attention_mask")
+        if ids is None or not (model.training and torch.is_grad_enabled()):
+            return
+        here = mask.detach().ne(0).sum() if mask is not None and mask.shape == ids.shape else ids.numel()
+        self._count = here if self._count is None else self._count + here
+
+    def read(self) -> int:
+        """How many there were since the beginning."""
+        if self._count is not None:
+            self._known, self._count = self._known + int(self._count) * self._processes, None
+        return self._known
+
+    def stop(self) -> None:
+        """Count no more."""
+        self._hook.remove()
+
+
+def surroundings() -> dict:
+    """What this process runs on: the versions of Python and of the CUDA that torch was built for, names of GPUs."""
+    import torch
+
+    has_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if has_gpu else []
+    return {"python": platform.python_version(), "cuda": torch.version.cuda, "devices": devices}
+
+
 def make_callback(events: Events):
     """A TrainerCallback that writes what happens to `events`, in the main process only."""
     from transformers import TrainerCallback
@@ -65,20 +106,41 @@ def make_callback(events: Events):
         def __init__(self) -> None:
             self._written = 0.0
             self._batches = 0
+            self._tokens = None
 
-        def on_train_begin(self, args, state, control, **others):
+        def on_train_begin(self, args, state, control, model=None, **others):
+            if model is not None and not args.torch_compile:  # which would trace the count into its graph
+                self._tokens = TokenCount(model, args.world_size)
             if state.is_world_process_zero:
                 steps = {"step": state.global_step, "total_steps": state.max_steps}
                 rows = getattr(state, "train_batch_size", None)  # as its loader has it, whatever the config says
                 batch = rows and rows * args.gradient_accumulation_steps * args.world_size
+                events.write("surroundings", **surroundings())
                 events.write("begin", **steps, processes=args.world_size, batch=batch, pid=os.getpid())
 
         def on_step_end(self, args, state, control, **others):
             now = time.monotonic()
-            last = state.global_step >= state.max_steps
+            # transformers' own callback has decided already what comes after this step
+            last = state.global_step >= state.max_steps or control.should_evaluate or control.should_save
             if state.is_world_process_zero and (last or now - self._written >= SECONDS):
                 self._written = now
                 events.write("step", step=state.global_step)
+            self._tell_what_comes(state, control)
+
+        def on_epoch_end(self, args, state, control, **others):
+            self._tell_what_comes(state, control)
+
+        def _tell_what_comes(self, state, control):
+            """An evaluation or a save may take minutes, in which nothing else is told."""
+            if state.is_world_process_zero:
+                if control.should_evaluate:
+                    events.write("eval_batch", done=0, total=None)
+                elif control.should_save:
+                    events.write("saving", step=state.global_step)
+
+        def on_evaluate(self, args, state, control, **others):
+            if state.is_world_process_zero and control.should_save:
+                events.write("saving", step=state.global_step)
 
         def on_prediction_step(self, args, state, control, eval_dataloader=None, **others):
             self._batches += 1
@@ -91,14 +153,17 @@ def make_callback(events: Events):
         def on_log(self, args, state, control, logs=None, **others):
             self._batches = 0
             if state.is_world_process_zero:
+                tokens = self._tokens.read() if self._tokens is not None else 0
                 numbers = {key: plain(value) for key, value in (logs or {}).items() if isinstance(value, (int, float))}
-                events.write("log", step=state.global_step, values=numbers, peak=peak_bytes())
+                events.write("log", step=state.global_step, values=numbers, peak=peak_bytes(), tokens=tokens)
 
         def on_save(self, args, state, control, **others):
             if state.is_world_process_zero:
                 events.write("save", step=state.global_step)
 
         def on_train_end(self, args, state, control, **others):
+            if self._tokens is not None:
+                self._tokens.stop()
             if state.is_world_process_zero:
                 events.write("end", step=state.global_step)
 

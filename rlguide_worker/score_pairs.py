@@ -14,6 +14,7 @@ import json
 import os
 import sys
 
+import few_imports
 from rlguide_events import Events, chain, make_callback
 
 IGNORED = -100  # the label of what is no response (llamafactory/extras/constants.py, IGNORE_INDEX)
@@ -21,6 +22,7 @@ IGNORED = -100  # the label of what is no response (llamafactory/extras/constant
 
 def main() -> None:
     """Run the evaluation; exit code 0 when every pair is scored."""
+    few_imports.leave_out_most()
     config_path, out_path = sys.argv[1:3]
     events = Events(sys.argv[3])
     with open(config_path, encoding="utf-8") as file:

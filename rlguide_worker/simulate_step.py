@@ -25,9 +25,10 @@ import traceback
 from multiprocessing import connection
 from pathlib import Path
 
-import few_imports  # noqa: F401
+import few_imports
 
-sys.modules.update(matplotlib=None, scipy=None)  # nor are there pictures here, or losses that need it
+few_imports.leave_out_most()
+few_imports.leave_out("matplotlib", "scipy")  # nor are there pictures here, or losses that need it
 
 import lean  # noqa: E402
 import recompute  # noqa: E402

@@ -7,8 +7,8 @@ checkpointing on all the same, because memory ran out without it. Else the engin
 unchanged but for four things:
 
 - A callback writes events to EVENTS (see rlguide_events.py).
-- Another one ends the training when rlguide asks for it (see stop_asked.py). One more adds PPO's KL divergence to its
-  logs (see ppo_kl.py).
+- Others save the step that is best on held-out data and keep its checkpoint (see keep_best.py), and end the training
+  when rlguide asks for it (see stop_asked.py). One more adds PPO's KL divergence to its logs (see ppo_kl.py).
 - `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
   order of epoch 0 (data_loader.py, DataLoaderShard.__iter__ calls set_epoch(self.iteration)), so that a run resumed in
   a later epoch trains on some rows twice and on others never.
@@ -25,6 +25,8 @@ import sys
 from pathlib import Path
 
 import data_figures
+import few_imports
+import keep_best
 import ppo_kl
 import stop_asked
 from rlguide_events import Events, chain, during, make_callback
@@ -34,12 +36,14 @@ def main() -> None:
     """Train, in this process or in several under torchrun. The exit code is that of the training."""
     config, events = sys.argv[1], Events(sys.argv[2])
     try:
+        keys = read(config)
+        leave_out(keys)
         if "LOCAL_RANK" not in os.environ:
             from llamafactory.extras.misc import get_device_count, is_env_enabled, use_ray
 
             if is_env_enabled("FORCE_TORCHRUN") or (get_device_count() > 1 and not use_ray()):
                 sys.exit(run_distributed(get_device_count(), events))
-        train(config, events, set(sys.argv[3:]))
+        train(config, keys, events, set(sys.argv[3:]))
     except Exception as error:
         told = {"chain": chain(error), "during": during(error), "memory": memory_taken()}
         events.write("error", rank=int(os.environ.get("RANK", "0")), **told)
@@ -86,32 +90,46 @@ def run_distributed(devices: int, events: Events) -> int:
     return 0
 
 
-def train(config: str, events: Events, options: set) -> None:
-    """Run the training in this process; `options` as on the command line."""
+def read(config: str) -> dict:
+    """The keys of a config."""
+    import yaml
+
+    with open(config, encoding="utf-8") as file:
+        return yaml.safe_load(file)
+
+
+def leave_out(keys: dict) -> None:
+    """Spare the start what this training does not need; before transformers is imported, which notes what there is."""
+    few_imports.leave_out(*few_imports.ALWAYS)
+    if not keys.get("predict_with_generate"):
+        few_imports.leave_out(*few_imports.FIGURES)
+
+
+def train(config: str, keys: dict, events: Events, options: set) -> None:
+    """Run the training in this process; `keys` of the config, `options` as on the command line."""
     import torch
     import transformers.trainer
-    import yaml
     from llamafactory.train.tuner import run_exp
 
+    few_imports.bring_back(*few_imports.ALWAYS, *few_imports.FIGURES)  # trackers or a model's code may ask for them
     torch.serialization.register_package(11, lambda _: None, on_cpu)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
-    with open(config, encoding="utf-8") as file:
-        settings = yaml.safe_load(file)
     if "--plain" not in options:
         import lean
 
-        stage = str(settings.get("stage"))
-        why_not = lean.install(stage, events, ("checkpointing",) if "--checkpointing" in options else ())
+        why_not = lean.install(
+            str(keys.get("stage")), events, ("checkpointing",) if "--checkpointing" in options else ()
+        )
         if why_not:
             events.write("lean", used=[], why_not=dict.fromkeys(lean.PARTS, why_not))
-    is_ppo = settings.get("stage") == "ppo"
+    is_ppo = keys.get("stage") == "ppo"
     stopper = stop_asked.make_callback(Path(sys.argv[2]).parent, is_ppo)
-    callbacks = [make_callback(events), data_figures.make_callback(events, settings), stopper]
+    callbacks = [make_callback(events), data_figures.make_callback(events, keys), stopper]
     if is_ppo:
         ppo_kl.install()
         callbacks.insert(0, ppo_kl.make_callback())
     sys.argv = ["train", config]
-    run_exp(callbacks=callbacks)
+    run_exp(callbacks=[*callbacks, keep_best.make_callback()])
     stopper.exit_if_asked()
 
 

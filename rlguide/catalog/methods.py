@@ -37,6 +37,7 @@ class Method:
         micro_batch: what of the loss is a mean over the micro-batch, by the key that makes it so ("" without one).
         not_resumable: why LLaMA-Factory cannot resume it; "" if it can.
         last_file: what the engine writes last, by which a finished run is known.
+        best_by: held-out figures beside the loss by which its best step can be chosen (`--best-by`), and their keys.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Method:
     micro_batch: Mapping[str, str] = field(default_factory=dict)
     not_resumable: str = ""
     last_file: str = "train_results.json"
+    best_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rlguide.errors import RlguideError
 
 # In the order of the journey, which is the order of `rlguide --help`; command X is `command` in X_cmd.py, of data in
-# data/X_cmd.py. The words are those of the overview, short enough for 80 columns.
+# data/X_cmd.py, on runs in runs/X_cmd.py. The words are those of the overview, short enough for 80 columns.
 COMMANDS = {
     "list": "Preference datasets: the catalog and your own.",
     "download": "Fetch, check and register datasets from the hub.",
@@ -36,7 +36,11 @@ COMMANDS = {
     "configure": "Write a commented config to own and edit.",
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
+    "runs": "List, compare and remove runs.",
+    "stop": "End a training, as Ctrl-C does.",
+    "watch": "Curves, time left and diagnosis of a run.",
     "eval": "Evaluate on held-out pairs.",
+    "report": "A run as one page: verdict, curves, settings.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",
     "doctor": "What works on this host, what does not.",
@@ -44,7 +48,11 @@ COMMANDS = {
     "demo": "The whole journey in minutes, no GPU needed.",
 }
 
-_ON_DATA = ("list", "download", "register", "inspect", "show", "view", "rename", "remove")  # in the folder data/
+# The folder of a command's file, if it is not cli/ itself.
+_FOLDERS = {
+    **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
+    **dict.fromkeys(("runs", "stop"), "runs."),
+}
 
 
 class _Frugal:
@@ -111,7 +119,7 @@ def build_app(commands: Iterable[str] = COMMANDS, is_overview: bool = False) -> 
         cls=_InOrder,
         help="From an SFT checkpoint to a preference-tuned model you can trust, on top of LLaMA-Factory.",
         no_args_is_help=True,
-        add_completion=commands is COMMANDS,  # its options stand before any command
+        add_completion=commands is COMMANDS or _is_completed(),  # its options stand before any command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: the Rich one costs as much time again as all of typer and rich
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -127,7 +135,7 @@ def build_app(commands: Iterable[str] = COMMANDS, is_overview: bool = False) -> 
 
 def add_command(app: typer.Typer, name: str) -> None:
     """Add a command: a function, or an app of subcommands. A class `Command` beside it makes what typer makes of it."""
-    module = import_module(f"rlguide.cli.{'data.' if name in _ON_DATA else ''}{name}_cmd")
+    module = import_module(f"rlguide.cli.{_FOLDERS.get(name, '')}{name}_cmd")
     if isinstance(module.command, typer.Typer):
         app.add_typer(module.command, name=name, short_help=COMMANDS[name])
     else:
@@ -135,10 +143,15 @@ def add_command(app: typer.Typer, name: str) -> None:
         app.command(name, cls=type(kind.__name__, (_Frugal, kind), {}), short_help=COMMANDS[name])(module.command)
 
 
+def _is_completed() -> bool:
+    """Whether a shell asks how its line could go on."""
+    return "_RLGUIDE_COMPLETE" in os.environ
+
+
 def _needed(arguments: Sequence[str]) -> Iterable[str]:
-    """Only the command that is called, if that is plain; all for help, completion and mistakes."""
+    """Only the command that is called, if that is plain; all for help and mistakes."""
     first = next(iter(arguments), "")
-    return (first,) if first in COMMANDS and "_RLGUIDE_COMPLETE" not in os.environ else COMMANDS
+    return (first,) if first in COMMANDS else COMMANDS
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -179,8 +192,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    is_overview = set(arguments) <= {"--help", "-h"} and "_RLGUIDE_COMPLETE" not in os.environ
+    if _is_completed():
+        return _answer_shell()
+    is_overview = set(arguments) <= {"--help", "-h"}
     return int(build_app(_needed(arguments), is_overview)(args=arguments, standalone_mode=True) or 0)
+
+
+def _answer_shell() -> int:
+    """Answer a shell that completes a line; whatever goes wrong, nothing is said, as it would stand within the line."""
+    from rlguide.cli._complete import words_so_far
+    from rlguide.console import silence
+
+    silence(2)
+    words = words_so_far()
+    is_overview = not words or words[0] not in COMMANDS  # it is the command that is completed
+    try:
+        return int(build_app(_needed(words), is_overview)(standalone_mode=True) or 0)
+    except Exception:
+        return 1
 
 
 # What pathlib raises for a name that no file can have, beside OSError.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.workspace import Workspace
 
 WorkspaceOption = Annotated[
@@ -26,8 +27,17 @@ EngineOption = Annotated[
 ]
 
 RunArgument = Annotated[
-    str | None, typer.Argument(help="A run or a checkpoint under saves/; the newest usable run by default.")
+    str | None,
+    typer.Argument(
+        help="A run or a checkpoint under saves/; the newest usable run by default.",
+        autocompletion=_complete.of(_complete.runs, _complete.checkpoints),
+    ),
 ]
+StepOption = Annotated[
+    int | None,
+    typer.Option("--step", min=1, metavar="N", help="Take the run at this step; its best step by default."),
+]
+LastOption = Annotated[bool, typer.Option("--last", help="Take the end of the run, although another step is better.")]
 TrustBaseOption = Annotated[
     bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
 ]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.models import OptionInfo
 
+from rlguide.catalog.best_by import BEST_BY
 from rlguide.catalog.methods import method_choices
+from rlguide.cli import _complete
 from rlguide.cli._spread import spread
+from rlguide.errors import UsageError
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
@@ -21,23 +25,48 @@ if TYPE_CHECKING:
 _METHODS = method_choices()
 _LOSSES = "; ".join(f"with {name}: {', '.join(losses)}" for name, losses in _METHODS.items() if losses)
 
-_SET = typer.Option("--set", "-s", metavar="KEY=VALUE", help="Any key of LLaMA-Factory; repeatable.")
+_SET = typer.Option(
+    "--set",
+    "-s",
+    metavar="KEY=VALUE",
+    help="Any key of LLaMA-Factory; repeatable.",
+    autocompletion=_complete.of(_complete.settings),
+)
 SetOption = Annotated[list[str] | None, _SET]
 
 # The option of each field of TrainingOptions, and what Typer reads where that is not the field's type.
 _OPTIONS: dict[str, OptionInfo] = {
-    "sft_ckpt": typer.Option("--sft-ckpt", help='SFT checkpoint: its folder, or "latest" for the newest under saves/.'),
-    "from_run": typer.Option(
-        "--from", metavar="RUN", help="Another round: start from what this run trained, its whole stack."
+    "sft_ckpt": typer.Option(
+        "--sft-ckpt",
+        help='SFT checkpoint: its folder, or "latest" for the newest under saves/.',
+        autocompletion=_complete.of(_complete.latest, _complete.checkpoints),
     ),
+    "from_run": typer.Option(
+        "--from",
+        metavar="RUN",
+        help="Another round: start from what this run trained, its whole stack.",
+        autocompletion=_complete.of(_complete.runs),
+    ),
+    "step": typer.Option(
+        "--step", min=1, metavar="N", help="With --from: the checkpoint of this step instead of the best one."
+    ),
+    "last": typer.Option("--last", help="With --from: the end of the run instead of its best step."),
     "method": typer.Option(
         "--method",
         "-m",
         help=f"Method: {', '.join(_METHODS)}; {next(iter(_METHODS))} by default. See `rlguide methods`.",
+        autocompletion=_complete.of(_complete.methods),
     ),
-    "loss": typer.Option("--loss", help=f"Preference loss, {_LOSSES}; the first is the default."),
+    "loss": typer.Option(
+        "--loss",
+        help=f"Preference loss, {_LOSSES}; the first is the default.",
+        autocompletion=_complete.of(_complete.losses),
+    ),
     "datasets": typer.Option(
-        "--dataset", "-d", help="Registered datasets, separated by commas; the only one by default."
+        "--dataset",
+        "-d",
+        help="Registered datasets, separated by commas; the only one by default.",
+        autocompletion=_complete.of(_complete.datasets, several=True),
     ),
     "config": typer.Option("--config", "-c", help="Train this config as it is, instead of rendering one."),
     "base": typer.Option(
@@ -53,7 +82,17 @@ _OPTIONS: dict[str, OptionInfo] = {
         "--quantization", help="Quantize the base model to 4 or 8 bits (QLoRA); the stack is merged first."
     ),
     "reward_model": typer.Option(
-        "--reward-model", metavar="RUN", help="With ppo: the reward model, a run of --method rm."
+        "--reward-model",
+        metavar="RUN",
+        help="With ppo: the reward model, a run of --method rm.",
+        autocompletion=_complete.of(_complete.runs),
+    ),
+    "best_by": typer.Option(
+        "--best-by",
+        metavar="FIGURE",
+        help=f"What the best step is known by, on held-out data: {', '.join(BEST_BY)}; the loss by default. Its"
+        " checkpoint is kept.",
+        autocompletion=_complete.of(_complete.figures),
     ),
 }
 _TYPES: dict[str, Any] = {"datasets": str | None, "settings": list[str] | None}
@@ -73,10 +112,38 @@ def _build(given: dict[str, Any]) -> TrainingOptions:
     return TrainingOptions(**given)
 
 
+def at_steps(ws: Workspace, options: TrainingOptions) -> TrainingOptions:
+    """The options with the checkpoints of the runs that they name: of their best steps by default (said on stderr).
+
+    Raises:
+        UsageError: there is no such step, or no checkpoint. DataError: a record is damaged.
+    """
+    from rlguide.policy.checkpoint import locate
+    from rlguide.policy.run_record import RUN_FILE
+
+    named = {name: value for name in ("from_run", "reward_model") if (value := getattr(options, name)) is not None}
+    chosen: dict[str, Any] = {
+        name: _at_step(ws, value, options) for name, value in named.items() if (locate(ws, value) / RUN_FILE).is_file()
+    }
+    return replace(options, **chosen, step=None, last=False) if chosen else options
+
+
+def _at_step(ws: Workspace, name: str, options: TrainingOptions) -> str:
+    """A run's folder, or the checkpoint in it that is meant. One that is not finished is refused later."""
+    from rlguide.console import say
+    from rlguide.runs.best import step_meant
+    from rlguide.runs.record import open_run
+
+    run = open_run(ws, name)
+    if run.status != "finished":
+        return name
+    meant = step_meant(run, options.step, options.last)
+    say(f"step       {run.name}: {meant.words}")
+    return name if meant.folder == run.path else run.file(meant.folder.name)
+
+
 def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, fix: str) -> None:
     """Refuse every option that was given beyond the `allowed` fields. Raises UsageError that names them."""
-    from rlguide.errors import UsageError
-
     # Typer keeps the first name of an option that stands in `Annotated` as its default.
     others = [str(_OPTIONS[name].default) for name in options.given() if name not in allowed]
     if others:
@@ -90,7 +157,6 @@ def show_need(ws: Workspace, prepared: Prepared, gpus: Gpus | None, plain: bool,
         UsageError: it does not fit, and `force` is not set.
     """
     from rlguide.console import say, warn
-    from rlguide.errors import UsageError
     from rlguide.planner.report import memory_line, smallest_fix, time_line, values
     from rlguide.runs.planned import plan_of
 
@@ -118,7 +184,6 @@ def faster_settings(ws: Workspace, prepared: Prepared, gpus: Gpus | None) -> dic
     """
     from rlguide.console import say
     from rlguide.engine.config_file import parse_settings
-    from rlguide.errors import UsageError
     from rlguide.planner.report import fastest, fastest_lines
     from rlguide.runs.planned import plan_of
 

@@ -9,7 +9,9 @@ import typer
 
 from rlguide.cli._options import (
     EngineOption,
+    LastOption,
     RunArgument,
+    StepOption,
     TemplateOption,
     TrustBaseOption,
     TrustCodeOption,
@@ -23,6 +25,8 @@ def command(
     sft: Annotated[
         bool, typer.Option("--sft", help="Chat with the SFT model that the run started from, to compare.")
     ] = False,
+    step: StepOption = None,
+    last: LastOption = False,
     base: Annotated[
         str | None, typer.Option("--base", help="Base model of a checkpoint; alone: chat with this model itself.")
     ] = None,
@@ -56,6 +60,6 @@ def command(
     from rlguide.runs.choose import ModelRequest
     from rlguide.serving.chat import ChatOptions, chat
 
-    wanted = ModelRequest(run, base, template, sft, trust_base, trust_remote_code)
+    wanted = ModelRequest(run, base, template, sft, trust_base, trust_remote_code, step, last)
     options = ChatOptions(system, temperature, max_new_tokens, as_json)
     chat(open_workspace(workspace), find_engine(engine), wanted, options)

@@ -16,6 +16,7 @@ FIELDS = (
     *("kind", "stage", "step", "base", "rank", "target_modules", "date", "last_loss", "template", "problem", "fix"),
 )
 COLUMNS = ("", "checkpoint", "kind", "stage", "step", "base model", "rank", "date", "last loss")
+LESSER = ("rank", "last loss", "kind", "base model", "date")  # on a narrow terminal the first goes first
 
 
 def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
@@ -37,7 +38,7 @@ def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) ->
     if not found:
         say(f"no checkpoint under {ws.saves}; {TRAIN_SFT}")
         return
-    show_table(COLUMNS, [_row(item, item is newest) for item in found])
+    show_table(COLUMNS, [_row(item, item is newest) for item in found], lesser=LESSER)
     for item in found:
         if item.problem:
             say(f"! {item.problem}\n  fix: {item.fix}")

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
+from rlguide.cli import _complete
+from rlguide.cli._options import (
+    EngineOption,
+    JsonOption,
+    LastOption,
+    StepOption,
+    TrustCodeOption,
+    WorkspaceOption,
+    open_workspace,
+)
 from rlguide.cli._training import SetOption
 
 if TYPE_CHECKING:
@@ -26,11 +35,20 @@ class Language(StrEnum):
 
 def command(
     run: Annotated[
-        str | None, typer.Argument(help="Folder of the run; the newest that can be evaluated by default.")
+        str | None,
+        typer.Argument(
+            help="Folder of the run; the newest that can be evaluated by default.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Registered pairs to evaluate on; those the run held out by default."),
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Registered pairs to evaluate on; those the run held out by default.",
+            autocompletion=_complete.of(_complete.datasets, several=True),
+        ),
     ] = None,
     suite: Annotated[
         str | None,
@@ -77,6 +95,8 @@ def command(
         bool,
         typer.Option("--over-checkpoints", help="Also every checkpoint: instructions over KL, and the best."),
     ] = False,
+    step: StepOption = None,
+    last: LastOption = False,
     settings: SetOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
@@ -90,6 +110,7 @@ def command(
     \b
     rlguide eval
     rlguide eval saves/qwen3-4b-base/lora/dpo --dataset ultrafeedback_test
+    rlguide eval --last                            # although another step is better
     rlguide eval --suite quick
     rlguide eval --suite pairs --worst 10
     rlguide eval --suite quick --over-checkpoints
@@ -101,12 +122,13 @@ def command(
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.cli._reward_model import show_evaluation
-    from rlguide.console import show_json
+    from rlguide.console import say, show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
     from rlguide.evaluation.held_out import why_not_evaluable
     from rlguide.evaluation.suite import Wanted, evaluate_suite, wanted
     from rlguide.evaluation.tasks import wanted_tasks
+    from rlguide.runs.best import at_step, step_meant
     from rlguide.runs.choose import is_reward_model, usable_run
 
     keys = {**parse_settings(settings or []), **({"trust_remote_code": True} if trust_remote_code else {})}
@@ -115,6 +137,9 @@ def command(
     ws = open_workspace(workspace)
     has_pairs = dataset is not None or (parts == () and not checkpoints)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs))
+    meant = step_meant(chosen, step, last)
+    say(f"step       {meant.words}")
+    chosen = at_step(chosen, meant)
     what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens, asked)
     found = find_engine(engine)
     result = evaluate_suite(ws, found, chosen, what, keys)
@@ -123,14 +148,14 @@ def command(
     elif is_reward_model(chosen):
         show_evaluation(result, chosen, found)
     else:
-        _show(result)
+        _show(result, ["--last"] * last + (["--step", str(step)] if step else []))
     if worst and not as_json:
         _show_worst(chosen, worst)
     if result.tasks is not None and not result.tasks.detail:
         raise typer.Exit(1)
 
 
-def _show(result: Suite) -> None:
+def _show(result: Suite, which: list[str]) -> None:
     import shlex
 
     from rlguide.console import say, show, show_table
@@ -156,7 +181,7 @@ def _show(result: Suite) -> None:
     if result.verdict:
         show(result.verdict)
     if rows:
-        say(f"next: rlguide chat {shlex.quote(result.run)}")
+        say(f"next: {shlex.join(['rlguide', 'chat', result.run, *which])}")
 
 
 def _show_tasks(found: Benchmarks) -> None:

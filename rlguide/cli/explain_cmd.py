@@ -6,9 +6,18 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
+
 
 def command(
-    words: Annotated[list[str], typer.Argument(metavar="METHOD|KEY...", help="Methods, or keys of a config.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="METHOD|KEY...",
+            help="Methods, or keys of a config.",
+            autocompletion=_complete.of(_complete.methods, _complete.keys),
+        ),
+    ],
 ) -> None:
     """Say what a method or a key does: default, range, when to change it, and where that comes from.
 

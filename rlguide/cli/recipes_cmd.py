@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from rlguide.catalog.recipes import ReadyRecipe
     from rlguide.workspace import Workspace
 
-NameArgument = Annotated[str, typer.Argument(help="A recipe that `rlguide recipes` lists.", metavar="NAME")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A recipe that `rlguide recipes` lists.", metavar="NAME", autocompletion=_complete.of(_complete.recipes)
+    ),
+]
 COLUMNS = ("NAME", "MODEL", "METHOD", "GPUS", "MEMORY", "TIME")
+LESSER = ("GPUS", "METHOD", "MODEL")  # a name says them, too
 
 command = typer.Typer(
     help="""List ready recipes: methods for known models on one or two GPUs, with planned memory and time.
@@ -43,7 +50,7 @@ def list_recipes(context: typer.Context, as_json: JsonOption = False) -> None:
     if as_json:
         show_json([_record(recipe) for recipe in recipes])
         return
-    show_table(COLUMNS, [cells(recipe) for recipe in recipes])
+    show_table(COLUMNS, [cells(recipe) for recipe in recipes], lesser=LESSER)
     say(f"MEMORY: planned peak of a GPU. TIME: planned, an epoch of {TIME_OF}. -: not planned yet")
     say(f"next: rlguide recipes copy {shlex.quote(next(iter(ready_recipes())))}")
 
@@ -74,11 +81,21 @@ def copy(
         Path | None, typer.Argument(help="File or folder to copy to; configs/NAME.yaml by default.", metavar="PATH")
     ] = None,
     sft_ckpt: Annotated[
-        str | None, typer.Option("--sft-ckpt", help="SFT checkpoint to start from: its folder, or latest.")
+        str | None,
+        typer.Option(
+            "--sft-ckpt",
+            help="SFT checkpoint to start from: its folder, or latest.",
+            autocompletion=_complete.of(_complete.latest, _complete.checkpoints),
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", "-d", help="Registered datasets, separated by commas; ultrafeedback by default."),
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Registered datasets, separated by commas; ultrafeedback by default.",
+            autocompletion=_complete.of(_complete.datasets, several=True),
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Overwrite the file (an edited one is kept as .bak).")

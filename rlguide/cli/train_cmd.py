@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
+    from rlguide.runs.replay.replay import Replay
     from rlguide.runs.train import OnTrouble
     from rlguide.workspace import Workspace
 
@@ -27,9 +29,21 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 def command(
     options: TrainingOptions,
     run: Annotated[
-        str | None, typer.Argument(help="With --resume: the run; the newest that can be resumed by default.")
+        str | None,
+        typer.Argument(
+            help="With --resume: the run; the newest that can be resumed by default.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay",
+            metavar="RUN",
+            help="Do a run again in a new folder, and say what differs; --set changes keys.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact config and command; start nothing.")
     ] = False,
@@ -68,10 +82,11 @@ def command(
     rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
+    rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
 
-    from rlguide.cli._training import refuse_others, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -86,6 +101,8 @@ def command(
     if run is not None and not resume:
         name = shlex.quote(run)
         raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")
+    if resume and replay is not None:
+        raise UsageError("--resume continues a run, and --replay does one again", "give one of them")
     if resume:
         why = "--resume trains with the config that the run began with, so it takes no other option"
         fix = "leave the others out; to change something, start a new run with --output-dir"
@@ -100,13 +117,17 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
-        prepared = prepare(ws, main, options, dry_run)
+        if replay is not None:
+            found = _replayed(ws, main, options, replay, dry_run)
+            prepared, plain = found.prepared, plain or found.is_plain
+        else:
+            prepared = prepare(ws, main, at_steps(ws, options), dry_run)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
             _show_dry_run(ws, prepared, plain)
             return
-        if not options.config:
+        if not options.config and replay is None:
             _keep_config(ws, prepared)
         finished = train(ws, prepared.engine, prepared, plain, on_trouble, planned)
     if finished:
@@ -137,6 +158,20 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}{less}")
         return None
     return resume(ws, engine, run, plain, on_trouble)
+
+
+def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str, dry_run: bool) -> Replay:
+    """The training of a run that is done again; says what differs from then."""
+    from rlguide.cli._training import refuse_others
+    from rlguide.runs.replay.replay import ReplayRequest, prepare_replay, tell
+
+    allowed = tuple(field for field in _BESIDE_CONFIG if field != "config")
+    refuse_others(options, allowed, "--replay trains what the run trained", "leave the others out, or use --set")
+    template = {"template": options.template} if options.template else {}
+    request = ReplayRequest(name, {**template, **options.keys}, options.output_dir, dry_run)
+    found = prepare_replay(ws, engine, request)
+    tell(ws, found)
+    return found
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:

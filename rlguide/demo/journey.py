@@ -17,6 +17,7 @@ from rlguide.catalog.yaml_file import read_yaml
 from rlguide.console import console, say, show, show_table
 from rlguide.demo.score import DATA, Comparison, compare, read_held_out, samples
 from rlguide.demo.tasks import Pair, base_corpus
+from rlguide.engine.events import Begun, Logged, Progress
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import Command, Event, JobFailed, Line, run_job
@@ -191,21 +192,27 @@ class _Journey:
 
     def _run(self, title: str, command: Command, log: Path) -> None:
         """Run a job of the engine, showing its progress. Raises EngineError with the cause."""
-        from rlguide.runs.live import TrainingView
+        from rlguide.runs.pace import Pace
+        from rlguide.runs.view.live import TrainingView
+        from rlguide.runs.view.state import RunState
 
         shown = 0.0
         is_terminal = console(stderr=True).is_terminal
-        with TrainingView(title, 0) as view:
+        with TrainingView(RunState(title, {}, Pace({}, 0))) as view:
 
             def show_event(event: Event) -> None:
                 nonlocal shown
-                view.handle(event)
-                done, total, values = _training_progress(event) or (0, 0, {})
-                if total:
-                    view.progress(done, total)
-                if values and (is_terminal or time.monotonic() - shown >= 2):  # in a pipe, not every line
+                told = _training_progress(event)
+                if told is None:
+                    view.handle(event)
+                    return
+                done, total, values = told
+                if not view.state.step:
+                    view.handle(Begun(0, total, 1))
+                view.handle(Progress("train", done, total))
+                if is_terminal or time.monotonic() - shown >= 2:  # in a pipe, not every line
                     shown = time.monotonic()
-                    view.metrics(values)
+                    view.handle(Logged(done, values))
 
             try:
                 run_job(self.engine, command, log, show_event)

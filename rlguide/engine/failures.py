@@ -16,22 +16,36 @@ Chain = tuple[tuple[str, str], ...]  # (type, message) of an exception and of th
 _FILE = Path(__file__).with_name("failures.yaml")
 _AGAIN = "run the same command again"
 _LONGEST = 300  # characters of an exception's message that are shown
-# An exception of Python, "module.Name: message", as a traceback ends; torchrun and loggers put a prefix in front.
-_PREFIX = r"(?P<prefix>(?:\[rank\d+\]:\s?)?)"
-_TRACEBACK = re.compile(rf"^{_PREFIX}Traceback \(most recent call last\):")
-_EXCEPTION = re.compile(rf"^{_PREFIX}(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
-# What C++ prints before it aborts: torch's own log, or an exception that nothing caught.
-_NATIVE = re.compile(r"^(?:\[rank\d+\]:)?\[[EF]\d{3}|^terminate called|^\s+what\(\):|^Fatal Python error")
+# What torch puts in front of each line of a traceback where several processes train.
+_RANK = re.compile(r"^\[rank(\d+)\]:(?: |$)")
+# An exception of Python, "module.Name: message", as a traceback ends.
+_TRACEBACK = re.compile(r"^Traceback \(most recent call last\):")
+_EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+# What C++ prints before it aborts: torch's own log, an exception that nothing caught, an assertion of a GPU's kernel.
+_NATIVE = re.compile(
+    r"^(?:\[rank\d+\]:)?\[[EF]\d{3}|^terminate called|^\s+what\(\):|^Fatal Python error"
+    r"|^(?:\[rank\d+\]: ?)?\S+\.cu:\d+: .*: block: \[|^unknown:0: unknown: block: \["
+)
+# What the system's loader prints of a program that it cannot start.
+_LOADER = re.compile(r"^\S+: (?:symbol lookup error|error while loading shared libraries): ")
+# An example of the data, as the engine prints it (data/loader.py and data/processor of LLaMA-Factory 0.9.5), and what
+# it prints of itself afterwards.
+_EXAMPLE = re.compile(r"^(?:training|eval) example:$")
+_OF_THE_ENGINE = re.compile(
+    r"^(?:\[rank\d+\]: ?)?(?:\[(?:INFO|WARNING|ERROR)\||\*{5} |.*\|[ #█▏▎▍▌▋▊▉]*\| *\d+/\d+ \[)"
+)
 _EXIT_CODE = re.compile(r"^\s*exitcode\s*:\s*(-?\d+)\b", re.MULTILINE)
 _CAUSED = re.compile(r"^(?:The above exception was the direct cause|During handling of the above exception)")
 # What launchers raise about a process that failed for a reason of its own.
-_LAUNCHER = re.compile(r"(?:^|\.)(?:ChildFailedError|CalledProcessError|SignalException|SystemExit)$")
+_LAUNCHER = re.compile(
+    r"(?:[\w.]*\.)?(?:(?:ChildFailedError|SignalException|SystemExit)\b|CalledProcessError: .*torchrun)"
+)
 # What torchrun raises when it is asked to stop.
 _SIGNAL = re.compile(r"(?:.*\.)?SignalException: Process \d+ got signal: (\d+)")
 # How torchrun ends the other processes when one has failed.
 _STOPPED = (-9, -15)
 # What the other processes see when one of them is gone.
-_FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|DistNetworkError|Broken pipe|recvValue failed")
+_FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|failed to recv|Broken pipe|recvValue failed")
 
 
 @dataclass(frozen=True)
@@ -72,16 +86,17 @@ def known_cause(chain: Chain) -> Failure | None:
 def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
     chains: list[Chain] = [item.chain for item in raised if item.chain]
     codes = [code for item in raised for code in item.exit_codes]
-    if not raised and returncode != -9:  # what is killed prints no exception: one in the log is older, or a prompt
-        chains = list(_tracebacks(log))[-1:] or list(_bare(log))[-1:]
+    log = "\n".join(_without_examples(log))
+    if not raised and returncode >= 0:  # what a signal ends prints no exception: one in the log is older, or a prompt
+        chains = _raised_in(log)
         codes = [int(code) for code in _EXIT_CODE.findall(log)]
     codes += [-int(match[1]) for chain in chains for link in chain if (match := _SIGNAL.fullmatch(": ".join(link)))]
-    chains = [tuple(link for link in chain if not _LAUNCHER.search(link[0])) for chain in chains]
+    chains = [tuple(link for link in chain if not _LAUNCHER.match(": ".join(link))) for chain in chains]
     chains = [chain for chain in chains if chain]
     chains.sort(key=lambda chain: bool(_FOLLOWS.search(": ".join(chain[0]))))  # the first that is not a consequence
-    if chains and (known := _known_of(chains[0])) is not None:
-        return known
     native = "\n".join(line for line in log.splitlines()[-200:] if _NATIVE.match(line))
+    if chains and (known := _known_of(chains[0], native)) is not None:
+        return known
     if not chains and native and (known := _known("", native)) is not None:
         return known
     if raised and chains and not _FOLLOWS.search(": ".join(chains[0][0])):
@@ -91,8 +106,9 @@ def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
         for entry in _entries():
             if code in entry.get("codes", ()):
                 return _failure(entry, ("", ""))
-    if not chains and not raised and (known := _known("", "\n".join(log.splitlines()[-5:]))) is not None:
-        return known  # what is not a traceback of Python stands in the last lines
+    unloaded = "\n".join(line for line in log.splitlines()[-5:] if _LOADER.match(line))
+    if not chains and not raised and unloaded and (known := _known("", unloaded)) is not None:
+        return known
     if chains:
         last, *before = (_shown(*link) for link in chains[0])
         cause = f", after {before[0]}" if before else ""  # the last may only say that something could not be loaded
@@ -113,12 +129,19 @@ def _entries() -> list[dict[str, Any]]:
     return found
 
 
-def _known_of(chain: Chain) -> Failure | None:
-    """The cause of the first exception of a chain that is known; one that stands behind it may say more (`deeper`)."""
+def _known_of(chain: Chain, native: str = "") -> Failure | None:
+    """The cause of the first exception of a chain that is known; one that stands behind it may say more (`deeper`).
+
+    `native`: what C++ and kernels printed, which may say more than an exception that is `vague`.
+    """
     found = [(entry, link) for link in chain if (entry := _entry(*link)) is not None]
     exact = [pair for pair in found if not pair[0].get("deeper")]
     if found and found[0][0].get("deeper") and exact:
         found = exact
+    if found and found[0][0].get("vague") and native:
+        closer = _entry("", native)
+        if closer is not None and not closer.get("vague"):
+            return _failure(closer, found[0][1])
     return _failure(*found[0]) if found else None
 
 
@@ -140,19 +163,41 @@ def _entry(kind: str, message: str) -> dict[str, Any] | None:
     return None
 
 
-def _bare(log: str) -> Iterator[Chain]:
-    """An exception that stands in the last lines without its traceback."""
-    for line in log.splitlines()[-20:]:
-        match = _EXCEPTION.match(line.strip())
-        if match and re.search(r"(?:Error|Exception)$", match["type"]):
+def _without_examples(log: str) -> Iterator[str]:
+    """The lines of a log but for the examples of the data in it, which may look like anything."""
+    is_example = False
+    for line in log.replace("\r", "\n").splitlines():
+        is_example = bool(_EXAMPLE.match(line)) or (is_example and not _OF_THE_ENGINE.match(line))
+        if not is_example:
+            yield line
+
+
+def _raised_in(log: str) -> list[Chain]:
+    """The last exception of each process that a log holds, in the order of their ranks."""
+    streams: dict[int, list[str]] = {}
+    for line in log.splitlines():
+        match = _RANK.match(line)
+        rank = int(match[1][:9]) if match else -1
+        streams.setdefault(rank, []).append(line[match.end() :] if match else line)
+    plain = streams.pop(-1, [])
+    found = [chain for rank in sorted(streams) for chain in list(_tracebacks(streams[rank]))[-1:]]
+    return found or list(_tracebacks(plain))[-1:] or list(_bare(plain))[-1:]
+
+
+def _bare(lines: list[str]) -> Iterator[Chain]:
+    """An exception in the last lines whose traceback was cut off: it stands below code."""
+    above = ""
+    for line in lines[-20:]:
+        match = _EXCEPTION.match(line)
+        if above[:1].isspace() and match and re.search(r"(?:Error|Exception)$", match["type"]):
             yield ((match["type"], match["message"] or ""),)
+        above = line or above
 
 
-def _tracebacks(log: str) -> Iterator[Chain]:
-    """The exceptions of each traceback in a log, with those that caused it behind it; the message has all its lines."""
+def _tracebacks(lines: list[str]) -> Iterator[Chain]:
+    """The exceptions of each traceback of a process, those that caused it behind it; a message has all its lines."""
     chain: Chain = ()
     inside = is_caused = False
-    lines = log.replace("\r", "\n").splitlines()
     for index, line in enumerate(lines):
         if _CAUSED.match(line):
             is_caused = True
@@ -161,15 +206,13 @@ def _tracebacks(log: str) -> Iterator[Chain]:
                 yield chain
                 chain = ()
             inside, is_caused = True, False
-        elif inside and (match := _EXCEPTION.match(line)) and not line.startswith(" "):
+        elif inside and (match := _EXCEPTION.match(line)):
             inside = False
             more = []
             for following in lines[index + 1 : index + 40]:
-                rest = following.removeprefix(match["prefix"])
-                is_other = rest == following if match["prefix"] else _TRACEBACK.match(following)
-                if is_other or not rest.strip() or _CAUSED.match(rest):
+                if _TRACEBACK.match(following) or not following.strip() or _CAUSED.match(following):
                     break
-                more.append(rest)
+                more.append(following)
             chain = ((match["type"], "\n".join([match["message"] or "", *more])), *chain)
     if chain:
         yield chain

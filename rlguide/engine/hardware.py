@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,17 @@ class Gpu:
         return self.compute_capability >= (8, 0)
 
 
+@dataclass(frozen=True)
+class GpuUse:
+    """What a GPU does at the moment: memory in bytes, of all programs; `busy` in percent, None where it is not told."""
+
+    index: int
+    name: str
+    used_bytes: int
+    memory_bytes: int
+    busy: int | None
+
+
 def list_gpus() -> list[Gpu]:
     """The NVIDIA GPUs that a training would see, in order; empty without a driver.
 
@@ -34,7 +47,16 @@ def list_gpus() -> list[Gpu]:
 
 def driver_version() -> str:
     """The version of the NVIDIA driver, "" without one."""
-    return ask_driver("driver_version").split("\n")[0].strip()
+    return loaded_driver() or ask_driver("driver_version").split("\n")[0].strip()
+
+
+def loaded_driver(source: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The version that the kernel module says of itself, which costs no process; "" if it is not there."""
+    try:
+        match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", source.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return ""
+    return match[1] if match else ""
 
 
 def ask_driver(fields: str) -> str:
@@ -48,6 +70,25 @@ def ask_driver(fields: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def gpu_use() -> list[GpuUse]:
+    """What the GPUs of this host do at the moment; empty without a driver, or if it does not answer."""
+    return parse_use(ask_driver("index,name,memory.used,memory.total,utilization.gpu"))
+
+
+def parse_use(text: str) -> list[GpuUse]:
+    """The same from nvidia-smi's CSV (index, name, used MiB, total MiB, percent); lines that do not fit are skipped."""
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        try:
+            index, name, used, total, busy = cells
+            percent = int(busy) if busy.isdecimal() else None  # with MIG: [N/A]
+            found.append(GpuUse(int(index), name, int(used) << 20, int(total) << 20, percent))
+        except ValueError:
+            continue
+    return found
 
 
 def parse_nvidia_smi(text: str) -> list[Gpu]:

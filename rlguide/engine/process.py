@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,26 +114,35 @@ class EngineProcess:
             pass
 
     def stop(self) -> None:
-        """End the whole group: politely, then firmly. Safe to call again, and after the end.
-
-        The leader's exit is not enough: torchrun's workers and data loaders are waited for too. A second Ctrl-C
-        while waiting goes straight to the last signal.
-        """
-        steps = list(_GRACE)
-        while steps and group_alive(self.pid):
-            number, grace = steps.pop(0)
-            signal_group(self.pid, number)
-            try:
-                self._wait_for_group(grace)
-            except KeyboardInterrupt:
-                steps = list(_GRACE[-1:])
+        """End the whole group, as `stop_group`. Safe to call again, and after the end."""
+        stop_group(self.pid, self.process.poll)
         self.process.wait()
 
-    def _wait_for_group(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and group_alive(self.pid):
-            self.process.poll()
-            time.sleep(0.05)
+
+def stop_group(group: int, reap: Callable[[], object] = lambda: None) -> None:
+    """End a process group: politely, then firmly. Nothing if it is gone.
+
+    The leader's exit is not enough: torchrun's workers and data loaders are waited for too. A second Ctrl-C while
+    waiting goes straight to the last signal.
+
+    Args:
+        reap: called while waiting; for a child of this process, whose end must be taken note of.
+    """
+    steps = list(_GRACE)
+    while steps and group_alive(group):
+        number, grace = steps.pop(0)
+        signal_group(group, number)
+        try:
+            _wait_for_group(group, grace, reap)
+        except KeyboardInterrupt:
+            steps = list(_GRACE[-1:])
+
+
+def _wait_for_group(group: int, seconds: float, reap: Callable[[], object]) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and group_alive(group):
+        reap()
+        time.sleep(0.05)
 
 
 def signal_group(group: int, number: int) -> None:

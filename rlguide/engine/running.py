@@ -36,7 +36,7 @@ def held(folder: Path, name: str) -> Iterator[int]:
         ) from error
     try:
         if not _locked(descriptor) or not _is_file(descriptor, path):  # or it was deleted meanwhile, by who held it
-            raise UsageError(f"{name} is still training", f"wait for its end; {how_to_watch(folder)}")
+            raise UsageError(f"{name} is still training", f"wait for its end; {how_to_watch(name)}")
         try:
             yield descriptor
         finally:
@@ -45,9 +45,9 @@ def held(folder: Path, name: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def how_to_watch(folder: Path) -> str:
-    """The words for following what trains in a folder."""
-    return f"watch it: tail -f {shlex.quote(str(folder / 'engine.log'))}"
+def how_to_watch(name: str) -> str:
+    """The words for following a run, by its name in the workspace."""
+    return f"watch it: `rlguide watch {shlex.quote(name)}`"
 
 
 def is_training(folder: Path, group: int | None) -> bool:
@@ -66,6 +66,19 @@ def is_training(folder: Path, group: int | None) -> bool:
         return not _locked(descriptor)
     finally:
         os.close(descriptor)  # which frees the lock again
+
+
+def holders(folder: Path) -> list[int]:
+    """The processes of this user on this host that hold a run's folder: its rlguide, and those that train."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [os.readlink(link) for link in (process / "fd").iterdir()]  # noqa: PTH115  (it is no path of ours)
+        except OSError:  # gone, or another user's
+            continue
+        if os.fspath(folder.resolve() / LOCK) in links:
+            found.append(int(process.name))
+    return sorted(found)
 
 
 def _locked(descriptor: int) -> bool:

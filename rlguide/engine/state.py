@@ -28,7 +28,8 @@ for name in sys.argv[1:]:
         pass
 folders = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)]
 base = getattr(sys, "_base_executable", None) or sys.executable
-print(json.dumps({"base": base, "folders": folders, "versions": versions}))
+python = "%d.%d.%d" % sys.version_info[:3]
+print(json.dumps({"base": base, "folders": folders, "versions": versions, "python": python}))
 """
 
 
@@ -87,7 +88,7 @@ def ask(python: Path, names: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         "base": the Python its environment was made with, "folders": its package folders, "versions": installed
-        version by name, of the distributions `names`.
+        version by name, of the distributions `names`, "python": its own version.
 
     Raises:
         EngineError: it does not run.

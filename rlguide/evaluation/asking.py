@@ -23,6 +23,17 @@ def conversation_of(example: Example) -> list[Message]:
     return [{"role": role, "content": text} for role, text in example.spoken]
 
 
+def messages_of(value: Any) -> list[Message]:
+    """The messages of a prompt that was read from a file, each with role and content; [] if it is none."""
+    found: list[Message] = []
+    for message in value if isinstance(value, list) else ():
+        texts = [message.get(key) for key in ("role", "content")] if isinstance(message, dict) else []
+        if not texts or not all(isinstance(text, str) for text in texts):
+            return []
+        found.append({"role": str(texts[0]), "content": str(texts[1])})
+    return found
+
+
 def content_of(ws: Workspace, engine: Engine, policy: Policy, args: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a model's answers: its weights, by their checksums, the keys that load it, the engine's versions.
 

@@ -9,12 +9,15 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.evaluation.config import HeldOut, held_out_pairs
 from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
+from rlguide.runs.best import evaluated_step
 from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.record import Run
+from rlguide.runs.verdict import EVALUATED, above_reference, judge
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json
 
-RESULT = "result.json"
+RESULT = EVALUATED.name
+ESTIMATES = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Evaluation:
         loss_of_reference: what it would be if the policy were its reference (ln 2 with sigmoid); None if unknown.
         chosen_reward, rejected_reward: pref_beta x log(policy / reference) of each response.
         notes: what could not be checked: parts of the stack that have no record of their training prompts.
+        step: of the run.
     """
 
     run: str
@@ -45,34 +49,23 @@ class Evaluation:
     reference: str
     scores: str
     notes: tuple[str, ...] = ()
+    step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        estimates = ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward")
-        plain = {key: value for key, value in self.__dict__.items() if key not in estimates}
-        return {**plain, **{key: getattr(self, key).as_dict() for key in estimates}, "verdict": self.verdict}
+        plain = {key: value for key, value in self.__dict__.items() if key not in ESTIMATES}
+        return {**plain, **{key: found.as_dict() for key, found in self.estimates.items()}, "verdict": self.verdict}
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """The figures that have an interval, by name."""
+        return {key: getattr(self, key) for key in ESTIMATES}
 
     @property
     def verdict(self) -> str:
         """What the figures say, in a sentence or two."""
-        if self.ties == self.pairs:
-            return "policy and reference score all pairs alike: nothing was learnt; check learning rate and steps"
-        ties = f" ({self.ties} ties count as half)" if self.ties else ""
         worse = self.loss_of_reference is not None and self.loss.low > self.loss_of_reference
-        harm = (
-            f"; its loss on held-out pairs is above the reference's ({self.loss_of_reference or 0:.4f}): it errs more"
-            " than it gains. Train fewer epochs, with a lower learning rate or a higher pref_beta"
-        )
-        if self.accuracy.low > 0.5:
-            learnt = "the policy has learnt the preference: the confidence interval of its accuracy is above chance"
-            return f"{learnt}{ties}{harm if worse else ''}"
-        if self.accuracy.high < 0.5:
-            return f"the policy prefers the REJECTED responses{ties}: check the data's columns and the learning rate"
-        if worse:
-            return f"no clear preference{ties}{harm}"
-        return (
-            f"no clear preference: the confidence interval includes chance (0.5){ties}; use more pairs or train longer"
-        )
+        return judge(self.accuracy, self.ties, above_reference(self.loss_of_reference or 0.0) if worse else "")[1]
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:
@@ -107,4 +100,5 @@ def _evaluation(run: Run, held_out: HeldOut, rows: Sequence[Mapping[str, float]]
         reference=run.reference.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
+        step=evaluated_step(run),
     )

@@ -18,9 +18,11 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.evaluation.config import HeldOut
-from rlguide.evaluation.pairs import RESULT
+from rlguide.evaluation.pairs import ESTIMATES, RESULT
 from rlguide.evaluation.scoring import REWARDS, SCORES, figures_of, margin_of, score_rows
+from rlguide.runs.best import evaluated_step
 from rlguide.runs.record import Run
+from rlguide.runs.verdict import judge
 from rlguide.statistics import Estimate, Proportion, wins
 from rlguide.workspace import Workspace, write_json
 
@@ -64,6 +66,7 @@ class RewardEvaluation:
             one, in tokens as the model reads them; without those of no pair.
         by_margin: quarters of the pairs by |margin|, the smallest first.
         notes: what could not be checked: parts of the stack that have no record of their training prompts.
+        step: of the run.
     """
 
     run: str
@@ -80,11 +83,12 @@ class RewardEvaluation:
     reward_model: str
     scores: str
     notes: tuple[str, ...] = ()
+    step: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         found = dict(self.__dict__)
-        for key in ("accuracy", "margin", "loss", "chosen_reward", "rejected_reward"):
+        for key in ESTIMATES:
             found[key] = found[key].as_dict()
         for key in ("by_length", "by_margin"):
             found[key] = [group.as_dict() for group in found[key]]
@@ -93,21 +97,10 @@ class RewardEvaluation:
     @property
     def verdict(self) -> str:
         """What the figures say."""
+        skill = judge(self.accuracy, self.ties, is_reward_model=True)[1]
         if self.ties == self.pairs:
-            return "the reward model scores all pairs alike: nothing was learnt; check learning rate and steps"
-        return "; ".join(filter(None, (self._skill, self._loss, self._length, self._certainty)))
-
-    @property
-    def _skill(self) -> str:
-        ties = f" ({self.ties} ties count as half)" if self.ties else ""
-        if self.accuracy.low > 0.5:
-            return f"the reward model prefers the chosen responses: the interval of its accuracy is above chance{ties}"
-        if self.accuracy.high < 0.5:
-            return f"the reward model prefers the REJECTED responses{ties}: check the data's columns"
-        return (
-            f"no clear preference: the interval of its accuracy includes chance (0.5){ties}; use more pairs or train"
-            " longer"
-        )
+            return skill
+        return "; ".join(filter(None, (skill, self._loss, self._length, self._certainty)))
 
     @property
     def _loss(self) -> str:
@@ -205,6 +198,7 @@ def evaluation(run: Run, held_out: HeldOut, rows: Sequence[Row]) -> RewardEvalua
         reward_model=run.policy.describe(),
         scores=run.file(f"eval/{SCORES}"),
         notes=held_out.notes,
+        step=evaluated_step(run),
     )
 
 

@@ -20,15 +20,15 @@ from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import Command, Event, run_job
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError
-from rlguide.evaluation.asking import conversation_of
+from rlguide.evaluation.asking import conversation_of, messages_of
 from rlguide.evaluation.config import HeldOut, recipe_of
 from rlguide.recipes.data import data_home
 from rlguide.recipes.render import render, write_unless_edited
 from rlguide.runs.choose import is_reward_model
 from rlguide.runs.record import Run
 from rlguide.runs.training_rows import row_limit
-from rlguide.statistics import mean, wins
-from rlguide.workspace import Workspace, atomic_write, write_json
+from rlguide.statistics import finite, mean, wins
+from rlguide.workspace import Workspace, atomic_write, read_text, write_json
 
 SCORES = "pairs.jsonl"
 REWARDS = ("loss", "chosen_reward", "rejected_reward")
@@ -125,8 +125,8 @@ def _score(ws: Workspace, engine: Engine, run: Run, config: dict[str, Any], rows
 def read_rows(path: Path, needed: Collection[str] = REWARDS) -> list[dict[str, Any]]:
     """The lines of `pairs.jsonl`. Raises DataError if it is empty or damaged, or a line lacks what is `needed`."""
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
+        rows = [json.loads(line) for line in read_text(path).split("\n") if line]
+    except (DataError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read the scores {path}: {error}", "run `rlguide eval` again") from error
     if not rows:
         raise DataError("no pair was scored", f"see {path.with_name('engine.log')}")
@@ -181,8 +181,8 @@ def scored_pairs(run: Run) -> list[ScoredPair]:
     found = []
     for row in read_rows(path):
         texts = [row.get(name) for name in ("chosen", "rejected")]
-        prompt = row.get("prompt")
-        if isinstance(prompt, list) and all(isinstance(text, str) for text in texts):
-            messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in prompt]
-            found.append(ScoredPair(margin_of(row), messages, *map(str, texts)))
+        prompt = messages_of(row.get("prompt"))
+        is_whole = prompt and all(isinstance(text, str) for text in texts)
+        if is_whole and None not in (finite(row.get(name)) for name in REWARDS):
+            found.append(ScoredPair(margin_of(row), prompt, *map(str, texts)))
     return sorted(found, key=lambda pair: pair.margin)

@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlguide.console import say
+from rlguide.engine.chat import Message
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
 from rlguide.evaluation import benchmarks, divergence, over_checkpoints, reward_model
+from rlguide.evaluation.answers import HELD_OUT, Answered, answered, keep_answers
 from rlguide.evaluation.asked import SIZES, Asked, followed
 from rlguide.evaluation.config import check_run, held_out_pairs
 from rlguide.evaluation.instructions.prompts import LANGUAGES
-from rlguide.evaluation.lines import Line
+from rlguide.evaluation.lines import Line, lines_of_pairs
 from rlguide.evaluation.pairs import Evaluation, score
 from rlguide.evaluation.reward_model import RewardEvaluation
 from rlguide.evaluation.tasks import Tasks
 from rlguide.runs.choose import is_reward_model, model_keys
 from rlguide.runs.plots import plot_checkpoints
 from rlguide.runs.record import Run
-from rlguide.statistics import Estimate, mean, paired
+from rlguide.statistics import mean, paired
 from rlguide.workspace import Workspace, write_json
 
 RESULT, DOCUMENTS = "suite.json", "benchmarks.json"
@@ -36,7 +38,13 @@ PARTS = ("pairs", "instructions", "kl", "length")
 
 @dataclass
 class Suite:
-    """What was found. `skipped`: why a part could not be measured, by its name; `tasks`: what was with `--tasks`."""
+    """What was found.
+
+    Attributes:
+        skipped: why a part could not be measured, by its name.
+        tasks: what was measured with `--tasks`.
+        answers: what both models answered.
+    """
 
     run: str
     lines: list[Line] = field(default_factory=list)
@@ -45,6 +53,7 @@ class Suite:
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: list[over_checkpoints.Point] = field(default_factory=list)
     tasks: benchmarks.Benchmarks | None = None
+    answers: list[Answered] = field(default_factory=list, repr=False)
 
     @property
     def table(self) -> list[Line]:
@@ -131,7 +140,7 @@ class Wanted:
 
 
 def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settings: Mapping[str, Any]) -> Suite:
-    """Measure the parts of a suite; writes `<run>/eval/suite.json`, and the documents of benchmarks beside it.
+    """Measure the parts of a suite; writes `<run>/eval/suite.json`, beside it documents of benchmarks and answers.
 
     Raises:
         UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing; a reward
@@ -176,6 +185,8 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         plot_checkpoints([point.as_dict() for point in found.checkpoints], run.path / "eval")
     if found.tasks and found.tasks.documents:
         write_json(run.path / "eval" / DOCUMENTS, found.tasks.documents)
+    if found.answers:
+        keep_answers(run.path, found.answers)
     write_json(run.path / "eval" / RESULT, found.as_dict())
     return found
 
@@ -184,18 +195,7 @@ def _pairs(asked: Asked, found: Suite) -> None:
     """Rewards on held-out pairs: those of the parent, which is the reference, are known."""
     assert asked.held_out is not None
     result = found.pairs = score(asked.ws, asked.engine, asked.run, asked.held_out)
-    rows = (
-        ("reward accuracy", 0.5, result.accuracy, "more", "Clopper-Pearson"),
-        ("margin", 0.0, result.margin, "more", "normal"),
-        ("loss", result.loss_of_reference, result.loss, "less", "normal"),
-        ("chosen reward", 0.0, result.chosen_reward, "", "normal"),
-        ("rejected reward", 0.0, result.rejected_reward, "", "normal"),
-    )
-    found.lines += [
-        Line(name, parent, tuned.value, _less(tuned, parent), goal, interval, digits=4)
-        for name, parent, tuned, goal, interval in rows
-        if parent is not None
-    ]
+    found.lines += lines_of_pairs(result.estimates, result.loss_of_reference)
 
 
 def _rewards(asked: Asked, found: Suite) -> None:
@@ -204,14 +204,12 @@ def _rewards(asked: Asked, found: Suite) -> None:
     found.pairs = reward_model.score(asked.ws, asked.engine, asked.run, asked.held_out)
 
 
-def _less(found: Estimate, by: float) -> Estimate:
-    return Estimate(found.value - by, found.low - by, found.high - by, found.n)
-
-
 def _instructions(asked: Asked, found: Suite) -> None:
     """Shares of prompts all of whose instructions are followed."""
     prompts = asked.prompts  # at once, so that a model loads once
-    pair = asked.both([[{"role": "user", "content": prompt.prompt}] for prompt in prompts])
+    conversations: list[list[Message]] = [[{"role": "user", "content": prompt.prompt}] for prompt in prompts]
+    pair = asked.both(conversations)
+    found.answers += answered(_INSTRUCTIONS, conversations, pair)
     source = f" of {asked.own_prompts.name}" if asked.own_prompts else ""
     for reading, suffix in _READINGS.items():
         before, after = (followed(prompts, texts, reading) for texts in pair)
@@ -227,7 +225,9 @@ def _length(asked: Asked, found: Suite) -> None:
     if not conversations:
         found.skipped["length"] = "the held-out prompts cannot be read"
         return
-    before, after = ([float(len(text)) for text in texts] for texts in asked.both(conversations))
+    pair = asked.both(conversations)
+    found.answers += answered(HELD_OUT, conversations, pair)
+    before, after = ([float(len(text)) for text in texts] for texts in pair)
     line = _line("length of answers", before, after, "")
     found.lines.append(replace(line, digits=1, unit="characters"))
 

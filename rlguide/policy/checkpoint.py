@@ -98,7 +98,7 @@ def find_checkpoints(ws: Workspace, folder: Path | None = None) -> list[Checkpoi
 
     An output directory that holds a final adapter counts, and so does each `checkpoint-N` in it.
     """
-    found = [_inspect(path, ws) for path in _candidate_folders(folder or ws.saves)]
+    found = [_inspect(path, ws) for path in candidate_folders(folder or ws.saves)]
     return sorted(found, key=lambda item: (item.date, item.step or 0), reverse=True)
 
 
@@ -147,7 +147,8 @@ def check_full_model(path: Path) -> None:
         )
 
 
-def _candidate_folders(saves: Path) -> Iterator[Path]:
+def candidate_folders(saves: Path) -> Iterator[Path]:
+    """The folders at any depth that look like checkpoints, complete or not, by their names and their files' names."""
     seen: set[str] = set()  # links may point upwards
     for folder, subfolders, files in os.walk(saves, followlinks=True):
         real = os.path.realpath(folder)
@@ -179,7 +180,7 @@ def _near(path: Path, saves: Path | None) -> str:
     parent = next((item for item in path.parents if item.is_dir()), None)
     inside_saves = parent is not None and parent.resolve().is_relative_to(saves.resolve())
     for top in ([parent] if inside_saves and parent is not None else []) + [saves]:
-        known = [str(folder.resolve()) for folder in _candidate_folders(top)]
+        known = [str(folder.resolve()) for folder in candidate_folders(top)]
         near = did_you_mean(str(path.absolute()), known)
         if near:
             return near

@@ -6,8 +6,9 @@ keys of other versions are kept as they are.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class RunRecord:
         id: tells this run from any other, also from an earlier one in the same folder.
         status: "prepared", "running", "finished", "failed" or "interrupted".
         pid: the engine's process group while it runs.
+        started, seconds: when its engine was started last, while that runs; and how long it ran before.
         base, stack: the policy that was trained: its base and its adapters, the last of which is the run itself.
         datasets, held_out: rows by name of dataset.
         checksums: sha256 of the data, by name of dataset.
@@ -53,6 +55,9 @@ class RunRecord:
         start_check: "ok" and "message", whether the first step shows the right reference.
         failure: how it failed last, if nothing followed: "what" and "exit_code"; where memory ran out, also "memory"
             ("gpu" or "main"), "during", "step", "figures" (bytes, as in `engine.out_of_memory`) and "device".
+        surroundings: what it was made with beside all that, to do it again (`runs.surroundings.gather`).
+        replays: the run that it does again (`runs.replay`): "run", "id", "changed" (keys that were set otherwise),
+            "ways" (`planner.ladder.WAYS` that it went on with).
         attempts: each time that memory ran out and it went on with another setting: "failure", "change" (in words),
             "time", "way" (`planner.ladder.WAYS`), "before" and "settings" (keys of the config).
         other: keys that this version does not know.
@@ -65,6 +70,8 @@ class RunRecord:
     status: str | None = None
     pid: int | None = None
     created: str | None = None
+    started: str | None = None
+    seconds: float | None = None
     base: str | None = None
     template: str | None = None
     stack: tuple[str, ...] | None = None
@@ -88,6 +95,8 @@ class RunRecord:
     plots: tuple[str, ...] | None = None
     failure: dict[str, Any] | None = None
     attempts: tuple[dict[str, Any], ...] | None = None
+    surroundings: dict[str, Any] | None = None
+    replays: dict[str, Any] | None = None
     other: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -112,6 +121,14 @@ def record_of(checkpoint: Path) -> RunRecord | None:
     return record
 
 
+def run_folders(saves: Path) -> Iterator[Path]:
+    """The folders at any depth that hold the record of a run, readable or not."""
+    for folder, names, files in os.walk(saves):
+        names[:] = [name for name in names if not name.startswith((".", "checkpoint-"))]
+        if RUN_FILE in files:
+            yield Path(folder)
+
+
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write `run.json`, atomically. Raises RlguideError if it cannot be written."""
     values = asdict(record)
@@ -125,6 +142,11 @@ def _text(value: Any) -> str | None:
 
 def _whole_number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e300
+    return float(value) if is_number else None
 
 
 def _truth(value: Any) -> bool | None:
@@ -156,6 +178,7 @@ def _reference(value: Any) -> RecordedReference | None:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "str | None": _text,
     "int | None": _whole_number,
+    "float | None": _number,
     "bool | None": _truth,
     "dict[str, Any] | None": _mapping,
     "tuple[str, ...] | None": _texts,

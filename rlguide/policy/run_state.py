@@ -27,6 +27,11 @@ def resume_command(name: str, with_less_memory: bool = False) -> str:
     return f"{command} --auto-retry" if with_less_memory else command
 
 
+def replay_command(name: str) -> str:
+    """The command that does the run of this name again in a new folder; `--set KEY=VALUE` behind it changes a key."""
+    return f"rlguide train --replay {shlex.quote(name)}"
+
+
 def ppo_command(name: str, record: RunRecord) -> str:
     """The command that trains by PPO with a finished reward model, on the policy and the data that it was trained on.
 
@@ -53,7 +58,7 @@ def next_step(folder: Path, name: str, record: RunRecord) -> str:
     """
     state = state_of(folder, record)
     if state == "running":
-        return f"wait for its end; {how_to_watch(folder)}"
+        return f"wait for its end; {how_to_watch(name)}"
     if can_be_resumed(state):
         is_out_of_memory = bool((record.failure or {}).get("memory"))
         return f"resume it{' with less memory' * is_out_of_memory}: `{resume_command(name, is_out_of_memory)}`"

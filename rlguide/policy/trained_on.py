@@ -71,7 +71,7 @@ def trained_on(ws: Workspace, *policies: Policy) -> TrainedPrompts:
         if path in seen:
             continue
         seen.add(path)
-        todo += _below(path)
+        todo += parts_below(path)
         if any((path / name).is_file() for name in (RUN_FILE, FINGERPRINTS)):
             found = read_fingerprints(path)
             if found is None:
@@ -86,7 +86,7 @@ def trained_on(ws: Workspace, *policies: Policy) -> TrainedPrompts:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A base, or an adapter on one; whether it `was_merged` into what the policy names."""
 
     name: str
@@ -94,14 +94,14 @@ class _Part:
     was_merged: bool = False
 
 
-def _parts(base: object, adapters: Iterable[str], was_merged: bool = False) -> Iterator[_Part]:
+def _parts(base: object, adapters: Iterable[str], was_merged: bool = False) -> Iterator[Part]:
     if isinstance(base, str):
-        yield _Part(base)
+        yield Part(base)
     for adapter in adapters:
-        yield _Part(adapter, is_adapter=True, was_merged=was_merged)
+        yield Part(adapter, is_adapter=True, was_merged=was_merged)
 
 
-def _trained_elsewhere(path: Path, part: _Part) -> str:
+def _trained_elsewhere(path: Path, part: Part) -> str:
     """What a part without a record is, if it was trained; "" for a base as it was published, and for a merged model."""
     if not part.is_adapter and not ((path / STATE).is_file() and not (path / MANIFEST).is_file()):
         return ""
@@ -113,7 +113,7 @@ def _trained_elsewhere(path: Path, part: _Part) -> str:
     return f"{word}{'adapter' if part.is_adapter else 'model'}"
 
 
-def _below(folder: Path) -> Iterator[_Part]:
+def parts_below(folder: Path) -> Iterator[Part]:
     """What a run or a merged model was made of."""
     record = read_record(folder) or RunRecord()
     config = record.config or {}

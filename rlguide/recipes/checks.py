@@ -90,7 +90,7 @@ def check_secrets(values: Any, source: str, name: str = "") -> None:
             variable = next(starts, "HF_TOKEN" if str(key).lower().endswith("token") else None)
             instead = f"set {variable} in the environment" if variable else "keep it in the environment of its service"
             raise UsageError(f"{source}: {key} would be written to disk with the run", f"remove it and {instead}")
-        elif isinstance(value, str) and _URL_SECRET.search(value):
+        elif isinstance(value, str) and holds_secret(value):
             raise UsageError(
                 f"{source}: the URL in {key} holds a secret, which would be written to disk with the run",
                 "remove it from the URL; tokens of hubs come from HF_TOKEN or MODELSCOPE_API_TOKEN in the environment",
@@ -100,6 +100,11 @@ def check_secrets(values: Any, source: str, name: str = "") -> None:
 def names_secret(key: str) -> bool:
     """Whether a key of this name holds a secret, as its name says."""
     return _SECRET.search(key) is not None
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text has a user name or a token in a URL."""
+    return _URL_SECRET.search(text) is not None
 
 
 def check_values(config: Mapping[str, Any], host: Host, source: str) -> None:

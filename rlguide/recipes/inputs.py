@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.best_by import best_keys
 from rlguide.catalog.methods import Method, methods
 from rlguide.engine.hardware import Gpu
 from rlguide.errors import DataError, UsageError, did_you_mean
@@ -60,16 +61,18 @@ def _round_up(weight: float) -> float:
 
 
 def method_settings(method: Method, options: TrainingOptions) -> dict[str, Any]:
-    """The keys that `--set`, `--quantization` and `--loss` name.
+    """The keys that `--set`, `--quantization`, `--best-by` and `--loss` name.
 
     Raises:
-        UsageError: an option or a loss that the method does not have.
+        UsageError: an option, a loss or a figure that the method does not have.
     """
     if options.reward_model and "reward_model" not in method.keys:
         raise UsageError(f"--reward-model has no effect with {method.name}", "it belongs to --method ppo")
-    loss = options.loss
+    if options.names_step:
+        raise UsageError("--step and --last choose a step of a run, and none is named", "name it: --from RUN")
+    loss, keys = options.loss, {**best_keys(method, options.best_by), **options.keys}
     if loss is None:
-        return options.keys
+        return keys
     if loss not in method.choices:
         fits = f"has {', '.join(method.choices)}" if method.choices else "has no choice of losses"
         near = did_you_mean(loss, list(method.choices))
@@ -77,7 +80,7 @@ def method_settings(method: Method, options: TrainingOptions) -> dict[str, Any]:
             f"no loss {loss} for {method.name}{near}, which {fits}",
             f"leave --loss out; {loss} is a method: --method {loss}" if loss in methods() else "leave --loss out",
         )
-    return {"pref_loss": loss, **options.keys}
+    return {"pref_loss": loss, **keys}
 
 
 def method_keys(

@@ -17,9 +17,12 @@ class TrainingOptions:
     Attributes:
         sft_ckpt: the checkpoint to start from; "latest" (the default) or a folder.
         from_run: another round on top of this run, instead of `sft_ckpt`.
+        step, last: of that run, or of the reward model: the checkpoint of this step, or its end; its best step by
+            default. What asks for a training puts the checkpoint in the place of the run, and drops them.
         config: train this config, which its user owns, instead of rendering one.
         settings: LLaMA-Factory's keys and their values.
         quantization: bits of the base model (4 or 8).
+        best_by: by which held-out figure the best step is known (`catalog.best_by`).
 
     Raises:
         UsageError: options that exclude each other.
@@ -27,6 +30,8 @@ class TrainingOptions:
 
     sft_ckpt: str | None = None
     from_run: str | None = None
+    step: int | None = None
+    last: bool = False
     method: str | None = None
     loss: str | None = None
     datasets: tuple[str, ...] = ()
@@ -38,6 +43,7 @@ class TrainingOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     quantization: int | None = None
     reward_model: str | None = None
+    best_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.sft_ckpt and self.from_run:
@@ -46,6 +52,11 @@ class TrainingOptions:
             raise UsageError(
                 f"--quantization {self.quantization} is not 4 or 8", "give 4 (QLoRA) or 8 bits, or leave it out"
             )
+
+    @property
+    def names_step(self) -> bool:
+        """Whether a step of a run is asked for."""
+        return self.step is not None or self.last
 
     def given(self) -> list[str]:
         """The fields that differ from their default."""

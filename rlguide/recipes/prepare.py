@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from shlex import quote
 from typing import Any
 
@@ -58,6 +59,8 @@ class Prepared:
     disk_bytes: int
     notes: list[str]
     template_why: str
+    gpus: list[Gpu] = field(default_factory=list)  # that it was checked for
+    replays: dict[str, Any] | None = None  # as in `RunRecord`
 
     @property
     def text(self) -> str:
@@ -67,6 +70,22 @@ class Prepared:
     def text_in(self, name: str) -> str:
         """The config as commented YAML in a file of this name, from the workspace; it says how to train with it."""
         return render(load_recipe(self.method.name), self.config, _introduction(self, name))
+
+
+@dataclass(frozen=True)
+class OwnConfig:
+    """A config that is trained as it is: its user's, or that of a run.
+
+    Attributes:
+        config: with `settings` over it.
+        source: what errors call it.
+        template: by which its model writes prompts, where the config's engine knows that by another name.
+    """
+
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    source: str
+    template: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,10 +116,22 @@ def prepare(
     Raises:
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
-    if options.config is not None:
-        host, draft = _read_config(ws, main, options, gpus)
-    else:
-        host, draft = _fill_recipe(ws, main, options, dry_run, gpus)
+    if options.config is None:
+        return _checked(ws, *_fill_recipe(ws, main, options, dry_run, gpus), dry_run)
+    overrides = {"template": options.template, "output_dir": options.output_dir}
+    settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
+    config = {**load_config(options.config), **settings}
+    return prepare_own(ws, main, OwnConfig(config, settings, str(options.config)), dry_run, gpus)
+
+
+def prepare_own(
+    ws: Workspace, main: Engine, own: OwnConfig, dry_run: bool = False, gpus: list[Gpu] | None = None
+) -> Prepared:
+    """A config that can be trained as it is; nothing in it is changed. Raises as `prepare`."""
+    return _checked(ws, *_read_config(ws, main, own, gpus), dry_run)
+
+
+def _checked(ws: Workspace, host: Host, draft: _Draft, dry_run: bool) -> Prepared:
     config, output_dir = draft.config, ws.relative(ws.root / str(draft.config["output_dir"]))
     notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)
@@ -124,6 +155,7 @@ def prepare(
         disk_bytes=disk_bytes,
         notes=[*draft.notes, *notes, *outward_notes(ws.root, ws.root / output_dir, config), *_notes(draft, host)],
         template_why=draft.template.why,
+        gpus=host.gpus,
     )
 
 
@@ -167,14 +199,9 @@ def _fill_recipe(
     return host, _Draft(method, config, data, base, template, count, notes, "the config", start.recorded_template)
 
 
-def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, gpus: list[Gpu] | None) -> tuple[Host, _Draft]:
+def _read_config(ws: Workspace, main: Engine, own: OwnConfig, gpus: list[Gpu] | None) -> tuple[Host, _Draft]:
     """A config that a person owns, with the options over it; nothing else in it is changed. Raises as `prepare`."""
-    path = options.config
-    assert path is not None
-    source = str(path)
-    overrides = {"template": options.template, "output_dir": options.output_dir}
-    settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
-    config = {**load_config(path), **settings}
+    config, settings, source = dict(own.config), own.settings, own.source
     known = method_of(config)
     host = look_at_host(engine_for(main, known.name, config.get("pref_loss")) if known is not None else main, gpus)
     check_keys(settings, host.schema, "--set")
@@ -182,7 +209,7 @@ def _read_config(ws: Workspace, main: Engine, options: TrainingOptions, gpus: li
     check_required(config, source)
     method = check_method(config, host.engine.versions, source)
     check_numbers(config, source)
-    template = TemplateGuess(str(config["template"]), "as the config says", True)
+    template = TemplateGuess(own.template or str(config["template"]), "as the config says", True)
     base, notes = check_models(config, ws, source)
     data = data_of_config(ws, method, config)
     count = _schedule(config, method, data, host)

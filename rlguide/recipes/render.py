@@ -97,24 +97,48 @@ def _wrapped(line: str) -> list[str]:
     return [line] if line.startswith(" ") else textwrap.wrap(line, 106, break_on_hyphens=False)
 
 
-def _comment(key: str, recipe: Recipe, value: Any) -> list[str]:
-    """The comment above a key: what it does and its range, and this method's reason, which replaces the range.
+@dataclass(frozen=True)
+class Remark:
+    """What is said of a key in a config.
 
-    A range is left out where it would contradict a value that rlguide itself has computed.
+    Attributes:
+        what: what it does; why: this method's reason for its value, "" without one.
+        choices, range: what makes sense for it, "" where that would contradict a value that rlguide itself computed.
+    """
+
+    what: str
+    why: str = ""
+    choices: str = ""
+    range: str = ""
+
+    def __str__(self) -> str:
+        labelled = (("Choices: ", self.choices), ("Sensible range: ", self.range))
+        return " ".join(filter(None, (self.what, self.why, *(f"{label}{text}." for label, text in labelled if text))))
+
+
+def remark_on(key: str, recipe: Recipe, value: Any) -> Remark | None:
+    """What the catalog and the recipe say of a key with this value; None of a key that the catalog does not have.
+
+    This method's reason replaces the range of the catalog.
     """
     entry = hyperparameters().get(key)
     if entry is None:
-        return []
-    text = recipe.what.get(key, entry.what)
+        return None
+    what = recipe.what.get(key, entry.what)
     is_computed = recipe.defaults.get(key, "") is None
     if key in recipe.why:
-        text += f" {recipe.why[key]}"
-        text += f" Sensible range: {recipe.ranges[key]}." if key in recipe.ranges else ""
-    elif key not in recipe.what and entry.choices:
-        text += f" Choices: {entry.range}." if value in entry.choices else ""
-    elif key not in recipe.what and entry.range and (entry.holds(value) or not is_computed):
-        text += f" Sensible range: {entry.range}."
-    return [f"# {line}" for line in textwrap.wrap(text, 106)]
+        return Remark(what, recipe.why[key], range=recipe.ranges.get(key, ""))
+    if key not in recipe.what and entry.choices:
+        return Remark(what, choices=str(entry.range) if value in entry.choices else "")
+    if key not in recipe.what and entry.range and (entry.holds(value) or not is_computed):
+        return Remark(what, range=entry.range)
+    return Remark(what)
+
+
+def _comment(key: str, recipe: Recipe, value: Any) -> list[str]:
+    """The comment above a key."""
+    remark = remark_on(key, recipe, value)
+    return [f"# {line}" for line in textwrap.wrap(str(remark), 106)] if remark else []
 
 
 def _checksum(body: str) -> str:

@@ -16,7 +16,7 @@ from rlguide.policy.checkpoint import Checkpoint, locate, read_checkpoint, resol
 from rlguide.policy.merge import default_folder, merged_base
 from rlguide.policy.merge_fingerprint import PROMPT_KEYS
 from rlguide.policy.policy import StartingPoint, base_start, starting_point
-from rlguide.policy.run_record import RUN_CONFIG, RUN_FILE, record_of
+from rlguide.policy.run_record import CHECKPOINT_NAME, RUN_CONFIG, RUN_FILE, record_of
 from rlguide.policy.run_state import next_step
 from rlguide.recipes.options import TrainingOptions
 from rlguide.workspace import Workspace
@@ -67,6 +67,8 @@ def other_prompts(start: StartingPoint, config: Mapping[str, Any]) -> list[str]:
     if start.checkpoint is None:
         return []
     folder = start.checkpoint.path
+    if CHECKPOINT_NAME.fullmatch(folder.name) and not (folder / RUN_FILE).is_file():
+        folder = folder.parent
     is_run = (folder / RUN_FILE).is_file() and (folder / RUN_CONFIG).is_file()
     below = load_config(folder / RUN_CONFIG) if is_run else {}
     return [

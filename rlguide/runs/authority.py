@@ -16,7 +16,7 @@ from typing import Any
 from rlguide.catalog.engine_keys import engine_keys
 from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
-from rlguide.policy.run_state import resume_command
+from rlguide.policy.run_state import replay_command, resume_command
 from rlguide.recipes.checks import check_secrets, names_secret
 from rlguide.recipes.outward import lies_in, outward_keys
 from rlguide.runs.record import Run
@@ -85,6 +85,38 @@ def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
         )
     config = {key: value for key, value in {**run.config, **said}.items() if value is not None}
     return replace(run, record=replace(run.record, config=config))
+
+
+def without_unsaid(
+    ws: Workspace, run: Run, config: Mapping[str, Any], said: Mapping[str, Any], folder: str
+) -> tuple[dict[str, Any], list[str]]:
+    """A recorded config for a training in another folder, without the keys that the record may not decide.
+
+    What is left out changes nothing that is learnt; a sentence for each says how to have it.
+
+    Args:
+        said: the keys that the person who runs the command has set.
+        folder: where it is trained, from the workspace.
+
+    Raises:
+        UsageError: such a key is part of what is trained (`fixed`).
+    """
+    unsaid = [key for key in outward_keys(ws.root, ws.root / folder, config) if key not in said]
+    fixed = [key for key in unsaid if key in engine_keys().guarded.fixed]
+    if fixed:
+        key = fixed[0]
+        raise UsageError(
+            f"the record of {run.name} says where to write or what to send away, which only you can:"
+            f" {key}: {format_value(config[key])}",
+            f"say it: `{replay_command(run.name)} {_setting(key, config[key])}`",
+        )
+    kept = {key: value for key, value in config.items() if key not in unsaid}
+    notes = [
+        f"{key} of the record sends something away or writes elsewhere, and is left out; to have it: "
+        + (f"{_setting(key, config[key])}" if not names_secret(key) else "say it in the environment")
+        for key in unsaid
+    ]
+    return kept, notes
 
 
 def _setting(key: str, value: Any) -> str:

@@ -17,6 +17,7 @@ from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import can_be_resumed
 from rlguide.policy.template import template_for
 from rlguide.runs.authority import check_trusted, settled_cache
+from rlguide.runs.best import at_step, loadable_steps, step_meant
 from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.workspace import Workspace
 
@@ -47,6 +48,7 @@ class ModelRequest:
 
     Attributes:
         name: a run or a checkpoint; None with no `base` either: the newest usable run.
+        step, last: of a run, the checkpoint of this step, or its end; its best step by default.
         trust_remote_code: whether code that comes with the base model may run; no file decides that.
     """
 
@@ -56,6 +58,13 @@ class ModelRequest:
     sft: bool = False
     trust_base: bool = False
     trust_remote_code: bool = False
+    step: int | None = None
+    last: bool = False
+
+    @property
+    def names_step(self) -> bool:
+        """Whether it says which step of a run is meant."""
+        return self.step is not None or self.last
 
 
 def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable[[], dict[str, str]]) -> Partner:
@@ -120,17 +129,22 @@ def run_meant(ws: Workspace, wanted: ModelRequest) -> Run | None:
     if wanted.name is None:
         if wanted.base is None:
             return newest_usable(ws, _has_what_is_wanted(ws, wanted.sft))
-        if wanted.sft:
-            raise UsageError("--sft belongs to a run, not to --base alone", "name the run, or remove --sft")
+        _check_of_run(wanted, "--base alone is no run")
         return None
     path = locate(ws, wanted.name)
     if not (path / RUN_FILE).is_file():
-        if wanted.sft:
-            raise UsageError(f"--sft belongs to a run, and {wanted.name} has no {RUN_FILE}", "remove --sft")
+        _check_of_run(wanted, f"{wanted.name} has no {RUN_FILE}")
         return None
     if wanted.base is not None:
         raise UsageError(f"{wanted.name} is a run and knows its base", "remove --base")
     return open_run(ws, wanted.name)
+
+
+def _check_of_run(wanted: ModelRequest, why: str) -> None:
+    """Refuse the options that belong to a run. Raises UsageError."""
+    option = "--sft" if wanted.sft else "--last" if wanted.last else "--step"
+    if wanted.sft or wanted.names_step:
+        raise UsageError(f"{option} belongs to a run, and {why}", f"name the run, or remove {option}")
 
 
 def usable_run(ws: Workspace, name: str | None, needs: Callable[[Run], str]) -> Run:
@@ -255,21 +269,23 @@ def _complete_checkpoints(ws: Workspace, run: Run) -> list[Checkpoint]:
 
 
 def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list[str]]:
-    """The policy that a run trained, or the one it started from; of an unfinished run, its last checkpoint."""
+    """The policy that a run trained, at the step that is meant, or the one it started from; says which step."""
     if wanted.sft:
+        if wanted.names_step:
+            raise UsageError("--sft is the model before the first step", "leave --step and --last out, or --sft")
         return run.reference, _stages(ws, run.reference)
     if is_reward_model(run):
         raise UsageError(
             f"{run.name} is a reward model: it scores responses, it does not write them", "name the run of a policy"
         )
+    if run.status != "finished" and not loadable_steps(run):
+        raise unfinished(ws, run)
+    meant = step_meant(run, wanted.step, wanted.last)
     if run.status != "finished":
-        complete = _complete_checkpoints(ws, run)
-        if not complete:
-            raise unfinished(ws, run)
-        warn(f"the run is {run.status}; this is its {complete[0].path.name}")
-        policy = starting_point(ws, complete[0], trust_base=True).reference
-        return policy, _stages(ws, policy)
-    return run.policy, _stages(ws, run.policy)
+        warn(f"the run is {run.status}")
+    say(f"step       {meant.words}")
+    policy = at_step(run, meant).policy
+    return policy, _stages(ws, policy)
 
 
 def _stages(ws: Workspace, policy: Policy) -> list[str]:

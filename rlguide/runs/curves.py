@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rlguide.runs.metrics import without_ties
+
 
 @dataclass(frozen=True)
 class Line:
@@ -30,6 +32,7 @@ _PANELS = (
     ("margin", (("rewards/margins", ""),)),
     ("rewards", (("rewards/chosen", "chosen"), ("rewards/rejected", "rejected"), ("reward", "reward"))),
     ("KL", (("kl", ""),)),
+    ("tokens/s", (("tokens_per_second", ""),)),
     ("gradient norm", (("grad_norm", ""),)),
     ("learning rate", (("learning_rate", ""),)),
 )
@@ -39,9 +42,10 @@ def panels(rows: Sequence[Mapping[str, float]]) -> list[Panel]:
     """The panels for which there are figures.
 
     Args:
-        rows: of `metrics.jsonl`, each with its `step`.
+        rows: of `metrics.jsonl`, each with its `step`; of a run that is watched also with `tokens_per_second`.
     """
     found = []
+    rows = [without_ties(row) for row in rows]
     for title, keys in _PANELS:
         lines = [
             Line(label or title, bool(group), points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from rlguide.engine.config_file import load_config, split_names
 from rlguide.engine.running import how_to_watch
 from rlguide.errors import RlguideError, UsageError
+from rlguide.policy.run_state import can_be_resumed
 from rlguide.recipes.data import data_home
 from rlguide.runs.record import Run, find_runs
 from rlguide.workspace import Workspace
@@ -47,7 +49,19 @@ def check_not_training(ws: Workspace, names: Collection[str]) -> DatasetUsers:
     users = dataset_users(ws, names)
     for run in users.runs:
         if run.status not in OVER:
-            raise UsageError(f"{run.name} is training on it", f"wait for its end; {how_to_watch(run.path)}")
+            raise UsageError(f"{run.name} is training on it", f"wait for its end; {how_to_watch(run.name)}")
+    return users
+
+
+def check_not_needed(ws: Workspace, names: Collection[str]) -> DatasetUsers:
+    """Who names these datasets. Raises UsageError if one of them is training now, or needs one of them to resume."""
+    users = check_not_training(ws, names)
+    for run in users.runs:
+        if can_be_resumed(run.status):
+            raise UsageError(
+                f"{run.name} is {run.status} and cannot be resumed without it",
+                f"{run.next_step}, or remove that run first: `rlguide runs remove {shlex.quote(run.name)}`",
+            )
     return users
 
 

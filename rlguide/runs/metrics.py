@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from rlguide.errors import DataError
+from rlguide.policy.trained_on import STATE
 from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
@@ -47,11 +48,15 @@ class MetricsLog:
 def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
     """Rewrite `metrics.jsonl` from the trainer's own record, which has exact steps; returns its rows.
 
+    The engine evaluates once more at the end, after it has written that record: it comes last.
+
     Without a readable `trainer_state.json` (a run that did not come to its end) the rows collected on the way stay.
     """
-    rows = _log_history(run_path / "trainer_state.json")
+    rows = _log_history(run_path / STATE)
     if rows and any("reward" in row for row in rows):
         rows = [{**row, "step": row["step"] + 1} for row in rows]  # PPO's trainer counts from 0
+    elif rows:
+        rows += _last_evaluation(run_path, rows)
     path = run_path / METRICS
     if rows:
         with atomic_write(path) as file:
@@ -61,7 +66,7 @@ def settle_metrics(run_path: Path) -> list[dict[str, Any]]:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl` with the numbers that can be drawn; a truncated last line is dropped."""
-    return [{key: value for key, value in row.items() if _is_number(value)} for row in read_rows(path)]
+    return [row for row in map(numbers_of, read_rows(path)) if row is not None]
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -104,6 +109,11 @@ def _written(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def numbers_of(row: Any) -> dict[str, Any] | None:
+    """The numbers of a row, if it is one: with a step, and nothing that cannot be drawn."""
+    return {key: value for key, value in row.items() if _is_number(value)} if _is_row(row) else None
+
+
 def _log_history(path: Path) -> list[dict[str, Any]]:
     try:
         history = read_json(path)["log_history"]
@@ -114,6 +124,23 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
         if _is_row(item) and ("loss" in item or "eval_loss" in item):
             rows.append({"step": item["step"], **item})
     return rows
+
+
+def _last_evaluation(run_path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluation at the end, where it was of another step than the last one during training."""
+    try:
+        step, found = read_json(run_path / STATE)["global_step"], read_json(run_path / "eval_results.json")
+    except (DataError, LookupError, TypeError):
+        return []
+    row = numbers_of({**found, "step": step}) if isinstance(found, dict) else None
+    is_new = row is not None and all(step > other["step"] for other in rows if "eval_loss" in other)
+    return [{"step": step, **row}] if row is not None and is_new and "eval_loss" in row else []
+
+
+def without_ties(row: Mapping[str, float]) -> dict[str, float]:
+    """The row without an accuracy that says nothing: the engine counts pairs with a margin of 0 as lost."""
+    tied = {f"{group}rewards/accuracies" for group in ("", "eval_") if row.get(f"{group}rewards/margins") == 0}
+    return {key: value for key, value in row.items() if key not in tied}
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.catalog.methods import find_method
 from rlguide.console import say
-from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.engine.events import Logged, Progress
 from rlguide.engine.find import Engine
 from rlguide.engine.out_of_memory import figures_of
 from rlguide.errors import RlguideError
 from rlguide.planner.learnt import STEPS, Outcome, read_outcome, record_outcome
+from rlguide.runs.pace import Pace
 from rlguide.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -69,46 +69,51 @@ def kept(plan: Plan) -> dict[str, Any]:
 
 
 class Stopwatch:
-    """Times the steps of a run beside its plan: from step 20 on, and when it ends, the next plan learns of it."""
+    """Times a run beside its plan: from step 20 on, and when it ends, the next plan learns what the whole takes.
 
-    def __init__(self, run: Run) -> None:
-        self._run, self._plan = run, run.record.plan or {}
-        self._begun: tuple[float, int] | None = None
-        self._now: tuple[float, int] = (0.0, 0)
-        self._total, self._peak, self._is_told = 0, 0, False
+    Args:
+        pace: its speed by the same events, which is also what is shown while it runs: so the next plan says the same.
+    """
+
+    def __init__(self, run: Run, pace: Pace) -> None:
+        self._run, self._plan, self._pace = run, run.record.plan or {}, pace
+        self._first: int | None = None
+        self._peak, self._is_told = 0, False
 
     def see(self, event: Event) -> None:
-        """Take the time of a step; the first of this attempt, which warms up, does not count."""
-        if isinstance(event, Begun):
-            self._total = event.total
-        elif isinstance(event, Logged):
+        """Take an event that `pace` has seen; the first step of this attempt, which warms up, does not count."""
+        if isinstance(event, Logged):
             self._peak = max(self._peak, event.peak_bytes)
         elif isinstance(event, Progress) and event.phase == "train":
-            self._now = (time.monotonic(), event.done)
-            if self._begun is None:
-                self._begun = self._now
-            elif not self._is_told and event.done - self._begun[1] >= STEPS:
+            if self._first is None:
+                self._first = event.done
+            elif not self._is_told and event.done - self._first >= STEPS:
                 self._is_told = True
                 self.tell()
 
     def tell(self) -> None:
-        """Let the next plan know what was seen so far."""
-        outcome = _outcome(self._run)
-        if outcome is None or self._begun is None or not self._total:
+        """Let the next plan know what was seen so far: its operations over the time that the whole takes."""
+        outcome, seconds = _outcome(self._run), self._pace.whole()
+        if outcome is None or self._first is None or not seconds:
             return
-        steps, seconds = self._now[1] - self._begun[1], self._now[0] - self._begun[0]
-        flops, planned = self._plan.get("flops"), self._plan.get("seconds")
-        if steps < STEPS or seconds <= 0 or not isinstance(flops, float):
+        steps, flops, planned = self._pace.step - self._first, self._plan.get("flops"), self._plan.get("seconds")
+        if steps < STEPS or not isinstance(flops, float):
             return
         record_outcome(
             replace(
                 outcome,
                 steps=steps,
-                flops_per_second=flops * steps / self._total / seconds,
+                flops_per_second=flops / seconds,
                 planned_flops_per_second=flops / planned if isinstance(planned, float) and planned > 0 else 0.0,
                 peak_bytes=self._peak,
             )
         )
+
+
+def pace_of(run: Run) -> Pace:
+    """What times a run, before any of its events was seen."""
+    record = run.record
+    return Pace(run.config, record.total_steps or 0, run.held_out_rows, record.effective_batch or 0)
 
 
 def tell_failure(run: Run) -> None:

@@ -23,10 +23,10 @@ _MARGINS = {"left": 0.12, "right": 0.97, "top": 0.93, "hspace": 0.2}  # in share
 
 def preload_plots() -> None:
     """Import matplotlib in the background while the engine trains, so that the end does not wait for it."""
-    threading.Thread(target=_import_figure, daemon=True).start()
+    threading.Thread(target=import_figure, daemon=True).start()
 
 
-def _import_figure() -> type[Figure] | None:
+def import_figure() -> type[Figure] | None:
     """matplotlib's Figure with its PNG writer; None where matplotlib is not installed."""
     try:
         importlib.import_module("matplotlib.backends.backend_agg")
@@ -46,17 +46,17 @@ def plot_run(rows: list[dict[str, Any]], folder: Path, start: float | None = Non
     held_out = [row for row in rows if "eval_loss" in row]
     if len(train) < 2:
         return []
-    new_figure = _import_figure()
+    new_figure = import_figure()
     if new_figure is None:
         warn(no_plots())
         return []
     loss = new_figure(figsize=(8, 4.5))
     _draw_loss(loss, train, held_out, start)
-    drawn = [_save(loss, folder / "loss.png")]
+    drawn = [save_figure(loss, folder / "loss.png")]
     if any("rewards/chosen" in row for row in train):
         rewards = new_figure(figsize=(8, 7))
         _draw_rewards(rewards, train, held_out)
-        drawn.append(_save(rewards, folder / "rewards.png"))
+        drawn.append(save_figure(rewards, folder / "rewards.png"))
     return drawn
 
 
@@ -65,7 +65,7 @@ def plot_checkpoints(points: list[dict[str, Any]], folder: Path) -> Path | None:
 
     A point has `step`, `kl`, `instructions` (an estimate as JSON) and `margin`.
     """
-    new_figure = _import_figure()
+    new_figure = import_figure()
     if new_figure is None:
         warn(no_plots())
         return None
@@ -86,7 +86,7 @@ def plot_checkpoints(points: list[dict[str, Any]], folder: Path) -> Path | None:
     margins.set(xlabel="KL from the parent, nats an answer", ylabel="held-out margin")
     for axes in (shares, margins):
         axes.grid(alpha=0.3)
-    return _save(figure, folder / "checkpoints.png")
+    return save_figure(figure, folder / "checkpoints.png")
 
 
 def _series(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
@@ -129,7 +129,8 @@ def _draw_rewards(figure: Figure, train: list[dict[str, Any]], held_out: list[di
         axes.grid(alpha=0.3)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG in one piece; returns the file."""
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, dpi=120, format="png")
     temporary.replace(path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import math
+import time
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,13 +13,23 @@ from typing import Any
 from rlguide import __version__
 from rlguide.catalog.methods import Method, find_method, recorded_method
 from rlguide.data.store.registered import checksum
+from rlguide.engine.events import recent_events
+from rlguide.engine.running import EVENTS
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digests_of_parts
 from rlguide.policy.policy import Policy
-from rlguide.policy.run_record import RUN_FILE, RecordedReference, RunRecord, read_record, write_record
+from rlguide.policy.run_record import (
+    RUN_FILE,
+    RecordedReference,
+    RunRecord,
+    read_record,
+    run_folders,
+    write_record,
+)
 from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.prepare import Prepared
+from rlguide.runs.surroundings.gather import gather
 from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"
@@ -27,11 +38,15 @@ LOG = "engine.log"
 
 @dataclass
 class Run:
-    """One training run. `path` is LLaMA-Factory's output_dir; `name` is how it is typed from the workspace."""
+    """One training run. `path` is LLaMA-Factory's output_dir; `name` is how it is typed from the workspace.
+
+    `checkpoint`: the folder inside it that is meant instead of its end (`runs.best.at_step`); "" for the end.
+    """
 
     path: Path
     name: str
     record: RunRecord
+    checkpoint: str = ""
 
     @property
     def status(self) -> str:
@@ -54,9 +69,24 @@ class Run:
         return recorded_method(self.record.method)
 
     @property
+    def held_out_rows(self) -> int:
+        """Rows that its evaluation during training goes through; 0 where there is none, or it is not known."""
+        held_out = sum(rows for rows in (self.record.held_out or {}).values() if type(rows) is int)
+        share = self.config.get("val_size")
+        if held_out or not isinstance(share, (int, float)) or not 0 < share < 1e9:
+            return held_out
+        rows = sum(rows for rows in (self.record.datasets or {}).values() if type(rows) is int)
+        return math.ceil(share * rows) if share < 1 else int(share)
+
+    @property
     def policy(self) -> Policy:
-        """What the run trained: the whole stack."""
-        return Policy(str(self.record.base), self.record.stack or (), self.record.template)
+        """What the run trained: the whole stack, up to the checkpoint that is meant."""
+        base, stack = str(self.record.base), self.record.stack or ()
+        if self.checkpoint and stack:
+            stack = (*stack[:-1], self.file(self.checkpoint))
+        elif self.checkpoint:
+            base = self.file(self.checkpoint)
+        return Policy(base, stack, self.record.template)
 
     @property
     def reference(self) -> Policy:
@@ -70,6 +100,28 @@ class Run:
         """The config that the engine ran with."""
         return self.record.config or {}
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it has trained so far, over all attempts; None where that is not known.
+
+        Where rlguide did not see the end, up to the last event of the engine.
+        """
+        begun = _time(self.record.started)
+        if begun is None and self.record.seconds is None:
+            begun = _time(self.record.created)  # of an earlier version
+        if begun is None:
+            return self.record.seconds
+        times = [event.get("time") for event in recent_events(self.path / EVENTS)]
+        told = [moment for moment in times if isinstance(moment, int | float) and abs(moment) < 1e12]
+        if self.status != "running" and not told:
+            return self.record.seconds
+        end = time.time() if self.status == "running" else max(told)
+        return (self.record.seconds or 0.0) + max(0.0, end - begun)
+
+    def over(self, status: str, **values: Any) -> None:
+        """Write into the record that it does not train any more, as it ended, and how long it did."""
+        self.update(status=status, pid=None, seconds=self.seconds, started=None, **values)
+
     def file(self, name: str) -> str:
         """A file of the run as it is typed from the workspace."""
         return f"{self.name}/{name}"
@@ -78,6 +130,14 @@ class Run:
         """Change fields of the record, on disk too."""
         self.record = replace(self.record, **values)
         write_record(self.path, self.record)
+
+
+def _time(text: str | None) -> float | None:
+    """Seconds since the epoch; None for what is no time."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def create_run(
@@ -94,7 +154,21 @@ def create_run(
     Raises:
         RlguideError: it cannot be written.
     """
-    record = RunRecord(
+    path = ws.root / prepared.output_dir
+    record = new_record(ws, prepared, versions, is_plain, plan)
+    write_record(path, record)
+    return Run(path, ws.relative(path), record)
+
+
+def new_record(
+    ws: Workspace,
+    prepared: Prepared,
+    versions: dict[str, str],
+    is_plain: bool = False,
+    plan: dict[str, Any] | None = None,
+) -> RunRecord:
+    """The record of a run that begins now, as `create_run` writes it."""
+    return RunRecord(
         rlguide=__version__,
         id=uuid.uuid4().hex,
         method=prepared.method.name,
@@ -117,10 +191,9 @@ def create_run(
         plan=plan,
         engine=versions,
         config=prepared.config,
+        surroundings=gather(ws, prepared),
+        replays=prepared.replays,
     )
-    path = ws.root / prepared.output_dir
-    write_record(path, record)
-    return Run(path, ws.relative(path), record)
 
 
 def _parts(ws: Workspace, prepared: Prepared) -> dict[str, str]:
@@ -158,13 +231,11 @@ def _at_home(record: RunRecord, name: str) -> RunRecord:
 def find_runs(ws: Workspace) -> list[Run]:
     """All runs under `saves/`, newest first; those with a damaged record are left out."""
     runs = []
-    for folder, names, files in os.walk(ws.saves):
-        names[:] = [name for name in names if not name.startswith((".", "checkpoint-"))]
-        if RUN_FILE in files:
-            try:
-                runs.append(read_run(ws, Path(folder)))
-            except DataError:
-                continue
+    for folder in run_folders(ws.saves):
+        try:
+            runs.append(read_run(ws, folder))
+        except DataError:
+            continue
     return sorted(runs, key=lambda run: run.record.created or "", reverse=True)
 
 

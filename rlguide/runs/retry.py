@@ -52,7 +52,7 @@ def record_failure(run: Run, error: JobFailed, during: str, step: int) -> None:
         figures = figures_of(error.cause.message, told.memory if is_of_device else {}).known()
         failure |= {"memory": error.cause.memory, "during": told.during or during, "step": step, "figures": figures}
         failure |= {"device": device} if isinstance(device, str) and is_of_device else {}
-    run.update(status="failed", pid=None, failure=failure)
+    run.over("failed", failure=failure)
 
 
 def _told(error: JobFailed) -> Raised:
@@ -97,8 +97,10 @@ def _why_fixed(ws: Workspace, run: Run) -> str:
 
 
 def ways_of(run: Run) -> tuple[str, ...]:
-    """The ways in which a run needs less memory since it ran out, beside its config."""
+    """The ways in which a run needs less memory since it, or the run that it does again, ran out, beside its config."""
     found = [attempt.get("way") for attempt in run.record.attempts or ()]
+    of_replayed = (run.record.replays or {}).get("ways")
+    found += of_replayed if isinstance(of_replayed, list) else []
     return tuple(way for way in WAYS if way in found)
 
 

@@ -35,7 +35,6 @@ from rlguide.runs.checkpoints import (
 )
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
 from rlguide.runs.diagnosis.stopping import DEFAULT, EXIT_CODE, StopOn
-from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
@@ -53,7 +52,8 @@ from rlguide.runs.retry import (
     worker_options,
 )
 from rlguide.runs.training_rows import write_fingerprints
-from rlguide.runs.watch import Watch
+from rlguide.runs.view.live import TrainingView
+from rlguide.runs.view.training import Watch, state_of
 from rlguide.workspace import Workspace, atomic_write
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
     )
     log = MetricsLog(run.path / METRICS, start_step)
     stop_on = StopOn(run, job.on_trouble.stop_on, read_rows(run.path / METRICS) if start_step else ())
-    with log, TrainingView(run.name, run.record.total_steps or 0, start_step) as view:
+    with log, TrainingView(state_of(run, start_step)) as view:
         watch = Watch(run, view, log, stop_on, is_from_start=start_step == 0)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
@@ -286,7 +286,7 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
             if stopped is not None:
                 settle_metrics(run.path)
                 raise stopped from None
-            record_failure(run, error, watch.during, view.step)
+            record_failure(run, error, watch.during, view.state.step)
             tell_failure(run)
             settle_metrics(run.path)
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
@@ -300,10 +300,15 @@ def _interrupted_is_said(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        run.update(status="interrupted", pid=None)
-        settle_metrics(run.path)
-        _say_how_to_resume(run)
+        settle_interrupted(run)
         raise
+
+
+def settle_interrupted(run: Run) -> None:
+    """Write the record of a run that was stopped, and say how to resume it."""
+    run.over("interrupted")
+    settle_metrics(run.path)
+    say(stopped_words(run))
 
 
 def _settle(run: Run, check: StartCheck | None) -> Run:
@@ -312,9 +317,8 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
     plots = plot_run(rows, run.path, first_loss(run.config))
     first = next((row for row in rows if row.get("step") == 1 and "loss" in row), None)
     check = check or (check_start(run.config, first) if first else None)
-    run.update(
-        status="finished",
-        pid=None,
+    run.over(
+        "finished",
         summary=summarize(rows),
         start_check={"ok": check.ok, "message": check.message} if check else None,
         plots=tuple(run.file(path.name) for path in plots),
@@ -322,7 +326,8 @@ def _settle(run: Run, check: StartCheck | None) -> Run:
     return run
 
 
-def _say_how_to_resume(run: Run) -> None:
+def stopped_words(run: Run) -> str:
+    """Where a run was stopped, and the command that resumes it."""
     checkpoint = last_checkpoint(run.path)
     kept = f"checkpoint at step {step_of(checkpoint)} is kept" if checkpoint else "no checkpoint yet"
-    say(f"stopped; {kept}. Resume with: {resume_command(run.name)}")
+    return f"stopped; {kept}. Resume with: {resume_command(run.name)}"

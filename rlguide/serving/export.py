@@ -22,14 +22,12 @@ from typing import Any
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
-from rlguide.errors import UsageError
 from rlguide.policy.merge import check_adapters, default_folder, merge
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
-from rlguide.runs.checkpoints import list_checkpoints, step_of
-from rlguide.runs.choose import ModelRequest, choose_partner, newest_usable, run_meant, why_no_policy
-from rlguide.runs.record import Run, open_run
+from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
+from rlguide.runs.record import Run
 from rlguide.workspace import Workspace, read_json
 
 
@@ -91,18 +89,6 @@ def export(
     merge(ws, engine, policy, target, keys, is_compared)
     manifest = read_json(target / MANIFEST)
     return Exported(target, name, folder_size(target), str(manifest["dtype"]), policy, manifest.get("compared"))
-
-
-def wanted_step(ws: Workspace, name: str | None, step: int) -> str:
-    """The checkpoint of this step of a run (the newest usable one without a name). Raises UsageError."""
-    run = open_run(ws, name) if name is not None else newest_usable(ws, lambda run: why_no_policy(ws, run))
-    known = {step_of(path): path for path in list_checkpoints(run.path)}
-    if step not in known:
-        raise UsageError(
-            f"{run.name} has no checkpoint of step {step}",
-            f"its checkpoints: {', '.join(map(str, known))}" if known else "remove --checkpoint",
-        )
-    return str(known[step])
 
 
 def next_steps(done: Exported) -> list[str]:

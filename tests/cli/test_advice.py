@@ -30,7 +30,8 @@ from rlguide.workspace import Workspace
 from tests.cli.command import run
 from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
 
-ENGINE = Engine(Path("/nowhere/bin/python"), {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2"})
+VERSIONS = {"llamafactory": "0.9.5", "trl": "0.19.1", "bitsandbytes": "0.50.2", "deepspeed": "0.16.9"}
+ENGINE = Engine(Path("/nowhere/bin/python"), VERSIONS)
 SCORE = {"loss": 0.6, "chosen_reward": 0.2, "rejected_reward": 0.1, "chosen_tokens": 5, "rejected_tokens": 4}
 PPO_ENGINE = Engine(Path("/nowhere/ppo/bin/python"), {"llamafactory": "0.9.3", "trl": "0.9.6"})
 BASE = "models/tiny-base"
@@ -58,7 +59,15 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command runs as far as it would go before it starts the engine."""
-    keys = [*hyperparameters(), "quantization_bit", "ref_model", "ref_model_adapters", "val_size", "dataset"]
+    keys = [
+        *hyperparameters(),
+        "quantization_bit",
+        "ref_model",
+        "ref_model_adapters",
+        "val_size",
+        "dataset",
+        "deepspeed",
+    ]
     fields, templates = {key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "qwen3")
     schema = Schema(fields, templates, {"Tiny": "qwen3_nothink"})
     for place in ("rlguide.recipes.checks", "rlguide.evaluation.config", "rlguide.serving.export"):
@@ -237,6 +246,18 @@ def recipe(*arguments: str, times: int = 1) -> Callable[[Workspace], int]:
     return lambda ws: max(run("recipes", "copy", *arguments) for _ in range(times))
 
 
+WHOLE = {"do_train": True, "adapter_name_or_path": "saves/tiny/lora/sft", "create_new_adapter": True, "use_cpu": True}
+SENDS = {"deepspeed": '{"wandb": {"enabled": true}}'}
+
+
+def replay_of_kto(ws: Workspace) -> int:
+    before = ws.dataset_info.read_text(encoding="utf-8")
+    view(ws, "pairs", "kto")
+    make_run(ws, method="kto", config={**WHOLE, "stage": "kto", "dataset": "pairs_kto", "eval_dataset": None})
+    ws.dataset_info.write_text(before, encoding="utf-8")
+    return run("train", "--replay", "saves/tiny/lora/dpo", "--dry-run")
+
+
 SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     # name: (what is done, how many commands are printed at least)
     "after dpo": (after("dpo", eval_dataset="pairs_test"), 2),
@@ -291,6 +312,11 @@ SITUATIONS: dict[str, tuple[Callable[[Workspace], int], int]] = {
     "bare resume of nothing": (lambda ws: run("train", "--resume"), 1),
     "resume that sends": (with_run("train", "--resume", RUN, **STOPPED, config={"push_to_hub": True}), 1),
     "resume with another option": (with_run("train", "--resume", RUN, "--set", "pref_beta=1", **STOPPED), 0),
+    "replay of nothing": (lambda ws: run("train", "--replay", "saves/nothing"), 1),
+    "replay of a checkpoint": (lambda ws: run("train", "--replay", "saves/tiny/lora/sft"), 1),
+    "replay of a run without a stage": (with_run("train", "--replay", RUN, config={"stage": None}), 0),
+    "replay that sends": (with_run("train", "--replay", RUN, config={**WHOLE, **SENDS}), 1),
+    "replay of KTO, dry, after its pairs went": (replay_of_kto, 1),
     "from a stopped run": (with_run("train", "--from", RUN, **STOPPED), 1),
     "from a running run": (with_run("train", "--from", RUN, **BUSY), 0),
     "from a folder that is not a run": (lambda ws: run("train", "--from", "saves/tiny/lora/sft"), 0),

@@ -30,6 +30,7 @@ from rlguide.recipes.render import load_recipe
 from rlguide.workspace import log_folder
 from tests.cli.command import run
 from tests.policy.checkpoint_files import write_lora, write_model
+from tests.reports.folders import result, suite
 
 QUANTIZED = "--sft-ckpt saves/tiny/lora/sft --quantization 4 --dry-run"
 RUN = "saves/tiny/lora/dpo"
@@ -106,6 +107,10 @@ MERGED = {
     "files": {"a": 1},
 }
 MODEL = {"model_type": "qwen3", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 64}
+METRICS = {"step": 1, "loss": 0.6, "rewards/chosen": 0.1, "rewards/accuracies": 0.5, "eval_loss": 0.5}
+PROMPT = [{"role": "user", "content": "Hello."}]
+ANSWERED = {"part": "length", "prompt": PROMPT, "parent": "a", "tuned": "b"}
+SCORED = {"loss": 1.0, "chosen_reward": -1.0, "rejected_reward": 0.5, "prompt": PROMPT, "chosen": "c", "rejected": "r"}
 
 _VALUES = [
     CONFIG,
@@ -242,9 +247,16 @@ FILES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
             f"train --resume {RUN}",
             f"train --from {RUN} --dry-run",
             f"train --from {RUN} --method ppo --reward-model {RUN} --dry-run",
+            f"report {RUN}",
+            f"report {RUN} --lang zh",
             "doctor",
         ),
     ),
+    (f"{RUN}/metrics.jsonl", METRICS, (f"report {RUN}",)),
+    (f"{RUN}/eval/suite.json", suite(), (f"report {RUN}",)),
+    (f"{RUN}/eval/result.json", result(), (f"report {RUN}",)),
+    (f"{RUN}/eval/answers.jsonl", ANSWERED, (f"report {RUN}",)),
+    (f"{RUN}/eval/pairs.jsonl", SCORED, (f"report {RUN}",)),
     (
         "data/dataset_info.json",
         DATASETS,
@@ -253,7 +265,7 @@ FILES: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     (
         "data/polite.manifest.json",
         MANIFEST,
-        ("list", "inspect polite", "train --dry-run", "register data/polite.json", "remove polite"),
+        ("list", "inspect polite", "train --dry-run", "register data/polite.json", "remove polite", f"report {RUN}"),
     ),
     ("saves/tiny/lora/sft/adapter_config.json", ADAPTER, ("checkpoints", "checkpoints --json", "train --dry-run")),
     ("saves/tiny/lora/sft/trainer_state.json", STATES, ("checkpoints", "checkpoints --json", "train --dry-run")),

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rlguide.workspace import Workspace
 from tests.cli.command import run
+from tests.cli.terminal import on_a_terminal
 from tests.cli.test_advice import commands, make_run
 
-RLGUIDE = str(Path(sys.executable).parent / "rlguide")
 EVIL = "red \x1b[31m bell \x07 \u202e end\u2028."
 
 
@@ -78,35 +74,15 @@ def test_labels_and_json(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> N
     assert document["messages"] == ["你好", "您好！", "Tell a story.\n\n\tOnce"] and document["scores"] == [4.25, 1.0]
 
 
-def on_a_terminal(ws: Workspace, *arguments: str, columns: int = 60, answer: bytes = b"") -> tuple[int, str]:
-    """Exit code, and what the terminal got."""
-    parent, child = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen(
-        [RLGUIDE, *arguments], cwd=ws.root, stdin=child, stdout=child, stderr=child, env=environment
-    ) as process:
-        os.close(child)
-        if answer:
-            os.write(parent, answer)
-        got = b""
-        try:
-            while part := os.read(parent, 65536):
-                got += part
-        except OSError:  # the other end is closed
-            pass
-    os.close(parent)
-    return process.returncode, got.decode()
-
-
 def test_a_terminal_gets_every_character_in_its_width_and_none_that_acts(ws: Workspace) -> None:
     from rich.cells import cell_len
 
-    code, text = on_a_terminal(ws, "show", "polite")
+    code, text = on_a_terminal(ws.root, "show", "polite")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
     assert code == 0 and plain.count("很久以前") + plain.count("\n") > 1000
     assert re.sub(r"\s", "", plain).count("很久以前") == 2000, "nothing is cut"
     assert max(map(cell_len, plain.split("\n"))) <= 60
-    code, text = on_a_terminal(ws, "show", "theirs")
+    code, text = on_a_terminal(ws.root, "show", "theirs")
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert code == 0 and not set("\x1b\x07\u202e\u2028") & set(plain)
     assert r"\x1b[31m bell \x07 \u202e end\u2028." in " ".join(plain.split())
@@ -157,6 +133,8 @@ def test_what_is_trained_on_stays(ws: Workspace, arguments: str, capsys: pytest.
         assert run("show", "polite") == 0
         assert run("rename", "thumbs", "up") == 0, "another dataset"
     (folder / ".training.lock").unlink()
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "status": "finished"}))
     assert run(*arguments.split()) == 0
 
 
@@ -169,10 +147,10 @@ def test_remove_asks_and_says_what_goes(ws: Workspace, capsys: pytest.CaptureFix
     for end in ("parquet", "manifest.json", "report.json"):
         assert f"deletes data/polite.{end} (" in said
     assert commands(said) == ["rlguide remove polite --yes"]
-    code, text = on_a_terminal(ws, "remove", "polite", answer=b"\n")
+    code, text = on_a_terminal(ws.root, "remove", "polite", answer=b"\n")
     assert code == 1 and "[y/N]" in text, "no is the default"
     assert run("show", "polite") == 0
-    assert on_a_terminal(ws, "remove", "polite", answer=b"y\n")[0] == 0
+    assert on_a_terminal(ws.root, "remove", "polite", answer=b"y\n")[0] == 0
     assert run("show", "polite") == 2
     assert (ws.root / "polite.json").exists()
 

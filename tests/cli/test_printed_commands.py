@@ -85,6 +85,9 @@ def parse(app: Any, command: str) -> None:
     while isinstance(node, TyperGroup):
         if not words:
             return
+        if words[0].startswith("-") and node.invoke_without_command:
+            node.make_context(node.name, words, parent=context)
+            return
         name = words.pop(0)
         if (below := node.get_command(context, name)) is None:
             raise USAGE_ERROR(f"no command {name!r}")

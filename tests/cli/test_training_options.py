@@ -15,6 +15,8 @@ from tests.engine.fake_engines import main_engine
 TYPED: dict[str, tuple[list[str], object]] = {
     "sft_ckpt": (["--sft-ckpt", "saves/sft"], "saves/sft"),
     "from_run": (["--from", "saves/dpo"], "saves/dpo"),
+    "step": (["--step", "20"], 20),
+    "last": (["--last"], True),
     "method": (["--method", "kto"], "kto"),
     "loss": (["--loss", "ipo"], "ipo"),
     "datasets": (["--dataset", "a, b"], ("a", "b")),
@@ -26,6 +28,7 @@ TYPED: dict[str, tuple[list[str], object]] = {
     "settings": (["-s", "pref_beta=0.2", "--set", "seed=1"], {"pref_beta": 0.2, "seed": 1}),
     "quantization": (["--quantization", "4"], 4),
     "reward_model": (["--reward-model", "saves/rm"], "saves/rm"),
+    "best_by": (["--best-by", "margin"], "margin"),
 }
 BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization")
 
@@ -95,6 +98,10 @@ def test_a_config_refuses_what_it_says_itself(engine: str, capsys: pytest.Captur
     [
         (["--reward-model", "saves/rm"], "--reward-model has no effect with dpo"),
         (["--method", "kto", "--reward-model", "saves/rm"], "--reward-model has no effect with kto"),
+        (["--step", "20"], "--step and --last choose a step of a run, and none is named"),
+        (["--from", "saves/sft", "--last"], "--step and --last choose a step of a run, and none is named"),
+        (["--best-by", "length"], "--best-by length: no figure length"),
+        (["--method", "kto", "--best-by", "accuracy"], "--best-by accuracy: kto logs no held-out accuracy"),
         (["--quantization", "3"], "--quantization 3 is not 4 or 8"),
         (["--sft-ckpt", "latest", "--from", "saves/dpo"], "both say where to start"),
         (["--loss", "simpo"], "simpo is a method: --method simpo"),

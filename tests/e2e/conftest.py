@@ -33,6 +33,14 @@ QUICK = (
 )
 
 
+# With which the shared run is trained; test_replay.py looks for them in all that it leaves.
+SECRETS = {
+    "HF_TOKEN": "hf_thisIsATokenOfTheHub",
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+    "https_proxy": "http://somebody:proxyPassw0rd@127.0.0.1:9",
+}
+
+
 def settings(*extra: str) -> list[str]:
     """`--set` options of a quick run; `extra` overrides."""
     return [item for setting in (*QUICK, *extra) for item in ("--set", setting)]
@@ -192,7 +200,7 @@ def trained(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFacto
     root = tmp_path_factory.mktemp("trained") / WORKSPACE
     shutil.copytree(master, root)
     bench = Bench(root, engine)
-    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings())
+    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings(), env=SECRETS)
     (root / "train.out").write_text(done.stdout)
     (root / "train.err").write_text(done.stderr)
     return bench

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,15 @@ def test_what_a_run_leaves(trained: Bench) -> None:
     for name in ("loss.png", "rewards.png"):
         assert (run / name).read_bytes().startswith(PNG)
     assert "Running training" in (run / "engine.log").read_text(encoding="utf-8")
+    told = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    for before, after in (("eval_batch", "log"), ("saving", "save")):  # what may take long is told as it begins
+        assert any(a["event"] == before and b["event"] == after for a, b in pairwise(told))
+    assert next(event for event in told if event["event"] == "eval_batch")["done"] == 0
+    watched = json.loads(trained.run("watch", "--json").stdout)
+    assert [row["step"] for row in watched["rows"] if row.get("tokens_per_second", 0) > 0] == [1, 2, 3, 4, 5, 6]
+    assert (watched["phase"], watched["step"], watched["seconds_left"]) == ("finished", 6, None)
     summary = json.loads((trained.root / "train.out").read_text())
-    assert summary["status"] == "finished"
+    assert summary["status"] == "finished" and summary["verdict"]["level"] in ("good", "bad", "unclear")
     assert summary["last"]["loss"] < math.log(2)
     err = (trained.root / "train.err").read_text()
     assert "effective batch 2; 6 steps (24 an epoch)" in err
@@ -93,7 +101,7 @@ def test_full_sft_checkpoint(bench: Bench) -> None:
 
 def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
     """The rendered file, given to llamafactory-cli, trains exactly what `rlguide train --config` trains."""
-    options = settings("max_steps=3")
+    options = settings("max_steps=3", "include_num_input_tokens_seen=non_padding")
     bench.run("configure", "--sft-ckpt", SFT, "--dataset", "polite", *options)
     bench.llamafactory("train", "configs/dpo_config.yaml")
     bench.run("train", "--config", "configs/dpo_config.yaml", "--output-dir", "saves/again")
@@ -104,6 +112,10 @@ def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
     assert plain == guided
     assert weights(bench, DPO) == weights(bench, "saves/again")
     assert recorded(bench, "saves/again", "lean")["used"] == ["reference", "logits", "checkpointing"]
+    events = map(json.loads, (bench.root / "saves/again/events.jsonl").read_text().splitlines())
+    logs = [event for event in events if event["event"] == "log" and "loss" in event["values"]]
+    own = [log["values"]["num_input_tokens_seen"] for log in logs]  # the engine's count of tokens without padding
+    assert [log["tokens"] for log in logs] == own == sorted(set(own)) and len(own) == 3
     assert_starts_at_reference(first_log(bench, DPO))
 
 
@@ -279,8 +291,12 @@ def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     process.communicate(timeout=30)
     assert group_alive(group)
     busy = bench.run("train", "--resume", DPO, code=2)
-    assert "still training" in busy.stderr
+    assert "still training" in busy.stderr and f"`rlguide watch {DPO}`" in busy.stderr
+    watched = json.loads(bench.run("watch", DPO, "--json").stdout)
+    assert (watched["status"], watched["failure"]) == ("running", None) and watched["rows"]
     wait_until(lambda: not group_alive(group))
+    ended = bench.run("watch", DPO, code=1).stderr
+    assert "has trained all its steps" in ended and f"`rlguide train --resume {DPO}`" in ended
     settled = bench.run("train", "--resume", DPO)
     assert "finished after 120 steps" in settled.stdout
     assert (bench.root / DPO / "loss.png").exists()

@@ -43,8 +43,12 @@ def test_the_cause_is_not_the_launcher() -> None:
 @pytest.mark.parametrize(
     ("log", "code", "words"),
     [
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.5 GiB", 1, "GPU ran out of memory"),
-        ("OSError: [Errno 28] No space left on device", 1, "disk is full"),
+        (
+            "    raise x\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+            1,
+            "GPU ran out of memory",
+        ),
+        ("    raise x\nOSError: [Errno 28] No space left on device", 1, "disk is full"),
         ("some log", -9, "main memory"),
         ("no hint at all", 3, "exit code 3"),
     ],

@@ -443,7 +443,7 @@ CASES = {
     "wandb is not logged in": Case(
         "wandb",
         (("wandb.errors.errors.UsageError", "api_key not configured (no-tty). call wandb.login(key=[your_api_key])"),),
-        fix="report_to=none",
+        fix="--report-to none",
     ),
     "a column is missing": Case(
         "column",

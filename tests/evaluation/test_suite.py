@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlguide.errors import EngineError, UsageError
 from rlguide.evaluation.divergence import summarize
-from rlguide.evaluation.lines import Line
+from rlguide.evaluation.lines import Line, lines_of_pairs, read_line
 from rlguide.evaluation.over_checkpoints import Point, best, logged_margins, verdict
 from rlguide.evaluation.suite import Suite, wanted
 from rlguide.statistics import Estimate, paired, proportion
@@ -116,3 +118,45 @@ def test_the_divergence_of_an_answer_and_of_a_token() -> None:
 def test_unusable_rows_are_an_error(rows: list[dict[str, Any]]) -> None:
     with pytest.raises(EngineError):
         summarize(rows)
+
+
+numbers = st.floats(-1e6, 1e6)
+estimates = st.builds(
+    lambda value, low, high, n: Estimate(value, value - low, value + high, n),
+    *(numbers, st.floats(0, 1e6), st.floats(0, 1e6) | st.just(math.inf), st.integers(0, 10**6)),
+)
+lines = st.builds(
+    Line,
+    *(st.text(max_size=5), numbers, numbers, estimates, st.sampled_from(["more", "less", ""])),
+    *(st.just("normal"), st.integers(0, 9), st.text(max_size=3)),
+)
+
+
+@given(lines)
+def test_a_line_is_read_back_from_its_file(line: Line) -> None:
+    assert read_line(json.loads(json.dumps(line.as_dict()))) == line
+
+
+def test_a_line_without_an_interval_is_read_back_without() -> None:
+    bare = Line("x", 0.1, 0.2, Estimate(0.1, -math.inf, math.inf, 3), "more", "")
+    document = json.loads(json.dumps(bare.as_dict()))
+    assert document["difference"]["ci95_low"] is None
+    assert read_line(document) == bare
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parent": None}, {"tuned": True}, {"tuned": math.nan}, {"name": 1}, {"difference": {}}, {"parent": 10**400}],
+)
+def test_what_is_no_line_is_none(change: dict[str, Any]) -> None:
+    line = Line("x", 0.1, 0.2, Estimate(0.1, 0.0, 0.2, 3), "more", "normal")
+    assert read_line({**line.as_dict(), **change}) is None
+    assert read_line([]) is None
+
+
+def test_lines_of_pairs_are_measured_from_the_reference() -> None:
+    figures = {"loss": Estimate(0.5, 0.4, 0.6, 8), "accuracy": Estimate(0.75, 0.6, 0.9, 8)}
+    accuracy, loss = lines_of_pairs(figures, 0.7)
+    assert (accuracy.parent, accuracy.difference) == (0.5, Estimate(0.25, 0.6 - 0.5, 0.9 - 0.5, 8))
+    assert (loss.name, loss.parent, loss.goal, loss.is_better) == ("loss", 0.7, "less", True)
+    assert [line.name for line in lines_of_pairs(figures, None)] == ["reward accuracy"]

@@ -13,7 +13,6 @@ from rlguide.errors import UsageError
 from rlguide.evaluation.held_out import why_not_evaluable
 from rlguide.runs.choose import ModelRequest, choose_partner, resumable_run, run_meant, usable_run
 from rlguide.runs.record import Run, find_runs
-from rlguide.serving.export import wanted_step
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_state
 
@@ -75,7 +74,7 @@ def test_each_command_takes_the_newest_run_that_it_can_use(
         assert "using saves/good" in said
         assert f"saves/newer {why}" in said.replace("\n", " ")
     with pytest.raises(UsageError, match=r"saves/good has no checkpoint of step 5"):
-        wanted_step(ws, None, 5)
+        choose_partner(ws, ModelRequest(step=5), dict)
 
 
 def test_a_run_of_no_steps_is_passed_over(ws: Workspace) -> None:
@@ -106,9 +105,8 @@ def test_a_reward_model_writes_no_responses(ws: Workspace) -> None:
     meant = run_meant(ws, ModelRequest())
     assert meant is not None and meant.name == "saves/good"
     (ws.saves / "good/run.json").unlink()
-    for choose in (lambda: run_meant(ws, ModelRequest()), lambda: wanted_step(ws, None, 5)):
-        with pytest.raises(UsageError, match="saves/rm is a reward model"):
-            choose()
+    with pytest.raises(UsageError, match="saves/rm is a reward model"):
+        run_meant(ws, ModelRequest())
 
 
 def test_a_reward_model_is_evaluated(ws: Workspace) -> None:

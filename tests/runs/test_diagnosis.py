@@ -369,7 +369,7 @@ def test_what_is_no_number_is_kept_in_the_file_and_drawn_by_nobody(tmp_path: Pat
     assert read_rows(tmp_path / METRICS) == [json.loads(text)]
     found = findings_of(run_in(tmp_path, DPO))
     assert [finding.rule for finding in found] == ["nan"]
-    lines = finding_lines(found)
+    lines = finding_lines(found[0])
     assert lines[0] == "ERROR nan: grad_norm is not a number at step 1"
     assert lines[2].startswith("  fix: lower the learning rate: `rlguide train --replay ")
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from rlguide.catalog.gpus import parse_gpus
-from rlguide.engine.events import Begun, Logged, Progress
+from rlguide.engine.events import Begun, EngineEvent, Logged, Progress
 from rlguide.errors import RlguideError
 from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for, known_outcomes
 from rlguide.policy.run_record import RunRecord
 from rlguide.runs import planned
-from rlguide.runs.planned import Stopwatch, tell_failure
+from rlguide.runs.planned import Stopwatch, pace_of, tell_failure
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 
@@ -30,15 +30,11 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
 
-    def monotonic(self) -> float:
-        return self.now
-
 
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     clock = Clock()
-    monkeypatch.setattr(planned, "time", clock)
     return clock
 
 
@@ -52,13 +48,19 @@ def plan() -> dict[str, Any]:
 
 def trained(run: Run, clock: Clock, steps: int, seconds: float) -> Stopwatch:
     """A training whose first step takes a minute."""
-    watch = Stopwatch(run)
-    watch.see(Begun(0, TOTAL, 2))
+    pace = pace_of(run)
+    watch = Stopwatch(run, pace)
+
+    def see(event: EngineEvent) -> None:
+        pace.see(event, clock.now)
+        watch.see(event)
+
+    see(Begun(0, TOTAL, 2))
     clock.now += 60
     for step in range(1, steps + 1):
-        watch.see(Progress("train", step, TOTAL))
+        see(Progress("train", step, TOTAL))
         clock.now += seconds
-    watch.see(Logged(steps, {"loss": 0.5}, peak_bytes=11 << 30))
+    see(Logged(steps, {"loss": 0.5}, peak_bytes=11 << 30))
     return watch
 
 
@@ -77,6 +79,27 @@ def test_a_run_that_goes_on_tells_after_twenty_steps(clock: Clock) -> None:
     trained(run_of(plan()), clock, 21, 4.0)
     (outcome,) = known_outcomes()
     assert outcome.steps == 20 and outcome.flops_per_second == pytest.approx(FLOPS / (TOTAL * 4.0))
+
+
+def test_after_twenty_steps_the_time_left_and_the_next_plan_agree(clock: Clock) -> None:
+    """Evaluations are in both, those to come too, although the first twenty steps had one only."""
+    config = {"eval_strategy": "steps", "eval_steps": 10, "save_strategy": "no"}
+    run = run_of(plan(), config=config, held_out={"a_test": 80}, effective_batch=8)
+    pace = pace_of(run)
+    watch, begun = Stopwatch(run, pace), clock.now
+    pace.see(Begun(0, TOTAL, 2), clock.now)
+    for step in range(1, 22):
+        clock.now += 4
+        pace.see(Progress("train", step, TOTAL), clock.now)
+        watch.see(Progress("train", step, TOTAL))
+        if step == 10:
+            clock.now += 100
+            pace.see(Logged(step, {"eval_loss": 0.5}), clock.now)
+    left = pace.left(clock.now)
+    share = efficiency_for(GPUS, PLANNED)
+    planned_seconds = FLOPS / share.mid / (2 * GPUS.model.peak("bf16"))  # type: ignore[operator]
+    assert left is not None and clock.now - begun + left == pytest.approx(planned_seconds, rel=0.05)
+    assert planned_seconds == pytest.approx(TOTAL * 4 + (TOTAL // 10 + 1) * 100)
 
 
 def test_a_short_run_or_one_without_a_plan_tells_nothing(clock: Clock) -> None:

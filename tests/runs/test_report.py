@@ -38,7 +38,7 @@ def test_held_out_pairs_that_count_twice_are_said(rows: int, processes: int, bat
 def test_the_steps_are_those_that_were_done(tmp_path: Path, done: int, said: str) -> None:
     (tmp_path / "trainer_state.json").write_text(f'{{"global_step": {done}, "max_steps": 120}}')
     record = RunRecord(base="b", stack=(), reference=RecordedReference("b", ()), config={}, total_steps=120)
-    assert said in report_lines(report(Run(tmp_path, "run", record)))[0]
+    assert any(said in line for line in report_lines(report(Run(tmp_path, "run", record))))
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from rlguide.policy.merge import default_folder, merge, merged_base
 from rlguide.policy.merge_fingerprint import fingerprint, is_merge_of
 from rlguide.policy.policy import Policy
 from rlguide.runs.choose import ModelRequest
-from rlguide.serving.export import export, next_steps, wanted_step
+from rlguide.serving.export import export, next_steps
 from rlguide.workspace import Workspace, read_json
 from tests.policy.checkpoint_files import lora_shapes, write_lora, write_model, write_safetensors
 
@@ -289,13 +289,13 @@ def test_a_missing_part_is_named(ws: Workspace, script: Callable[..., Engine]) -
 
 
 def test_a_checkpoint_of_a_run_is_named_by_its_step(ws: Workspace, script: Callable[..., Engine]) -> None:
-    write_lora(ws.root / "saves/tiny/lora/dpo/checkpoint-20")
+    write_lora(ws.root / "saves/tiny/lora/dpo/checkpoint-10")
     with pytest.raises(UsageError, match="step 3") as caught:
-        wanted_step(ws, None, 3)
-    assert "20" in caught.value.fix
-    done = export(ws, script(), ModelRequest(wanted_step(ws, None, 20), trust_remote_code=True))
-    assert done.path == ws.root / "saves/tiny/merged/dpo-20"
-    assert done.policy.adapters == ("saves/tiny/lora/sft", "saves/tiny/lora/dpo/checkpoint-20")
+        export(ws, script("is not needed"), ModelRequest(trust_remote_code=True, step=3))
+    assert "10, 20" in caught.value.fix
+    done = export(ws, script(), ModelRequest(trust_remote_code=True, step=10))
+    assert done.path == ws.root / "saves/tiny/merged/dpo-10"
+    assert done.policy.adapters == ("saves/tiny/lora/sft", "saves/tiny/lora/dpo/checkpoint-10")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import WorkspaceOption, open_workspace
 from rlguide.cli._spread import spread
 from rlguide.cli.data._ingest import DOWNLOAD, DOWNLOAD_ORDER, TYPES, ingest_options
@@ -16,7 +17,12 @@ from rlguide.data.ingest.options import DownloadOptions
 @spread(DownloadOptions, ingest_options(DOWNLOAD, DOWNLOAD_ORDER), TYPES)
 def command(
     names: Annotated[
-        list[str], typer.Argument(help="Datasets of the catalog (`rlguide list`), or ids: org/name.", metavar="NAME...")
+        list[str],
+        typer.Argument(
+            help="Datasets of the catalog (`rlguide list`), or ids: org/name.",
+            metavar="NAME...",
+            autocompletion=_complete.of(_complete.catalog),
+        ),
     ],
     options: DownloadOptions,
     workspace: WorkspaceOption = Path(),

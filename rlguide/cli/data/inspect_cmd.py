@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import EngineOption, JsonOption, WorkspaceOption, open_workspace
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Name of a registered dataset, see `rlguide list`.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a registered dataset, see `rlguide list`.",
+            metavar="NAME",
+            autocompletion=_complete.of(_complete.datasets),
+        ),
+    ],
     pairs: Annotated[int, typer.Option(min=0, help="How many rows to show, drawn at random.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the rows that are drawn.")] = 42,
     model: Annotated[

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 COLUMNS = ("NAME", "HUB ID", "LANGUAGE", "ROWS", "LICENCE", "FOR", "DOWNLOADED")
+LESSER = ("LICENCE", "LANGUAGE", "HUB ID", "FOR")  # on a narrow terminal the first goes first
 
 
 def command(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> None:
@@ -30,7 +31,7 @@ def command(workspace: WorkspaceOption = Path(), json: JsonOption = False) -> No
 
         console.show_json([asdict(line) for line in listed])
         return
-    console.show_table(COLUMNS, [_cells(line) for line in listed])
+    console.show_table(COLUMNS, [_cells(line) for line in listed], lesser=LESSER)
 
 
 def _cells(line: Listed) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="A registered dataset, or a view of one.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A registered dataset, or a view of one.",
+            metavar="NAME",
+            autocompletion=_complete.of(_complete.datasets),
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     workspace: WorkspaceOption = Path(),
 ) -> None:
@@ -25,18 +33,19 @@ def command(
     rlguide remove my_pairs --yes
 
     Only files that rlguide wrote are deleted; of a dataset that was registered otherwise, only its entry in
-    dataset_info.json goes. The file that was imported stays in any case.
+    dataset_info.json goes. The file that was imported stays in any case. What a run is training on, or needs to be
+    resumed, is not removed.
     """
     import shlex
 
     from rlguide.cli._options import agree
     from rlguide.console import say
     from rlguide.data.store.remove import plan_removal, remove
-    from rlguide.runs.dataset_users import check_not_training
+    from rlguide.runs.dataset_users import check_not_needed
 
     ws = open_workspace(workspace)
     plan = plan_removal(ws, name)
-    users = check_not_training(ws, plan.entries)
+    users = check_not_needed(ws, plan.entries)
     _describe(plan)
     if users.named:
         say(f"named by: {', '.join(users.named)}")

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import WorkspaceOption, open_workspace
 
 
 def command(
-    old: Annotated[str, typer.Argument(help="A registered dataset.", metavar="OLD")],
+    old: Annotated[
+        str,
+        typer.Argument(help="A registered dataset.", metavar="OLD", autocompletion=_complete.of(_complete.datasets)),
+    ],
     new: Annotated[str, typer.Argument(help="What it is to be called.", metavar="NEW")],
     workspace: WorkspaceOption = Path(),
 ) -> None:

@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="Any registered dataset in a local file.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Any registered dataset in a local file.",
+            metavar="NAME",
+            autocompletion=_complete.of(_complete.datasets),
+        ),
+    ],
     row: Annotated[int, typer.Option("--row", help="Which row, as it is stored: from 1, or -1 for the last.")] = 1,
     heldout: Annotated[bool, typer.Option("--heldout", help="A row of what is held out.")] = False,
     short: Annotated[bool, typer.Option("--short", help="Cut long texts.")] = False,

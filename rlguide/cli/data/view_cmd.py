@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import WorkspaceOption, open_workspace
 
 
 def command(
-    names: Annotated[list[str], typer.Argument(help="Registered datasets of pairs.", metavar="NAME...")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Registered datasets of pairs.", metavar="NAME...", autocompletion=_complete.of(_complete.datasets)
+        ),
+    ],
     use: Annotated[str, typer.Option(help="Its use: sft, kto or ppo; dpo and rm read pairs as they are.")],
     workspace: WorkspaceOption = Path(),
 ) -> None:

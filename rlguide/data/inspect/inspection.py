@@ -87,7 +87,7 @@ def inspect_dataset(workspace: Workspace, name: str, options: InspectOptions) ->
         counts = count_tokens(options.tokenizer, [example for _, example in drawn])
         figures = replace(figures, tokens=summarise(options.tokenizer, counts, options.cutoff_len))
     figures = _advised(workspace, figures, dataset)
-    if (options.html or options.plots) and not can_plot():
+    if options.plots and not can_plot():
         figures.notes.append(no_plots())
     return Inspected(figures, drawn[: options.pairs], _write(figures, collector, drawn, options))
 
@@ -186,9 +186,9 @@ def _write(
         plots = draw(collector).items()
         files.update({options.plots / f"{figures.dataset}.{name}.png": picture for name, picture in plots})
     if options.html is not None:
-        from rlguide.data.inspect.page import page
+        from rlguide.data.inspect.page import charts_of, page
 
-        text = page(figures, draw(collector, transparent=True), drawn[:ON_PAGE])
+        text = page(figures, charts_of(collector), drawn[:ON_PAGE])
         files[options.html] = text.encode("utf-8", "replace")
     for path, content in files.items():
         with atomic_write(path, "wb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -29,12 +28,11 @@ class Finding:
     source: str
 
 
-def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """Findings as lines of text: what was seen and what it means, then what to change."""
-    lines: list[str] = []
-    for finding in findings:
-        lines.append(f"{finding.level.upper()} {finding.rule}: {finding.seen}")
-        lines.append(f"  {finding.means}")
-        lines.append(f"  fix: {finding.fix}" + (f": `{finding.command}`" if finding.command else ""))
-        lines.append(f"  source: {finding.source}")
-    return lines
+def finding_lines(finding: Finding) -> list[str]:
+    """A finding as lines of text: what was seen and what it means, then what to change."""
+    return [
+        f"{finding.level.upper()} {finding.rule}: {finding.seen}",
+        f"  {finding.means}",
+        f"  fix: {finding.fix}" + (f": `{finding.command}`" if finding.command else ""),
+        f"  source: {finding.source}",
+    ]

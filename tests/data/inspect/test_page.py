@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import re
-import shutil
-import subprocess
-import threading
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,10 +13,8 @@ from hypothesis import strategies as st
 
 from rlguide.data.example import Example, Turn
 from rlguide.data.inspect.collect import Collector, collect
-from rlguide.data.inspect.page import differences, page
-from rlguide.data.inspect.plots import draw
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from rlguide.data.inspect.page import charts_of, differences, page
+from tests.html.browser import visit
 
 
 def hostile(url: str) -> list[Example]:
@@ -38,10 +32,9 @@ def hostile(url: str) -> list[Example]:
     ]
 
 
-def page_of(rows: list[Example], name: str = "data", draws: bool = True) -> str:
+def page_of(rows: list[Example], name: str = "data") -> str:
     collector = collect(Collector(None, 20), rows)
-    pictures = draw(collector, transparent=True) if draws else {}
-    return page(collector.figures(name, None), pictures, collector.sample)
+    return page(collector.figures(name, None), charts_of(collector), collector.sample)
 
 
 class _Tags(HTMLParser):
@@ -58,15 +51,15 @@ class _Tags(HTMLParser):
 def test_texts_make_no_tags_and_no_addresses() -> None:
     parser = _Tags()
     parser.feed(page_of(hostile("http://127.0.0.1:1"), "<script>name</script>"))
-    assert not parser.tags & {"script", "iframe", "link", "object", "form", "a"}
-    assert parser.addresses and all(address.startswith("data:image/png;base64,") for address in parser.addresses)
+    assert not parser.tags & {"iframe", "link", "object", "form", "a", "img"}
+    assert parser.tags >= {"svg", "script"} and parser.addresses == []
 
 
 def marked_differences(chosen: str, rejected: str) -> tuple[str, str]:
     """Both texts as the page has them."""
     found = re.search(
-        '<div class="responses">.*?<div class="text">(.*?)</div></div>.*?<div class="text">(.*?)</div></div>',
-        page_of([Example.pair((Turn("human", "q"),), chosen, rejected)], draws=False),
+        '<div class="responses">.*?<div class="text"[^>]*>(.*?)</div></div>.*?<div class="text"[^>]*>(.*?)</div></div>',
+        page_of([Example.pair((Turn("human", "q"),), chosen, rejected)]),
         re.DOTALL,
     )
     assert found is not None
@@ -92,73 +85,23 @@ def test_responses_with_nothing_in_common_are_not_marked() -> None:
     assert marked_differences("abc def", "完全不同的回答") == ("abc def", "完全不同的回答")
 
 
-@pytest.mark.browser
-def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH (apt-get install chromium)")
-    fetched: list[str] = []
-
-    class Listener(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            fetched.append(self.path)
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        file = tmp_path / "页 page.html"
-        file.write_bytes(page_of(hostile(url)).encode("utf-8", "replace"))
-        dom = _chromium(tmp_path, "--dump-dom", file.as_uri())
-        picture = tmp_path / "page.png"
-        _chromium(tmp_path, "--window-size=400,900", f"--screenshot={picture}", file.as_uri())
-        control = tmp_path / "control.html"  # the same texts as HTML are fetched: the test can fail
-        control.write_text(f"<img src={url}/control>")
-        _chromium(tmp_path, "--dump-dom", control.as_uri())
-        server.shutdown()
-    assert fetched == ["/control"]
-    assert "<title>data</title>" in dom
-    assert "&lt;script&gt;document.title='taken over'" in dom
-    assert "<script" not in dom and "<iframe" not in dom
-    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 10_000
+def test_charts_are_those_of_the_rows() -> None:
+    rows = [Example.pair((Turn("human", "q" * n),), "a" * (2 * n), "b" * n) for n in range(1, 40)]
+    collector = collect(Collector(None), rows)
+    lengths, difference = charts_of(collector)
+    assert [item.label for item in lengths.series] == ["prompt, median 20", "chosen, median 40", "rejected, median 20"]
+    assert lengths.x_labels == ("1", "10", "100")
+    bars = dict(difference.bars)
+    assert difference.x_labels == ("-38.8", "0", "38.8") and bars[3] and not bars[4] and not bars[5]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("window, wide, shown", [(1300, 300, 300), (500, 1000, 450)])
-def test_a_picture_is_not_blown_up_and_fits_a_narrow_window(tmp_path: Path, window: int, wide: int, shown: int) -> None:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on PATH (apt-get install chromium)")
-    import matplotlib.image
-    import numpy as np
-
-    red = np.zeros((100, wide, 3))
-    red[..., 0] = 1
-    matplotlib.image.imsave(tmp_path / "red.png", red)
-    rows = [Example.pair((Turn("human", "q"),), "a", "b")]
-    figures = collect(Collector(None), rows).figures("data", None)
-    file, picture = tmp_path / "page.html", tmp_path / "screen.png"
-    file.write_text(page(figures, {"lengths": (tmp_path / "red.png").read_bytes()}, []), encoding="utf-8")
-    _chromium(tmp_path, f"--window-size={window},900", f"--screenshot={picture}", file.as_uri())
-    pixels = matplotlib.image.imread(picture)
-    columns = ((pixels[..., 0] > 0.9) & (pixels[..., 1] < 0.1) & (pixels[..., 2] < 0.1)).any(axis=0).sum()
-    assert columns == shown if shown == wide else shown <= columns < window
-
-
-def _chromium(folder: Path, *arguments: str) -> str:
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",  # containers run as root
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        f"--user-data-dir={folder / 'profile'}",
-        "--virtual-time-budget=3000",
-        *arguments,
-    ]
-    done = subprocess.run(command, capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.decode()
+@pytest.mark.parametrize(("width", "is_dark"), [(360, True), (1200, False)])
+def test_a_browser_shows_texts_as_text_and_fetches_nothing(tmp_path: Path, width: int, is_dark: bool) -> None:
+    seen = visit(tmp_path, page_of(hostile("{url}")), width, is_dark)
+    assert seen.found["title"] == "data" and seen.fetched == [] and seen.console == []
+    assert seen.found["width"] <= width and seen.found["wide"] == []
+    assert "&lt;script&gt;document.title='taken over'" in seen.dom
+    assert seen.dom.count("<script") == 1 and "<iframe" not in seen.dom
+    control = visit(tmp_path, "<title>x</title><img src={url}/control><script>throw new Error('told')</script>")
+    assert "/control" in control.fetched and any("told" in line for line in control.console)  # the test can fail

@@ -1,16 +1,29 @@
-"""What is made of each event of a training."""
+"""What `train` makes of each event of a training."""
 
 from __future__ import annotations
 
-from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress
+from datetime import UTC, datetime
+
+from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.diagnosis.stopping import StopOn
-from rlguide.runs.live import TrainingView
 from rlguide.runs.metrics import MetricsLog
-from rlguide.runs.planned import Stopwatch
+from rlguide.runs.planned import Stopwatch, pace_of
 from rlguide.runs.plots import preload_plots
 from rlguide.runs.record import Run
+from rlguide.runs.view.gpus import GpuMeter
+from rlguide.runs.view.live import TrainingView
+from rlguide.runs.view.state import RunState
+
+
+def state_of(run: Run, start_step: int = 0) -> RunState:
+    """The state of a run before any of its events was seen; `start_step`: of the checkpoint that it resumes from."""
+    seconds = (run.record.plan or {}).get("seconds")
+    planned = float(seconds) if isinstance(seconds, (int, float)) and 0 < seconds < 1e9 else None
+    pace = pace_of(run)
+    pace.step = start_step
+    return RunState(run.name, run.config, pace, planned)
 
 
 class Watch:
@@ -27,16 +40,22 @@ class Watch:
         self._stop_on = stop_on
         self.check: StartCheck | None = None
         self.during = "start"
-        self.stopwatch = Stopwatch(run)
+        self.stopwatch = Stopwatch(run, view.state.pace)
+        self._gpus = GpuMeter() if not run.config.get("use_cpu") else None
 
     def __call__(self, event: Event) -> None:
+        if self._gpus is not None:
+            self._view.state.gpus = self._gpus.read()
         self._view.handle(event)
         self.stopwatch.see(event)
         if isinstance(event, Started):
-            self._run.update(status="running", pid=event.pid, failure=None)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._run.update(status="running", pid=event.pid, started=now, failure=None)
             preload_plots()
         elif isinstance(event, Lean):
             self._run.update(lean=event.values)
+        elif isinstance(event, Surroundings):
+            self._run.update(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
         elif isinstance(event, DataFigures):
             self._run.update(data_figures=event.values)
         elif isinstance(event, Begun):
@@ -46,7 +65,6 @@ class Watch:
             self.during = "evaluation" if event.phase == "eval" else "training"
         elif isinstance(event, Logged) and event.kind != "summary":
             row = self._log.add(event.step, event.values)
-            self._view.metrics(row)
             if event.kind == "train" and event.step == 1 and self._is_from_start:
                 self._check_start(row)
             if finding := self._stop_on.see(row):

@@ -1,0 +1,1 @@
+"""`rlguide runs`: one file a subcommand."""

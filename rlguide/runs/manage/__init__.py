@@ -1,0 +1,1 @@
+"""What is done with the runs of a workspace: listed, compared, stopped, removed."""

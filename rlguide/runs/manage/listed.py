@@ -1,0 +1,175 @@
+"""The runs of a workspace, a row for each; one that cannot be read is a row that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rlguide.console import printable
+from rlguide.engine.events import recent_events
+from rlguide.engine.running import EVENTS
+from rlguide.errors import RlguideError
+from rlguide.policy.run_record import run_folders
+from rlguide.policy.run_state import resume_command
+from rlguide.runs.best import best_step
+from rlguide.runs.checkpoints import steps_done
+from rlguide.runs.manage.accuracy import held_out_accuracy
+from rlguide.runs.record import Run, read_run
+from rlguide.statistics import Estimate
+from rlguide.workspace import Workspace
+
+COLUMNS = ("run", "method", "data", "state", "best step", "held-out accuracy", "took", "date")
+LESSER = ("data", "took", "date", "method")  # where a terminal is narrow, the first goes first
+_UNREADABLE = "damaged"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run as a list shows it; None for what is not known.
+
+    Attributes:
+        state: "running", "finished", "failed", "interrupted", "died" (its record says that it runs, and nothing does),
+            or "damaged".
+        where: of one that failed or died: at which step, and of what.
+        steps: done so far; total_steps: planned, or done in all.
+        best_step: by its config's rule; accuracy: at that step, of held-out pairs.
+        seconds: that it trained, over all attempts; created: ISO 8601.
+        problem, fix: why it cannot be read, and what to do.
+    """
+
+    name: str
+    state: str
+    method: str | None = None
+    loss: str | None = None
+    datasets: tuple[str, ...] = ()
+    where: str = ""
+    steps: int | None = None
+    total_steps: int | None = None
+    best_step: int | None = None
+    accuracy: Estimate | None = None
+    seconds: float | None = None
+    created: str | None = None
+    problem: str = ""
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; no interval where it is not known."""
+        found = {**asdict(self), "accuracy": None if self.accuracy is None else self.accuracy.as_dict()}
+        numbers = found["accuracy"] or {}
+        return {**found, "accuracy": {key: None if value != value else value for key, value in numbers.items()} or None}
+
+
+def list_runs(ws: Workspace) -> list[Listed]:
+    """All runs under `saves/`, newest first, those without a date last. It never fails for one of them."""
+    rows = [_listed(ws, folder) for folder in run_folders(ws.saves)]
+    return sorted(sorted(rows, key=lambda row: row.name), key=lambda row: row.created or "", reverse=True)
+
+
+def _listed(ws: Workspace, folder: Path) -> Listed:
+    try:
+        return _row(read_run(ws, folder))
+    except RlguideError as error:
+        return Listed(ws.relative(folder), _UNREADABLE, problem=error.what, fix=error.fix)
+    except Exception as error:  # what a file may hold that nobody foresaw is that run's, and not the list's
+        what = f"it cannot be read: unexpected {type(error).__name__}: {error}"
+        return Listed(ws.relative(folder), _UNREADABLE, problem=what, fix=f"look at {ws.relative(folder)}/run.json")
+
+
+def _row(run: Run) -> Listed:
+    state, record, best = state_of_run(run), run.record, best_step(run)
+    done = steps_done(run.path) if state == "finished" else reached_step(run.path)
+    return Listed(
+        name=run.name,
+        state=state,
+        method=run.method_name,
+        loss=record.loss,
+        datasets=tuple(map(str, record.datasets or {})),
+        where=_where(run, state, done),
+        steps=done,
+        total_steps=record.total_steps,
+        best_step=best.step if best is not None else None,
+        accuracy=held_out_accuracy(run),
+        seconds=run.seconds,
+        created=record.created,
+    )
+
+
+def state_of_run(run: Run) -> str:
+    """The state of a run, in which "died" is told from an interruption by a person."""
+    is_dead = run.record.status in ("prepared", "running") and run.status == "interrupted"
+    return "died" if is_dead else "running" if run.status == "prepared" else run.status
+
+
+def _where(run: Run, state: str, step: int | None) -> str:
+    if state not in ("failed", "died", "interrupted"):
+        return ""
+    failure = run.record.failure or {}
+    at = failure.get("step") if isinstance(failure.get("step"), int) else step
+    place = f"at step {at}" if at else "before its first step"
+    why = failure.get("what") if state == "failed" else ""
+    return f"{place}: {printable(str(why))}" if why else place
+
+
+def reached_step(folder: Path) -> int | None:
+    """The last step of which the engine told in its events; None if it told none."""
+    steps = [event.get("step") for event in recent_events(folder / EVENTS)]
+    return max((step for step in steps if type(step) is int and step > 0), default=None)
+
+
+def cells(row: Listed) -> tuple[str, ...]:
+    """A row as the table shows it, under COLUMNS."""
+    method = "-" if row.method is None else f"{row.method} {row.loss}" if _says_loss(row) else row.method
+    steps = f" {row.steps or 0}/{row.total_steps}" if row.state != "finished" and row.total_steps else ""
+    return (
+        row.name,
+        method,
+        ", ".join(row.datasets) or "-",
+        f"{row.state}{steps}",
+        "-" if row.best_step is None else str(row.best_step),
+        "-" if row.accuracy is None else percent(row.accuracy),
+        "-" if row.seconds is None else duration(row.seconds),
+        date(row.created),
+    )
+
+
+def _says_loss(row: Listed) -> bool:
+    return row.loss not in (None, "sigmoid", row.method)
+
+
+def percent(found: Estimate) -> str:
+    """A share with its interval: "0.873 (0.812 to 0.919)"."""
+    interval = "" if found.low != found.low else f" ({found.low:.3f} to {found.high:.3f})"
+    return f"{found.value:.3f}{interval}"
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: "2 h 05 min"."""
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours >= 24:
+        return f"{hours // 24} d {hours % 24:02} h"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {whole % 60:02} s" if minutes else f"{whole} s"
+
+
+def date(created: str | None) -> str:
+    """The date and the time of day here; "-" for what is none."""
+    try:
+        return datetime.fromisoformat(str(created)).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "-"
+
+
+def remarks(rows: Sequence[Listed]) -> list[str]:
+    """What is to be said of runs that did not come to their end, a line each; of a damaged one with its fix."""
+    found = []
+    for row in rows:
+        if row.problem:
+            found.append(f"! {row.name}: {row.problem}\n  fix: {row.fix}")
+        elif row.state in ("failed", "died"):
+            found.append(f"! {row.name} {row.state} {row.where}\n  next: {resume_command(row.name)}")
+    return found
