@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rlguide.catalog.diagnosis import LEVELS, diagnosis_rules
 from rlguide.errors import UsageError
 from rlguide.policy.run_record import RecordedReference, RunRecord
-from rlguide.runs.diagnosis.advice import replay_command
+from rlguide.runs.diagnosis.advice import try_command
 from rlguide.runs.diagnosis.diagnose import FUNCTIONS, diagnose, findings_of
 from rlguide.runs.diagnosis.finding import finding_lines
 from rlguide.runs.diagnosis.logs import Facts, Logs
@@ -345,7 +345,7 @@ def test_settings_follow_from_those_of_the_run() -> None:
     rows: Rows = [{"step": n, "loss": 3.0 if n > 1 else 0.6931, "grad_norm": 1.0} for n in range(1, 31)]
     (finding,) = diagnose({**DPO, "output_dir": "saves/my run"}, rows)
     assert finding.command == "rlguide train --replay 'saves/my run' --set learning_rate=5e-07"
-    assert replay_command(None, {"a": 1}) == replay_command("saves/a", {}) == ""
+    assert try_command(None, {"a": 1}) == try_command("saves/a", {}) == ""
 
 
 # --- In the folder of a run ----------------------------------------------------------------------------------
