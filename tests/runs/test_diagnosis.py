@@ -299,7 +299,9 @@ def test_logits_that_are_no_number_are_no_matter() -> None:
 def test_what_is_known_before_the_first_step_is_said_then() -> None:
     assert "warmup" in names({**DPO, "max_steps": 100, "warmup_steps": 200}, [])
     assert "warmup" not in names({**DPO, "max_steps": 100, "warmup_ratio": 0.1}, [])
-    assert names({"stage": "kto", "per_device_train_batch_size": 2}, []) == {"kto_batch"}
+    for batch, level in ((1, "warning"), (3, "note")):
+        (finding,) = diagnose({"stage": "kto", "per_device_train_batch_size": batch}, [])
+        assert (finding.rule, finding.level) == ("kto_batch", level)
     assert names({"stage": "kto", "per_device_train_batch_size": 2}, [], Facts(processes=2)) == set()
     assert names({"stage": "dpo", "pref_loss": "simpo"}, []) == {"simpo_settings"}  # LLaMA-Factory's beta of 0.1
 

@@ -85,4 +85,4 @@ def _finding(config: Mapping[str, Any], rule: Rule, seen: Seen) -> Finding:
     words = {**commands_of(config), **seen.values}
     seen_text, means, fix = (text.format_map(words) for text in (rule.seen, rule.means, rule.fix))
     command = try_command(config.get("output_dir"), values_of(config, settings))
-    return Finding(rule.name, rule.level, seen.step, seen_text, means, fix, command, rule.source)
+    return Finding(rule.name, seen.level or rule.level, seen.step, seen_text, means, fix, command, rule.source)

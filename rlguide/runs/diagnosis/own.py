@@ -23,7 +23,7 @@ def kto_batch(logs: Logs, at: Mapping[str, float]) -> Seen | None:
         return None
     wanted = -int(-at["batch"] // processes)
     settings = {"per_device_train_batch_size": wanted}
-    return Seen(None, {"batch": round(batch), "wanted": wanted}, settings)
+    return Seen(None, {"batch": round(batch), "wanted": wanted}, settings, "warning" if batch < 2 else None)
 
 
 def kto_weights(logs: Logs, at: Mapping[str, float]) -> Seen | None:
