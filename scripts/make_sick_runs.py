@@ -118,6 +118,7 @@ def tables() -> dict[str, tuple[list[Any], list[Any]]]:
     kind, kind_held = polite(0, 240), polite(300, 120)
     same, same_held = alike(0, 240), alike(300, 120)
     short, short_held = curt(0, 240), curt(300, 150)
+    some, some_held = [*kind[:120], *obey[:200]], [*kind_held[:60], *held[:100]]
     long_first = [(p, *sorted((c, r), key=len, reverse=True)) for p, c, r in obey if len(c) != len(r)]
     even = [
         [(p, c, r + " and i am not so sure about that" * (n % 2)) for n, (p, c, r) in enumerate(rows)]
@@ -134,6 +135,10 @@ def tables() -> dict[str, tuple[list[Any], list[Any]]]:
         "swapped": (turned(obey, 1.0), held),
         "polite_swapped": (turned(kind, 1.0), kind_held),
         "alike": (same, same_held),
+        "mixed": (some, some_held),
+        "few_mixed": (some[110:130], some_held),
+        "mixed_noise": (turned(some, 0.5), turned(some_held, 0.5)),
+        "mixed_swapped": (turned(some, 1.0), some_held),
         "curt": (short, short_held),
         "few_curt": (turned(short[:24], 0.4), short_held),
         "curt_noise": (turned(short, 0.5), turned(short_held, 0.5)),
@@ -275,7 +280,7 @@ def main() -> None:
     runs = yaml.safe_load(RUNS.read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description="Train runs that are broken on purpose, and sound ones.")
     parser.add_argument("--run", action="append", choices=list(runs), metavar="NAME", help="only these (repeat)")
-    parser.add_argument("--late", action="store_true", help="only those that were trained after the rules were settled")
+    parser.add_argument("--round", type=int, help="only those of this round")
     parser.add_argument("--out", type=Path, default=OUT, help="where their logs go")
     options = parser.parse_args()
     out = options.out.resolve()
@@ -283,7 +288,7 @@ def main() -> None:
     with workspace():
         import_what_is_needed({**config_of({"method": "dpo"}), "max_steps": 1, "eval_strategy": "no"})
         with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-            for name in options.run or [name for name in runs if runs[name].get("late") or not options.late]:
+            for name in options.run or [name for name in runs if options.round in (None, runs[name].get("round", 1))]:
                 started, config = time.monotonic(), config_of(runs[name])
                 found = pool.apply(attempt, (config,))
                 text = json.dumps({"name": name, "config": config, **found}, separators=(",", ":"))

@@ -33,14 +33,14 @@ class Judged:
     """What was found in a run, beside what is wrong with it.
 
     Attributes:
-        is_late: it was trained after the rules were settled.
+        round: 2 and 3 were trained after the rules were settled on the runs before.
         hits, missed: rules that had to be found, and were or were not.
         wrong: rules that were found, although nothing of the kind is wrong.
         follows: rules that were found, and follow from what is wrong.
     """
 
     name: str
-    is_late: bool
+    round: int
     hits: frozenset[str]
     missed: frozenset[str]
     wrong: frozenset[str]
@@ -72,8 +72,8 @@ def judge(names: Iterable[str] | None = None) -> list[Judged]:
         said = frozenset(finding.rule for finding in findings)
         expected, allowed = (frozenset(runs[name].get(key, ())) for key in ("expect", "allow"))
         wrong = said - expected - allowed
-        is_late, follows = bool(runs[name].get("late")), (said & allowed) - expected
-        found.append(Judged(name, is_late, said & expected, expected - said, wrong, follows))
+        number, follows = int(runs[name].get("round", 1)), (said & allowed) - expected
+        found.append(Judged(name, number, said & expected, expected - said, wrong, follows))
     return found
 
 
@@ -96,8 +96,7 @@ def figures(judged: list[Judged]) -> dict[str, float]:
 def page(judged: list[Judged]) -> str:
     """The text of docs/diagnosis.md."""
     parts = {"all runs": judged}
-    parts["the rules were settled on them"] = [run for run in judged if not run.is_late]
-    parts["trained and judged after that"] = [run for run in judged if run.is_late]
+    parts |= {f"round {number}": [run for run in judged if run.round == number] for number in (1, 2, 3)}
     lines = [
         _INTRODUCTION,
         "| Runs | Broken | Found | Missed | False alarms | Precision | Recall | Sound without finding |",

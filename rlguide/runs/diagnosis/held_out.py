@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from rlguide.runs.diagnosis.logs import Logs, Points, mean_of, smooth
+from rlguide.runs.diagnosis.logs import Logs, Points, mean_of, number, smooth
 from rlguide.runs.diagnosis.seen import Seen
 from rlguide.statistics import Proportion, proportion
 
@@ -95,7 +95,8 @@ def noise(logs: Logs, at: Mapping[str, float]) -> Seen | None:
 
 def swapped(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     """A policy that comes to prefer the rejected responses of held-out pairs, and the chosen ones of its training."""
-    if logs.part < 0.5:
+    rows = number(logs.facts.data.get("rows"))
+    if logs.part < 0.5 or 0 < rows < at["rows"]:
         return None
     found = held_out_accuracy(logs)
     said = _wrong_accuracy(logs, found, at) if found is not None else _wrong_margin(logs, at)
