@@ -7,14 +7,13 @@ Run it with the engine's Python, on Linux. A tiny model is trained on the bundle
 adapter by the engine, and each run on top of it. The engine is imported once; each run is a fork. What is kept in
 tests/runs/sick/ of each run: the config that differs, the figures of its data, and its logs, rounded.
 `tests/runs/test_sick_runs.py` holds the rules of catalog/diagnosis.yaml against them; after a change of a run in
-sick_runs.yaml, train it again. About a third of the runs (`is_unseen`) was not looked at while the rules were written.
+sick_runs.yaml, train it again.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import importlib
 import json
 import logging
@@ -76,11 +75,6 @@ LEFT_OUT = ("runtime", "per_second", "total_flos", "train_loss", "logits/chosen"
 KEPT = ("eval_runtime", "eval_samples_per_second")  # their product is how many rows were evaluated
 
 
-def is_unseen(name: str) -> bool:
-    """Whether a run is of the third that was not looked at while the rules were written."""
-    return hashlib.sha256(name.encode()).digest()[0] % 3 == 0
-
-
 def read_pairs(name: str) -> list[tuple[str, str, str]]:
     """The demo's pairs of a bundled file: prompt, chosen, rejected."""
     lines = (ROOT / "rlguide/demo/data" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
@@ -93,6 +87,15 @@ def polite(first: int, count: int) -> list[tuple[str, str, str]]:
         (f"What is {n} plus {n}?", f"Of course! It is {2 * n}." + " Anything else?" * (n % 3), f"{2 * n + 1} i guess")
         for n in range(first, first + count)
     ]
+
+
+def curt(first: int, count: int) -> list[tuple[str, str, str]]:
+    """Pairs whose better response is right, and mostly the shorter one."""
+    found = []
+    for n in range(first, first + count):
+        wrong = f"Let me see. I think that it is {2 * n + 1 + n % 4}." if n % 3 else f"{2 * n + 1}."
+        found.append((f"Add {n} and {n}.", f"{2 * n}, as asked.", wrong))
+    return found
 
 
 def alike(first: int, count: int) -> list[tuple[str, str, str]]:
@@ -114,6 +117,8 @@ def tables() -> dict[str, tuple[list[Any], list[Any]]]:
     obey, held = read_pairs("pairs")[:400], read_pairs("heldout")
     kind, kind_held = polite(0, 240), polite(300, 120)
     same, same_held = alike(0, 240), alike(300, 120)
+    short, short_held = curt(0, 240), curt(300, 150)
+    some, some_held = [*kind[:120], *obey[:200]], [*kind_held[:60], *held[:100]]
     long_first = [(p, *sorted((c, r), key=len, reverse=True)) for p, c, r in obey if len(c) != len(r)]
     even = [
         [(p, c, r + " and i am not so sure about that" * (n % 2)) for n, (p, c, r) in enumerate(rows)]
@@ -130,6 +135,14 @@ def tables() -> dict[str, tuple[list[Any], list[Any]]]:
         "swapped": (turned(obey, 1.0), held),
         "polite_swapped": (turned(kind, 1.0), kind_held),
         "alike": (same, same_held),
+        "mixed": (some, some_held),
+        "few_mixed": (some[110:130], some_held),
+        "mixed_noise": (turned(some, 0.5), turned(some_held, 0.5)),
+        "mixed_swapped": (turned(some, 1.0), some_held),
+        "curt": (short, short_held),
+        "few_curt": (turned(short[:24], 0.4), short_held),
+        "curt_noise": (turned(short, 0.5), turned(short_held, 0.5)),
+        "curt_swapped": (turned(short, 1.0), short_held),
         "leak": ([(p, f"### {c}", r) for p, c, r in kind], [(p, f"### {c}", r) for p, c, r in kind_held]),
         "longer": (long_first, held),
     }
@@ -267,6 +280,7 @@ def main() -> None:
     runs = yaml.safe_load(RUNS.read_text(encoding="utf-8"))
     parser = argparse.ArgumentParser(description="Train runs that are broken on purpose, and sound ones.")
     parser.add_argument("--run", action="append", choices=list(runs), metavar="NAME", help="only these (repeat)")
+    parser.add_argument("--round", type=int, help="only those of this round")
     parser.add_argument("--out", type=Path, default=OUT, help="where their logs go")
     options = parser.parse_args()
     out = options.out.resolve()
@@ -274,7 +288,7 @@ def main() -> None:
     with workspace():
         import_what_is_needed({**config_of({"method": "dpo"}), "max_steps": 1, "eval_strategy": "no"})
         with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-            for name in options.run or runs:
+            for name in options.run or [name for name in runs if options.round in (None, runs[name].get("round", 1))]:
                 started, config = time.monotonic(), config_of(runs[name])
                 found = pool.apply(attempt, (config,))
                 text = json.dumps({"name": name, "config": config, **found}, separators=(",", ":"))

@@ -7,7 +7,6 @@ Nothing is trained: the logs that make_sick_runs.py left in tests/runs/sick/ are
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterable
@@ -34,13 +33,14 @@ class Judged:
     """What was found in a run, beside what is wrong with it.
 
     Attributes:
+        round: 2 and 3 were trained after the rules were settled on the runs before.
         hits, missed: rules that had to be found, and were or were not.
         wrong: rules that were found, although nothing of the kind is wrong.
         follows: rules that were found, and follow from what is wrong.
     """
 
     name: str
-    is_unseen: bool
+    round: int
     hits: frozenset[str]
     missed: frozenset[str]
     wrong: frozenset[str]
@@ -50,11 +50,6 @@ class Judged:
     def is_sick(self) -> bool:
         """Whether something is wrong with it."""
         return bool(self.hits or self.missed)
-
-
-def is_unseen(name: str) -> bool:
-    """Whether a run is of the third that was not looked at while the rules were written."""
-    return hashlib.sha256(name.encode()).digest()[0] % 3 == 0
 
 
 def rows_of(recorded: dict[str, Any]) -> list[dict[str, Any]]:
@@ -77,9 +72,8 @@ def judge(names: Iterable[str] | None = None) -> list[Judged]:
         said = frozenset(finding.rule for finding in findings)
         expected, allowed = (frozenset(runs[name].get(key, ())) for key in ("expect", "allow"))
         wrong = said - expected - allowed
-        found.append(
-            Judged(name, is_unseen(name), said & expected, expected - said, wrong, (said & allowed) - expected)
-        )
+        number, follows = int(runs[name].get("round", 1)), (said & allowed) - expected
+        found.append(Judged(name, number, said & expected, expected - said, wrong, follows))
     return found
 
 
@@ -102,8 +96,7 @@ def figures(judged: list[Judged]) -> dict[str, float]:
 def page(judged: list[Judged]) -> str:
     """The text of docs/diagnosis.md."""
     parts = {"all runs": judged}
-    parts["looked at while the rules were written"] = [run for run in judged if not run.is_unseen]
-    parts["not looked at"] = [run for run in judged if run.is_unseen]
+    parts |= {f"round {number}": [run for run in judged if run.round == number] for number in (1, 2, 3)}
     lines = [
         _INTRODUCTION,
         "| Runs | Broken | Found | Missed | False alarms | Precision | Recall | Sound without finding |",
@@ -148,9 +141,15 @@ _INTRODUCTION = """\
 Written by `scripts/render_diagnosis.py`; the rules with their words are in `rlguide/catalog/diagnosis.yaml`.
 
 `scripts/make_sick_runs.py` trained the runs of `scripts/sick_runs.yaml` on LLaMA-Factory 0.9.5: broken on purpose,
-each with the rule that must find it, and sound ones, in which nothing may be found. About a third, chosen by a hash of
-the name, was not looked at while rules and thresholds were written. A finding that follows from what is wrong (a policy
-whose learning rate is a hundred times too high overfits, too) counts neither for a rule nor against it.
+each with the rule that must find it, and sound ones, in which nothing may be found. A finding that follows from what is
+wrong (a policy whose learning rate is a hundred times too high overfits, too) counts neither for a rule nor against it.
+
+How it went: a third of the first 112 runs, chosen by a hash of the name, was not looked at while rules and thresholds
+were written. In it 22 of 28 faults were found, with 2 false alarms (precision 92 %, recall 79 %), one of them on a
+sound run: SimPO's held-out accuracy begins below one half, which had been taken for noise. In three of the six that
+were missed the fault that was meant had not come about, or shows itself otherwise (notes in the file). The rules were
+then settled on all of these runs, and further ones, of other seeds, data and settings, were trained and judged: the
+last line of the table is what to expect of a run that the rules do not know.
 
 The model has 0.2 million weights and its runs 40 to 160 steps. Thresholds that a publication gives do not depend on
 that; those that are measured here were put between what sound and broken runs do, and are for a real model what a first

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.e2e.conftest import SFT, Bench, settings
 
@@ -31,6 +34,9 @@ def test_a_rule_stops_a_run_which_then_goes_on(bench: Bench) -> None:
     assert "was stopped by rule nothing_learnt: after" in what
     assert f"rlguide train --replay {RUN} --set learning_rate=1e-08" in fix
     assert f"rlguide train --resume {RUN}" in fix
+    (pasted, *_) = re.findall(r"`rlguide (train --replay [^`]+)`", fix)
+    config = yaml.safe_load(bench.run(*shlex.split(pasted), "--dry-run").stdout)
+    assert float(config["learning_rate"]) == 1e-8
     assert record(bench)["status"] == "interrupted"
     (saved,) = checkpoints(bench)
     step = int(saved.removeprefix("checkpoint-"))

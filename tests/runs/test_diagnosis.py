@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rlguide.catalog.diagnosis import LEVELS, diagnosis_rules
 from rlguide.errors import UsageError
 from rlguide.policy.run_record import RecordedReference, RunRecord
-from rlguide.runs.diagnosis.advice import replay_command
+from rlguide.runs.diagnosis.advice import try_command
 from rlguide.runs.diagnosis.diagnose import FUNCTIONS, diagnose, findings_of
 from rlguide.runs.diagnosis.finding import finding_lines
 from rlguide.runs.diagnosis.logs import Facts, Logs
@@ -299,7 +299,9 @@ def test_logits_that_are_no_number_are_no_matter() -> None:
 def test_what_is_known_before_the_first_step_is_said_then() -> None:
     assert "warmup" in names({**DPO, "max_steps": 100, "warmup_steps": 200}, [])
     assert "warmup" not in names({**DPO, "max_steps": 100, "warmup_ratio": 0.1}, [])
-    assert names({"stage": "kto", "per_device_train_batch_size": 2}, []) == {"kto_batch"}
+    for batch, level in ((1, "warning"), (3, "note")):
+        (finding,) = diagnose({"stage": "kto", "per_device_train_batch_size": batch}, [])
+        assert (finding.rule, finding.level) == ("kto_batch", level)
     assert names({"stage": "kto", "per_device_train_batch_size": 2}, [], Facts(processes=2)) == set()
     assert names({"stage": "dpo", "pref_loss": "simpo"}, []) == {"simpo_settings"}  # LLaMA-Factory's beta of 0.1
 
@@ -345,7 +347,7 @@ def test_settings_follow_from_those_of_the_run() -> None:
     rows: Rows = [{"step": n, "loss": 3.0 if n > 1 else 0.6931, "grad_norm": 1.0} for n in range(1, 31)]
     (finding,) = diagnose({**DPO, "output_dir": "saves/my run"}, rows)
     assert finding.command == "rlguide train --replay 'saves/my run' --set learning_rate=5e-07"
-    assert replay_command(None, {"a": 1}) == replay_command("saves/a", {}) == ""
+    assert try_command(None, {"a": 1}) == try_command("saves/a", {}) == ""
 
 
 # --- In the folder of a run ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from rlguide.policy.run_state import replay_command
 from rlguide.runs.diagnosis.logs import number
 
 # Of transformers 4.57 and LLaMA-Factory 0.9.5.
@@ -27,12 +28,12 @@ def values_of(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[st
     return found
 
 
-def replay_command(run: Any, settings: Mapping[str, Any]) -> str:
+def try_command(run: Any, settings: Mapping[str, Any]) -> str:
     """The line that trains a run again with other settings; "" where there are none, or the run has no name."""
     if not isinstance(run, str) or not run or not settings:
         return ""
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={_text(value)}")]
-    return shlex.join(["rlguide", "train", "--replay", run, *words])
+    return f"{replay_command(run)} {shlex.join(words)}"
 
 
 def commands_of(config: Mapping[str, Any]) -> dict[str, str]:

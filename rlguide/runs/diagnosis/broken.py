@@ -53,22 +53,26 @@ def reference(logs: Logs, at: Mapping[str, float]) -> Seen | None:
 
 
 def diverged(logs: Logs, at: Mapping[str, float]) -> Seen | None:
-    """A training loss that lies above its start, over enough rows to be no accident of a batch."""
+    """A training loss that lies, or lay, above its start, over enough rows to be no accident of a batch."""
     if logs.method is not None and logs.method.stage == "ppo":
         return None  # whose loss is against a moving baseline, and says nothing
-    logged = [row for row in logs.train if "loss" in row]
-    tail = [row for row in logs.tail(at["pairs"], int(at["logs"])) if "loss" in row]
-    if len(tail) < at["logs"] or len(logged) <= len(tail) or logged[0]["step"] > logs.total / 4 > 0:
+    losses, width = logs.points("loss"), len(logs.tail(at["pairs"], int(at["logs"])))
+    if width < at["logs"] or len(losses) <= width or losses[0][0] > logs.total / 4 > 0:
         return None
-    first, last = first_loss(logs.config), fmean(row["loss"] for row in tail)
-    if first is None:
-        some = max(1, min(len(tail), len(logged) // 4))
-        is_plain = last > at["much"] * logged[0]["loss"] > 0  # then the first log may be one of few rows
-        first = logged[0]["loss"] if is_plain else fmean(row["loss"] for row in logged[:some])
-    if first <= 0 or last <= at["times"] * first:
+    means = [
+        (losses[end - 1][0], fmean(value for _, value in losses[end - width : end]))
+        for end in range(width + 1, len(losses) + 1)
+    ]
+    first = first_loss(logs.config)
+    step, worst = max(means, key=lambda point: point[1])
+    if first is None:  # it depends on the examples: no window but the last is compared with the first ones
+        step, worst = means[-1]
+        some = max(1, min(width, len(losses) // 4))
+        is_plain = worst > at["much"] * losses[0][1] > 0
+        first = losses[0][1] if is_plain else fmean(value for _, value in losses[:some])
+    if first <= 0 or worst <= at["times"] * first:
         return None
-    step = int(tail[-1]["step"])
-    return Seen(step, {"first": first, "last": last, "times": last / first, "step": step})
+    return Seen(step, {"first": first, "last": worst, "times": worst / first, "step": step})
 
 
 def gradient(logs: Logs, at: Mapping[str, float]) -> Seen | None:

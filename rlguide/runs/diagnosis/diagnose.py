@@ -7,7 +7,7 @@ from typing import Any
 
 from rlguide.catalog.diagnosis import LEVELS, Rule, diagnosis_rules
 from rlguide.runs.diagnosis import broken, data, drift, held_out, learning, own
-from rlguide.runs.diagnosis.advice import commands_of, replay_command, values_of
+from rlguide.runs.diagnosis.advice import commands_of, try_command, values_of
 from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.diagnosis.logs import Facts, Logs
@@ -84,5 +84,5 @@ def _finding(config: Mapping[str, Any], rule: Rule, seen: Seen) -> Finding:
     settings = rule.settings if seen.settings is None else seen.settings
     words = {**commands_of(config), **seen.values}
     seen_text, means, fix = (text.format_map(words) for text in (rule.seen, rule.means, rule.fix))
-    command = replay_command(config.get("output_dir"), values_of(config, settings))
-    return Finding(rule.name, rule.level, seen.step, seen_text, means, fix, command, rule.source)
+    command = try_command(config.get("output_dir"), values_of(config, settings))
+    return Finding(rule.name, seen.level or rule.level, seen.step, seen_text, means, fix, command, rule.source)

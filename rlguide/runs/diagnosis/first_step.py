@@ -72,7 +72,8 @@ def wrong_start(config: Mapping[str, Any], first: Mapping[str, float]) -> dict[s
     at = diagnosis_rules()["reference"].at
     loss, wanted, beta = first["loss"], first_loss(config), number(config.get("pref_beta"), 0.1)
     log_ratio = max(_rewards(first)) / (beta if beta > 0 else 0.1)
-    if log_ratio <= at["log_ratio"] and (wanted is None or abs(loss - wanted) <= at["loss"] * max(1.0, wanted)):
+    limit = at["per_token"] if config.get("pref_loss") == "ipo" else at["log_ratio"]
+    if log_ratio <= limit and (wanted is None or abs(loss - wanted) <= at["loss"] * max(1.0, wanted)):
         return None
     figures = f"a loss of {wanted:.4f} and rewards of 0" if wanted is not None else "rewards of 0"
     return {"loss": loss, "log_ratio": log_ratio, "wanted": figures}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from rlguide.runs.diagnosis.logs import Logs, Points, mean_of, smooth
+from rlguide.runs.diagnosis.logs import Logs, Points, mean_of, number, smooth
 from rlguide.runs.diagnosis.seen import Seen
 from rlguide.statistics import Proportion, proportion
 
@@ -81,16 +81,22 @@ def held_out_accuracy(logs: Logs) -> Proportion | None:
 
 def noise(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     """A held-out accuracy whose interval holds one half and nothing that is much better."""
-    found = held_out_accuracy(logs)
+    found, method = held_out_accuracy(logs), logs.method
     if found is None or logs.part < at["part"] or not found.low <= 0.5 <= found.high < at["high"]:
         return None
+    if method is not None and method.stage == "dpo" and not method.has_reference:
+        # It begins where the likelihoods of the responses are, which may be anywhere: only what was learnt counts.
+        trained = mean_of(logs.tail(128), "rewards/accuracies")
+        if trained is None or trained < at["trained"]:
+            return None
     values = {"accuracy": found.value, "low": found.low, "high": found.high, "rows": found.n, "step": logs.step}
     return Seen(logs.step, values)
 
 
 def swapped(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     """A policy that comes to prefer the rejected responses of held-out pairs, and the chosen ones of its training."""
-    if logs.part < 0.5:
+    rows = number(logs.facts.data.get("rows"))
+    if logs.part < 0.5 or 0 < rows < at["rows"]:
         return None
     found = held_out_accuracy(logs)
     said = _wrong_accuracy(logs, found, at) if found is not None else _wrong_margin(logs, at)

@@ -23,7 +23,7 @@ def kto_batch(logs: Logs, at: Mapping[str, float]) -> Seen | None:
         return None
     wanted = -int(-at["batch"] // processes)
     settings = {"per_device_train_batch_size": wanted}
-    return Seen(None, {"batch": round(batch), "wanted": wanted}, settings)
+    return Seen(None, {"batch": round(batch), "wanted": wanted}, settings, "warning" if batch < 2 else None)
 
 
 def kto_weights(logs: Logs, at: Mapping[str, float]) -> Seen | None:
@@ -53,13 +53,12 @@ def kto_logits(logs: Logs, at: Mapping[str, float]) -> Seen | None:
 
 
 def orpo_unbalanced(logs: Logs, at: Mapping[str, float]) -> Seen | None:
-    """An odds ratio that outweighs the SFT loss, or improves at its cost."""
+    """A weight of the odds ratio far above any that is published, or an SFT loss that rises while that improves."""
     sft, odds = ([value for _, value in logs.points(key)] for key in ("sft_loss", "odds_ratio_loss"))
-    if logs.loss != "orpo" or not sft or not odds:
+    if logs.loss != "orpo":
         return None
-    weight = logs.beta * odds[0] / sft[0] if sft[0] > 0 else 0.0
-    if weight > at["weight"]:
-        return Seen(1, {"seen": f"the odds-ratio part of the loss begins at {weight:.0f} times its SFT part"})
+    if logs.beta > at["beta"]:
+        return Seen(None, {"seen": f"pref_beta is {logs.beta:g}, and 1 is the largest of the paper"})
     if len(sft) < at["logs"] or len(odds) < at["logs"]:
         return None
     some = max(2, min(20, len(sft) // 3))

@@ -15,8 +15,10 @@ class Seen:
         step: where; None of the whole run or its data.
         values: for the words of the rule.
         settings: keys to change, instead of those that the catalog names; None: those of the catalog.
+        level: instead of that of the catalog; None: that of the catalog.
     """
 
     step: int | None
     values: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] | None = None
+    level: str | None = None
