@@ -126,7 +126,7 @@ def command(
             options, steps = at_steps(ws, options)
             prepared = prepare(ws, main, options, dry_run)
             say_all(steps)
-        _tell_trackers(ws, prepared.config)
+        _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
@@ -156,7 +156,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
     from rlguide.runs.train import resume
 
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
-    _tell_trackers(ws, run.config)
+    _tell_trackers(ws, run.config, engine)
     if dry_run:
         checkpoint = last_checkpoint(run.path)
         change = next_of(ws, run, engine) if on_trouble.auto_retry else None
@@ -180,12 +180,12 @@ def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str
     return found
 
 
-def _tell_trackers(ws: Workspace, config: dict[str, Any]) -> None:
+def _tell_trackers(ws: Workspace, config: dict[str, Any], engine: Engine) -> None:
     """Say where the metrics are shown, too; refuse a tracker that would ask for a login."""
     from rlguide.console import say
     from rlguide.recipes.trackers import check_trackers
 
-    for line in check_trackers(ws.root, config):
+    for line in check_trackers(ws.root, config, engine.versions):
         say(f"reports to {line}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import hub_settings
+from rlguide.catalog.engine_keys import engine_keys
 from rlguide.catalog.trackers import Tracker, stays_here, trackers
 from rlguide.engine.config_file import split_names
 from rlguide.errors import UsageError, did_you_mean
@@ -40,25 +41,37 @@ def report_keys(asked: str | None) -> dict[str, Any]:
     return {"report_to": names[0] if len(names) == 1 else names, **local}
 
 
-def asked_trackers(config: Mapping[str, Any]) -> list[Tracker]:
-    """The trackers that a config reports to, of those that are known here."""
+def asked_trackers(config: Mapping[str, Any], versions: Mapping[str, str]) -> list[Tracker]:
+    """The trackers that a config reports to, of those that are known here.
+
+    Without report_to, or with "all", transformers takes each that is installed (4.57.6, training_args.py).
+
+    Args:
+        versions: what the engine has, by distribution.
+    """
     value = config.get("report_to")
     names = [str(item) for item in value] if isinstance(value, list) else split_names(value)
+    if not names or "all" in names:
+        packages = engine_keys().values["report_to"]
+        names = [name for name in trackers() if set(packages[name]) & versions.keys()]
     names += ["swanlab"] if config.get("use_swanlab") else []
     return [trackers()[name] for name in dict.fromkeys(names) if name in trackers()]
 
 
-def check_trackers(root: Path, config: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> list[str]:
+def check_trackers(
+    root: Path, config: Mapping[str, Any], versions: Mapping[str, str], environment: Mapping[str, str] = os.environ
+) -> list[str]:
     """Refuse a training whose tracker would ask for a login, which nobody can answer; returns where each one writes.
 
     Args:
         root: the workspace, in which the engine runs.
+        versions: what the engine has, by distribution.
 
     Raises:
         UsageError: nobody is logged in, and it is not set to stay offline.
     """
     notes = []
-    for tracker in asked_trackers(config):
+    for tracker in asked_trackers(config, versions):
         is_local = tracker.name == "swanlab" and config.get("use_swanlab") and config.get("swanlab_mode") == "local"
         if not is_local and not _works(root, tracker, config, environment):
             raise UsageError(_refused(tracker), _how(tracker))

@@ -51,6 +51,7 @@ from rlguide.runs.retry import (
     variables_of,
     worker_options,
 )
+from rlguide.runs.surroundings.gather import gone_on
 from rlguide.runs.training_rows import write_fingerprints
 from rlguide.runs.view.live import TrainingView
 from rlguide.runs.view.training import Watch, state_of
@@ -210,6 +211,7 @@ def _continue(job: _Job, with_less: bool) -> Run:
     if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
         write_fingerprints(ws, run.path, run.config)
     variables = same_processes(run)
+    run.update(surroundings=gone_on(run.record, job.engine.versions))
     if with_less:
         _lessen(job)
     return _drive(job, _restore(run), variables)

@@ -19,8 +19,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlguide.engine.config_file import parse_settings
 from rlguide.engine.events import Raised
 from rlguide.engine.failures import _entries, explain_failure
+from rlguide.engine.find import find_engine
+from rlguide.engine.schema import load_schema
 from tests.engine.test_real_failures import CASES as OTHERS
 
 Link = tuple[str, str]
@@ -251,3 +254,14 @@ def test_each_fix_is_one_that_can_be_typed() -> None:
             assert shlex.split(command), fix
         for name in re.findall(r"--set (\S+)", fix):
             assert re.fullmatch(r"\w+=\S+", name.strip(",;.)")), fix
+
+
+@pytest.mark.engine
+def test_each_key_of_a_fix_is_one_that_the_engine_has() -> None:
+    """The values as well: a fix that is pasted passes the checks before a training."""
+    schema = load_schema(find_engine())
+    settings = [text for entry in _entries() for text in re.findall(r"--set (\w+=[^\s,;:)\"]+)", entry["fix"])]
+    assert len(settings) >= 15
+    named = {text: text.partition("=")[2] for text in settings if not text.endswith(("=NAME", "=all", "=main"))}
+    assert schema.problems(parse_settings(list(named))) == []
+    assert {text.partition("=")[0] for text in settings} <= schema.fields.keys()

@@ -60,12 +60,12 @@ def test_what_the_engine_lacks_is_said(ws: Workspace, name: str) -> None:
 def test_without_a_login_what_is_advised_is_enough(ws: Workspace, home: Path, name: str) -> None:
     config = asked(ws, name).config
     with pytest.raises(UsageError, match=f"{name} would ask for a login") as refused:
-        check_trackers(ws.root, config, {})
+        check_trackers(ws.root, config, {}, {})
     variable, value = re.findall(r"export (\w+)=(\w+)", refused.value.fix)[0]
-    notes = check_trackers(ws.root, config, {variable: value})
+    notes = check_trackers(ws.root, config, {}, {variable: value})
     assert trackers()[name].where in notes[0]
-    assert check_trackers(ws.root, config, {trackers()[name].key: KEY}) == [f"{name}: its service"]
-    assert check_trackers(ws.root, {**config, "report_to": report_keys("none")["report_to"]}, {}) == []
+    assert check_trackers(ws.root, config, {}, {trackers()[name].key: KEY}) == [f"{name}: its service"]
+    assert check_trackers(ws.root, {**config, "report_to": report_keys("none")["report_to"]}, {}, {}) == []
 
 
 @pytest.mark.parametrize("name", LOGIN)
@@ -80,9 +80,9 @@ def test_a_login_is_found_where_its_command_stores_it(ws: Workspace, home: Path,
             path.parent.mkdir(exist_ok=True, parents=True)
             path.write_text("not a netrc: {")
             with pytest.raises(UsageError):
-                check_trackers(ws.root, config, environment)
+                check_trackers(ws.root, config, {}, environment)
             path.write_text(f"machine api.example.invalid login user password {KEY}\n")
-            assert check_trackers(ws.root, config, environment) == [f"{name}: its service"]
+            assert check_trackers(ws.root, config, {}, environment) == [f"{name}: its service"]
             path.unlink()
 
 
@@ -92,14 +92,14 @@ def test_trackio_stays_on_this_machine_unless_asked(ws: Workspace, home: Path) -
     assert "trackio_space_id: null\n" in asked(ws, "trackio").text
     assert config["trackio_space_id"] is None
     assert outward_keys(ws.root, ws.root / "saves/x", config) == []
-    assert "trackio show" in check_trackers(ws.root, config, {})[0]
+    assert "trackio show" in check_trackers(ws.root, config, {}, {})[0]
     away = {"report_to": "trackio"}
     with pytest.raises(UsageError, match="would make a Space on the hub") as refused:
-        check_trackers(ws.root, away, {})
+        check_trackers(ws.root, away, {}, {})
     assert "--set trackio_space_id=null" in refused.value.fix
-    assert check_trackers(ws.root, away, {"HF_TOKEN": KEY}) == ["trackio: its service"]
+    assert check_trackers(ws.root, away, {}, {"HF_TOKEN": KEY}) == ["trackio: its service"]
     with pytest.raises(UsageError):
-        check_trackers(ws.root, config, {"TRACKIO_SPACE_ID": "me/space"})
+        check_trackers(ws.root, config, {}, {"TRACKIO_SPACE_ID": "me/space"})
     assert outward_keys(ws.root, ws.root / "saves/x", away) == ["report_to"]
 
 
@@ -113,7 +113,7 @@ def test_a_resumed_run_keeps_trackio_where_it_was(ws: Workspace, home: Path) -> 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
 def test_what_needs_no_login(ws: Workspace, home: Path, name: str) -> None:
     prepared = asked(ws, name)
-    (note,) = check_trackers(ws.root, prepared.config, {})
+    (note,) = check_trackers(ws.root, prepared.config, {}, {})
     assert note.startswith(f"{name}: ") and "{" not in note
     assert name != "tensorboard" or f"`tensorboard --logdir {prepared.output_dir}`" in note
 
@@ -121,8 +121,8 @@ def test_what_needs_no_login(ws: Workspace, home: Path, name: str) -> None:
 def test_swanlab_of_llamafactory_itself(ws: Workspace, home: Path) -> None:
     config = {"use_swanlab": True, "output_dir": "saves/x"}
     with pytest.raises(UsageError, match="swanlab would ask"):
-        check_trackers(ws.root, config, {})
-    assert "swanlog" in check_trackers(ws.root, {**config, "swanlab_mode": "local"}, {})[0]
+        check_trackers(ws.root, config, {}, {})
+    assert "swanlog" in check_trackers(ws.root, {**config, "swanlab_mode": "local"}, {}, {})[0]
 
 
 @pytest.mark.parametrize(("value", "words"), [("wandbb", "did you mean wandb"), ("none,wandb", "none and a tracker")])
@@ -142,7 +142,7 @@ def test_no_key_is_in_what_is_written(ws: Workspace, home: Path, monkeypatch: py
     for name in LOGIN:
         monkeypatch.setenv(trackers()[name].key, KEY)
     prepared = asked(ws, "wandb,swanlab")
-    said = check_trackers(ws.root, prepared.config)
+    said = check_trackers(ws.root, prepared.config, {})
     record = create_run(ws, prepared, {}).record
     assert KEY not in json.dumps([said, prepared.text, prepared.notes]) + repr(record)
 
@@ -157,3 +157,15 @@ def test_a_wandb_that_ends_the_training_is_refused(ws: Workspace, report_to: str
             continue
         with pytest.raises(EngineError, match="ends the training when the first checkpoint"):
             prepare(ws, engine, options, dry_run=True)
+
+
+@pytest.mark.parametrize("report_to", [{}, {"report_to": "all"}, {"report_to": ["all"]}])
+def test_without_a_word_transformers_takes_all_that_is_installed(
+    ws: Workspace, home: Path, report_to: dict[str, Any]
+) -> None:
+    config = {"output_dir": "saves/x", **report_to}
+    with pytest.raises(UsageError, match="wandb would ask"):
+        check_trackers(ws.root, config, {"wandb": "0.28.2"}, {})
+    assert check_trackers(ws.root, config, {"torch": "2.11.0"}, {}) == []
+    (note,) = check_trackers(ws.root, config, {"tensorboard": "2.21.0"}, {})
+    assert note.startswith("tensorboard: ")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rlguide.data.names import parent_name, viewed_name
 from rlguide.data.store.manifest import DataManifest, read_manifest
 from rlguide.engine.hardware import driver_version
 from rlguide.policy.base import cached_file
+from rlguide.policy.run_record import RunRecord
 from rlguide.recipes.data import VIEWS, data_home
 from rlguide.runs.surroundings.secrets import without_secrets
 from rlguide.runs.surroundings.variables import kept_variables
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # transformers 4.57.6, training_args.py: of `seed`; of `data_seed`, None, which takes that of `seed`.
 _SEED = 42
+_RESUMES = 20  # that are kept
 _SECONDS = 5.0  # for git; a file system that hangs must not keep a training from starting
 
 
@@ -63,10 +65,22 @@ def gather(ws: Workspace, prepared: Prepared) -> dict[str, Any]:
     return cleaned
 
 
-def typed(surroundings: Mapping[str, Any]) -> str:
-    """The command of a record as a shell takes it; "" if none is kept."""
-    words = surroundings.get("command")
-    return shlex.join(map(str, words)) if isinstance(words, list) else ""
+def gone_on(record: RunRecord, versions: Mapping[str, str]) -> dict[str, Any]:
+    """The surroundings of a run that goes on now: "resumed" has an entry for each time.
+
+    Each has "time", "command", "host", and "versions" of the engine that are not those that it began with.
+    """
+    before, begun_with = record.surroundings or {}, record.engine or versions
+    earlier = before.get("resumed")
+    entry: dict[str, Any] = without_secrets(
+        {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": ["rlguide", *sys.argv[1:]],
+            "host": platform.node(),
+            "versions": {name: version for name, version in versions.items() if begun_with.get(name) != version},
+        }
+    )
+    return {**before, "resumed": [*(earlier if isinstance(earlier, list) else ()), entry][-_RESUMES:]}
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

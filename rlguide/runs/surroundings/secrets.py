@@ -10,7 +10,7 @@ from typing import Any
 from rlguide.recipes.checks import holds_secret, names_secret
 
 LEFT_OUT = "(left out: a secret)"
-_SHORTEST = 6  # characters of a value that is looked for in other texts; a shorter one would be found by chance
+_SHORTEST = 8  # characters of a value that is looked for in other texts; a shorter one would be found by chance
 _PASSWORD = re.compile(r"://[^/@\s:]*:([^/@\s]+)@")  # in the address of a proxy
 
 
