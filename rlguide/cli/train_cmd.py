@@ -233,13 +233,16 @@ def _show_summary(ws: Workspace, run: Run, engine: Engine, as_json: bool) -> Non
 
 
 def _after_sft(ws: Workspace, run: Run) -> str:
-    """The command that trains on preferences on top of SFT; "" after other methods."""
+    """The command that trains on preferences on top of SFT, on its best step; "" after other methods."""
     import shlex
 
     from rlguide.evaluation.held_out import trained_pairs
+    from rlguide.runs.best import step_meant
 
     if run.method is None or not run.method.from_base:
         return ""
     pairs = ",".join(trained_pairs(ws, run))
     dataset = f" --dataset {shlex.quote(pairs)}" if pairs else ""
-    return f"rlguide train --sft-ckpt {shlex.quote(run.name)}{dataset}"
+    folder = step_meant(run).folder
+    checkpoint = run.name if folder == run.path else run.file(folder.name)
+    return f"rlguide train --sft-ckpt {shlex.quote(checkpoint)}{dataset}"

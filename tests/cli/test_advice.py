@@ -150,6 +150,8 @@ def paste(ws: Workspace, command: str) -> int:
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
     if words[0] == "train" and "--dry-run" not in words:
         words.append("--dry-run")
+    if words[0] == "watch":
+        words.append("--once")  # what trains here never ends
     if words[:2] == ["engine", "install"]:
         INSTALLED.update(words[2:])
     if words[0] == "download" or words[:2] == ["engine", "install"]:  # what needs a network

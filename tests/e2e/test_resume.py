@@ -35,7 +35,7 @@ THREE_EPOCHS = settings("eval_strategy=no", "max_steps=-1", "num_train_epochs=3"
 
 
 def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> None:
-    """Ctrl-C at random steps of the first, second and third epoch; the adapter is the same, byte for byte."""
+    """Ctrl-C or `rlguide stop` at random steps of each epoch; the adapter is the same, byte for byte."""
     bench, draw = three_epochs, random.Random(20261126)
     command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/cut", *THREE_EPOCHS)
     metrics = bench.root / "saves/cut/metrics.jsonl"
@@ -51,7 +51,10 @@ def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> Non
         if epoch == 0:  # later it could end meanwhile
             busy = bench.run("train", "--resume", "saves/cut", code=2)
             assert "still training" in busy.stderr
-        process.send_signal(signal.SIGINT)
+        if epoch == 1:  # from another terminal
+            assert "rlguide train --resume saves/cut" in bench.run("stop", "saves/cut").stderr
+        else:
+            process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
         assert "rlguide train --resume saves/cut" in err

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rlguide.catalog.best_by import BEST_BY, best_keys, rule_of
 from rlguide.catalog.methods import find_method, methods
 from rlguide.cli._training import at_steps
+from rlguide.cli.train_cmd import _after_sft
 from rlguide.errors import UsageError
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
@@ -209,6 +210,14 @@ def test_another_round_starts_at_the_step_and_says_which(
     assert prepared.config["adapter_name_or_path"] == f"{SFT},{top}"
     assert line.startswith(f"step       {RUN}: ")
     assert any("default_system: Be brief." in note for note in prepared.notes)  # as of the run itself
+
+
+def test_after_sft_the_next_line_names_the_best_checkpoint(ws: Workspace, run: Run) -> None:
+    sft = replace(run, record=replace(run.record, method="sft", config={**run.config, "stage": "sft"}))
+    assert _after_sft(ws, sft).startswith(f"rlguide train --sft-ckpt {RUN}/checkpoint-8")
+    shutil.rmtree(run.path / "checkpoint-8")
+    assert f"--sft-ckpt {RUN}" in _after_sft(ws, sft) and "checkpoint" not in _after_sft(ws, sft)
+    assert _after_sft(ws, run) == ""
 
 
 def test_a_reward_model_is_taken_at_its_best_step_too(ws: Workspace, run: Run) -> None:

@@ -33,18 +33,21 @@ def command(
     """
     from rlguide.console import say, show, show_json, show_table
     from rlguide.runs.manage.compare import compare, curve_names
+    from rlguide.runs.manage.listed import row_of
     from rlguide.runs.manage.overlay import plot_overlay
     from rlguide.runs.record import open_run
     from rlguide.workspace import check_replaceable
 
     ws = open_workspace(workspace)
-    found = compare([open_run(ws, name) for name in runs])
+    opened = [open_run(ws, name) for name in runs]
+    found = compare(opened)
     path = plot or ws.saves / f"compare-{'-'.join(label.replace('/', '_') for label in found.labels)}.png"
     check_replaceable(path)
     drawn = plot_overlay(found.panels, curve_names(found.labels), path)
     shown = None if drawn is None else ws.relative(drawn.absolute())
     if as_json:
-        show_json({**found.as_dict(), "plot": shown})
+        numbers = {run.name: row_of(run).as_dict() for run in opened}
+        show_json({**found.as_dict(), "numbers": numbers, "plot": shown})
         return
     if found.settings:
         show_table(("setting", *found.labels), [(key, *cells) for key, cells in found.settings.items()])

@@ -77,7 +77,7 @@ def list_runs(ws: Workspace) -> list[Listed]:
 
 def _listed(ws: Workspace, folder: Path) -> Listed:
     try:
-        return _row(read_run(ws, folder))
+        return row_of(read_run(ws, folder))
     except RlguideError as error:
         return Listed(ws.relative(folder), _UNREADABLE, problem=error.what, fix=error.fix)
     except Exception as error:  # what a file may hold that nobody foresaw is that run's, and not the list's
@@ -85,7 +85,8 @@ def _listed(ws: Workspace, folder: Path) -> Listed:
         return Listed(ws.relative(folder), _UNREADABLE, problem=what, fix=f"look at {ws.relative(folder)}/run.json")
 
 
-def _row(run: Run) -> Listed:
+def row_of(run: Run) -> Listed:
+    """A run as a list shows it."""
     state, record, best = state_of_run(run), run.record, best_step(run)
     done = steps_done(run.path) if state == "finished" else reached_step(run.path)
     return Listed(

@@ -99,6 +99,7 @@ def test_the_command(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["settings"]["learning_rate"] == {names[0]: "5.0e-6", names[1]: "0.0005"}
     assert found["plot"] == "x.png"
+    assert found["numbers"][names[1]]["accuracy"]["count"] == 10
 
 
 @pytest.mark.parametrize("names", [["saves/tiny/ipo"], ["saves/tiny/ipo", "saves/tiny/ipo"], ["saves/tiny/ipo", "no"]])
