@@ -19,7 +19,7 @@ RECORDED = Path(__file__).with_name("recorded") / "dpo.jsonl"  # of `rlguide dem
 NAME = "saves/demo/lora/dpo"
 CONFIG = {
     **{"stage": "dpo", "eval_strategy": "epoch", "eval_steps": 17, "save_steps": 33, "num_train_epochs": 2.0},
-    **{"per_device_eval_batch_size": 16, "pref_ftx": 0.2, "use_cpu": True},
+    **{"per_device_eval_batch_size": 16, "pref_ftx": 0.2, "use_cpu": True, "report_to": "none"},
 }
 
 
