@@ -10,7 +10,7 @@ import fcntl
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rlguide.errors import RlguideError, UsageError
@@ -70,15 +70,20 @@ def is_training(folder: Path, group: int | None) -> bool:
 
 def holders(folder: Path) -> list[int]:
     """The processes of this user on this host that hold a run's folder: its rlguide, and those that train."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]  # noqa: PTH115  (it is no path of ours)
-        except OSError:  # gone, or another user's
-            continue
-        if os.fspath(folder.resolve() / LOCK) in links:
-            found.append(int(process.name))
-    return sorted(found)
+    lock = os.fspath(folder.resolve() / LOCK)
+    return sorted(int(process.name) for process in Path("/proc").glob("[0-9]*") if _has_open(process, lock))
+
+
+def _has_open(process: Path, file: str) -> bool:
+    try:
+        links = list((process / "fd").iterdir())
+    except OSError:  # gone, or another user's
+        return False
+    for link in links:
+        with suppress(OSError):  # closed meanwhile, which says nothing of the others
+            if os.readlink(link) == file:  # noqa: PTH115  (it is no path of ours)
+                return True
+    return False
 
 
 def _locked(descriptor: int) -> bool:

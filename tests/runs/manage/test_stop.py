@@ -17,6 +17,7 @@ import pytest
 
 from rlguide.engine.find import Engine
 from rlguide.engine.process import group_alive, is_alive
+from rlguide.engine.running import held, holders
 from rlguide.runs.record import Run, open_run
 from rlguide.runs.train import resume
 from rlguide.workspace import Workspace
@@ -139,6 +140,20 @@ def test_a_training_whose_rlguide_died_is_stopped_and_settled(
     assert not group_alive(group)
     assert open_run(ws, RUN).record.status == "interrupted"
     assert_resumes(ws, engine, plan)
+
+
+def test_who_closes_another_file_meanwhile_still_holds_its_run(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, read, gone = ws.saves / "a", os.readlink, iter([True])
+
+    def readlink(link: Path) -> str:
+        if f"/{os.getpid()}/" in str(link) and next(gone, False):
+            raise FileNotFoundError
+        return read(link)
+
+    with held(folder, "a"):
+        monkeypatch.setattr(os, "readlink", readlink)
+        assert os.getpid() in holders(folder)
+        assert next(gone, None) is None
 
 
 def test_one_that_was_suspended_is_stopped_too(
