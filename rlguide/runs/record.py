@@ -59,8 +59,13 @@ class Run:
     @property
     def is_elsewhere(self) -> bool:
         """Whether it is recorded as training on another host, of whose processes nothing is known here."""
+        return self.host_elsewhere != ""
+
+    @property
+    def host_elsewhere(self) -> str:
+        """The other host that it is recorded as training on; "" if there is none."""
         is_open = self.record.status in ("prepared", "running") and self.status == "interrupted"
-        return is_open and self.host not in ("", platform.node())
+        return self.host if is_open and self.host != platform.node() else ""
 
     @property
     def host(self) -> str:

@@ -33,6 +33,8 @@ def command(
     plan = plan_run_removal(ws, run)
     steps = f", checkpoints of steps {', '.join(map(str, plan.steps))}" if plan.steps else ""
     say(f"deletes {plan.name}: {plan.files} files, {format_bytes(plan.size)}{steps}")
+    if plan.host:
+        say(f"! it is recorded as running on {plan.host}: whether it does is not known here")
     for line in plan.kept:
         say(f"keeps {line}")
     where = [] if ws.root == Path.cwd().resolve() else ["-w", str(workspace)]

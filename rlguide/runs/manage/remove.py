@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlguide.console import printable
 from rlguide.engine.running import held, is_training
 from rlguide.errors import RlguideError, UsageError, did_you_mean
 from rlguide.policy.checkpoint import locate
@@ -16,6 +17,7 @@ from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.run_record import RUN_FILE, read_record, run_folders
 from rlguide.policy.trained_on import parts_below
 from rlguide.runs.checkpoints import list_checkpoints, step_of
+from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 
 
@@ -27,6 +29,7 @@ class RunRemoval:
         path: its folder; name: as it is typed.
         files, size: their number, and bytes; steps: of its checkpoints.
         kept: what was made of it and stays, in sentences.
+        host: another one, on which it may still train; "" if none.
     """
 
     path: Path
@@ -35,6 +38,7 @@ class RunRemoval:
     size: int
     steps: tuple[int, ...]
     kept: tuple[str, ...]
+    host: str = ""
 
 
 def plan_run_removal(ws: Workspace, name: str) -> RunRemoval:
@@ -68,7 +72,9 @@ def plan_run_removal(ws: Workspace, name: str) -> RunRemoval:
     steps = tuple(step_of(folder) for folder in list_checkpoints(path))
     merged = [ws.relative(folder) for folder in _merged(ws) if path.resolve() in _parts(ws, folder)]
     kept = tuple(f"{folder}, which was merged from it" for folder in merged)
-    return RunRemoval(path, shown, len(files), sum(file.lstat().st_size for file in files), steps, kept)
+    size = sum(file.lstat().st_size for file in files)
+    host = "" if record is None else Run(path, shown, record).host_elsewhere
+    return RunRemoval(path, shown, len(files), size, steps, kept, printable(host))
 
 
 def remove_run(ws: Workspace, name: str) -> RunRemoval:

@@ -74,7 +74,7 @@ def stop(ws: Workspace, run: Run) -> Run:
 
 
 def _out_of_reach(run: Run) -> RlguideError:
-    where = printable(run.host) or "another host"
+    where = printable(run.host_elsewhere) or "another host"
     return RlguideError(
         f"{run.name} was started on {where}, or is another user's: no process of it was found here",
         f"stop it there: `rlguide stop {shlex.quote(run.name)}`",
