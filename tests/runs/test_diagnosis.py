@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rlguide.catalog.diagnosis import LEVELS, diagnosis_rules
 from rlguide.errors import UsageError
 from rlguide.policy.run_record import RecordedReference, RunRecord
-from rlguide.runs.diagnosis.advice import try_command
+from rlguide.runs.diagnosis.advice import try_command, values_of
 from rlguide.runs.diagnosis.diagnose import FUNCTIONS, diagnose, findings_of
 from rlguide.runs.diagnosis.finding import finding_lines
 from rlguide.runs.diagnosis.logs import Facts, Logs
@@ -347,7 +347,19 @@ def test_settings_follow_from_those_of_the_run() -> None:
     rows: Rows = [{"step": n, "loss": 3.0 if n > 1 else 0.6931, "grad_norm": 1.0} for n in range(1, 31)]
     (finding,) = diagnose({**DPO, "output_dir": "saves/my run"}, rows)
     assert finding.command == "rlguide train --replay 'saves/my run' --set learning_rate=5e-07"
+    assert values_of({"pref_ftx": 0.2, "seed": 1}, {"pref_ftx": 0.2, "seed": 2}) == {"seed": 2}
     assert try_command(None, {"a": 1}) == try_command("saves/a", {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("ftx", "said"), [(0.0, "pref_ftx=0.2"), (0.2, "learning_rate=1.5e-06"), (1.0, "learning_rate=1.5e-06")]
+)
+def test_no_fix_is_what_the_run_had(ftx: float, said: str) -> None:
+    rows: Rows = [{"step": 10, "loss": 0.5, "logps/chosen": -100.0, "rewards/chosen": -9.0}]
+    (finding,) = diagnose(
+        {**DPO, "pref_beta": 0.1, "pref_ftx": ftx, "output_dir": "saves/a"}, rows, only=["displacement"]
+    )
+    assert finding.command == f"rlguide train --replay saves/a --set {said}"
 
 
 # --- In the folder of a run ----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ _WHOLE = ("cutoff_len", "max_steps")
 
 
 def values_of(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as values: {times: N} is N times what the run had."""
+    """The settings as values, but for those that the run had already: {times: N} is N times what it had."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -24,7 +24,8 @@ def values_of(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[st
             value = round(product) if isinstance(before, int) or key in _WHOLE else float(f"{product:.3g}")
             if not value:
                 continue
-        found[key] = value
+        if value != config.get(key):
+            found[key] = value
     return found
 
 

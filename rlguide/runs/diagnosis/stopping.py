@@ -97,10 +97,25 @@ class StopOn:
             sound = [row["step"] for row in self._rows if "loss" in row and row["step"] < finding.step]
             put_aside_after(run.path, max(sound, default=0))
         what = f"{run.name} was stopped by rule {finding.rule}: {finding.seen}"
-        run.over("interrupted", failure={"what": what, "exit_code": EXIT_CODE})
-        again = f"`{finding.command}`; or " if finding.command else ""
-        others = f" --stop-on {NONE}" if finding.rule in _LOST else ""
-        resume = f"go on all the same: `{resume_command(run.name)}{others}`"
-        if run.method is not None and run.method.not_resumable:
-            resume = f"its weights are in {run.name}"
-        return StoppedByRule(what, f"{finding.fix}: {again}{resume}")
+        run.over("interrupted", failure={"what": what, "exit_code": EXIT_CODE, "rule": finding.rule})
+        return StoppedByRule(what, _way_on(run, finding))
+
+
+def way_on(run: Run, findings: Sequence[Finding]) -> str:
+    """What can be done with a run that did not come to its end; of one that a rule stopped, what the rule says.
+
+    Args:
+        findings: of the run, as it stands.
+    """
+    rule = (run.record.failure or {}).get("rule") if run.status == "interrupted" else None
+    finding = next((finding for finding in findings if finding.rule == rule), None)
+    return run.next_step if finding is None else _way_on(run, finding)
+
+
+def _way_on(run: Run, finding: Finding) -> str:
+    again = f"`{finding.command}`; or " if finding.command else ""
+    others = f" --stop-on {NONE}" if finding.rule in _LOST else ""
+    resume = f"go on all the same: `{resume_command(run.name)}{others}`"
+    if run.method is not None and run.method.not_resumable:
+        resume = f"its weights are in {run.name}"
+    return f"{finding.fix}: {again}{resume}"

@@ -19,6 +19,7 @@ from rlguide.policy.run_record import run_folders
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import is_complete, steps_done
 from rlguide.runs.diagnosis.diagnose import findings_of
+from rlguide.runs.diagnosis.stopping import way_on
 from rlguide.runs.manage.accuracy import held_out_accuracy
 from rlguide.runs.record import Run, read_run
 from rlguide.statistics import Estimate
@@ -101,6 +102,7 @@ def _whole(ws: Workspace, run: Run) -> Listed:
 def row_of(run: Run) -> Listed:
     """A run as a list shows it."""
     state, record, best = state_of_run(run), run.record, best_step(run)
+    found = findings_of(run)
     done = steps_done(run.path) if state == "finished" else reached_step(run.path)
     return Listed(
         name=run.name,
@@ -113,10 +115,10 @@ def row_of(run: Run) -> Listed:
         total_steps=record.total_steps,
         best_step=best.step if best is not None else None,
         accuracy=held_out_accuracy(run),
-        findings=tuple(finding.rule for finding in findings_of(run)),
+        findings=tuple(finding.rule for finding in found),
         seconds=run.seconds,
         created=record.created,
-        fix="" if state in ("finished", "running", "elsewhere") else run.next_step,
+        fix="" if state in ("finished", "running", "elsewhere") else way_on(run, found),
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from rlguide.console import printable
 from rlguide.engine.events import EventReader, Tail
 from rlguide.engine.failures import explain_failure
 from rlguide.engine.job import Event, Idle, Line
@@ -16,6 +17,7 @@ from rlguide.policy.run_state import resume_command
 from rlguide.runs.checkpoints import is_complete
 from rlguide.runs.diagnosis.diagnose import diagnose, findings_of
 from rlguide.runs.diagnosis.facts import facts_of
+from rlguide.runs.diagnosis.stopping import way_on
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run, find_runs, open_run, read_run
 from rlguide.runs.retry import survived
@@ -164,7 +166,9 @@ def how_it_ended(attached: Attached) -> RlguideError | None:
         fix = run.next_step if failure.get("memory") else fix if is_said else f"{fix}; then {run.next_step}"
         return EngineError(f"{run.name} failed {where}: {what}", f"{fix}; log: {log}")
     if run.status == "interrupted" and run.record.status == "interrupted":
-        return EngineError(f"{run.name} was stopped {where}", run.next_step)
+        why = failure.get("what")  # of one that a rule of `--stop-on` has stopped
+        what = f"{printable(why)} ({where})" if isinstance(why, str) else f"{run.name} was stopped {where}"
+        return EngineError(what, way_on(run, state.findings))
     return EngineError(
         f"{run.name} was killed {where}: its process is gone, and left no word why (kill -9, or the host went down)",
         f"{run.next_step}; log: {log}",

@@ -49,22 +49,21 @@ def screen(state: RunState, width: int, height: int, curves: Curves | None = Non
     head += [Text(line) for line in _wrapped(_times(state), width)]
     head += [Text(line, style="dim") for line in _wrapped(gpu_words(state.gpus), width)]
     most = max(4, height * 2 // 5)
-    said = [line for finding in state.findings for line in _finding(finding, width)]
+    said = [block for finding in state.findings for block in _finding(finding, width)]
     is_said = any(finding.rule == "reference" for finding in state.findings)  # what the first step showed
     for note in state.notes:
         if is_said and state.check is not None and note.endswith(state.check.message):
             continue
         style = "yellow" if note.startswith("warning") else "dim"
-        said += [Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")]
-    if len(said) > most:
-        said = [*said[: most - 1], Text(f"and more: rlguide watch {shlex.quote(state.name)} --once", style="dim")]
-    room = height - len(head) - len(said) - 1
+        said.append([Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")])
+    told = _as_many(said, most, f"and more: rlguide watch {shlex.quote(state.name)} --once")
+    room = height - len(head) - len(told) - 1
     painted = curves.paint(state.rows, width, room) if curves is not None and room >= _CURVES else Text()
     if painted:
         body = [Text(), *painted.split("\n", allow_blank=True)]
     else:
         body = [Text(line) for line in _wrapped(figures(state.latest), width)]
-    lines = [*head, *said, *body][:height]
+    lines = [*head, *told, *body][:height]
     for line in lines:
         line.truncate(width, overflow="crop" if curves is None else "ellipsis")
     return Text("\n").join(lines)
@@ -138,15 +137,29 @@ def _bar(state: RunState, width: int, done: str, rest: str) -> Text:
     return Text.assemble((done * full, "cyan"), (rest * (room - full), "dim"), percent)
 
 
-def _finding(finding: Finding, width: int) -> list[Text]:
+def _finding(finding: Finding, width: int) -> list[list[Text]]:
+    """What is said of it, each on as many lines as it takes."""
     from rich.text import Text
 
     style = _STYLES.get(finding.level, "")
     return [
-        Text(line, style=style if not at else "")
+        [Text(line, style=style if not at else "") for line in _wrapped(said.split(" "), width, " ")]
         for at, said in enumerate(finding_lines(finding)[:-1])  # the source stands in the report
-        for line in _wrapped(said.split(" "), width, " ")
     ]
+
+
+def _as_many(said: Sequence[Sequence[Text]], most: int, more: str) -> list[Text]:
+    """As many of these as fit in `most` lines, and then `more`: none is cut, so that its command can be pasted."""
+    from rich.text import Text
+
+    if sum(map(len, said)) <= most:
+        return [line for block in said for line in block]
+    lines: list[Text] = []
+    for block in said:
+        if len(lines) + len(block) >= most:
+            break
+        lines += block
+    return [*lines, Text(more, style="dim")]
 
 
 def _wrapped(items: Iterable[str], width: int, gap: str = "  ") -> list[str]:

@@ -105,6 +105,8 @@ def test_a_run_that_ended_unwatched_or_was_begun_on_another_host(
     assert "is recorded as running on another, and no process of it was found here" in err
     assert rlguide("stop", "saves/far run", "-w", str(ws.root)) == 1
     error = capsys.readouterr().err
+    assert rlguide("runs", "remove", "saves/far run", "-w", str(ws.root)) == 2
+    assert "it is recorded as running on another: whether it does is not known here" in capsys.readouterr().err
     assert "was started on another" in error and "`rlguide stop 'saves/far run'`" in error
 
 

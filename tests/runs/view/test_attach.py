@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from rlguide.cli import build_app
 from rlguide.engine.running import EVENTS, held
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.view.attach import Attached, attached_document, follow, how_it_ended, run_to_watch
@@ -30,7 +32,8 @@ from rlguide.runs.view.screen import document
 from rlguide.runs.view.state import RunState
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
-from tests.runs.view.conftest import NAME, Clock, make_run, recorded, recorded_lines
+from tests.cli.test_printed_commands import parse
+from tests.runs.view.conftest import CONFIG, NAME, Clock, make_run, recorded, recorded_lines
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -200,6 +203,23 @@ def test_a_run_that_did_not_come_to_its_end_says_why_and_what_to_do(
     assert document["failure"]["what"] == err[0].removeprefix("error: ")
     for command in (part for part in err[1].split("`") if part.startswith("rlguide ")):
         assert rlguide(*shlex.split(command)[1:], "--dry-run", "-w", str(tmp_path)) in (0, 1)  # it is a command
+
+
+def test_of_one_that_a_rule_has_stopped_it_is_what_train_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    what = f"{NAME} was stopped by rule warmup: the warm-up takes 500 of 162 steps"
+    config = {**CONFIG, "warmup_steps": 500, "output_dir": NAME}
+    make_run(tmp_path, status="interrupted", failure={"what": what, "exit_code": 3, "rule": "warmup"}, config=config)
+    write_events(tmp_path, 20)
+    assert rlguide("watch", NAME, "-w", str(tmp_path)) == 1
+    err = capsys.readouterr().err.strip().split("\n")
+    change = f"rlguide train --replay {NAME} --set warmup_steps=0 --set warmup_ratio=0.1"
+    assert err[0] == f"error: {what} (at step 27 of 162)" and len(err) == 2
+    assert err[1].endswith(f": `{change}`; or go on all the same: `rlguide train --resume {NAME}`")
+    parse(typer.main.get_command(build_app()), change)
+    assert rlguide("runs", "-w", str(tmp_path)) == 0
+    assert err[1].removeprefix("  fix: ") in capsys.readouterr().err
 
 
 def test_a_run_on_another_host_is_not_called_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

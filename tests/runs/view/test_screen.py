@@ -65,6 +65,19 @@ def test_on_a_wide_screen_all_curves_are_there(state: RunState, clock: Clock) ->
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
+def test_what_does_not_fit_is_left_out_whole(state: RunState, width: int, height: int) -> None:
+    """A command of which a part is missing would be another one."""
+    for event in recorded():
+        state.see(event)
+    state.findings = [FINDING] * 12
+    rows = screen(state, width, height).plain.split("\n")
+    assert len(rows) <= height
+    text = " ".join(" ".join(rows).split())
+    assert f"and more: rlguide watch {state.name} --once" in text
+    assert "`" in text and text.count("`") == 2 * text.count(FINDING.command)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
 def test_a_finding_is_said_whole_above_the_curves(state: RunState, width: int, height: int) -> None:
     for event in recorded():
         state.see(event)
