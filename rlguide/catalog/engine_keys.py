@@ -59,7 +59,7 @@ def _fits(value: Any, wanted: Any) -> bool:
         return not value
     if isinstance(wanted, Mapping):
         return value not in wanted["not"]
-    return value in wanted
+    return any(item in wanted for item in (value if isinstance(value, list) else [value]))
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,13 @@ def figures(ws: Workspace, given: Mapping[str, Any]) -> Iterable[str]:
     return BEST_BY
 
 
+def rules(ws: Workspace, given: Mapping[str, Any]) -> Iterable[str]:
+    """The rules of the diagnosis, and the word for none of them."""
+    from rlguide.catalog.diagnosis import diagnosis_rules
+
+    return [*diagnosis_rules(), "none"]
+
+
 def recipes(ws: Workspace, given: Mapping[str, Any]) -> Iterable[str]:
     """The ready recipes."""
     from rlguide.catalog.recipes import ready_recipes

@@ -87,6 +87,11 @@ _OPTIONS: dict[str, OptionInfo] = {
         help="With ppo: the reward model, a run of --method rm.",
         autocompletion=_complete.of(_complete.runs),
     ),
+    "report_to": typer.Option(
+        "--report-to",
+        metavar="TRACKER",
+        help="Show the metrics in tensorboard, wandb, swanlab, trackio or mlflow, too; commas between several.",
+    ),
     "best_by": typer.Option(
         "--best-by",
         metavar="FIGURE",
@@ -112,34 +117,38 @@ def _build(given: dict[str, Any]) -> TrainingOptions:
     return TrainingOptions(**given)
 
 
-def at_steps(ws: Workspace, options: TrainingOptions) -> TrainingOptions:
-    """The options with the checkpoints of the runs that they name: of their best steps by default (said on stderr).
+def at_steps(ws: Workspace, options: TrainingOptions) -> tuple[TrainingOptions, list[str]]:
+    """The options with the checkpoints of the runs that they name, of their best steps by default; and lines that say
+    which, for when all is checked.
 
     Raises:
         UsageError: there is no such step, or no checkpoint. DataError: a record is damaged.
     """
     from rlguide.policy.checkpoint import locate
     from rlguide.policy.run_record import RUN_FILE
-
-    named = {name: value for name in ("from_run", "reward_model") if (value := getattr(options, name)) is not None}
-    chosen: dict[str, Any] = {
-        name: _at_step(ws, value, options) for name, value in named.items() if (locate(ws, value) / RUN_FILE).is_file()
-    }
-    return replace(options, **chosen, step=None, last=False) if chosen else options
-
-
-def _at_step(ws: Workspace, name: str, options: TrainingOptions) -> str:
-    """A run's folder, or the checkpoint in it that is meant. One that is not finished is refused later."""
-    from rlguide.console import say
     from rlguide.runs.best import step_meant
     from rlguide.runs.record import open_run
 
-    run = open_run(ws, name)
-    if run.status != "finished":
-        return name
-    meant = step_meant(run, options.step, options.last)
-    say(f"step       {run.name}: {meant.words}")
-    return name if meant.folder == run.path else run.file(meant.folder.name)
+    chosen: dict[str, Any] = {}
+    lines = []
+    for field in ("from_run", "reward_model"):
+        name = getattr(options, field)
+        if name is None or not (locate(ws, name) / RUN_FILE).is_file():
+            continue
+        run, chosen[field] = open_run(ws, name), name
+        if run.status == "finished":  # another is refused later
+            meant = step_meant(run, options.step, options.last)
+            lines.append(f"step       {run.name}: {meant.words}")
+            chosen[field] = name if meant.folder == run.path else run.file(meant.folder.name)
+    return (replace(options, **chosen, step=None, last=False) if chosen else options), lines
+
+
+def say_all(lines: list[str]) -> None:
+    """Say each line (stderr)."""
+    from rlguide.console import say
+
+    for line in lines:
+        say(line)
 
 
 def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, fix: str) -> None:

@@ -43,7 +43,7 @@ def command(
     import shlex
 
     from rlguide.catalog.gpus import parse_gpus
-    from rlguide.cli._training import at_steps, faster_settings, show_need, show_plan
+    from rlguide.cli._training import at_steps, faster_settings, say_all, show_need, show_plan
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
     from rlguide.planner.asked import as_host
@@ -52,13 +52,14 @@ def command(
 
     ws, main = open_workspace(workspace), find_engine(engine)
     asked = parse_gpus(gpus) if gpus is not None else None
-    options = at_steps(ws, options)
+    options, steps = at_steps(ws, options)
     prepared = prepare(ws, main, options, gpus=as_host(asked))
     path = output or ws.configs / f"{prepared.method.name}_config.yaml"
     check_writable(path, force)
     if fast and (settings := faster_settings(ws, prepared, asked)):
         options = replace(options, settings={**options.settings, **settings})
         prepared = prepare(ws, main, options, gpus=as_host(asked))
+    say_all(steps)
     show_plan(prepared)
     show_need(ws, prepared, asked, plain=False, force=force)
     changed = changed_values(path, prepared.config)

@@ -122,7 +122,7 @@ def command(
     rlguide eval --set max_samples=200 --json
     """
     from rlguide.cli._reward_model import show_evaluation
-    from rlguide.console import say, show_json
+    from rlguide.console import show_json
     from rlguide.engine.config_file import parse_settings, split_names
     from rlguide.engine.find import find_engine
     from rlguide.evaluation.held_out import why_not_evaluable
@@ -138,9 +138,8 @@ def command(
     has_pairs = dataset is not None or (parts == () and not checkpoints)
     chosen = usable_run(ws, run, lambda item: why_not_evaluable(ws, item, has_pairs))
     meant = step_meant(chosen, step, last)
-    say(f"step       {meant.words}")
     chosen = at_step(chosen, meant)
-    what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens, asked)
+    what = Wanted(parts, size, split_names(dataset), checkpoints, language, prompts, max_new_tokens, asked, meant.words)
     found = find_engine(engine)
     result = evaluate_suite(ws, found, chosen, what, keys)
     if as_json:

@@ -67,7 +67,7 @@ def _training(
     is_asked: bool,
     is_plain: bool,
 ) -> tuple[Training, Engine, int]:
-    from rlguide.cli._training import at_steps, refuse_others
+    from rlguide.cli._training import at_steps, refuse_others, say_all
     from rlguide.planner.asked import as_host, of_model, of_prepared
     from rlguide.recipes.disk import disk_need
     from rlguide.recipes.prepare import prepare
@@ -82,7 +82,9 @@ def _training(
     settings = {key: value for key, value in options.settings.items() if key not in later}
     output = options.output_dir or (_NOWHERE if options.config else None)
     options = replace(options, settings=settings, quantization=None, output_dir=output)
-    prepared = prepare(ws, engine, at_steps(ws, options), dry_run=True, gpus=as_host(gpus) if is_asked else None)
+    options, steps = at_steps(ws, options)
+    prepared = prepare(ws, engine, options, dry_run=True, gpus=as_host(gpus) if is_asked else None)
+    say_all(steps)
     training = of_prepared(ws, prepared, is_plain)
     training = replace(training, config={**training.config, **later})
     return training, prepared.engine, prepared.disk_bytes

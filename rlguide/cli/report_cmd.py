@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 
@@ -19,7 +20,10 @@ class Language(StrEnum):
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="Folder of the run; the newest by default.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(help="Folder of the run; the newest by default.", autocompletion=_complete.of(_complete.runs)),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(

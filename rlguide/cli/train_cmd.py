@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
-_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization")
+_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to")
 
 
 @training_options()
@@ -42,6 +42,7 @@ def command(
             "--replay",
             metavar="RUN",
             help="Do a run again in a new folder, and say what differs; --set changes keys.",
+            autocompletion=_complete.of(_complete.runs),
         ),
     ] = None,
     dry_run: Annotated[
@@ -63,6 +64,7 @@ def command(
             metavar="RULE,...",
             help="Stop after the current step, save, and exit with 3 when one of these rules finds something"
             " (docs/diagnosis.md); none: never.",
+            autocompletion=_complete.of(_complete.rules, several=True),
         ),
     ] = "nan",
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
@@ -86,7 +88,7 @@ def command(
     """
     import shlex
 
-    from rlguide.cli._training import at_steps, refuse_others, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -106,8 +108,8 @@ def command(
     if resume:
         why = "--resume trains with the config that the run began with, so it takes no other option"
         fix = "leave the others out; to change something, start a new run with --output-dir"
-        refuse_others(options, ("settings",), why, fix)
-        said = {**options.settings, **({"trust_remote_code": True} if trust_remote_code else {})}
+        refuse_others(options, ("settings", "report_to"), why, fix)
+        said = {**options.keys, **({"trust_remote_code": True} if trust_remote_code else {})}
         main = find_engine(engine)
         finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain, on_trouble)
     else:
@@ -121,7 +123,10 @@ def command(
             found = _replayed(ws, main, options, replay, dry_run)
             prepared, plain = found.prepared, plain or found.is_plain
         else:
-            prepared = prepare(ws, main, at_steps(ws, options), dry_run)
+            options, steps = at_steps(ws, options)
+            prepared = prepare(ws, main, options, dry_run)
+            say_all(steps)
+        _tell_trackers(ws, prepared.config)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
@@ -151,6 +156,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
     from rlguide.runs.train import resume
 
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
+    _tell_trackers(ws, run.config)
     if dry_run:
         checkpoint = last_checkpoint(run.path)
         change = next_of(ws, run, engine) if on_trouble.auto_retry else None
@@ -172,6 +178,15 @@ def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str
     found = prepare_replay(ws, engine, request)
     tell(ws, found)
     return found
+
+
+def _tell_trackers(ws: Workspace, config: dict[str, Any]) -> None:
+    """Say where the metrics are shown, too; refuse a tracker that would ask for a login."""
+    from rlguide.console import say
+    from rlguide.recipes.trackers import check_trackers
+
+    for line in check_trackers(ws.root, config):
+        say(f"reports to {line}")
 
 
 def _keep_config(ws: Workspace, prepared: Prepared) -> None:

@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 if TYPE_CHECKING:
     from rlguide.runs.view.attach import Attached
 
+_ERROR_LINES = 5  # of an error on a narrow terminal
+_LOWEST = 16  # rows of curves below a report
 _GPU_SECONDS = 5.0  # that --once waits for the driver
 
 
 def command(
     run: Annotated[
-        str | None, typer.Argument(help="The run; by default the newest that trains, else the newest.")
+        str | None,
+        typer.Argument(
+            help="The run; by default the newest that trains, else the newest.",
+            autocompletion=_complete.of(_complete.runs),
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Show how it stands now, and end.")] = False,
     workspace: WorkspaceOption = Path(),
@@ -50,26 +57,32 @@ def command(
             follow(attached)
         except KeyboardInterrupt:
             name = shlex.quote(attached.run.name)
-            say(f"detached; {attached.run.name} trains on. Watch it again: rlguide watch {name}")
+            say(f"detached; {attached.run.name} trains on")
+            say(f"watch it again: rlguide watch {name}    stop it: rlguide stop {name}")
             return
-    _show_once(attached)
-    if error := how_it_ended(attached):
+    error = how_it_ended(attached)
+    _show_once(attached, _ERROR_LINES if error else 0)
+    if error:
         raise error
 
 
-def _show_once(attached: Attached) -> None:
-    """How a run stands or how it ended (stdout): on a terminal with its curves."""
+def _show_once(attached: Attached, rest: int) -> None:
+    """How a run stands or how it ended (stdout): on a terminal with its curves; `rest`: lines to come after it."""
+    from rich.cells import cell_len
+
     from rlguide.console import console, show
     from rlguide.runs.report import report, report_lines
     from rlguide.runs.view.screen import Curves, lines_of, screen
 
-    if attached.run.status == "finished":
-        for line in report_lines(report(attached.run)):
-            show(line)
+    lines = report_lines(report(attached.run)) if attached.run.status == "finished" else []
+    for line in lines:
+        show(line)
     out = console()
     if out.is_terminal:
         width, height = out.size
-        show(screen(attached.state, width, max(height - 2, 30), curves=None if out.options.ascii_only else Curves()))
-    elif attached.run.status != "finished":
+        room = height - 2 - rest - sum(cell_len(line) // width + 1 for line in lines)  # the verdict stays in sight
+        curves = None if out.options.ascii_only else Curves()
+        show(screen(attached.state, width, max(room, _LOWEST), curves=curves))
+    elif not lines:
         for line in lines_of(attached.state):
             show(line)

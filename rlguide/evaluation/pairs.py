@@ -12,7 +12,7 @@ from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
 from rlguide.runs.best import evaluated_step
 from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.record import Run
-from rlguide.runs.verdict import EVALUATED, above_reference, judge
+from rlguide.runs.verdict import EVALUATED, above_reference, judge, near_reference
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json
 
@@ -65,7 +65,8 @@ class Evaluation:
     def verdict(self) -> str:
         """What the figures say, in a sentence or two."""
         worse = self.loss_of_reference is not None and self.loss.low > self.loss_of_reference
-        return judge(self.accuracy, self.ties, above_reference(self.loss_of_reference or 0.0) if worse else "")[1]
+        harm = above_reference(self.loss_of_reference or 0.0) if worse else ""
+        return judge(self.accuracy, self.ties, harm, near_reference(self.loss.value, self.loss_of_reference))[1]
 
 
 def evaluate(ws: Workspace, engine: Engine, run: Run, datasets: list[str], settings: Mapping[str, Any]) -> Evaluation:

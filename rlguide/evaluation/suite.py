@@ -122,6 +122,7 @@ class Wanted:
         prompts: a file of prompts with instructions, instead of the bundled ones.
         max_new_tokens: where an answer is cut, instead of where the size says.
         tasks: benchmarks, beside the parts.
+        step: which step of the run that is, in words, to be said.
     """
 
     parts: tuple[str, ...] | None
@@ -132,6 +133,7 @@ class Wanted:
     prompts: Path | None = None
     max_new_tokens: int | None = None
     tasks: Tasks | None = None
+    step: str = ""
 
     @property
     def asks_more(self) -> str:
@@ -157,10 +159,15 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
     keys, _ = model_keys(ws, run.config)
     if "trust_remote_code" in settings:  # no record decides that
         keys["trust_remote_code"] = settings["trust_remote_code"]
+    said = f"step       {what.step}" if what.step else ""
     if what.tasks is not None:  # first, because a name may be wrong
+        if said:
+            say(said)
         found.tasks = benchmarks.measure(ws, engine, run, keys, what.tasks)
     has_pairs = what.checkpoints or bool({*parts} - {_INSTRUCTIONS})
     held_out = held_out_pairs(ws, engine, run, what.datasets, settings) if has_pairs else None
+    if said and what.tasks is None:  # after all checks, so that an error has two lines
+        say(said)
     if size is None and (what.checkpoints or {*parts} - {"pairs"}):
         size = "usual" if list_gpus() else "quick"
         if size == "quick":

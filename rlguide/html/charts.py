@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import fmean, median
 
 LAST = 1e15  # points from there on are not drawn
 WIDTH, HEIGHT = 1000, 300  # of the box, which the page stretches to the room that there is
 _POINTS = 600  # of a line that are drawn: more than there are pixels on a phone, and on most screens
+STRETCHES = 60  # of a line of many points, whose medians are drawn, too
 _CENTRAL = 0.98  # share of the values that the axis always shows
 _FAR = 12.0  # times their spread: what lies further away is cut off instead of flattening the rest
 
@@ -30,7 +32,9 @@ class Series:
 class Drawn:
     """A series as drawn: SVG paths of its line and its dots ("" without one), and the text of its last value.
 
-    `values`: (x, text) in the order of x, for a reader that points at the chart.
+    Attributes:
+        middle: path of the medians of `STRETCHES` parts of a line of many points; "" of others.
+        values: (x, text) in the order of x, for a reader that points at the chart.
     """
 
     label: str
@@ -40,6 +44,7 @@ class Drawn:
     dots: str
     last: str
     values: list[tuple[float, str]] = field(repr=False)
+    middle: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,16 @@ def _drawn(item: Series, points: Points, place: Callable[[float, float], tuple[f
     is_dotted = (item.is_dotted and len(places) <= _POINTS // 4) or len(places) == 1
     dots = "".join(f"M{x} {y}h0" for x, y in places) if is_dotted else ""
     texts = [(x, shown(y)) for x, y in kept]
-    return Drawn(item.label, item.colour, item.is_dotted, line, dots, shown(points[-1][1]), texts)
+    middles = [tuple(map(_round, place(x, y))) for x, y in medians(points)] if len(points) > _POINTS // 2 else []
+    middle = "M" + "L".join(f"{x} {y}" for x, y in middles) if middles and not item.is_dotted else ""
+    return Drawn(item.label, item.colour, item.is_dotted, line, dots, shown(points[-1][1]), texts, middle)
+
+
+def medians(points: Points, parts: int = STRETCHES) -> list[tuple[float, float]]:
+    """The medians of stretches of equally many points, each in its middle; a mean would follow a single spike."""
+    bounds = [len(points) * part // parts for part in range(parts + 1)]
+    stretches = [points[begin:end] for begin, end in pairwise(bounds) if begin < end]
+    return [(fmean(x for x, _ in stretch), median(y for _, y in stretch)) for stretch in stretches]
 
 
 def thinned(points: Points, most: int = _POINTS) -> list[tuple[float, float]]:

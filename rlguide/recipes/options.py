@@ -22,6 +22,7 @@ class TrainingOptions:
         config: train this config, which its user owns, instead of rendering one.
         settings: LLaMA-Factory's keys and their values.
         quantization: bits of the base model (4 or 8).
+        report_to: trackers, separated by commas.
         best_by: by which held-out figure the best step is known (`catalog.best_by`).
 
     Raises:
@@ -43,6 +44,7 @@ class TrainingOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     quantization: int | None = None
     reward_model: str | None = None
+    report_to: str | None = None
     best_by: str | None = None
 
     def __post_init__(self) -> None:
@@ -69,6 +71,11 @@ class TrainingOptions:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """LLaMA-Factory's keys that the options themselves name; `settings` come last and win."""
+        """LLaMA-Factory's keys that the options themselves name; `settings` come last and win.
+
+        Raises UsageError for a tracker that is not known.
+        """
+        from rlguide.recipes.trackers import report_keys
+
         bits = {"quantization_bit": self.quantization} if self.quantization else {}
-        return {**bits, **self.settings}
+        return {**bits, **report_keys(self.report_to), **self.settings}

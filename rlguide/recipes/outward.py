@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.engine_keys import engine_keys
+from rlguide.catalog.trackers import stays_here
 from rlguide.engine.config_file import format_value
 
 
@@ -18,7 +19,7 @@ def outward_keys(root: Path, folder: Path, config: Mapping[str, Any]) -> list[st
         root: the workspace, from which paths are meant.
         folder: that of the run.
     """
-    return [key for key, value in config.items() if _is_outward(root, folder, key, value)]
+    return [key for key, value in config.items() if _is_outward(root, folder, key, _away(key, value, config))]
 
 
 def outward_notes(root: Path, folder: Path, config: Mapping[str, Any]) -> list[str]:
@@ -38,6 +39,14 @@ def lies_in(path: Path, folder: Path) -> bool:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # too long; a loop of links; a NUL
         return False
+
+
+def _away(key: str, value: Any, config: Mapping[str, Any]) -> Any:
+    """The value without the trackers that the config keeps on this machine."""
+    if key != "report_to":
+        return value
+    names = value if isinstance(value, list) else [value]
+    return [name for name in names if not stays_here(str(name), config)]
 
 
 def _is_outward(root: Path, folder: Path, key: str, value: Any) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rlguide import __version__
 from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.catalog.trackers import keeps_null
 from rlguide.catalog.yaml_file import read_yaml
 from rlguide.console import say
 from rlguide.engine.config_file import format_config, format_value, load_config
@@ -69,9 +70,12 @@ def load_recipe(name: str) -> Recipe:
 
 
 def fill(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
-    """The config: the recipe's keys in order, then keys of `values` it does not have; None leaves a key out."""
+    """The config: the recipe's keys in order, then keys of `values` it does not have.
+
+    None leaves a key out, unless that is another value than the engine's default (`keeps_null`).
+    """
     merged = {**recipe.defaults, **values}
-    return {key: value for key, value in merged.items() if value is not None}
+    return {key: value for key, value in merged.items() if value is not None or keeps_null(key)}
 
 
 def render(recipe: Recipe, config: dict[str, Any], introduction: list[str]) -> str:

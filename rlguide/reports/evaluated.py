@@ -44,7 +44,7 @@ class Evaluated:
         lines: figures of the parent and of the tuned model.
         figures: of a reward model, which has no parent, by the names in `pairs.ESTIMATES`.
         by_length, by_margin: of a reward model.
-        datasets, pairs: on which the figures of pairs were measured.
+        datasets, pairs: on which the figures of pairs were measured; step: of the run that was.
         skipped, failed: why parts of the suite and benchmarks were not measured, by name.
         notes: what else there is to know, in sentences.
     """
@@ -56,6 +56,7 @@ class Evaluated:
     by_margin: tuple[Group, ...] = ()
     datasets: tuple[str, ...] = ()
     pairs: int | None = None
+    step: int | None = None
     checkpoints: tuple[Point, ...] = ()
     skipped: Mapping[str, str] | None = None
     failed: Mapping[str, str] | None = None
@@ -84,6 +85,7 @@ def read_evaluated(run_path: Path) -> Evaluated | None:
         by_margin=tuple(_groups(pairs.get("by_margin"))),
         datasets=tuple(_texts(pairs.get("datasets"))),
         pairs=count if type(count := pairs.get("pairs")) is int else None,
+        step=step if type(step := pairs.get("step")) is int else None,
         checkpoints=tuple(_points(suite.get("checkpoints"))),
         skipped={name: why for name, why in _dict(suite.get("skipped")).items() if isinstance(why, str)},
         failed={name: str(_dict(why).get("what", "")) for name, why in _dict(benchmarks.get("not_measured")).items()},

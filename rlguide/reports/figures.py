@@ -12,7 +12,7 @@ from rlguide.html.charts import Chart, Series, line_chart, shown
 from rlguide.reports.evaluated import Evaluated
 from rlguide.runs.best import Best
 from rlguide.runs.curves import Panel, panels
-from rlguide.runs.metrics import without_ties
+from rlguide.runs.metrics import numbers_of, without_ties
 from rlguide.runs.record import Run
 from rlguide.statistics import Estimate
 
@@ -81,14 +81,17 @@ class Tile:
     more: tuple[str, ...] = ()
 
 
-def tiles_of(run: Run, evaluated: Evaluated | None, best: Best | None, done: int | None) -> list[Tile]:
+def tiles_of(
+    run: Run, rows: Sequence[Mapping[str, Any]], evaluated: Evaluated | None, best: Best | None, done: int | None
+) -> list[Tile]:
     """What was learnt on held-out data, the best step, and how far the training went.
 
     Args:
+        rows: of `metrics.jsonl`.
         done: steps that were done.
     """
     held_out = [*_of_evaluation(evaluated)] if evaluated else []
-    found = held_out or [*_during_training(run)]
+    found = held_out or [*_during_training(run, rows)]
     if best is not None:
         found.append(Tile("Best step", f"{best.step:,}", (f"held-out {_plain(best.metric)} {shown(best.value)}",)))
     total = run.record.total_steps
@@ -128,12 +131,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _during_training(run: Run) -> Iterator[Tile]:
+def _during_training(run: Run, rows: Sequence[Mapping[str, Any]]) -> Iterator[Tile]:
     """The last evaluation during the training, which has no interval."""
-    values = (run.record.summary or {}).get("held_out")
-    values = without_ties(_numbers(values)) if isinstance(values, dict) else {}
-    counts = [count for count in (run.record.held_out or {}).values() if type(count) is int]
-    more = ("during training", *((f"{sum(counts):,} held-out rows",) if counts else ()))
+    summary = numbers_of((run.record.summary or {}).get("held_out"))
+    last = [row for row in (summary, *rows) if row is not None and "eval_loss" in row]
+    values = without_ties(last[-1]) if last else {}
+    more = [f"during training, at step {values['step']:,}"] if last else []
+    if run.held_out_rows:
+        more.append(f"{run.held_out_rows:,} held-out rows")
     for key, label, form in (
         ("eval_rewards/accuracies", "Reward accuracy", _percent),
         ("eval_accuracy", "Accuracy", _percent),
@@ -141,11 +146,7 @@ def _during_training(run: Run) -> Iterator[Tile]:
         ("eval_loss", "Held-out loss", "{:.4f}".format),
     ):
         if key in values:
-            yield Tile(label, form(values[key]), more)
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in values.items() if type(value) in (int, float) and abs(value) < 1e300}
+            yield Tile(label, form(values[key]), tuple(more))
 
 
 def _plain(metric: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide import __version__
+from rlguide.catalog.diagnosis import diagnosis_rules
 from rlguide.errors import UsageError
 from rlguide.evaluation.lines import Line
 from rlguide.html.charts import LAST
@@ -21,6 +22,7 @@ from rlguide.reports.settings import settings_of
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.diagnosis.diagnose import findings_of
+from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import Run
 from rlguide.runs.report import report
@@ -81,8 +83,8 @@ def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
         steps=done,
         failure=_text((run.record.failure or {}).get("what")),
         verdict=verdict_of(run),
-        tiles=tiles_of(run, evaluated, best, done),
-        findings=[(_LEVELS.get(finding.level, "note"), finding) for finding in findings_of(run)],
+        tiles=tiles_of(run, rows, evaluated, best, done),
+        findings=[(_LEVELS.get(finding.level, "note"), _title(finding), finding) for finding in findings_of(run)],
         checks=_checks(values),
         values=values,
         charts=charts_of(rows),
@@ -97,6 +99,12 @@ def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
         surroundings=_surroundings(run),
         quoted=shlex.quote(run.name),
     )
+
+
+def _title(finding: Finding) -> str:
+    """What is wrong, in a few words."""
+    rule = diagnosis_rules().get(finding.rule)
+    return rule.title if rule is not None else finding.rule
 
 
 def _checks(values: Mapping[str, Any]) -> list[tuple[bool, str]]:
@@ -118,9 +126,9 @@ def _drawn(line: Line) -> tuple[str, dict[str, float] | None]:
 
 def _surroundings(run: Run) -> list[tuple[str, str]]:
     """What was recorded of the command, the host and its versions, flat, as (name, text)."""
-    recorded = getattr(run.record, "surroundings", None) or run.record.other.get("surroundings")
+    recorded = run.record.surroundings
     found: list[tuple[str, str]] = []
-    for name, value in (recorded if isinstance(recorded, dict) else {}).items():
+    for name, value in (recorded or {}).items():
         if name == "command" and isinstance(value, list):
             found.append((name, shlex.join(map(str, value))))
         elif isinstance(value, dict):

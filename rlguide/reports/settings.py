@@ -48,8 +48,9 @@ def settings_of(run: Run) -> list[tuple[str, list[Setting]]]:
 def _setting(key: str, value: Any, recipe: Recipe) -> Setting:
     default, entry, remark = recipe.defaults.get(key), hyperparameters().get(key), remark_on(key, recipe, value)
     is_other = default is not None and default != value
-    why = entry.why if entry is not None and remark is not None and not remark.why else None
-    source = entry.source if entry is not None else None
+    is_catalogs = entry is not None and remark is not None and remark.what == entry.what  # not this method's own
+    why = entry.why if entry is not None and remark is not None and is_catalogs and not remark.why else None
+    source = entry.source if entry is not None and is_catalogs else None
     return Setting(
         shortened(key, _LONG),
         shortened(format_value(value), _LONG),

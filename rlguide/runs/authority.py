@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.engine_keys import engine_keys
+from rlguide.catalog.trackers import keeps_null
 from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
 from rlguide.policy.run_state import replay_command, resume_command
@@ -83,7 +84,8 @@ def with_said(ws: Workspace, run: Run, said: Mapping[str, Any]) -> Run:
             f"the record of {run.name} says where to write or what to send away, which only you can: {shown}",
             f"say it: `{resume_command(run.name)} {settings}`, or drop a key with --set KEY=null",
         )
-    config = {key: value for key, value in {**run.config, **said}.items() if value is not None}
+    config = {**run.config, **said}
+    config = {key: value for key, value in config.items() if value is not None or keeps_null(key)}
     return replace(run, record=replace(run.record, config=config))
 
 
@@ -105,10 +107,11 @@ def without_unsaid(
     fixed = [key for key in unsaid if key in engine_keys().guarded.fixed]
     if fixed:
         key = fixed[0]
+        settings = " ".join(_setting(name, value) for name, value in {key: config[key], **said}.items())
         raise UsageError(
             f"the record of {run.name} says where to write or what to send away, which only you can:"
             f" {key}: {format_value(config[key])}",
-            f"say it: `{replay_command(run.name)} {_setting(key, config[key])}`",
+            f"say it: `{replay_command(run.name)} {settings}`",
         )
     kept = {key: value for key, value in config.items() if key not in unsaid}
     notes = [

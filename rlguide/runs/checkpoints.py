@@ -77,7 +77,14 @@ def _is_complete(path: Path) -> bool:
         read_checkpoint(path)
     except (DataError, CheckpointError):
         return False
-    return True
+    return all(map(_is_whole, (*path.rglob("*.pt"), *path.rglob("*.pth"))))
+
+
+def _is_whole(saved: Path) -> bool:
+    """Whether a file of torch.save has its end: it is a ZIP archive, whose directory comes last. It is not loaded."""
+    import zipfile
+
+    return zipfile.is_zipfile(saved)
 
 
 def is_complete(run: Run) -> bool:

@@ -79,10 +79,11 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     """
     extra: dict[str, Any] = {}
     notes: list[str] = []
+    step = ""
     run = run_meant(ws, wanted)
     if run is not None:
         check_trusted(run, wanted.trust_remote_code)
-        policy, roles = _of_run(ws, run, wanted)
+        policy, roles, step = _of_run(ws, run, wanted)
         extra, notes = model_keys(ws, run.config)
     elif wanted.name is not None:
         checkpoint = read_checkpoint(locate(ws, wanted.name), ws)
@@ -99,6 +100,8 @@ def choose_partner(ws: Workspace, wanted: ModelRequest, find_templates: Callable
     if wanted.trust_remote_code:
         extra["trust_remote_code"] = True
     notes += [note for note in check_policy(ws, policy) if note not in notes]
+    if step:  # after all checks, so that an error has two lines
+        say(f"step       {step}")
     for note in notes:
         warn(note)
     template = wanted.template or policy.template
@@ -268,12 +271,12 @@ def _complete_checkpoints(ws: Workspace, run: Run) -> list[Checkpoint]:
     return [item for item in find_checkpoints(ws, run.path) if item.is_complete and item.path != run.path]
 
 
-def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list[str]]:
-    """The policy that a run trained, at the step that is meant, or the one it started from; says which step."""
+def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list[str], str]:
+    """The policy that a run trained, at the step that is meant, or the one it started from; and that step in words."""
     if wanted.sft:
         if wanted.names_step:
             raise UsageError("--sft is the model before the first step", "leave --step and --last out, or --sft")
-        return run.reference, _stages(ws, run.reference)
+        return run.reference, _stages(ws, run.reference), ""
     if is_reward_model(run):
         raise UsageError(
             f"{run.name} is a reward model: it scores responses, it does not write them", "name the run of a policy"
@@ -283,9 +286,8 @@ def _of_run(ws: Workspace, run: Run, wanted: ModelRequest) -> tuple[Policy, list
     meant = step_meant(run, wanted.step, wanted.last)
     if run.status != "finished":
         warn(f"the run is {run.status}")
-    say(f"step       {meant.words}")
     policy = at_step(run, meant).policy
-    return policy, _stages(ws, policy)
+    return policy, _stages(ws, policy), meant.words
 
 
 def _stages(ws: Workspace, policy: Policy) -> list[str]:

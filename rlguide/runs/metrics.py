@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rlguide.errors import DataError
+from rlguide.engine.config_file import load_config
+from rlguide.errors import DataError, RlguideError
+from rlguide.policy.run_record import RUN_CONFIG
 from rlguide.policy.trained_on import STATE
 from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
+_LAST = 10**15  # no run has as many steps
 _NOT_FINITE = ("nan", "inf", "-inf")
 
 
@@ -35,13 +39,15 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
     def add(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """Record a log of training or evaluation after `step` steps; returns it with its step."""
         row = {"step": step, **values}
-        self._file.write(_line(row))
-        self._file.flush()
+        with suppress(OSError):  # of a full disk the engine will fail; its own record of the run has this, too
+            self._file.write(_line(row))
+            self._file.flush()
         return row
 
 
@@ -87,7 +93,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
-    return isinstance(row, dict) and type(row.get("step")) is int
+    return isinstance(row, dict) and type(row.get("step")) is int and abs(row["step"]) < _LAST
 
 
 def _is_number(value: Any) -> bool:
@@ -127,7 +133,13 @@ def _log_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _last_evaluation(run_path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The evaluation at the end, where it was of another step than the last one during training."""
+    """The evaluation at the end, where it was of another step than the last one during training.
+
+    With `load_best_model_at_end` it is of the best step, which is among the rows.
+    """
+    with suppress(RlguideError):
+        if load_config(run_path / RUN_CONFIG).get("load_best_model_at_end"):
+            return []
     try:
         step, found = read_json(run_path / STATE)["global_step"], read_json(run_path / "eval_results.json")
     except (DataError, LookupError, TypeError):

@@ -56,6 +56,8 @@ class Pace:
 
     def see(self, event: EngineEvent, now: float) -> None:
         """Take an event that happened at `now`, in seconds of any clock that does not go back."""
+        if not isinstance(event, (Begun, Progress, Logged, Saving, Saved)):
+            return
         past = max(0.0, now - self._now) if self._now is not None else 0.0
         self._now = now
         if isinstance(event, Begun):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -54,6 +55,13 @@ class Run:
         return state_of(self.path, self.record)
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is recorded as training on another host, of whose processes nothing is known here."""
+        host = (self.record.surroundings or {}).get("host")
+        is_open = self.record.status in ("prepared", "running") and self.status == "interrupted"
+        return is_open and isinstance(host, str) and host not in ("", platform.node())
+
+    @property
     def next_step(self) -> str:
         """What can be done with it now, as a `fix:` says it."""
         return next_step(self.path, self.name, self.record)
@@ -71,7 +79,9 @@ class Run:
     @property
     def held_out_rows(self) -> int:
         """Rows that its evaluation during training goes through; 0 where there is none, or it is not known."""
-        held_out = sum(rows for rows in (self.record.held_out or {}).values() if type(rows) is int)
+        counts = [rows for rows in (self.record.held_out or {}).values() if type(rows) is int and rows > 0]
+        limit = self.config.get("max_samples")  # of each dataset
+        held_out = sum(min(rows, limit) if type(limit) is int and limit > 0 else rows for rows in counts)
         share = self.config.get("val_size")
         if held_out or not isinstance(share, (int, float)) or not 0 < share < 1e9:
             return held_out

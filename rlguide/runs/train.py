@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
-from rlguide.errors import UsageError
+from rlguide.errors import RlguideError, UsageError
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -277,7 +277,7 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
     log = MetricsLog(run.path / METRICS, start_step)
     stop_on = StopOn(run, job.on_trouble.stop_on, read_rows(run.path / METRICS) if start_step else ())
     with log, TrainingView(state_of(run, start_step)) as view:
-        watch = Watch(run, view, log, stop_on, is_from_start=start_step == 0)
+        watch = Watch(run, view, log, stop_on)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
             watch.stopwatch.tell()
@@ -286,12 +286,13 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
             if stopped is not None:
                 settle_metrics(run.path)
                 raise stopped from None
-            record_failure(run, error, watch.during, view.state.step)
-            tell_failure(run)
-            settle_metrics(run.path)
+            with suppress(RlguideError):  # on a full disk; what counts is what the engine failed of
+                record_failure(run, error, watch.during, view.state.step)
+                tell_failure(run)
+                settle_metrics(run.path)
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
             raise
-    return _settle(run, watch.check)
+    return _settle(run, view.state.check)
 
 
 @contextmanager
@@ -306,8 +307,9 @@ def _interrupted_is_said(run: Run) -> Iterator[None]:
 
 def settle_interrupted(run: Run) -> None:
     """Write the record of a run that was stopped, and say how to resume it."""
-    run.over("interrupted")
-    settle_metrics(run.path)
+    with suppress(RlguideError):  # on a full disk; it is found to be interrupted all the same
+        run.over("interrupted")
+        settle_metrics(run.path)
     say(stopped_words(run))
 
 

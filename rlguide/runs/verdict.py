@@ -15,14 +15,17 @@ from rlguide.recipes.schedule import EVAL_BATCH, UNITS, count_of
 from rlguide.runs.best import best_step
 from rlguide.runs.diagnosis.course import course
 from rlguide.runs.diagnosis.first_step import first_loss
-from rlguide.runs.metrics import METRICS, numbers_of, read_metrics
+from rlguide.runs.metrics import METRICS, numbers_of, read_metrics, read_rows
 from rlguide.runs.record import Run
-from rlguide.statistics import Estimate, proportion
+from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
 
 EVALUATED = Path("eval") / "result.json"  # what `rlguide eval` leaves in the folder of a run
-_ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
+ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
 _MARGIN = "eval_rewards/margins"
+# The guide's: of the recorded runs, those that are sound ended below 0.98 of the reference's loss, and those with a
+# learning rate of 1e-8 at 1.00 (tests/runs/sick).
+_NEAR = 0.99
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,15 @@ class Verdict:
 
 def verdict_of(run: Run) -> Verdict:
     """The verdict on a run, from its evaluation during training, or from `rlguide eval` where that was run."""
-    evaluated = _evaluated(run)
-    if evaluated is not None:
-        return evaluated
+    verdict = _evaluated(run) or _during_training(run)
+    check = run.record.start_check
+    if check is None or check.get("ok") is not False:
+        return verdict
+    other = "the reference is not the starting policy, so that its figures compare with another model"
+    return Verdict("bad" if verdict.level != "unknown" else verdict.level, verdict.text, (other, *verdict.more))
+
+
+def _during_training(run: Run) -> Verdict:
     rows = read_metrics(run.path / METRICS)
     last = (run.record.summary or {}).get("held_out")
     held_out = [row for row in rows if "eval_loss" in row] or [row for row in [numbers_of(last)] if row]
@@ -52,17 +61,20 @@ def verdict_of(run: Run) -> Verdict:
     best = best_step(run)
     at_best = [row for row in held_out if best is not None and best.folder is not None and row["step"] == best.step]
     row = (at_best or held_out)[-1]
-    if any(key in row for key in _ACCURACIES):
+    if any(key in row for key in ACCURACIES):
         return _by_accuracy(run, row, held_out)
     return _by_loss(run, row, held_out)
 
 
-def judge(accuracy: Estimate, ties: int = 0, harm: str = "", is_reward_model: bool = False) -> tuple[str, str]:
+def judge(
+    accuracy: Estimate, ties: int = 0, harm: str = "", weak: str = "", is_reward_model: bool = False
+) -> tuple[str, str]:
     """The level of a reward accuracy on held-out pairs, and what it says, in words.
 
     Args:
         ties: pairs whose responses have the same reward, which count as half.
         harm: what speaks against it all the same, in words; "" if nothing does.
+        weak: why it is little, although it is sure; "" if it is not.
     """
     half = f" ({ties} ties count as half)" if ties else ""
     what = "the reward model" if is_reward_model else "the policy"
@@ -72,7 +84,8 @@ def judge(accuracy: Estimate, ties: int = 0, harm: str = "", is_reward_model: bo
     if accuracy.low > 0.5:
         learnt = "prefers the chosen responses" if is_reward_model else "has learnt the preference"
         sure = f"{what} {learnt}: the confidence interval of its accuracy is above chance{half}"
-        return ("bad" if harm else "good"), sure + (f"; {harm}" if harm else "")
+        level = "bad" if harm else "unclear" if weak else "good"
+        return level, "; ".join(filter(None, (sure, harm or weak)))
     if accuracy.high < 0.5:
         rate = "" if is_reward_model else " and the learning rate"
         return "bad", f"{what} prefers the REJECTED responses{half}: check the data's columns{rate}"
@@ -89,6 +102,19 @@ def above_reference(loss_of_reference: float) -> str:
     return (
         f"its loss on held-out pairs is above the reference's ({loss_of_reference:.4f}): it errs more than it gains."
         " Train fewer epochs, with a lower learning rate or a higher pref_beta"
+    )
+
+
+def near_reference(loss: float, loss_of_reference: float | None) -> str:
+    """What is said of a policy whose held-out loss is hardly below its reference's; "" of any other.
+
+    An accuracy tells the sign of margins alone: with a learning rate far too small it is above chance, too.
+    """
+    if loss_of_reference is None or loss < _NEAR * loss_of_reference:
+        return ""
+    return (
+        f"its loss on held-out pairs is still near the reference's ({loss_of_reference:.4f}): hardly more than the"
+        " direction is learnt. Train longer, or with a higher learning rate"
     )
 
 
@@ -119,7 +145,7 @@ def unit_of(run: Run) -> str:
 def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, Any]]) -> Verdict:
     """Of a method whose evaluation counts how often the chosen response has the higher reward."""
     count = run.held_out_rows
-    key, step = next(key for key in _ACCURACIES if key in row), int(row["step"])
+    key, step = next(key for key in ACCURACIES if key in row), int(row["step"])
     value = row[key]
     if not count or not 0 <= value <= 1:
         return Verdict("unknown", f"of how many pairs the held-out accuracy {value:.3f} is, is not on record")
@@ -133,18 +159,18 @@ def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, An
     all_ties = row.get(_MARGIN) == 0 and value == 0
     wanted, loss = first_loss(run.config), row["eval_loss"]
     harm = above_reference(wanted) if wanted is not None and loss > _risen(wanted) else ""
-    level, said = judge(found, count if all_ties else 0, harm, is_model)
+    level, said = judge(found, count if all_ties else 0, harm, near_reference(loss, wanted), is_model)
     return Verdict(level, said if all_ties else f"{said} ({size})", _more(run))
 
 
 def _without_reference(run: Run, found: Estimate, size: str, held_out: list[dict[str, Any]]) -> Verdict:
     """ORPO and SimPO: the accuracy is that of the policy alone, which its start had too, in part."""
-    side = "more likely" if found.low > 0.5 else "LESS likely" if found.high < 0.5 else "as likely"
+    side = "more likely than" if found.low > 0.5 else "LESS likely than" if found.high < 0.5 else "as likely as"
     course_ = _course_of_loss(held_out)
     is_good = found.low > 0.5 and course_[0] == "good"
     level = "bad" if found.high < 0.5 or course_[0] == "bad" else "good" if is_good else "unclear"
     before = "how much of that its start had is not measured; `rlguide eval` compares with it"
-    return Verdict(level, f"it finds the chosen responses {side} than the rejected ones ({size}); {before}", _more(run))
+    return Verdict(level, f"it finds the chosen responses {side} the rejected ones ({size}); {before}", _more(run))
 
 
 def _by_loss(run: Run, row: Mapping[str, float], held_out: list[dict[str, Any]]) -> Verdict:
@@ -160,6 +186,8 @@ def _by_loss(run: Run, row: Mapping[str, float], held_out: list[dict[str, Any]])
     where = f"({figures}, on {size}, at step {step})"
     if row.get(_MARGIN) == 0:
         return Verdict("bad", f"nothing was learnt: policy and reference are alike {where}", more)
+    if loss < wanted and row.get(_MARGIN, 0.0) > 0 and near_reference(loss, wanted):
+        return Verdict("unclear", f"the policy has hardly moved towards the good responses {where}", more)
     if loss < wanted and row.get(_MARGIN, 0.0) > 0:
         return Verdict("good", f"the policy has moved towards the good responses {where}", more)
     return Verdict("bad", f"the policy has not moved towards the good responses {where}", more)
@@ -186,7 +214,10 @@ def _course_of_loss(held_out: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _without_held_out(run: Run, rows: list[dict[str, Any]]) -> Verdict:
-    nothing = "nothing was held out, so that nothing is known of what was learnt"
+    if any("eval_loss" in row for row in read_rows(run.path / METRICS)):
+        return Verdict("bad", "the held-out loss is not a number: what was learnt is lost")
+    held_out = "was held out" if not run.held_out_rows else "was evaluated on the held-out data"
+    nothing = f"nothing {held_out}, so that nothing is known of what was learnt"
     rewards = [row["reward"] for row in rows if "reward" in row]
     if len(rewards) > 1:  # PPO
         some = max(1, len(rewards) // 4)
@@ -215,24 +246,14 @@ def _evaluated(run: Run) -> Verdict | None:
         return None
     if not isinstance(values, dict):
         return None
-    accuracy, loss = (_estimate(values.get(key)) for key in ("accuracy", "loss"))
+    accuracy, loss = (read_estimate(values.get(key)) for key in ("accuracy", "loss"))
     if accuracy is None or not isinstance(values.get("ties"), int):
         return None
     wanted = values.get("loss_of_reference")
     harm = above_reference(wanted) if isinstance(wanted, float) and loss is not None and loss.low > wanted else ""
     is_model = run.method is not None and run.method.trains != "policy"
-    level, said = judge(accuracy, values["ties"], harm, is_model)
+    weak = near_reference(loss.value, wanted) if isinstance(wanted, float) and loss is not None else ""
+    level, said = judge(accuracy, values["ties"], harm, weak, is_model)
     size = f"accuracy {accuracy.value:.3f} on {accuracy.n:,} pairs, {accuracy.low:.3f} to {accuracy.high:.3f}"
-    return Verdict(level, f"{said} ({size}, by `rlguide eval`)")
-
-
-def _estimate(value: Any) -> Estimate | None:
-    """An estimate as JSON; None for anything else."""
-    if not isinstance(value, dict):
-        return None
-    numbers = [value.get(key) for key in ("value", "ci95_low", "ci95_high", "count")]
-    found = [float(each) for each in numbers if isinstance(each, (int, float)) and abs(each) < 1e15]
-    if len(found) != len(numbers):
-        return None
-    middle, low, high, count = found
-    return Estimate(middle, low, high, int(count))
+    at_step = f", at step {values['step']}" if isinstance(values.get("step"), int) else ""
+    return Verdict(level, f"{said} ({size}, by `rlguide eval`{at_step})")

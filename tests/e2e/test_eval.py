@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from rlguide.engine.find import Engine
 from rlguide.evaluation import divergence
+from rlguide.evaluation.answers import read_answers
 from rlguide.policy.policy import Policy
 from rlguide.workspace import Workspace
 from tests.e2e.conftest import SFT, Bench, settings
@@ -112,6 +114,16 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     assert again["table"] == first["table"][5:]
     assert kept() == before
     assert json.loads((trained.root / DPO / "eval/suite.json").read_text(encoding="utf-8")) == again
+    kept = read_answers(trained.root / DPO)
+    lengths = {line["name"]: line for line in again["table"]}["length of answers"]
+    asked = [item for item in kept if item.part == "length"]
+    for side in ("parent", "tuned"):  # the answers are those that were measured
+        assert sum(len(getattr(item, side)) for item in asked) / len(asked) == pytest.approx(lengths[side])
+    page = Path(trained.run("report", DPO).stdout.removesuffix("\n"))
+    assert page == trained.root / DPO / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<figure") > 3 and "This run was not evaluated" not in text
+    assert escape(asked[0].prompt[-1]["content"][:20]) in text
 
 
 def test_every_checkpoint_is_measured_and_the_last_is_the_run(trained: Bench, tmp_path: Path) -> None:

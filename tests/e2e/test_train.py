@@ -5,20 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
-import shutil
 import signal
-import subprocess
-import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rlguide.engine.find import Engine
 from rlguide.engine.process import group_alive
-from tests.e2e.conftest import SFT, WORKSPACE, Bench, settings
+from tests.e2e.conftest import SFT, Bench, settings
+from tests.e2e.runs import cut, recorded, wait_until, weights
 
 pytestmark = pytest.mark.engine
 
@@ -117,145 +112,6 @@ def test_config_runs_unchanged_without_rlguide(bench: Bench) -> None:
     own = [log["values"]["num_input_tokens_seen"] for log in logs]  # the engine's count of tokens without padding
     assert [log["tokens"] for log in logs] == own == sorted(set(own)) and len(own) == 3
     assert_starts_at_reference(first_log(bench, DPO))
-
-
-@pytest.fixture(scope="module")
-def three_epochs(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A workspace with an uninterrupted run of three epochs of 24 steps in saves/whole, with all its checkpoints."""
-    root = tmp_path_factory.mktemp("epochs") / WORKSPACE
-    shutil.copytree(master, root)
-    bench = Bench(root, engine)
-    bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/whole", *THREE_EPOCHS)
-    return bench
-
-
-THREE_EPOCHS = settings("eval_strategy=no", "max_steps=-1", "num_train_epochs=3", "save_steps=5", "save_total_limit=99")
-
-
-def cut(bench: Bench, source: str, name: str, step: int, **record: object) -> Path:
-    """A copy of a run as a kill after `step` leaves it: no later checkpoint, no end, "running" in its record."""
-    folder = bench.root / "saves" / name
-    shutil.copytree(bench.root / source, folder)
-    for checkpoint in folder.glob("checkpoint-*"):
-        if int(checkpoint.name.partition("-")[2]) > step:
-            shutil.rmtree(checkpoint)
-    for left in ("adapter_model.safetensors", "train_results.json", "trainer_state.json", "all_results.json"):
-        (folder / left).unlink()
-    path = folder / "run.json"
-    values = {**json.loads(path.read_text(encoding="utf-8")), "status": "running", "pid": 2**22 + 1, **record}
-    path.write_text(json.dumps(values), encoding="utf-8")
-    return folder
-
-
-def weights(bench: Bench, run: str) -> bytes:
-    return (bench.root / run / "adapter_model.safetensors").read_bytes()
-
-
-def recorded(bench: Bench, run: str, key: str) -> Any:
-    """What the record of a run says, None before there is one."""
-    path = bench.root / run / "run.json"
-    return json.loads(path.read_text(encoding="utf-8"))[key] if path.exists() else None
-
-
-def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> None:
-    """Ctrl-C at random steps of the first, second and third epoch; the adapter is the same, byte for byte."""
-    bench, draw = three_epochs, random.Random(20261126)
-    command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/cut", *THREE_EPOCHS)
-    metrics = bench.root / "saves/cut/metrics.jsonl"
-
-    for epoch in range(3):
-        process = bench.start(*command)
-        step = 24 * epoch + draw.randint(2, 10)  # early enough that it does not end before the signal comes
-        # Of this attempt: on a busy machine the one before may have come as far, until it is resumed.
-        wait_until(lambda: recorded(bench, "saves/cut", "pid") is not None, process)
-        wait_until(lambda step=step: metrics.exists() and f'"step": {step},' in metrics.read_text(), process)
-        group = recorded(bench, "saves/cut", "pid")
-        assert group_alive(group)
-        if epoch == 0:  # later it could end meanwhile
-            busy = bench.run("train", "--resume", "saves/cut", code=2)
-            assert "still training" in busy.stderr
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
-        assert "rlguide train --resume saves/cut" in err
-        assert not group_alive(group)
-        assert not (bench.root / "saves/cut/adapter_model.safetensors").exists()
-        command = ("train", "--resume", "saves/cut")
-    resumed = bench.run(*command)
-    assert "resuming from step" in resumed.stderr
-    assert weights(bench, "saves/cut") == weights(bench, "saves/whole")
-    assert metrics.read_text().count("\n") == 72
-    again = bench.run("train", "--resume", "saves/cut", code=2)
-    assert "is finished" in again.stderr
-
-
-def test_a_resumed_run_has_the_reference_of_its_checkpoint(three_epochs: Bench) -> None:
-    """Unless it is damaged or another's: then each example is computed again. The end is the same."""
-    bench = three_epochs
-    whole = recorded(bench, "saves/whole", "lean")
-    assert (whole["computed"], whole["looked_up"]) == (48, 96)
-    for name, damage in (("kept", None), ("damaged", b"not safetensors")):
-        folder = cut(bench, "saves/whole", name, 65)
-        if damage:
-            (folder / "checkpoint-65/reference.safetensors").write_bytes(damage)
-        done = bench.run("train", "--resume", f"saves/{name}")
-        lean = recorded(bench, f"saves/{name}", "lean")
-        assert (lean["computed"], lean["looked_up"]) == ((14, 0) if damage else (0, 14))
-        assert ("the reference's pass for 14 of 14 examples" in done.stdout) == (not damage)
-        assert weights(bench, f"saves/{name}") == weights(bench, "saves/whole")
-
-
-def test_what_cannot_be_resumed_to_the_same_end_is_refused(three_epochs: Bench) -> None:
-    bench = three_epochs
-    folder = cut(bench, "saves/whole", "model only", 30)
-    for path in folder.glob("checkpoint-*/optimizer.pt"):
-        path.unlink()
-    assert "no state of the optimizer" in bench.run("train", "--resume", "saves/model only", code=2).stderr
-    changed = cut(bench, "saves/whole", "other data", 30, checksums={"polite": "0" * 64})
-    refused = bench.run("train", "--resume", "saves/other data", code=2).stderr
-    assert "polite is not the data that saves/other data began with" in refused
-    assert not (changed / "adapter_model.safetensors").exists()
-
-
-def test_a_copy_of_a_run_is_resumed_in_its_own_folder(three_epochs: Bench) -> None:
-    bench = three_epochs
-    cut(bench, "saves/whole", "copy", 30)
-    before = {path: path.stat().st_mtime_ns for path in (bench.root / "saves/whole").rglob("*")}
-    bench.run("train", "--resume", "saves/copy")
-    assert weights(bench, "saves/copy") == weights(bench, "saves/whole")
-    assert {path: path.stat().st_mtime_ns for path in (bench.root / "saves/whole").rglob("*")} == before
-
-
-def test_a_run_that_overwrites_another_is_never_taken_for_it(three_epochs: Bench) -> None:
-    """Killed before its first checkpoint: nothing of the finished run in its folder counts any more."""
-    bench, folder = three_epochs, three_epochs.root / "saves/old"
-    shutil.copytree(bench.root / "saves/whole", folder)
-    command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/old", *THREE_EPOCHS)
-    process = bench.start(*command, "--set", "overwrite_output_dir=true")
-    wait_until(lambda: recorded(bench, "saves/old", "status") == "running", process)  # there is none for a moment
-    process.kill()
-    process.communicate()
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    os.killpg(record["pid"], signal.SIGKILL)
-    assert (
-        "saves/old: interrupted, would resume from the beginning"
-        in bench.run("train", "--resume", "saves/old", "--dry-run").stdout
-    )
-    assert not list(folder.glob("checkpoint-*")) and not (folder / "adapter_model.safetensors").exists()
-
-
-def test_early_stopping_ends_at_the_same_step_after_a_resume(bench: Bench) -> None:
-    """The count of evaluations without progress goes on where it was, and the report says how many steps were done."""
-    early = ("early_stopping_steps=3", "load_best_model_at_end=true", "eval_steps=2", "learning_rate=1e-30")
-    options = settings(*early, "max_steps=40", "eval_strategy=steps")
-    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/whole", *options)
-    assert "finished after 8 of 40 planned steps" in done.stdout
-    for name, step in (("cut", 6), ("stopping", 8)):  # the second one is killed as it ends: it must not go on
-        cut(bench, "saves/whole", name, step)
-        resumed = bench.run("train", "--resume", f"saves/{name}", "--json")
-        assert "resuming from step 6 of 40" in resumed.stderr
-        assert json.loads(resumed.stdout)["steps"] == 8
-        assert [row for row in bench.history(f"saves/{name}") if row["step"] > 8] == []
 
 
 def test_training_text_forges_nothing(bench: Bench) -> None:
@@ -366,14 +222,6 @@ def test_no_token_reaches_the_disk(bench: Bench) -> None:
     for path in bench.root.rglob("*"):
         if path.is_file():
             assert secret.encode() not in path.read_bytes(), path
-
-
-def wait_until(condition, process: subprocess.Popen[str] | None = None, seconds: float = 180) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        assert process is None or process.poll() is None, process.communicate() if process else ""
-        time.sleep(0.05)
 
 
 def test_no_process_is_left_behind(trained: Bench) -> None:

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.html.charts import HEIGHT, WIDTH, Chart, Counts, Series, histogram, line_chart, thinned, tick_labels
+from rlguide.html.charts import (
+    HEIGHT,
+    WIDTH,
+    Chart,
+    Counts,
+    Series,
+    histogram,
+    line_chart,
+    medians,
+    thinned,
+    tick_labels,
+)
 
 values = st.floats(-1e300, 1e300) | st.floats(-10, 10) | st.sampled_from([float("nan"), float("inf"), 0.0])
 points = st.lists(values, max_size=60).map(lambda ys: [(float(x), y) for x, y in enumerate(ys)])
@@ -63,6 +74,28 @@ def test_no_spike_is_lost_in_a_long_line(ys: list[float]) -> None:
     assert len(kept) <= 102 and kept[0] == given[0] and kept[-1] == given[-1]
     assert kept == sorted(kept) and set(kept) <= set(given)
     assert {min(ys), max(ys)} <= {y for _, y in kept}
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=3000))
+def test_medians_of_stretches_lie_among_their_points(ys: list[float]) -> None:
+    found = medians([(float(x), y) for x, y in enumerate(ys)])
+    assert len(found) == min(60, len(ys))
+    assert [x for x, _ in found] == sorted(x for x, _ in found)
+    assert min(ys) <= min(y for _, y in found) and max(y for _, y in found) <= max(ys)
+    rising = medians([(float(x), float(x)) for x in range(len(ys))])
+    assert all(x == pytest.approx(y) for x, y in rising)
+
+
+def test_a_spike_does_not_move_the_middle() -> None:
+    points = [(float(x), 1e5 if x == 777 else 2.0) for x in range(6000)]
+    assert {y for _, y in medians(points)} == {2.0}
+
+
+def test_only_a_line_of_many_points_has_a_middle() -> None:
+    rows = [(float(step), 1 + step % 7 / 10) for step in range(1000)]
+    chart = line_chart("loss", [Series("training", rows), Series("held out", rows[::100], 2, is_dotted=True)])
+    assert chart is not None
+    assert [len(places(drawn.middle)) for drawn in chart.series] == [60, 0]
 
 
 def test_a_spike_is_cut_off_and_counted() -> None:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.ext import extract_from_ast
 
+from rlguide.catalog.diagnosis import diagnosis_rules
 from rlguide.catalog.hyperparameters import hyperparameters
 from rlguide.catalog.methods import methods
 from rlguide.html.render import TEMPLATES, make_environment
 from rlguide.html.words import LANGUAGES, Words, fields_of, texts_of
 from rlguide.recipes.render import load_recipe
 from rlguide.runs.curves import _PANELS
+from rlguide.runs.diagnosis.diagnose import diagnose
+from rlguide.runs.diagnosis.logs import Facts
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from render_diagnosis import LOGS, rows_of
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
+FIELD = re.compile(r"\{[^{}]*\}")
 ADD = "add it to rlguide/html/{}.yaml"
 
 
@@ -58,6 +69,28 @@ def test_no_word_of_settings_and_curves_is_missing(language: str) -> None:
     missing = {text for text in of_settings() | of_curves() if words.sentence(text) is None}
     assert missing == set(), ADD.format(language)
     assert texts_of(language)["settings"].keys() - of_settings() == set(), "nothing says these any more"
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_word_of_a_diagnosis_is_missing(language: str) -> None:
+    """A text with values is looked for with some in it, as a finding has it; one that is a value alone says nothing."""
+    words = Words(language)
+    texts = [text for rule in diagnosis_rules().values() for text in (rule.title, rule.seen, rule.means, rule.fix)]
+    filled = {FIELD.sub("0.5", text) for text in texts if not FIELD.fullmatch(text)}
+    assert {text for text in filled if words.sentence(text) is None} == set(), ADD.format(language)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_no_finding_of_a_recorded_run_is_left_in_english(language: str) -> None:
+    words, missing, count = Words(language), set(), 0
+    for path in LOGS.glob("*.json"):
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        facts = Facts(is_over=True, data=recorded["data"])
+        for finding in diagnose(recorded["config"], rows_of(recorded), facts):
+            count += 1
+            missing |= {text for text in (finding.seen, finding.means, finding.fix) if words.sentence(text) is None}
+    assert missing == set(), ADD.format(language)
+    assert count > 30
 
 
 @pytest.mark.parametrize("language", OTHERS)

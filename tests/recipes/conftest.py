@@ -27,7 +27,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     of_rules = [key for rule in engine_keys().rules for key in (*rule.keys, *rule.when)]
     of_values = [*engine_keys().packages, *engine_keys().values]
     keys = [*hyperparameters(), *of_rules, *of_values, "max_steps", "rope_scaling", "save_strategy"]
-    keys += ["logging_dir", "trust_remote_code", "resume_from_checkpoint"]
+    keys += ["logging_dir", "trust_remote_code", "resume_from_checkpoint", "trackio_space_id"]
     schema = Schema({key: Field(key, (), (), None, "") for key in keys}, ("qwen3_nothink", "llama3", "qwen"), {})
     monkeypatch.setattr("rlguide.recipes.checks.load_schema", lambda engine: schema)
     monkeypatch.setattr("rlguide.recipes.checks.list_gpus", lambda: [])

@@ -90,6 +90,7 @@ def result() -> dict[str, Any]:
         "run": NAME,
         "datasets": ["polite_test"],
         "pairs": 8,
+        "step": 20,
         "loss_of_reference": 0.6931,
         "notes": ["a note"],
         "verdict": "the policy has learnt the preference: the confidence interval of its accuracy is above chance",

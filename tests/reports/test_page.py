@@ -79,8 +79,10 @@ def test_the_figures_are_those_of_the_files(ws: Workspace) -> None:
     for part in (
         "Reward accuracy 87.5 %",
         "8 held-out pairs",
+        "Pairs: 8 held out, of polite_test, at step 20",
         "of the reference 0.6931",
         "Steps 20 / 20",
+        "first 8 rows last 8 rows held out, first 8 rows held out, last 8 rows Loss 0.69 0.5 0.65 0.6",
         "English instructions 0.500 0.250 -0.250 -0.400 to -0.100",
         "gsm8k exact_match 0.100 0.200 +0.100 –",
         "10 1.250 25.0 %",
@@ -188,6 +190,16 @@ def test_what_is_missing_is_said(ws: Workspace) -> None:
     assert "There are no figures:" in _Read(page_of(ws)).text
 
 
+def test_before_an_evaluation_the_figures_are_those_of_the_training(ws: Workspace) -> None:
+    folder = make_run(ws)
+    text = _Read(page_of(ws)).text
+    assert "Margin +1.000 during training, at step 20 8 held-out rows" in text
+    assert "Held-out loss 0.6000 during training, at step 20" in text
+    (folder / "metrics.jsonl").unlink()
+    text = _Read(page_of(ws)).text
+    assert "Reward accuracy 75.0 % during training, at step 20 8 held-out rows" in text  # what the record has
+
+
 def test_a_reward_model_has_no_parent(ws: Workspace) -> None:
     folder = make_run(ws, method="rm", loss=None)
     evaluate(folder)
@@ -243,7 +255,7 @@ def test_a_page_in_chinese_marks_what_it_has_in_english_only(ws: Workspace, monk
     monkeypatch.setattr("rlguide.reports.page.verdict_of", lambda run: verdict)
     evaluate(make_run(ws), "a prompt")
     marked = re.findall('<span class="untranslated" lang="en">(.*?)</span>', page_of(ws, "zh"))
-    english = ["seen &lt;b&gt;", "means <code>x</code>", "fix it", verdict.text]
+    english = ["own", "seen &lt;b&gt;", "means <code>x</code>", "fix it", verdict.text]
     own = ["gsm8k exact_match", "it failed", "lm-eval 0.4.13", "a note", "n1"]
     assert set(marked) == {*english, *own, "something new that nobody has translated"}
     assert "untranslated" not in page_of(ws).split("</style>")[1]

@@ -15,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ class Trainer:
     def save(self, folder: Path, total: int) -> None:
         write_lora(folder)
         if not self.asked.get("model_only"):
-            (folder / "optimizer.pt").write_bytes(b"x")
+            zipfile.ZipFile(folder / "optimizer.pt", "w").close()
         history = [{"step": step + 1, "loss": 0.6931} for step in range(self.step)]
         state = {"global_step": self.step, "max_steps": total, "train_batch_size": self.batch, "log_history": history}
         (folder / "trainer_state.json").write_text(json.dumps(state))

@@ -130,6 +130,13 @@ def test_the_last_step_counts_where_the_engine_evaluates_it_after_its_own_record
     assert [row["step"] for row in settle_metrics(tmp_path)] == [8, 11]
 
 
+def test_the_best_that_was_loaded_is_no_evaluation_of_the_last_step(tmp_path: Path) -> None:
+    write_state(tmp_path, [{"step": 8, "eval_loss": 0.3}], step=11)
+    (tmp_path / "eval_results.json").write_text('{"eval_loss": 0.3}')
+    (tmp_path / "config.yaml").write_text("load_best_model_at_end: true\n")
+    assert settle_metrics(tmp_path) == [{"step": 8, "eval_loss": 0.3}]
+
+
 @pytest.mark.parametrize(
     ("wanted", "top", "said"),
     [
@@ -193,20 +200,21 @@ def test_what_the_engine_loaded_at_the_end_is_the_best(run: Run) -> None:
     [({}, f"{RUN}/checkpoint-8"), ({"last": True}, RUN), ({"step": 4}, f"{RUN}/checkpoint-4")],
 )
 def test_another_round_starts_at_the_step_and_says_which(
-    ws: Workspace, run: Run, capsys: pytest.CaptureFixture[str], options: dict[str, int], top: str
+    ws: Workspace, run: Run, options: dict[str, int], top: str
 ) -> None:
     asked = TrainingOptions(from_run=RUN, datasets=("polite",), output_dir="saves/next", **options)
-    prepared = prepare(ws, ENGINE, at_steps(ws, asked), dry_run=True)
+    resolved, [line] = at_steps(ws, asked)
+    prepared = prepare(ws, ENGINE, resolved, dry_run=True)
     assert prepared.reference.adapters == (SFT, top)
     assert prepared.config["adapter_name_or_path"] == f"{SFT},{top}"
-    assert f"step       {RUN}: " in capsys.readouterr().err
+    assert line.startswith(f"step       {RUN}: ")
     assert any("default_system: Be brief." in note for note in prepared.notes)  # as of the run itself
 
 
 def test_a_reward_model_is_taken_at_its_best_step_too(ws: Workspace, run: Run) -> None:
-    assert at_steps(ws, TrainingOptions(reward_model=RUN)).reward_model == f"{RUN}/checkpoint-8"
+    assert at_steps(ws, TrainingOptions(reward_model=RUN))[0].reward_model == f"{RUN}/checkpoint-8"
     shutil.rmtree(run.path / "checkpoint-8")
-    assert at_steps(ws, TrainingOptions(reward_model=RUN)).reward_model == RUN
+    assert at_steps(ws, TrainingOptions(reward_model=RUN))[0].reward_model == RUN
 
 
 def test_the_option_becomes_keys_of_the_config(ws: Workspace) -> None:

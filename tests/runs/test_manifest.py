@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,9 @@ def test_a_run_that_was_renamed_or_copied_is_where_it_lies(tmp_path: Path) -> No
         assert run.reference.adapters == ("s",)
 
 
-def test_a_torn_checkpoint_is_put_aside(tmp_path: Path) -> None:
-    """Killed while saving: the trainer's state, written last, is missing."""
+@pytest.mark.parametrize("is_power_cut", [False, True])
+def test_a_torn_checkpoint_is_put_aside(tmp_path: Path, is_power_cut: bool) -> None:
+    """Killed while saving: the trainer's state, written last, is missing; or the host died: another file has no end."""
     run = make_run(tmp_path, "run")
     for step, state in ((2, '{"global_step": 2}'), (10, None)):
         folder = run / f"checkpoint-{step}"
@@ -112,8 +114,12 @@ def test_a_torn_checkpoint_is_put_aside(tmp_path: Path) -> None:
         (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "b", "r": 8}))
         header = json.dumps({"q.lora_A.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
         (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
-        if state:
-            (folder / "trainer_state.json").write_text(state)
+        if state or is_power_cut:
+            (folder / "trainer_state.json").write_text(state or '{"global_step": 10}')
+        with zipfile.ZipFile(folder / "optimizer.pt", "w") as file:
+            file.writestr("data", "x" * 100)
+        if is_power_cut and not state:
+            os.truncate(folder / "optimizer.pt", 100)
     found = last_checkpoint(run)
     assert found is not None
     assert found.name == "checkpoint-2"

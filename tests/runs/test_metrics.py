@@ -79,6 +79,13 @@ def test_what_was_logged_after_the_checkpoint_is_logged_anew(tmp_path: Path) -> 
     assert [row["step"] for row in read_metrics(path)] == [1, 10, 11]
 
 
+@pytest.mark.parametrize("step", ["1" + "0" * 400, "-1e3", "true", "null", '"1"'])
+def test_a_row_without_a_step_that_a_run_can_have_is_left_out(tmp_path: Path, step: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": {step}, "loss": 1}}\n{{"step": 2, "loss": 1}}\n')
+    assert read_metrics(path) == [{"step": 2, "loss": 1}]
+
+
 def test_settled_from_the_trainers_record(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 99, "loss": 1}\n{"step": 1')
     assert [row["step"] for row in settle_metrics(tmp_path)] == [99]  # no record yet; the torn line is left out

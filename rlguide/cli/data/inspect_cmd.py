@@ -25,7 +25,8 @@ def command(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Count tokens with this model: an SFT checkpoint, `latest`, a base model's folder or hub id."
+            help="Count tokens with this model: an SFT checkpoint, `latest`, a base model's folder or hub id.",
+            autocompletion=_complete.of(_complete.latest, _complete.checkpoints),
         ),
     ] = None,
     template: Annotated[str | None, typer.Option(help="Chat template. [default: the model's]")] = None,

@@ -32,7 +32,7 @@ def command(
     rlguide runs compare saves/qwen3-4b-base/lora/dpo saves/qwen3-4b-base/lora/simpo
     """
     from rlguide.console import say, show, show_json, show_table
-    from rlguide.runs.manage.compare import compare
+    from rlguide.runs.manage.compare import compare, curve_names
     from rlguide.runs.manage.overlay import plot_overlay
     from rlguide.runs.record import open_run
     from rlguide.workspace import check_replaceable
@@ -41,7 +41,7 @@ def command(
     found = compare([open_run(ws, name) for name in runs])
     path = plot or ws.saves / f"compare-{'-'.join(label.replace('/', '_') for label in found.labels)}.png"
     check_replaceable(path)
-    drawn = plot_overlay(found.panels, found.labels, path)
+    drawn = plot_overlay(found.panels, curve_names(found.labels), path)
     shown = None if drawn is None else ws.relative(drawn.absolute())
     if as_json:
         show_json({**found.as_dict(), "plot": shown})
@@ -61,11 +61,9 @@ def command(
 def _draw(found: Comparison) -> None:
     """The curves, on a terminal."""
     import sys
-    from importlib import import_module
-    from importlib.util import find_spec
 
     from rlguide.console import console, show
+    from rlguide.runs.view.terminal import paint
 
-    if sys.stdout.isatty() and found.panels and find_spec("rlguide.runs.view"):
-        paint = import_module("rlguide.runs.view.terminal").paint
+    if sys.stdout.isatty():
         show(paint(found.panels, console().width, max(12, 2 * console().height // 3)))

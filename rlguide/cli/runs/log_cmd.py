@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
 
 
 def command(
-    run: Annotated[str | None, typer.Argument(help="The run; the newest by default.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="The run; the newest by default.", autocompletion=_complete.of(_complete.runs))
+    ] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines of its end.")] = 40,
     whole: Annotated[bool, typer.Option("--all", help="The whole log.")] = False,
     following: Annotated[

@@ -94,7 +94,7 @@ class StopOn:
             sound = [row["step"] for row in self._rows if "loss" in row and row["step"] < finding.step]
             put_aside_after(run.path, max(sound, default=0))
         what = f"{run.name} was stopped by rule {finding.rule}: {finding.seen}"
-        run.update(status="interrupted", pid=None, failure={"what": what, "exit_code": EXIT_CODE})
+        run.over("interrupted", failure={"what": what, "exit_code": EXIT_CODE})
         again = f"`{finding.command}`; or " if finding.command else ""
         others = f" --stop-on {NONE}" if finding.rule in _LOST else ""
         resume = f"go on all the same: `{resume_command(run.name)}{others}`"

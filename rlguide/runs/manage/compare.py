@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.engine.config_file import format_value
-from rlguide.errors import DataError, UsageError
+from rlguide.errors import UsageError
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
 from rlguide.runs.curves import Panel, panels
-from rlguide.runs.manage.accuracy import RESULT, held_out_accuracy
+from rlguide.runs.diagnosis.diagnose import findings_of
+from rlguide.runs.manage.accuracy import evaluated_figure, held_out_accuracy, shown_step
 from rlguide.runs.manage.listed import duration, percent, state_of_run
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import Run
-from rlguide.workspace import read_json
 
 NONE = "-"
+_LONGEST = 16  # characters of a name beside a curve
 _PLACES = (
     "output_dir",
     "resume_from_checkpoint",
@@ -73,7 +74,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         _differing([_settings(run) for run in runs]),
         _beside([_figures(run, all(map(_is_evaluated, runs))) for run in runs]),
         tuple(_notes(runs)),
-        tuple(overlaid(dict(zip(labels, runs, strict=True)))),
+        tuple(overlaid(dict(zip(curve_names(labels), runs, strict=True)))),
     )
 
 
@@ -84,6 +85,11 @@ def short_names(names: Sequence[str]) -> tuple[str, ...]:
     while all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
         shared += 1
     return tuple("/".join(part[shared:]) for part in parts)
+
+
+def curve_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """What the lines of the runs are called where there is little room: their labels, or their numbers."""
+    return tuple(label if len(label) <= _LONGEST else f"run {at}" for at, label in enumerate(labels, start=1))
 
 
 def _settings(run: Run) -> dict[str, str]:
@@ -114,12 +120,7 @@ def _beside(found: Sequence[dict[str, str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _is_evaluated(run: Run) -> bool:
-    return bool(_evaluated(run, "loss", _step(run), "{}"))
-
-
-def _step(run: Run) -> int | None:
-    best = best_step(run)
-    return steps_done(run.path) if best is None else best.step
+    return bool(_evaluated(run, "loss", "{}"))
 
 
 def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
@@ -135,29 +136,28 @@ def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
     accuracy = held_out_accuracy(run)
     if accuracy is not None:
         found["held-out accuracy"] = percent(accuracy)
-    step = _step(run)
+    step = shown_step(run)
     for name, key, form in (("loss", "eval_loss", "{:.4f}"), ("margin", "eval_rewards/margins", "{:+.4f}")):
         value = next((row[key] for row in rows if row["step"] == step and key in row), None)
         logged = "" if value is None else form.format(value)
-        if cell := _evaluated(run, name, step, form) if is_evaluated else logged:
+        if cell := _evaluated(run, name, form) if is_evaluated else logged:
             found[f"held-out {name}"] = cell
     last = {key: row[key] for row in rows for key in ("loss", "eval_loss") if key in row}
     if "eval_loss" in last:
         found["held-out loss at the end"] = f"{last['eval_loss']:.4f}"
     if "loss" in last:
         found["training loss at the end"] = f"{last['loss']:.4f}"
+    if findings := findings_of(run):
+        found["findings"] = ", ".join(finding.rule for finding in findings)
     return {**found, **({} if run.seconds is None else {"took": duration(run.seconds)})}
 
 
-def _evaluated(run: Run, name: str, step: int | None, form: str) -> str:
+def _evaluated(run: Run, name: str, form: str) -> str:
     """A figure of `rlguide eval` at this step with its interval; "" where it was not measured."""
-    try:
-        found = read_json(run.path / RESULT)
-        if (found.get("step") or steps_done(run.path)) != step:
-            return ""
-        value, low, high = (form.format(float(found[name][key])) for key in ("value", "ci95_low", "ci95_high"))
-    except (DataError, LookupError, TypeError, ValueError, AttributeError):
+    found = evaluated_figure(run, name, shown_step(run))
+    if found is None:
         return ""
+    value, low, high = (form.format(number) for number in (found.value, found.low, found.high))
     return f"{value} ({low} to {high})"
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import platform
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,16 +16,16 @@ from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
 from rlguide.errors import RlguideError
 from rlguide.policy.run_record import run_folders
-from rlguide.policy.run_state import resume_command
 from rlguide.runs.best import best_step
-from rlguide.runs.checkpoints import steps_done
+from rlguide.runs.checkpoints import is_complete, steps_done
+from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.manage.accuracy import held_out_accuracy
 from rlguide.runs.record import Run, read_run
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace
 
-COLUMNS = ("run", "method", "data", "state", "best step", "held-out accuracy", "took", "date")
-LESSER = ("data", "took", "date", "method")  # where a terminal is narrow, the first goes first
+COLUMNS = ("run", "method", "data", "state", "best step", "held-out accuracy", "findings", "took", "date")
+LESSER = ("data", "took", "date", "method", "findings")  # where a terminal is narrow, the first goes first
 _UNREADABLE = "damaged"
 
 
@@ -32,12 +35,14 @@ class Listed:
 
     Attributes:
         state: "running", "finished", "failed", "interrupted", "died" (its record says that it runs, and nothing does),
-            or "damaged".
-        where: of one that failed or died: at which step, and of what.
+            "elsewhere" (the same, and that is of another host), "unsettled" (it has trained all its steps, and its
+            rlguide was gone by then), or "damaged".
+        where: of one that did not come to its end: at which step, of what, or on which host.
         steps: done so far; total_steps: planned, or done in all.
         best_step: by its config's rule; accuracy: at that step, of held-out pairs.
+        findings: the rules of the diagnosis that hold, the gravest first.
         seconds: that it trained, over all attempts; created: ISO 8601.
-        problem, fix: why it cannot be read, and what to do.
+        problem: why it cannot be read; fix: what can be done with one that is damaged or did not come to its end.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Listed:
     total_steps: int | None = None
     best_step: int | None = None
     accuracy: Estimate | None = None
+    findings: tuple[str, ...] = ()
     seconds: float | None = None
     created: str | None = None
     problem: str = ""
@@ -59,7 +65,8 @@ class Listed:
         """For JSON; no interval where it is not known."""
         found = {**asdict(self), "accuracy": None if self.accuracy is None else self.accuracy.as_dict()}
         numbers = found["accuracy"] or {}
-        return {**found, "accuracy": {key: None if value != value else value for key, value in numbers.items()} or None}
+        known = {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+        return {**found, "accuracy": known or None}
 
 
 def list_runs(ws: Workspace) -> list[Listed]:
@@ -92,24 +99,37 @@ def _row(run: Run) -> Listed:
         total_steps=record.total_steps,
         best_step=best.step if best is not None else None,
         accuracy=held_out_accuracy(run),
+        findings=tuple(finding.rule for finding in findings_of(run)),
         seconds=run.seconds,
         created=record.created,
+        fix="" if state in ("finished", "running", "elsewhere") else run.next_step,
     )
 
 
 def state_of_run(run: Run) -> str:
-    """The state of a run, in which "died" is told from an interruption by a person."""
-    is_dead = run.record.status in ("prepared", "running") and run.status == "interrupted"
-    return "died" if is_dead else "running" if run.status == "prepared" else run.status
+    """The state of a run, as `Listed` has it: "died" is told from an interruption by a person."""
+    if run.record.status not in ("prepared", "running") or run.status != "interrupted":
+        return "running" if run.status == "prepared" else run.status
+    if is_complete(run):
+        return "unsettled"
+    return "elsewhere" if host_of(run) not in ("", platform.node()) else "died"
+
+
+def host_of(run: Run) -> str:
+    """The host that a run was begun on; "" if that is not on record."""
+    host = (run.record.surroundings or {}).get("host")
+    return printable(host) if isinstance(host, str) else ""
 
 
 def _where(run: Run, state: str, step: int | None) -> str:
+    if state == "elsewhere":
+        return f"is recorded as running on {host_of(run)}, and no process of it was found here"
     if state not in ("failed", "died", "interrupted"):
         return ""
     failure = run.record.failure or {}
     at = failure.get("step") if isinstance(failure.get("step"), int) else step
     place = f"at step {at}" if at else "before its first step"
-    why = failure.get("what") if state == "failed" else ""
+    why = failure.get("what") if state != "died" else ""  # one that a rule has stopped is interrupted
     return f"{place}: {printable(str(why))}" if why else place
 
 
@@ -130,6 +150,7 @@ def cells(row: Listed) -> tuple[str, ...]:
         f"{row.state}{steps}",
         "-" if row.best_step is None else str(row.best_step),
         "-" if row.accuracy is None else percent(row.accuracy),
+        ", ".join(row.findings) or "-",
         "-" if row.seconds is None else duration(row.seconds),
         date(row.created),
     )
@@ -141,7 +162,7 @@ def _says_loss(row: Listed) -> bool:
 
 def percent(found: Estimate) -> str:
     """A share with its interval: "0.873 (0.812 to 0.919)"."""
-    interval = "" if found.low != found.low else f" ({found.low:.3f} to {found.high:.3f})"
+    interval = "" if math.isnan(found.low) else f" ({found.low:.3f} to {found.high:.3f})"
     return f"{found.value:.3f}{interval}"
 
 
@@ -170,6 +191,11 @@ def remarks(rows: Sequence[Listed]) -> list[str]:
     for row in rows:
         if row.problem:
             found.append(f"! {row.name}: {row.problem}\n  fix: {row.fix}")
-        elif row.state in ("failed", "died"):
-            found.append(f"! {row.name} {row.state} {row.where}\n  next: {resume_command(row.name)}")
+        elif row.state == "unsettled":
+            what = f"! {row.name} has trained all its steps, and what started it was gone by then"
+            found.append(f"{what}\n  next: {row.fix}")
+        elif row.state == "elsewhere":
+            found.append(f"! {row.name} {row.where}\n  next, there: rlguide watch {shlex.quote(row.name)}")
+        elif row.state in ("failed", "died") or (row.state == "interrupted" and ": " in row.where):
+            found.append(f"! {row.name} {row.state} {row.where}\n  next: {row.fix}")
     return found

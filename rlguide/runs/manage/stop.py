@@ -11,6 +11,7 @@ from rlguide.console import say
 from rlguide.engine.process import is_alive, stop_group
 from rlguide.engine.running import held, holders
 from rlguide.errors import RlguideError, UsageError
+from rlguide.runs.manage.listed import host_of, state_of_run
 from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.runs.train import settle_interrupted, stopped_words
 from rlguide.workspace import Workspace
@@ -25,11 +26,13 @@ def running_run(ws: Workspace, name: str | None) -> Run:
     """The run of that name, which must be training, else the only one that is.
 
     Raises:
-        UsageError: it is not training, none is, or several are.
+        UsageError: it is not training, none is, or several are. RlguideError: it was started on another host.
         DataError: its record is damaged.
     """
     if name is not None:
         run = open_run(ws, name)
+        if state_of_run(run) == "elsewhere":
+            raise _out_of_reach(run)
         if run.status not in RUNNING:
             raise UsageError(f"{run.name} is not training: it is {run.status}", run.next_step)
         return run
@@ -64,13 +67,18 @@ def stop(ws: Workspace, run: Run) -> Run:
         stop_group(run.record.pid)
     run = read_again(ws, run)
     if run.status in RUNNING:
-        raise RlguideError(
-            f"{run.name} is training on another host, or is another user's: no process of it was found here",
-            "stop it there, with the same command",
-        )
+        raise _out_of_reach(run)
     with held(run.path, run.name):
         settle_interrupted(run)
     return run
+
+
+def _out_of_reach(run: Run) -> RlguideError:
+    where = host_of(run) or "another host"
+    return RlguideError(
+        f"{run.name} was started on {where}, or is another user's: no process of it was found here",
+        f"stop it there: `rlguide stop {shlex.quote(run.name)}`",
+    )
 
 
 def read_again(ws: Workspace, run: Run) -> Run:

@@ -14,9 +14,11 @@ from rlguide.engine.running import EVENTS, is_training
 from rlguide.errors import EngineError, RlguideError
 from rlguide.policy.run_state import resume_command
 from rlguide.runs.checkpoints import is_complete
-from rlguide.runs.diagnosis.diagnose import findings_of
+from rlguide.runs.diagnosis.diagnose import diagnose, findings_of
+from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import LOG, Run, find_runs, open_run, read_run
+from rlguide.runs.retry import survived
 from rlguide.runs.view.gpus import GpuMeter
 from rlguide.runs.view.live import TrainingView
 from rlguide.runs.view.training import state_of
@@ -44,10 +46,12 @@ class Attached:
         self.run = run
         self.state = state_of(run)
         self.state.now = self._now
+        self.state.diagnosis = lambda rows: diagnose(self.run.config, rows, facts_of(self.run))
         log = run.path / LOG
         size = log.stat().st_size if log.is_file() else 0
         self._events, self._log = Tail(run.path / EVENTS, 0), Tail(log, max(0, size - _LOG_TAIL))
         self._reader, self._looked = EventReader(), self._now()
+        self._attempts = 0
         for event in self.new():
             self.state.see(event)
         if not self.state.rows:  # a run whose events are gone, or that an earlier version made
@@ -82,6 +86,14 @@ class Attached:
 
     def _settle(self) -> None:
         """Whether it still trains: while it goes on with less memory, its record says for a moment that it failed."""
+        attempts = self.run.record.attempts or ()
+        if len(attempts) > self._attempts:
+            self.state.notes.append(f"it {survived(attempts)}")
+            self._attempts = len(attempts)
+        if self.run.is_elsewhere and not is_complete(self.run):
+            note = "it trains on another host: whether its process lives is not known here"
+            self.state.notes += [note] * (note not in self.state.notes)
+            return
         if self.run.status == "running" or is_training(self.run.path, self.run.record.pid):
             if not self.run.config.get("use_cpu"):
                 self.state.gpus = self._gpus.read()
@@ -93,7 +105,7 @@ class Attached:
 
     def wait_for_gpus(self, seconds: float) -> None:
         """Ask what the GPUs do and wait for the answer, but no longer than this."""
-        if not self.state.is_over and not self.run.config.get("use_cpu"):
+        if not (self.state.is_over or self.run.is_elsewhere or self.run.config.get("use_cpu")):
             self.state.gpus = self._gpus.wait(seconds)
 
 

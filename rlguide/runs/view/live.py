@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from rlguide.console import console, say, show
 from rlguide.engine.events import Logged
 from rlguide.engine.job import Event
-from rlguide.runs.view.screen import Curves, screen
+from rlguide.runs.diagnosis.finding import finding_lines
+from rlguide.runs.view.screen import Curves, lines_of, screen
 from rlguide.runs.view.state import STARTING, RunState
 from rlguide.runs.view.words import clock, figures
 
@@ -24,7 +25,7 @@ class TrainingView:
     """Shows the state of a run as it changes. A context manager.
 
     It draws on the other screen of the terminal, as editors do: a change of its size leaves no old line behind, and
-    what was there before comes back at the end, with the notes below it.
+    what was there before comes back at the end, and for `train` the notes below it.
 
     Args:
         on_stdout: whether what is shown is data, as `watch` prints it; else it goes to stderr.
@@ -33,10 +34,12 @@ class TrainingView:
     def __init__(self, state: RunState, on_stdout: bool = False) -> None:
         self.state = state
         self._console = console(stderr=not on_stdout)
+        self._keeps_notes = not on_stdout
         self._print: Callable[[str], None] = show if on_stdout else say
         self._live: Live | None = None
-        self._notes: list[str] = []
+        self._noted = len(state.notes)
         self._drawn = self._said = state.now()
+        self._said_rules: set[str] = set()
         self._size = (0, 0)
         self._phase = state.phase
         self._curves = None if self._console.options.ascii_only else Curves()
@@ -48,6 +51,10 @@ class TrainingView:
             self._live = Live(console=self._console, screen=True, auto_refresh=False)
             self._live.__enter__()
             self._draw()
+        elif not self._keeps_notes:
+            for line in lines_of(self.state):
+                self._line(line)
+            self._said_rules = {finding.rule for finding in self.state.findings}
         elif self.state.phase == STARTING:
             self._line(f"{self.state.name}: {self.state.phase}")
         return self
@@ -59,7 +66,7 @@ class TrainingView:
             self._console.clear()  # tmux would leave some of it behind where its size has changed
             self._live.__exit__(kind, value, trace)
             self._live = None
-            for note in self._notes:
+            for note in self.state.notes if self._keeps_notes else ():
                 self._print(note)
 
     def handle(self, event: Event) -> None:
@@ -78,14 +85,30 @@ class TrainingView:
             since = f"{clock(self.state.elapsed())} since the start"
             self._line("  ".join([self.state.position(), f"{self.state.doing()}, {since}", *self._left()]))
         self._phase = self.state.phase
+        self._say_notes()
+        if isinstance(event, Logged):
+            self._say_findings()
 
     def note(self, message: str) -> None:
         """A line that stays when the view is gone."""
+        self.state.notes.append(message)
         if self._live:
-            self._notes.append(message)
             self._draw()
         else:
-            self._line(message)
+            self._say_notes()
+
+    def _say_notes(self) -> None:
+        for note in self.state.notes[self._noted :]:
+            self._line(note)
+        self._noted = len(self.state.notes)
+
+    def _say_findings(self) -> None:
+        """What is found for the first time."""
+        for finding in self.state.findings:
+            if finding.rule not in self._said_rules:
+                self._said_rules.add(finding.rule)
+                for line in finding_lines(finding):
+                    self._line(line)
 
     def _left(self) -> list[str]:
         left = self.state.left()
@@ -101,4 +124,4 @@ class TrainingView:
         if (width, height) != self._size:
             self._console.clear()  # what stood beside a smaller screen
         self._size, self._drawn = (width, height), self.state.now()
-        self._live.update(screen(self.state, width, height, self._notes, self._curves), refresh=True)
+        self._live.update(screen(self.state, width, height, self._curves), refresh=True)

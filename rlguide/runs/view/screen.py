@@ -36,22 +36,24 @@ class Curves:
         return self._painted
 
 
-def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), curves: Curves | None = None) -> Text:
+def screen(state: RunState, width: int, height: int, curves: Curves | None = None) -> Text:
     """A screen of `height` lines of `width` cells: where the run is, what is wrong, its curves.
 
     Args:
-        notes: what was said of it.
         curves: what paints them; None where the terminal has not the characters for it.
     """
     from rich.text import Text
 
     head = [Text(line, style="bold" if not at else "") for at, line in enumerate(_wrapped(_where(state), width))]
-    head.append(_bar(state, width))
+    head.append(_bar(state, width, *("━─" if curves is not None else "=-")))
     head += [Text(line) for line in _wrapped(_times(state), width)]
     head += [Text(line, style="dim") for line in _wrapped(gpu_words(state.gpus), width)]
-    most = max(3, height // 3)
+    most = max(4, height * 2 // 5)
     said = [line for finding in state.findings for line in _finding(finding, width)]
-    for note in notes:
+    is_said = any(finding.rule == "reference" for finding in state.findings)  # what the first step showed
+    for note in state.notes:
+        if is_said and state.check is not None and note.endswith(state.check.message):
+            continue
         style = "yellow" if note.startswith("warning") else "dim"
         said += [Text(line, style=style) for line in _wrapped(note.split(" "), width, " ")]
     if len(said) > most:
@@ -64,7 +66,7 @@ def screen(state: RunState, width: int, height: int, notes: Sequence[str] = (), 
         body = [Text(line) for line in _wrapped(figures(state.latest), width)]
     lines = [*head, *said, *body][:height]
     for line in lines:
-        line.truncate(width, overflow="ellipsis")
+        line.truncate(width, overflow="crop" if curves is None else "ellipsis")
     return Text("\n").join(lines)
 
 
@@ -74,7 +76,7 @@ def lines_of(state: RunState) -> list[str]:
     held_out = {key: value for key, value in state.latest.items() if key.startswith("eval_")}
     trained = {key: value for key, value in state.latest.items() if key not in held_out}
     lines += ["  ".join(figures(row)) for row in (trained, held_out)]
-    lines += ["  ".join(gpu_words(state.gpus))]
+    lines += ["  ".join(gpu_words(state.gpus)), *state.notes]
     lines += [line for finding in state.findings for line in finding_lines(finding)]
     return [line for line in lines if line]
 
@@ -95,6 +97,7 @@ def document(state: RunState) -> dict[str, Any]:
         "seconds_a_step": state.pace.step_seconds(),
         "latest": state.latest,
         "gpus": [asdict(gpu) for gpu in state.gpus],
+        "notes": state.notes,
         "findings": [asdict(finding) for finding in state.findings],
         "rows": state.rows,
     }
@@ -124,15 +127,15 @@ def _times(state: RunState) -> list[str]:
     return [elapsed, f"{clock(left)} left (until {end.strftime(day)})"]
 
 
-def _bar(state: RunState, width: int) -> Text:
-    """How much of the steps is done, as wide as the screen."""
+def _bar(state: RunState, width: int, done: str, rest: str) -> Text:
+    """How much of the steps is done, as wide as the screen, in these characters."""
     from rich.text import Text
 
     share = min(1.0, state.step / state.total) if state.total > 0 else 0.0
     percent = f" {share:4.0%}"
     room = max(1, width - len(percent))
     full = round(share * room)
-    return Text.assemble(("━" * full, "cyan"), ("─" * (room - full), "dim"), percent)
+    return Text.assemble((done * full, "cyan"), (rest * (room - full), "dim"), percent)
 
 
 def _finding(finding: Finding, width: int) -> list[Text]:
@@ -141,7 +144,7 @@ def _finding(finding: Finding, width: int) -> list[Text]:
     style = _STYLES.get(finding.level, "")
     return [
         Text(line, style=style if not at else "")
-        for at, said in enumerate(finding_lines(finding))
+        for at, said in enumerate(finding_lines(finding)[:-1])  # the source stands in the report
         for line in _wrapped(said.split(" "), width, " ")
     ]
 

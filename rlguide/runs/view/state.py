@@ -11,14 +11,16 @@ from typing import Any
 from rlguide.engine.events import Begun, Ended, EngineEvent, Lean, Logged, Progress, Raised, Saved, Saving
 from rlguide.engine.hardware import GpuUse
 from rlguide.engine.job import Event, Idle, Line, Started
-from rlguide.runs.diagnosis.diagnose import diagnose
 from rlguide.runs.diagnosis.finding import Finding
+from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.metrics import without_ties
 from rlguide.runs.pace import Pace
 from rlguide.runs.view.words import clock
 
 STARTING = "starting the engine (its imports take about 10 s)"
 TRAINING, EVALUATING, SAVING, ENDING = "training", "evaluating", "saving a checkpoint", "writing the result"
+
+_QUIET = 120.0  # seconds without an event after which that is said: processes may wait for each other for ever
 
 # What the engine is doing before the first step, as its log shows.
 _PHASES = (
@@ -34,7 +36,7 @@ class RunState:
 
     Args:
         name: how it is called.
-        config: of the training, for the diagnosis.
+        config: of the training.
         pace: what times it, by the same events; it counts the steps.
         now: the clock of events that have no time: seconds since the epoch.
 
@@ -43,10 +45,13 @@ class RunState:
         rows: what was logged, each with its `step`, numbers only; those of training also with `tokens_per_second`
             where tokens are counted.
         latest: the last value of each figure, and its `step`.
-        findings: the diagnosis as it stands.
+        logged: the same as they were logged, NaN and infinities too.
+        diagnosis: what finds faults in what was logged.
         gpus: what the GPUs do, where anybody asked.
         started: when this attempt began, of the same clock.
         planned: seconds that its plan gives it; None without one.
+        check: what the first step showed; None before it.
+        notes: what was said of it, warnings and other lines.
         raised: the exceptions of this attempt; is_over: whether it trains no more (`end`).
     """
 
@@ -62,9 +67,13 @@ class RunState:
         self.phase = STARTING
         self.rows: list[dict[str, float]] = []
         self.latest: dict[str, float] = {}
-        self.findings: Sequence[Finding] = ()
+        self.logged: list[Mapping[str, float]] = []
+        self.diagnosis: Callable[[Sequence[Mapping[str, float]]], Sequence[Finding]] = lambda rows: ()
+        self._found: tuple[int, Sequence[Finding]] = (0, ())  # in so many rows
         self.gpus: Sequence[GpuUse] = ()
         self.started = now()
+        self.check: StartCheck | None = None
+        self.notes: list[str] = []
         self.raised: list[Raised] = []
         self.is_over = False
         self._tokens: tuple[float, float] | None = None  # so many, and the seconds of training that they took
@@ -120,7 +129,9 @@ class RunState:
         self.phase, self.raised = TRAINING, []
         if event.time:
             self.started = event.time
+        before = [row for row in self.logged if row["step"] <= event.step]
         self.take_rows([row for row in self.rows if row["step"] <= event.step])
+        self.logged = before
         self._tokens = (0.0, self.pace.training_seconds)
 
     def _log(self, event: Logged) -> None:
@@ -128,11 +139,30 @@ class RunState:
         row["step"] = event.step
         if event.kind == "train":
             row |= self._speed(event)
+            self._check_start(event)
         elif self.phase == EVALUATING:
             self.phase = ENDING if self.step >= self.total else TRAINING
         self.rows.append(row)
+        self.logged.append({**event.values, "step": event.step})
         self.latest = without_ties({**self.latest, **row})
-        self.findings = diagnose(self.config, self.rows)
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """The diagnosis as it stands, the gravest first; made when it is asked for."""
+        if self._found[0] != len(self.logged):
+            self._found = (len(self.logged), self.diagnosis(self.logged))
+        return self._found[1]
+
+    @findings.setter
+    def findings(self, found: Sequence[Finding]) -> None:
+        self._found = (len(self.logged), found)
+
+    def _check_start(self, event: Logged) -> None:
+        """Whether the first step shows that the reference is the starting policy."""
+        if event.step == 1 and (check := check_start(self.config, event.values)) is not None:
+            self.check = check
+            note = check.message if check.ok else f"warning: {check.message}"
+            self.notes += [note] * (note not in self.notes)  # it may have begun again
 
     def _speed(self, event: Logged) -> dict[str, float]:
         """Tokens a second since the log before this one: the engine's own count where it is asked for, else ours."""
@@ -151,7 +181,7 @@ class RunState:
         self.latest = {}
         for row in self.rows:
             self.latest = without_ties({**self.latest, **row})
-        self.findings = diagnose(self.config, self.rows) if self.rows else ()
+        self.logged, self._found = list(self.rows), (0, ())
 
     def end(self, status: str) -> None:
         """It trains no more: time stands still at its last event, and it does what its status says."""
@@ -173,7 +203,19 @@ class RunState:
         return max(0.0, self.now() - self.started)
 
     def doing(self) -> str:
-        """What it does now, in words; of an evaluation, how far it is."""
+        """What it does now, in words; of an evaluation, how far it is; and whether it has told nothing for long."""
+        silent = self._silence()
+        quiet = f", silent for {clock(silent)}" if silent else ""
+        return self._work() + quiet
+
+    def _silence(self) -> float:
+        """Seconds since the last event, where that is longer than a step and a save may be; else 0."""
+        if self.is_over or self.pace.last is None:
+            return 0.0
+        silent = self.now() - self.pace.last
+        return silent if silent > max(_QUIET, 10 * (self.pace.step_seconds() or 0.0)) else 0.0
+
+    def _work(self) -> str:
         if self.phase != EVALUATING:
             return self.phase
         done, total = self.pace.batches

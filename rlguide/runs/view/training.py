@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
-from rlguide.runs.diagnosis.first_step import StartCheck, check_start
+from rlguide.errors import RlguideError
+from rlguide.runs.diagnosis.diagnose import diagnose
+from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.diagnosis.stopping import StopOn
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch, pace_of
@@ -23,22 +27,21 @@ def state_of(run: Run, start_step: int = 0) -> RunState:
     planned = float(seconds) if isinstance(seconds, (int, float)) and 0 < seconds < 1e9 else None
     pace = pace_of(run)
     pace.step = start_step
-    return RunState(run.name, run.config, pace, planned)
+    state = RunState(run.name, run.config, pace, planned)
+    state.diagnosis = lambda rows: diagnose(run.config, rows, facts_of(run))
+    return state
 
 
 class Watch:
     """Takes what the engine does to the screen, to `metrics.jsonl` and to the record.
 
     Attributes:
-        check: what the first step showed; None before it.
         during: what it does: "start" before the first step, then "training" or "evaluation".
         stopwatch: times its steps beside its plan.
     """
 
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn, is_from_start: bool) -> None:
-        self._run, self._view, self._log, self._is_from_start = run, view, log, is_from_start
-        self._stop_on = stop_on
-        self.check: StartCheck | None = None
+    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn) -> None:
+        self._run, self._view, self._log, self._stop_on = run, view, log, stop_on
         self.during = "start"
         self.stopwatch = Stopwatch(run, view.state.pace)
         self._gpus = GpuMeter() if not run.config.get("use_cpu") else None
@@ -53,11 +56,11 @@ class Watch:
             self._run.update(status="running", pid=event.pid, started=now, failure=None)
             preload_plots()
         elif isinstance(event, Lean):
-            self._run.update(lean=event.values)
+            self._keep(lean=event.values)
         elif isinstance(event, Surroundings):
-            self._run.update(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
+            self._keep(surroundings={**(self._run.record.surroundings or {}), "torch": event.values})
         elif isinstance(event, DataFigures):
-            self._run.update(data_figures=event.values)
+            self._keep(data_figures=event.values)
         elif isinstance(event, Begun):
             self.during = "training"
             self._check_batch(event)
@@ -65,10 +68,12 @@ class Watch:
             self.during = "evaluation" if event.phase == "eval" else "training"
         elif isinstance(event, Logged) and event.kind != "summary":
             row = self._log.add(event.step, event.values)
-            if event.kind == "train" and event.step == 1 and self._is_from_start:
-                self._check_start(row)
             if finding := self._stop_on.see(row):
                 self._view.note(f"stopping after this step ({finding.rule}): {finding.seen}")
+
+    def _keep(self, **values: Any) -> None:
+        with suppress(RlguideError):  # a full disk; the next change of the record has it, too
+            self._run.update(**values)
 
     def _check_batch(self, event: Begun) -> None:
         record, said = self._run.record, ""
@@ -78,8 +83,3 @@ class Watch:
             said = f"{event.batch} rows make an update, {record.effective_batch} were planned: other steps"
         if said:
             self._view.note(f"warning: {said}")
-
-    def _check_start(self, row: dict[str, float]) -> None:
-        self.check = check_start(self._run.config, row)
-        if self.check:
-            self._view.note(self.check.message if self.check.ok else f"warning: {self.check.message}")

@@ -13,7 +13,7 @@ from rlguide.runs.manage.listed import percent
 from rlguide.runs.manage.overlay import plot_overlay
 from rlguide.runs.metrics import read_metrics
 from rlguide.runs.record import open_run
-from rlguide.statistics import exact_proportion
+from rlguide.statistics import proportion
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.runs.manage.run_files import held_out, write_run
@@ -47,7 +47,7 @@ def test_only_settings_that_differ(ws: Workspace) -> None:
 def test_the_figures_are_those_of_the_best_step(ws: Workspace) -> None:
     figures = compare([open_run(ws, f"saves/tiny/lora/{name}") for name in ("dpo", "快")]).figures
     assert figures["best step"] == ("12", "4")
-    assert figures["held-out accuracy"] == tuple(percent(exact_proportion(hits, 10)) for hits in (8, 7))
+    assert figures["held-out accuracy"] == tuple(percent(proportion(hits, 10)) for hits in (8, 7))
     assert figures["held-out loss"] == ("0.5000", "0.6000")
     assert figures["held-out loss at the end"] == ("0.5000", "0.7000")
     assert figures["held-out margin"] == ("+0.5000", "+0.4000")

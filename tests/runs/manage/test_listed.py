@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.policy.run_record import RunRecord
-from rlguide.runs.manage.listed import cells, duration, list_runs, percent, remarks
+from rlguide.runs.manage.listed import COLUMNS, cells, duration, list_runs, percent, remarks
 from rlguide.runs.record import open_run
-from rlguide.statistics import exact_proportion
+from rlguide.statistics import proportion
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.runs.manage.run_files import held_out, write_run
@@ -28,10 +29,10 @@ def test_a_row_says_what_was_learnt_and_how_sure_that_is(ws: Workspace) -> None:
     write_run(ws, "a", [held_out(4, 0.6, 0.7), held_out(8, 0.5, 0.8), held_out(12, 0.55, 0.9)])
     [row] = list_runs(ws)
     assert (row.best_step, row.steps, row.total_steps, row.datasets) == (8, 12, 12, ("pairs",))
-    exact = exact_proportion(8, 10)
+    exact = proportion(8, 10)
     assert row.accuracy is not None
     assert (row.accuracy.value, row.accuracy.low, row.accuracy.high) == (0.8, exact.low, exact.high)
-    assert cells(row)[3:7] == ("finished", "8", percent(row.accuracy), "1 h 02 min")
+    assert cells(row)[3:8] == ("finished", "8", percent(row.accuracy), "-", "1 h 02 min")
     assert row.as_dict()["accuracy"]["count"] == 10
 
 
@@ -43,6 +44,11 @@ def test_what_an_evaluation_found_counts_for_its_own_step(ws: Workspace, step: i
     (folder / "eval/result.json").write_text(json.dumps({"accuracy": accuracy, "step": step}))
     [row] = list_runs(ws)
     assert row.accuracy is not None and row.accuracy.value == value
+
+
+def test_an_accuracy_of_ties_says_nothing(ws: Workspace) -> None:
+    write_run(ws, "a", [{**held_out(8, 0.5, 0.0), "eval_rewards/margins": 0.0}])
+    assert list_runs(ws)[0].accuracy is None
 
 
 def test_no_interval_without_the_number_of_pairs(ws: Workspace) -> None:
@@ -74,12 +80,31 @@ def test_the_newest_comes_first_and_each_state_is_said(ws: Workspace, capsys: py
     assert rows[2].where == "at step 5: memory ran out"
     assert rlguide("runs", "-w", str(ws.root)) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 6
-    assert "! saves/died 了 died at step 7\n  next: rlguide train --resume 'saves/died 了'" in err
+    assert len(out.splitlines()) == 6 and "! saves/stopped" not in err
+    assert "! saves/died 了 died at step 7\n  next: resume it: `rlguide train --resume 'saves/died 了'`" in err
     assert "! saves/damaged: " in err and "is not the record of a run\n  fix: " in err
     assert rlguide("runs", "--json", "-w", str(ws.root)) == 0
     assert [item["state"] for item in json.loads(capsys.readouterr().out)] == [row.state for row in rows]
     assert len(remarks(rows)) == 3
+
+
+def test_a_run_that_ended_unwatched_or_was_begun_on_another_host(
+    ws: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_run(ws, "ended", status="running", pid=2**22 + 1, surroundings={"host": "another"})
+    (folder / "train_results.json").write_text("{}")
+    (folder / "trainer_state.json").write_text('{"global_step": 12, "max_steps": 12}')
+    write_run(ws, "far run", status="running", pid=1, surroundings={"host": "another"})
+    write_run(ws, "here", status="running", pid=1, surroundings={"host": platform.node()})
+    states = {row.name: row.state for row in list_runs(ws)}
+    assert states == {"saves/ended": "unsettled", "saves/far run": "elsewhere", "saves/here": "died"}
+    assert rlguide("runs", "-w", str(ws.root)) == 0
+    err = capsys.readouterr().err
+    assert "has trained all its steps" in err and "rlguide train --resume saves/ended" in err
+    assert "is recorded as running on another, and no process of it was found here" in err
+    assert rlguide("stop", "saves/far run", "-w", str(ws.root)) == 1
+    error = capsys.readouterr().err
+    assert "was started on another" in error and "`rlguide stop 'saves/far run'`" in error
 
 
 def test_nothing_to_list(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +141,7 @@ def test_no_run_makes_the_list_fail(
     assert rows["saves/no json"].problem
     for row in rows.values():
         json.dumps(row.as_dict(), allow_nan=False)
-        assert len(cells(row)) == 8
+        assert len(cells(row)) == len(COLUMNS)
 
 
 def test_how_long_a_run_trained(ws: Workspace) -> None:

@@ -199,4 +199,4 @@ def test_what_trains_out_of_reach_is_said(
     run.update(status="running")
     with elsewhere(run.path):  # held by this very process, which it does not stop
         assert rlguide("stop", "-w", str(ws.root)) == 1
-    assert "is training on another host, or is another user's" in " ".join(capsys.readouterr().err.split())
+    assert "or is another user's" in " ".join(capsys.readouterr().err.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import pty
 import select
 import shlex
@@ -111,8 +112,9 @@ def test_in_a_pipe_each_log_is_a_line_until_the_end(tmp_path: Path, capsys: pyte
 
         follow(attached, wait)
     out, err = capsys.readouterr()
+    assert out.startswith(f"{NAME}  step ") and "since the start" in out.split("\n")[0]  # how it stood before
     logs = [json.loads(line) for line in recorded_lines()[40:] if '"log"' in line and "train_runtime" not in line]
-    lines = [line for line in out.split("\n") if "loss" in line]
+    lines = [line for line in out.split("\n") if line.startswith("step ")]
     assert [line.split("  ")[0] for line in lines] == [f"step {log['step']}/162" for log in logs]
     assert "held-out loss 0.5559" in out and err == ""
 
@@ -177,6 +179,17 @@ def test_a_run_that_did_not_come_to_its_end_says_why_and_what_to_do(
     assert document["failure"]["what"] == err[0].removeprefix("error: ")
     for command in (part for part in err[1].split("`") if part.startswith("rlguide ")):
         assert rlguide(*shlex.split(command)[1:], "--dry-run", "-w", str(tmp_path)) in (0, 1)  # it is a command
+
+
+def test_a_run_on_another_host_is_not_called_dead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its files may lie on a disk that several hosts share."""
+    make_run(tmp_path, status="running", pid=1, surroundings={"host": "another"})
+    write_events(tmp_path, 60, shift=time.time() - recorded()[59].time)
+    assert rlguide("watch", "--once", "-w", str(tmp_path)) == 0
+    assert "it trains on another host" in capsys.readouterr().out
+    make_run(tmp_path, status="running", pid=1, surroundings={"host": platform.node()})
+    assert rlguide("watch", "--once", "-w", str(tmp_path)) == 1
+    assert "was killed at step" in capsys.readouterr().err
 
 
 def test_training_that_ended_unwatched_is_said(tmp_path: Path) -> None:
@@ -268,9 +281,11 @@ def test_a_terminal_that_is_resized_has_no_stale_line_and_ctrl_c_leaves_the_run_
                 assert next(at for at, line in enumerate(shown) if line) == 0
                 assert all(len(line) <= columns for line in shown)
             os.kill(terminal.process.pid, signal.SIGINT)
-            shown = terminal.until("detached; ")
+            shown = terminal.until("stop it: ")
             assert terminal.process.wait(20) == 0
-            assert f"Watch it again: rlguide watch {NAME}" in " ".join(" ".join(shown).split())
+            assert f"watch it again: rlguide watch {NAME} stop it: rlguide stop {NAME}" in " ".join(
+                " ".join(shown).split()
+            )
             assert terminal.raw.count(b"\x1b[?1049h") == terminal.raw.count(b"\x1b[?1049l") == 1
             assert (tmp_path / NAME / ".training.lock").exists()
             with pytest.raises(BlockingIOError), (tmp_path / NAME / ".training.lock").open() as lock:
@@ -283,13 +298,29 @@ def test_in_a_terminal_the_end_of_the_run_ends_it_with_the_report(tmp_path: Path
     pytest.importorskip("pyte")
     with training(tmp_path):
         write_events(tmp_path, 60, shift=time.time() - recorded()[59].time)
-        terminal = Terminal(["watch", "-w", str(tmp_path)], 60, 40)
+        terminal = Terminal(["watch", "-w", str(tmp_path)], 60, 44)
         try:
             terminal.until("left (until")
             write_events(tmp_path)
             make_run(tmp_path, status="finished")
             (tmp_path / NAME / ".training.lock").unlink()
-            terminal.until("finished after 162 steps")
+            shown = terminal.until("finished after 162 steps")
+            terminal.until("loss ─")
+            assert any(line.startswith(f"{NAME}: ") for line in shown)  # its verdict
             assert terminal.process.wait(20) == 0
         finally:
             terminal.process.kill()
+
+
+def test_in_a_terminal_a_run_that_was_killed_says_so_below_its_curves(tmp_path: Path) -> None:
+    pytest.importorskip("pyte")
+    make_run(tmp_path, status="running", pid=None)
+    write_events(tmp_path, 60)
+    terminal = Terminal(["watch", NAME, "-w", str(tmp_path)], 60, 36)
+    try:
+        shown = terminal.until("--resume saves/demo/lora/dpo")
+        assert terminal.process.wait(20) == 1
+        assert shown[0].startswith(NAME) and any(line.startswith("loss  ─") for line in shown)
+        assert "error: saves/demo/lora/dpo was killed at step" in " ".join(" ".join(shown).split())
+    finally:
+        terminal.process.kill()

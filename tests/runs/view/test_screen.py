@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
+from rlguide.engine.events import Logged
 from rlguide.engine.hardware import GpuUse, parse_use
-from rlguide.runs.diagnosis.finding import Finding
-from rlguide.runs.view import state as view_state
+from rlguide.runs.diagnosis.finding import Finding, finding_lines
 from rlguide.runs.view.screen import Curves, document, lines_of
 from rlguide.runs.view.screen import screen as screen_of
 from rlguide.runs.view.state import RunState
-from tests.runs.view.conftest import Clock, recorded
+from rlguide.runs.view.training import state_of
+from tests.runs.view.conftest import Clock, make_run, recorded
 
 
 def screen(state: RunState, width: int, height: int) -> Text:
@@ -68,7 +71,7 @@ def test_a_finding_is_said_whole_above_the_curves(state: RunState, width: int, h
     state.findings = [FINDING]
     rows = screen(state, width, height).plain.split("\n")
     text = " ".join(" ".join(rows).split())
-    said = f"warning at step 120: {FINDING.seen}: {FINDING.means} fix: {FINDING.fix} {FINDING.command}"
+    said = " ".join(" ".join(finding_lines(FINDING)[:-1]).split())
     assert said in text
     assert text.index(said) < text.index("loss ─")
 
@@ -80,22 +83,31 @@ def test_many_findings_leave_room_and_say_where_the_others_are(state: RunState) 
     text = screen(state, 80, 24).plain
     assert "and more: rlguide watch saves/demo/lora/dpo --once" in text
     assert len(text.split("\n")) <= 24
-    assert sum(line.startswith("warning at step 120") for line in lines_of(state)) == 9
+    assert sum(line.startswith("WARNING ") for line in lines_of(state)) == 9
 
 
-def test_the_diagnosis_stands_as_it_is(state: RunState, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked anew at each log, with all rows so far."""
-    monkeypatch.setattr(view_state, "diagnose", lambda config, rows: [FINDING] * (rows[-1]["step"] >= 80))
+def test_the_diagnosis_stands_as_it_is(state: RunState) -> None:
+    """It is asked anew for all rows so far, as they were logged."""
+    state.diagnosis = lambda rows: [FINDING] * (rows[-1]["step"] >= 80)
     for event in recorded():
         state.see(event)
         assert bool(state.findings) == any(row["step"] >= 80 for row in state.rows)
+
+
+def test_a_loss_that_is_no_number_is_found(clock: Clock, tmp_path: Path) -> None:
+    """It is in no curve, and what finds it sees it all the same."""
+    state = state_of(make_run(tmp_path))
+    for step in range(1, 4):
+        state.see(Logged(step, {"loss": math.nan, "grad_norm": math.nan}, time=clock.now))
+    assert "nan" in [finding.rule for finding in state.findings]
+    assert "ERROR nan" in screen(state, 80, 30).plain
 
 
 def test_a_terminal_without_these_characters_gets_figures(state: RunState) -> None:
     for event in recorded():
         state.see(event)
     text = screen_of(state, 80, 24).plain
-    assert "reward accuracy 0.97" in text and "held-out loss 0.4894" in text and "⠉" not in text
+    assert "reward accuracy 0.97" in text and "held-out loss 0.4894" in text and text.isascii()
     assert screen(state, 80, 9).plain.count("\n") < 9  # nor where there is no room
 
 

@@ -112,6 +112,20 @@ def test_the_engines_own_count_goes_before_ours(clock: Clock) -> None:
     assert [row.get("tokens_per_second") for row in state.rows] == [None, 500.0]
 
 
+def test_a_wrong_reference_is_said_at_once_and_once(clock: Clock) -> None:
+    """Also to one who attaches later, and where it begins again."""
+    state = RunState("saves/a", {"stage": "dpo"}, Pace({}, 9), now=clock)
+    for _ in range(2):
+        state.see(Begun(0, 9, 1, time=clock.now))
+        first = {"loss": 0.6248, "rewards/chosen": 0.87, "rewards/rejected": 0.5}
+        state.see(Logged(1, first, time=clock.now))
+        state.see(Logged(2, {"loss": 0.6}, time=clock.now))
+    (note,) = state.notes
+    assert note.startswith("warning: the first step has loss 0.6248") and state.check is not None
+    assert not state.check.ok and note in document(state)["notes"] and note in lines_of(state)
+    assert "NOT the starting policy" in screen(state, 200, 30).plain
+
+
 def test_no_row_has_what_cannot_be_drawn(clock: Clock) -> None:
     state = RunState("saves/a", {}, Pace({}, 9), now=clock)
     state.see(Logged(1, {"loss": math.nan, "grad_norm": math.inf, "learning_rate": 1e-5}, time=clock.now))
@@ -154,6 +168,17 @@ def test_a_run_that_trains_no_more_stands_still(state: RunState, clock: Clock) -
     clock.now += 1000
     assert (state.elapsed(), state.left(), state.doing()) == (before, None, "failed")
     assert state.phase != STARTING
+
+
+def test_a_run_that_hangs_is_seen_to(clock: Clock) -> None:
+    state = RunState("saves/a", {}, Pace({}, 9), now=clock)
+    for step in range(1, 5):
+        clock.now += 20
+        state.see(Progress("train", step, 9, time=clock.now))
+    for seconds, said in ((100, "training"), (190, "training"), (201, "training, silent for 0:03:21")):
+        clock.now = (state.pace.last or 0) + seconds
+        assert state.doing() == said
+    assert state.left() == pytest.approx(4 * 20)  # the step that goes on is over since long, as far as that can be told
 
 
 def test_the_end_of_training_is_not_the_end(clock: Clock) -> None:

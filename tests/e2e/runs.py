@@ -1,0 +1,45 @@
+"""What tests of trainings look at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.conftest import Bench
+
+
+def cut(bench: Bench, source: str, name: str, step: int, **record: object) -> Path:
+    """A copy of a run as a kill after `step` leaves it: no later checkpoint, no end, "running" in its record."""
+    folder = bench.root / "saves" / name
+    shutil.copytree(bench.root / source, folder)
+    for checkpoint in folder.glob("checkpoint-*"):
+        if int(checkpoint.name.partition("-")[2]) > step:
+            shutil.rmtree(checkpoint)
+    for left in ("adapter_model.safetensors", "train_results.json", "trainer_state.json", "all_results.json"):
+        (folder / left).unlink()
+    path = folder / "run.json"
+    values = {**json.loads(path.read_text(encoding="utf-8")), "status": "running", "pid": 2**22 + 1, **record}
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return folder
+
+
+def weights(bench: Bench, run: str) -> bytes:
+    return (bench.root / run / "adapter_model.safetensors").read_bytes()
+
+
+def recorded(bench: Bench, run: str, key: str) -> Any:
+    """What the record of a run says, None before there is one."""
+    path = bench.root / run / "run.json"
+    return json.loads(path.read_text(encoding="utf-8"))[key] if path.exists() else None
+
+
+def wait_until(condition, process: subprocess.Popen[str] | None = None, seconds: float = 180) -> None:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        assert process is None or process.poll() is None, process.communicate() if process else ""
+        time.sleep(0.05)
