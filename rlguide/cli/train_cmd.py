@@ -102,7 +102,8 @@ def command(
         check_one_node()
     if run is not None and not resume:
         name = shlex.quote(run)
-        raise UsageError(f"{run} has no option in front of it", f"did you mean --sft-ckpt {name} or --resume {name}?")
+        meant = f"--config {name}" if run.endswith((".yaml", ".yml")) else f"--sft-ckpt {name} or --resume {name}"
+        raise UsageError(f"{run} has no option in front of it", f"did you mean {meant}?")
     if resume and replay is not None:
         raise UsageError("--resume continues a run, and --replay does one again", "give one of them")
     if resume:

@@ -65,7 +65,8 @@ def ends_of(rows: Sequence[Mapping[str, Any]]) -> list[Ends]:
 
 def _end(panel: Panel, label: str, held_out: bool, at: int) -> str:
     points = next((line.points for line in panel.lines if (line.label, line.held_out) == (label, held_out)), ())
-    return shown(points[at][1]) if points else ""
+    is_twice = len(points) == 1 and at == (0 if held_out else -1)  # one log is the first, one evaluation the last
+    return shown(points[at][1]) if points and not is_twice else ""
 
 
 def _capital(text: str) -> str:
@@ -93,7 +94,11 @@ def tiles_of(
     held_out = [*_of_evaluation(evaluated)] if evaluated else []
     found = held_out or [*_during_training(run, rows)]
     if best is not None:
-        found.append(Tile("Best step", f"{best.step:,}", (f"held-out {_plain(best.metric)} {shown(best.value)}",)))
+        found.append(
+            Tile(
+                "Best step", f"{best.step:,}", (f"held-out {_plain(best.metric)} {shown(best.value)} during training",)
+            )
+        )
     total = run.record.total_steps
     if done is not None or total is not None:
         of_all = f" / {total:,}" if total is not None else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 from rlguide import __version__
 from rlguide.catalog.methods import Method, find_method, recorded_method
+from rlguide.console import printable
 from rlguide.data.store.registered import checksum
 from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
@@ -57,9 +59,19 @@ class Run:
     @property
     def is_elsewhere(self) -> bool:
         """Whether it is recorded as training on another host, of whose processes nothing is known here."""
-        host = (self.record.surroundings or {}).get("host")
         is_open = self.record.status in ("prepared", "running") and self.status == "interrupted"
-        return is_open and isinstance(host, str) and host not in ("", platform.node())
+        return is_open and self.host not in ("", platform.node())
+
+    @property
+    def host(self) -> str:
+        """The host that it was begun on; "" if that is not on record."""
+        host = (self.record.surroundings or {}).get("host")
+        return host if isinstance(host, str) else ""
+
+    @property
+    def begun(self) -> float | None:
+        """When its attempt that trains now began, in seconds since the epoch; None if none does, or it is not known."""
+        return _time(self.record.started)
 
     @property
     def next_step(self) -> str:
@@ -116,7 +128,7 @@ class Run:
 
         Where rlguide did not see the end, up to the last event of the engine.
         """
-        begun = _time(self.record.started)
+        begun = self.begun
         if begun is None and self.record.seconds is None:
             begun = _time(self.record.created)  # of an earlier version
         if begun is None:
@@ -221,8 +233,22 @@ def read_run(ws: Workspace, path: Path) -> Run:
     """
     record = read_record(path)
     if record is None or None in (record.base, record.stack, record.reference, record.config, record.status):
-        raise DataError(f"{path / RUN_FILE} is not the record of a run", "train again into another --output-dir")
+        raise _unreadable(ws, path, record)
     return Run(path, ws.relative(path), _at_home(record, ws.relative(path)))
+
+
+def _unreadable(ws: Workspace, path: Path, record: RunRecord | None) -> DataError:
+    name = ws.relative(path)
+    remove = f"remove the run: `rlguide runs remove {shlex.quote(name)}`"
+    version = None if record is None else record.rlguide
+    if version in (None, __version__):
+        return DataError(
+            f"{name}/{RUN_FILE} is not the record of a run", f"put it back from a copy of the folder, or {remove}"
+        )
+    return DataError(
+        f"{name}/{RUN_FILE} is of rlguide {printable(str(version))}, and rlguide {__version__} cannot read it",
+        f"use it with that version, or {remove}",
+    )
 
 
 def _at_home(record: RunRecord, name: str) -> RunRecord:

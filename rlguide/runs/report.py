@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -112,6 +113,8 @@ def _of_best(best: dict[str, Any] | None, done: int | None) -> list[str]:
 def _figures(values: dict[str, Any]) -> list[str]:
     """First, last and held-out figures side by side, each below the number of rows that it is a mean of."""
     columns = {"first": "first step", "last": "last log", "held_out": "held out"}
+    if values["last"] == values["first"]:
+        del columns["last"]  # of a run so short that it logged once
     rows = {key: without_ties(values[key] or {}) for key in columns}
     columns = {key: name for key, name in columns.items() if rows[key]}
     body = []
@@ -119,10 +122,16 @@ def _figures(values: dict[str, Any]) -> list[str]:
         keys = {column: held_key if column == "held_out" else key for column in columns}
         if any(keys[column] in rows[column] for column in columns):  # not every method logs every figure
             found = [form.format(rows[at][keys[at]]) if keys[at] in rows[at] else "-" for at in columns]
-            body.append(f"{name:18}" + "".join(f"{cell:>16}" for cell in found))
+            body.append((name, *found))
     if not body:
         return []
     counts = [values["counts"][key] for key in columns]
     sizes = [f"{count:,} {values['unit']}" if count else "size unknown" for count in counts]
-    head = [f"{'':18}" + "".join(f"{cell:>16}" for cell in cells) for cells in (columns.values(), sizes)]
-    return [*head, *body]
+    return _aligned([("", *columns.values()), ("", *sizes), *body])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as lines no wider than they must be: the first cell of each to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+    return [line.rstrip() for line in lines]

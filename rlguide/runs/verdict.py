@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlguide.catalog.diagnosis import diagnosis_rules
+from rlguide.catalog.diagnosis import LEVELS, diagnosis_rules
 from rlguide.errors import DataError
 from rlguide.recipes.schedule import EVAL_BATCH, UNITS, count_of
 from rlguide.runs.best import best_step
 from rlguide.runs.diagnosis.course import course
+from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.diagnosis.first_step import first_loss
 from rlguide.runs.metrics import METRICS, numbers_of, read_metrics, read_rows
 from rlguide.runs.record import Run
@@ -47,9 +48,17 @@ def verdict_of(run: Run) -> Verdict:
     verdict = _evaluated(run) or _during_training(run)
     check = run.record.start_check
     if check is None or check.get("ok") is not False:
-        return verdict
+        return _beside_findings(run, verdict)
     other = "the reference is not the starting policy, so that its figures compare with another model"
     return Verdict("bad" if verdict.level != "unknown" else verdict.level, verdict.text, (other, *verdict.more))
+
+
+def _beside_findings(run: Run, verdict: Verdict) -> Verdict:
+    """The verdict, which is not good beside an error that the diagnosis has found, whatever the accuracy."""
+    errors = [finding.seen for finding in findings_of(run) if finding.level == LEVELS[0]]
+    if verdict.level != "good" or not errors:
+        return verdict
+    return Verdict("unclear", verdict.text, (f"the diagnosis has an error: {errors[0]}", *verdict.more))
 
 
 def _during_training(run: Run) -> Verdict:
@@ -121,13 +130,13 @@ def near_reference(loss: float, loss_of_reference: float | None) -> str:
 def counts_of(run: Run, rows: list[dict[str, Any]]) -> dict[str, int | None]:
     """Of how many rows the "first" and the "last" log of training are means, and a "held_out" one; None: not known.
 
-    A log is a mean over all rows since the log before it (transformers 4.57, Trainer; train/dpo/trainer.py for the
-    rewards).
+    A run that logged once has no last log. A log is a mean over all rows since the log before it (transformers 4.57,
+    Trainer; train/dpo/trainer.py for the rewards).
     """
     steps = [int(row["step"]) for row in rows if "loss" in row]
     batch = run.record.effective_batch
     first = steps[0] * batch if steps and batch else None
-    last = (steps[-1] - steps[-2]) * batch if len(steps) > 1 and batch else first
+    last = (steps[-1] - steps[-2]) * batch if len(steps) > 1 and batch else None
     return {"first": first, "last": last, "held_out": run.held_out_rows or None}
 
 

@@ -115,6 +115,11 @@ def test_what_cannot_be_meant_is_refused(
     assert error in capsys.readouterr().err
 
 
+def test_a_config_without_its_option_is_known_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "configs/my run.yaml") == 2
+    assert "\n  fix: did you mean --config 'configs/my run.yaml'?\n" in capsys.readouterr().err
+
+
 def test_quantization_is_a_key_that_a_setting_overrides() -> None:
     assert TrainingOptions(quantization=4, settings={"seed": 1}).keys == {"quantization_bit": 4, "seed": 1}
     assert TrainingOptions(quantization=4, settings={"quantization_bit": 8}).keys == {"quantization_bit": 8}

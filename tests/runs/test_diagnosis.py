@@ -388,6 +388,8 @@ def test_rules_to_stop_on_are_those_of_the_catalog() -> None:
     assert parse_rules("none") == ()
     with pytest.raises(UsageError, match=r"no rule overfited \(did you mean overfitted\?\)"):
         parse_rules("overfited")
+    with pytest.raises(UsageError, match="none stands alone"):
+        parse_rules("nan,none")
 
 
 def test_a_finding_asks_the_worker_to_stop_once(tmp_path: Path) -> None:

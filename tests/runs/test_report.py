@@ -34,6 +34,28 @@ def test_held_out_pairs_that_count_twice_are_said(rows: int, processes: int, bat
     assert len(said) == (repeated > 0)
 
 
+@pytest.mark.parametrize("steps", [(1,), (1, 8)])
+def test_the_figures_are_aligned_and_one_log_is_not_the_last_too(tmp_path: Path, steps: tuple[int, ...]) -> None:
+    rows = [{"step": step, "loss": 0.5 + step, "rewards/margins": 0.25} for step in steps]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = {"first": rows[0], "last": rows[-1], "held_out": {"step": 8, "eval_loss": 0.25}}
+    record = RunRecord(
+        base="b",
+        stack=(),
+        reference=RecordedReference("b", ()),
+        config={},
+        effective_batch=8,
+        held_out={"t": 2000},
+        summary=summary,
+    )
+    lines = report_lines(report(Run(tmp_path, "run", record)))
+    table = lines[lines.index(next(line for line in lines if "first step" in line)) :][:4]
+    assert ("last log" in table[0]) == (len(steps) > 1) and max(map(len, table)) < 60
+    assert table[1].split() == ["8", "pairs", *["56", "pairs"] * (len(steps) > 1), "2,000", "pairs"]
+    assert table[2].split() == ["loss", "1.5000", *["8.5000"] * (len(steps) > 1), "0.2500"]
+    assert len({len(line) for line in table[:3]}) == 1
+
+
 @pytest.mark.parametrize(("done", "said"), [(120, "after 120 steps"), (18, "after 18 of 120 planned steps")])
 def test_the_steps_are_those_that_were_done(tmp_path: Path, done: int, said: str) -> None:
     (tmp_path / "trainer_state.json").write_text(f'{{"global_step": {done}, "max_steps": 120}}')

@@ -86,6 +86,15 @@ def test_the_same_accuracy_of_more_pairs_is_surer(tmp_path: Path, count: int, le
     assert verdict_of(run_of(tmp_path, "dpo", [pairs_row(0.7)], count)).level == level
 
 
+def test_no_run_is_good_beside_an_error_of_the_diagnosis(tmp_path: Path) -> None:
+    rows = [{"step": 1, "loss": 0.6931}, pairs_row(0.75), {"step": 100, "loss": "nan"}]
+    verdict = verdict_of(run_of(tmp_path, "dpo", rows))
+    assert (verdict.level, verdict.more) == (
+        "unclear",
+        ("the diagnosis has an error: loss is not a number at step 100",),
+    )
+
+
 def test_what_is_not_exact_says_so(tmp_path: Path) -> None:
     config = {**CONFIGS["dpo"], "per_device_eval_batch_size": 16}
     verdict = verdict_of(run_of(tmp_path, "dpo", [pairs_row(0.75)], 168, config=config))

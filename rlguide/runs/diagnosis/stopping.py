@@ -36,6 +36,9 @@ def parse_rules(text: str) -> tuple[str, ...]:
     known = diagnosis_rules()
     if names == (NONE,):
         return ()
+    if NONE in names:
+        rules = ",".join(name for name in names if name != NONE)
+        raise UsageError(f"--stop-on: {NONE} stands alone", f"--stop-on {NONE}, or --stop-on {rules}")
     for name in names:
         if name not in known:
             near = did_you_mean(name, [*known, NONE])

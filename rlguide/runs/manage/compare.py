@@ -63,9 +63,12 @@ class Comparison:
 def compare(runs: Sequence[Run]) -> Comparison:
     """Compare runs. Raises UsageError for fewer than two, or one twice."""
     names = [run.name for run in runs]
-    if len(set(names)) < len(names) or len(names) < 2:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None or len(names) < 2:
+        what = f"{names[0]} is one run, and there is none to compare it with"
         raise UsageError(
-            f"{names[0]} cannot be compared with itself", "name two runs or more; `rlguide runs` lists them"
+            what if twice is None else f"{twice} cannot be compared with itself",
+            "name two runs or more; `rlguide runs` lists them",
         )
     labels = short_names(names)
     return Comparison(
@@ -144,7 +147,7 @@ def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
             found[f"held-out {name}"] = cell
     last = {key: row[key] for row in rows for key in ("loss", "eval_loss") if key in row}
     if "eval_loss" in last:
-        found["held-out loss at the end"] = f"{last['eval_loss']:.4f}"
+        found["held-out loss at the end" + ", during training" * is_evaluated] = f"{last['eval_loss']:.4f}"
     if "loss" in last:
         found["training loss at the end"] = f"{last['loss']:.4f}"
     if findings := findings_of(run):

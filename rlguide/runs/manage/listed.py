@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import platform
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 from rlguide.console import printable
 from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
-from rlguide.errors import RlguideError
+from rlguide.errors import CheckpointError, RlguideError
+from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.run_record import run_folders
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import is_complete, steps_done
@@ -77,12 +77,25 @@ def list_runs(ws: Workspace) -> list[Listed]:
 
 def _listed(ws: Workspace, folder: Path) -> Listed:
     try:
-        return row_of(read_run(ws, folder))
+        return _whole(ws, read_run(ws, folder))
     except RlguideError as error:
         return Listed(ws.relative(folder), _UNREADABLE, problem=error.what, fix=error.fix)
     except Exception as error:  # what a file may hold that nobody foresaw is that run's, and not the list's
         what = f"it cannot be read: unexpected {type(error).__name__}: {error}"
         return Listed(ws.relative(folder), _UNREADABLE, problem=what, fix=f"look at {ws.relative(folder)}/run.json")
+
+
+def _whole(ws: Workspace, run: Run) -> Listed:
+    """The row of a run; of one that is half deleted, with what is missing."""
+    row = row_of(run)
+    if row.state != "finished" or run.config.get("do_train") is False:
+        return row
+    try:
+        read_checkpoint(run.path, ws)
+    except CheckpointError as error:
+        fix = f"put it back from a copy, or remove the run: `rlguide runs remove {shlex.quote(run.name)}`"
+        return replace(row, state=_UNREADABLE, problem=error.what, fix=fix)
+    return row
 
 
 def row_of(run: Run) -> Listed:
@@ -113,18 +126,12 @@ def state_of_run(run: Run) -> str:
         return "running" if run.status == "prepared" else run.status
     if is_complete(run):
         return "unsettled"
-    return "elsewhere" if host_of(run) not in ("", platform.node()) else "died"
-
-
-def host_of(run: Run) -> str:
-    """The host that a run was begun on; "" if that is not on record."""
-    host = (run.record.surroundings or {}).get("host")
-    return printable(host) if isinstance(host, str) else ""
+    return "elsewhere" if run.is_elsewhere else "died"
 
 
 def _where(run: Run, state: str, step: int | None) -> str:
     if state == "elsewhere":
-        return f"is recorded as running on {host_of(run)}, and no process of it was found here"
+        return f"is recorded as running on {printable(run.host)}, and no process of it was found here"
     if state not in ("failed", "died", "interrupted"):
         return ""
     failure = run.record.failure or {}

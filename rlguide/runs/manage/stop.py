@@ -7,11 +7,11 @@ import shlex
 import signal
 import time
 
-from rlguide.console import say
+from rlguide.console import printable, say
 from rlguide.engine.process import is_alive, stop_group
 from rlguide.engine.running import held, holders
 from rlguide.errors import RlguideError, UsageError
-from rlguide.runs.manage.listed import host_of, state_of_run
+from rlguide.runs.manage.listed import state_of_run
 from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.runs.train import settle_interrupted, stopped_words
 from rlguide.workspace import Workspace
@@ -74,7 +74,7 @@ def stop(ws: Workspace, run: Run) -> Run:
 
 
 def _out_of_reach(run: Run) -> RlguideError:
-    where = host_of(run) or "another host"
+    where = printable(run.host) or "another host"
     return RlguideError(
         f"{run.name} was started on {where}, or is another user's: no process of it was found here",
         f"stop it there: `rlguide stop {shlex.quote(run.name)}`",

@@ -86,6 +86,10 @@ class Attached:
 
     def _settle(self) -> None:
         """Whether it still trains: while it goes on with less memory, its record says for a moment that it failed."""
+        if (
+            self.run.begun is not None and not self.state.is_over
+        ):  # its first event comes after the imports of the engine
+            self.state.started = self.run.begun
         attempts = self.run.record.attempts or ()
         if len(attempts) > self._attempts:
             self.state.notes.append(f"it {survived(attempts)}")
@@ -100,6 +104,8 @@ class Attached:
             return
         if not self.state.is_over:
             self.state.end(self.run.status)
+            if self.run.seconds is not None:  # over all attempts, as `rlguide runs` says
+                self.state.started = self.state.now() - self.run.seconds
             self.state.findings = findings_of(self.run)
             self.state.gpus = ()
 

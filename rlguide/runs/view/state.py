@@ -128,7 +128,7 @@ class RunState:
         """A training begins, perhaps from a checkpoint: what an earlier attempt did after it does not count."""
         self.phase, self.raised = TRAINING, []
         if event.time:
-            self.started = event.time
+            self.started = min(self.started, event.time)
         before = [row for row in self.logged if row["step"] <= event.step]
         self.take_rows([row for row in self.rows if row["step"] <= event.step])
         self.logged = before

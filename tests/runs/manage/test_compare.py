@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rlguide.errors import UsageError
 from rlguide.runs.curves import Panel, panels
 from rlguide.runs.manage.compare import compare, short_names
 from rlguide.runs.manage.listed import percent
@@ -42,6 +43,19 @@ def test_only_settings_that_differ(ws: Workspace) -> None:
     assert found.labels == ("dpo", "快")
     assert found.settings == {"planned steps": ("12", "24"), "learning_rate": ("5.0e-6", "0.0005")}
     assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["dpo"], "saves/tiny/lora/dpo is one run, and there is none to compare it with"),
+        (["快", "dpo", "dpo"], "saves/tiny/lora/dpo cannot be compared with itself"),
+    ],
+)
+def test_one_run_is_no_comparison(ws: Workspace, names: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compare([open_run(ws, f"saves/tiny/lora/{name}") for name in names])
+    assert caught.value.what == said
 
 
 def test_the_figures_are_those_of_the_best_step(ws: Workspace) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlguide import __version__
 from rlguide.policy.run_record import RunRecord
 from rlguide.runs.manage.listed import COLUMNS, cells, duration, list_runs, percent, remarks
 from rlguide.runs.record import open_run
@@ -105,6 +106,31 @@ def test_a_run_that_ended_unwatched_or_was_begun_on_another_host(
     assert rlguide("stop", "saves/far run", "-w", str(ws.root)) == 1
     error = capsys.readouterr().err
     assert "was started on another" in error and "`rlguide stop 'saves/far run'`" in error
+
+
+def test_of_a_half_deleted_run_what_is_left_is_shown(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(ws, "half run", [held_out(12, 0.5, 0.8)])
+    (folder / "adapter_model.safetensors").unlink()
+    write_run(ws, "not trained", config={"do_train": False}, created="2026-01-01T00:00:00+00:00")
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        (ws.saves / "not trained" / file).unlink()
+    half, untrained = list_runs(ws)
+    assert (half.state, half.best_step, untrained.state) == ("damaged", 12, "finished")
+    assert rlguide("runs", "-w", str(ws.root)) == 0
+    err = capsys.readouterr().err
+    assert "! saves/half run: " in err and "has no weights (adapter_model.safetensors is missing)\n  fix: " in err
+    assert "`rlguide runs remove 'saves/half run'`" in err
+    assert rlguide("runs", "remove", "saves/half run", "--yes", "-w", str(ws.root)) == 0 and not folder.exists()
+
+
+def test_of_a_run_of_another_version_its_version_is_named(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_run(ws, "a b", rlguide="9.0.0", stack=[{"adapter": "saves/sft"}])
+    for command in ("runs", "watch", "report"):
+        assert rlguide(command, *(["saves/a b"] if command != "runs" else []), "-w", str(ws.root)) in (0, 1)
+        err = capsys.readouterr().err
+        assert f"saves/a b/run.json is of rlguide 9.0.0, and rlguide {__version__} cannot read it\n  fix: " in err
+    assert "`rlguide runs remove 'saves/a b'`" in err
+    assert rlguide("runs", "remove", "saves/a b", "--yes", "-w", str(ws.root)) == 0 and not folder.exists()
 
 
 def test_nothing_to_list(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ NAME = "saves/demo/lora/dpo"
 CONFIG = {
     "report_to": "none",
     **{"stage": "dpo", "eval_strategy": "epoch", "eval_steps": 17, "save_steps": 33, "num_train_epochs": 2.0},
-    **{"per_device_eval_batch_size": 16, "pref_ftx": 0.2, "use_cpu": True},
+    **{"per_device_eval_batch_size": 16, "pref_ftx": 0.2, "use_cpu": True, "report_to": "none"},
 }
 
 

@@ -17,6 +17,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ def write_events(root: Path, count: int | None = None, shift: float = 0.0) -> No
             file.write(json.dumps({**values, "time": values["time"] + shift}) + "\n")
 
 
+def time_of(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
 @contextmanager
 def training(root: Path, **values: Any) -> Iterator[Workspace]:
     """A run that trains: something holds its folder."""
@@ -52,12 +57,28 @@ def training(root: Path, **values: Any) -> Iterator[Workspace]:
 
 def test_watch_and_train_have_one_state(tmp_path: Path, state: RunState, clock: Clock) -> None:
     """What is read from the files is what was seen as it happened."""
-    with training(tmp_path) as ws:
+    with training(tmp_path, started=time_of(clock.now)) as ws:
         write_events(tmp_path, 90)
         for event in recorded()[:90]:
             clock.now = event.time
             state.see(event)
         assert document(Attached(ws, run_to_watch(ws, NAME), clock).state) == document(state)
+
+
+def test_how_long_it_has_trained_is_what_runs_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From its start, the imports of the engine too: before its first event, while it trains, and over all attempts."""
+    now = time.time()
+    with training(tmp_path, started=time_of(now - 3600.5), total_steps=162):
+        assert rlguide("watch", "--once", "-w", str(tmp_path)) == 0
+        assert "1:00:00 since the start" in capsys.readouterr().out
+        write_events(tmp_path, 30, shift=now - recorded()[29].time)
+        assert rlguide("watch", "--once", "-w", str(tmp_path)) == 0
+        assert "1:00:00 since the start" in capsys.readouterr().out
+    make_run(tmp_path, status="interrupted", seconds=7322.0)
+    assert rlguide("watch", "--once", "-w", str(tmp_path)) == 1
+    assert "2:02:02 in all" in capsys.readouterr().out
+    assert rlguide("runs", "-w", str(tmp_path)) == 0
+    assert "2 h 02 min" in capsys.readouterr().out
 
 
 def test_what_is_written_later_is_seen(tmp_path: Path, state: RunState, clock: Clock) -> None:
