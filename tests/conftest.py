@@ -7,7 +7,7 @@ import signal
 from hypothesis import settings
 
 # A machine of any speed says the same of the same code. To look for new cases: pytest --hypothesis-profile=explore
-settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("steady")
 

@@ -51,7 +51,7 @@ COMMANDS = {
 # The folder of a command's file, if it is not cli/ itself.
 _FOLDERS = {
     **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
-    **dict.fromkeys(("runs", "stop"), "runs."),
+    **dict.fromkeys(("runs", "stop", "watch", "report"), "runs."),
 }
 
 

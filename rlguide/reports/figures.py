@@ -53,20 +53,25 @@ class Ends:
 
 
 def ends_of(rows: Sequence[Mapping[str, Any]]) -> list[Ends]:
-    """The ends of every curve."""
-    found = []
-    for panel in panels(rows):
+    """The ends of every curve: its values in the first and in the last row of training, and of evaluation."""
+    drawn, found = panels(rows), []
+    steps = [_end_steps(drawn, held_out) for held_out in (False, True)]
+    for panel in drawn:
         for label in dict.fromkeys(line.label for line in panel.lines):
             name = panel.title if label == panel.title else f"{panel.title}: {label}"
-            texts = [_end(panel, label, held_out, at) for held_out in (False, True) for at in (0, -1)]
-            found.append(Ends(_capital(name), *texts))
+            points = {line.held_out: dict(line.points) for line in panel.lines if line.label == label}
+            values = [points.get(held_out, {}).get(step) for held_out in (False, True) for step in steps[held_out]]
+            found.append(Ends(_capital(name), *("" if value is None else shown(value) for value in values)))
     return found
 
 
-def _end(panel: Panel, label: str, held_out: bool, at: int) -> str:
-    points = next((line.points for line in panel.lines if (line.label, line.held_out) == (label, held_out)), ())
-    is_twice = len(points) == 1 and at == (0 if held_out else -1)  # one log is the first, one evaluation the last
-    return shown(points[at][1]) if points and not is_twice else ""
+def _end_steps(drawn: Sequence[Panel], held_out: bool) -> tuple[int, int]:
+    """The first and the last step of all curves, -1 for none: one log alone is the first, one evaluation the last."""
+    steps = [step for panel in drawn for line in panel.lines if line.held_out == held_out for step, _ in line.points]
+    if len(set(steps)) < 2:
+        only = steps[0] if steps else -1
+        return (-1, only) if held_out else (only, -1)
+    return min(steps), max(steps)
 
 
 def _capital(text: str) -> str:

@@ -28,7 +28,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr("rlguide.engine.find.find_engine", lambda name: engine)
     monkeypatch.setattr(asked, "load_schema", lambda engine: Schema(keys, ("qwen",), {}))
     monkeypatch.setattr(asked, "host_gpus", lambda: parse_gpus("2xA6000"))
-    monkeypatch.setattr(plan, "simulate", lambda engine, cases: [step_of(case) for case in cases])
+    monkeypatch.setattr(plan, "simulate", lambda engine, cases, is_enough: [step_of(case) for case in cases])
     return path.name
 
 

@@ -15,6 +15,7 @@ import typer
 from rlguide.cli import build_app
 from rlguide.errors import UsageError
 from rlguide.html.charts import shown
+from rlguide.reports.figures import ends_of
 from rlguide.reports.page import report_page, write_report
 from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.record import Run, open_run
@@ -307,3 +308,16 @@ def test_a_run_object_is_not_changed(ws: Workspace) -> None:
     found: Run = open_run(ws, NAME)
     report_page(ws, found)
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_figures_at_the_ends_are_of_one_row_each() -> None:
+    """The first row has no accuracy where all pairs tie: then there is none, and not that of a later row."""
+    rows = [
+        {"step": 1, "loss": 0.69, "rewards/accuracies": 0.0, "rewards/margins": 0.0},
+        {"step": 2, "loss": 0.6, "rewards/accuracies": 0.75, "rewards/margins": 0.1},
+        {"step": 4, "loss": 0.5, "rewards/accuracies": 0.5, "rewards/margins": 0.2},
+        {"step": 4, "eval_loss": 0.55},
+    ]
+    ends = {end.name: (end.first, end.last, end.held_out_first, end.held_out_last) for end in ends_of(rows)}
+    assert ends["Loss"] == ("0.69", "0.5", "", "0.55")
+    assert ends["Reward accuracy"] == ("", "0.5", "", "")

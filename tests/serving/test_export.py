@@ -40,7 +40,7 @@ for name in ("config.json", "tokenizer.json", "model.safetensors"):
     shutil.copyfile(Path(config["model_name_or_path"]) / name, out / name)
 weights = out / "model.safetensors"
 if {mode!r} == "fails":
-    print("ValueError: something inside")
+    print("Traceback (most recent call last):\\n  File \\"x.py\\", line 1\\nValueError: something inside")
     sys.exit(3)
 if {mode!r} == "truncates":
     weights.write_bytes(weights.read_bytes()[:-1])

@@ -12,19 +12,19 @@ from rlguide.runs.diagnosis.logs import number
 # Of transformers 4.57 and LLaMA-Factory 0.9.5.
 _DEFAULTS = {"learning_rate": 5e-5, "num_train_epochs": 3.0, "cutoff_len": 2048.0}
 _WHOLE = ("cutoff_len", "max_steps")
+_MAY_BE_NOTHING = ("warmup_steps", "fp16")
 
 
 def values_of(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as values, but for those that the run had already: {times: N} is N times what it had."""
+    """The settings as values, without those that the run had: {times: N} is N times what it had."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
+        if key == "num_train_epochs" and number(config.get("max_steps")) > 0:  # which counts instead
+            key = "max_steps"
         if isinstance(value, Mapping):
-            before = config.get(key)
-            product = number(before, _DEFAULTS.get(key, 0.0)) * value["times"]
-            value = round(product) if isinstance(before, int) or key in _WHOLE else float(f"{product:.3g}")
-            if not value:
-                continue
-        if value != config.get(key):
+            product = number(config.get(key), _DEFAULTS.get(key, 0.0)) * value["times"]
+            value = round(product) if key in _WHOLE else float(f"{product:.3g}")
+        if value != config.get(key) and (value or key in _MAY_BE_NOTHING):
             found[key] = value
     return found
 

@@ -81,7 +81,7 @@ def gradient(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     if len(points) < at["fewest"]:
         return None
     norm = median(value for _, value in points)
-    if norm <= at["norm"]:
+    if norm <= at["norm"] * _scale_of_loss(logs):
         return None
     step = points[-1][0]
     kind = next((key for key in ("fp16", "bf16", "pure_bf16") if logs.config.get(key)), "")
@@ -90,3 +90,13 @@ def gradient(logs: Logs, at: Mapping[str, float]) -> Seen | None:
         "": "In float32 it is no matter of precision",
     }.get(kind, "In bf16 it does not overflow, so that nothing but this shows it")
     return Seen(step, {"norm": norm, "logs": len(points), "step": step, "precision": precision})
+
+
+def _scale_of_loss(logs: Logs) -> float:
+    """How much larger a sound gradient may be than at a beta of 0.1, for a beta within its usual range of 0.01 to 0.5.
+
+    At the start the derivative of IPO's loss by the log-ratio is -1 / beta, that of DPO's is -beta / 2.
+    """
+    if logs.method is None or not logs.method.has_reference or logs.beta <= 0:
+        return 1.0
+    return min(10.0, max(1.0, 0.1 / logs.beta)) if logs.loss == "ipo" else min(5.0, max(1.0, logs.beta / 0.1))

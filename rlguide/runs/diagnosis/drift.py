@@ -48,7 +48,7 @@ def displacement(logs: Logs, at: Mapping[str, float]) -> Seen | None:
     then = now - reward / logs.beta
     if then >= 0 or now / then < at["times"]:
         return None
-    # one that has the SFT loss already needs smaller steps, by as much as SimPO that degrades
+    # one that has the SFT loss already needs smaller steps: the guide's, as for a KL divergence that runs away
     settings = {"learning_rate": {"times": 0.3}} if number(logs.config.get("pref_ftx")) > 0 else None
     return Seen(logs.step, {"times": now / then, "now": now, "then": then, "step": logs.step}, settings)
 

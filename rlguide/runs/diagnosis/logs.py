@@ -53,6 +53,7 @@ class Logs:
     Attributes:
         train, held_out: rows of training and of evaluations, each with its step and finite numbers only; of
             evaluations after the same step the last.
+        step: the last of which anything is logged.
         not_finite: (step, key, value, whether it is of a training log) of NaN and infinities, in order.
     """
 
@@ -75,6 +76,7 @@ class Logs:
                 held_out.pop(step, None)
                 held_out[step] = {**values, "step": step}
         self.held_out = list(held_out.values())
+        self.step = int(max((row["step"] for row in (*self.train, *self.held_out)), default=0))
 
     def _finite(self, row: Mapping[Any, Any], step: int) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -88,11 +90,6 @@ class Logs:
             elif isinstance(value, float):
                 self.not_finite.append((step, str(key), value, "loss" in row))
         return values
-
-    @property
-    def step(self) -> int:
-        """The last step of which anything is logged."""
-        return int(max((row["step"] for row in (*self.train, *self.held_out)), default=0))
 
     @property
     def total(self) -> float:

@@ -18,6 +18,7 @@ from rlguide.workspace import Workspace
 RECORDED = Path(__file__).with_name("recorded") / "dpo.jsonl"  # of `rlguide demo`: DPO, 162 steps, two evaluations
 NAME = "saves/demo/lora/dpo"
 CONFIG = {
+    "report_to": "none",
     **{"stage": "dpo", "eval_strategy": "epoch", "eval_steps": 17, "save_steps": 33, "num_train_epochs": 2.0},
     **{"per_device_eval_batch_size": 16, "pref_ftx": 0.2, "use_cpu": True, "report_to": "none"},
 }
