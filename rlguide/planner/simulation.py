@@ -20,6 +20,7 @@ from rlguide.console import say
 from rlguide.engine.find import Engine
 from rlguide.engine.job import NO_GPU, Command, stream_worker
 from rlguide.engine.worker import worker_command
+from rlguide.policy.base import language_part
 from rlguide.remembered import some_remembered
 
 STAGES = ("dpo", "kto", "rm", "sft")
@@ -176,8 +177,8 @@ def _worker_digest() -> str:
 
 def text_model(model: Mapping[str, Any]) -> Mapping[str, Any]:
     """The language model's part of a config.json."""
-    text = model.get("text_config")
-    return text if isinstance(text, dict) and "num_hidden_layers" in text else model
+    part = language_part(model)
+    return part if "num_hidden_layers" in part else model
 
 
 def _layer_counts(model: Mapping[str, Any]) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,12 @@ def check_base(checkpoint: Checkpoint, base: BaseModel, trust_base: bool = False
     return notes
 
 
+def language_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The language model's part of a config.json: `text_config` of a model that also sees or hears, else the whole."""
+    text = config.get("text_config")
+    return text if isinstance(text, dict) else config
+
+
 def same_model(one: str, other: str) -> bool:
     """Whether two names (hub ids, folders, cache folders) end in the same model name, in any case."""
     return model_name(one).lower() == model_name(other).lower()
@@ -119,10 +126,9 @@ def model_name(text: str) -> str:
 
 def check_shapes(checkpoint: Checkpoint, config: dict[str, Any], base: str) -> None:
     """Compare the adapter's tensors with the base's config.json. Raises CheckpointError at the first difference."""
-    text = config.get("text_config")
-    config = text if isinstance(text, dict) else config
-    layers = config.get("num_hidden_layers")
-    sizes = _projection_sizes(config)
+    text = language_part(config)
+    layers = text.get("num_hidden_layers")
+    sizes = _projection_sizes(text)
     highest = -1
     for name, shape in checkpoint.shapes.items():
         match = _LAYER.search(name)
@@ -142,7 +148,7 @@ def check_shapes(checkpoint: Checkpoint, config: dict[str, Any], base: str) -> N
         raise _mismatch(checkpoint, base, f"it has {highest + 1} layers, the base model has {layers}")
 
 
-def _projection_sizes(config: dict[str, Any]) -> dict[str, tuple[int | None, int | None]]:
+def _projection_sizes(config: Mapping[str, Any]) -> dict[str, tuple[int | None, int | None]]:
     """(in_features, out_features) of the projections that config.json determines; None where it does not."""
     hidden, heads = _integer(config, "hidden_size"), _integer(config, "num_attention_heads")
     if hidden is None:
@@ -163,7 +169,7 @@ def _projection_sizes(config: dict[str, Any]) -> dict[str, tuple[int | None, int
     }
 
 
-def _integer(config: dict[str, Any], key: str) -> int | None:
+def _integer(config: Mapping[str, Any], key: str) -> int | None:
     value = config.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 

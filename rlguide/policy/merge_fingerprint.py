@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import CheckpointError, DataError
-from rlguide.policy.base import cached_file, find_base
+from rlguide.policy.base import cached_file, find_base, language_part
 from rlguide.policy.checkpoint import check_full_model, locate
 from rlguide.policy.parts import adapter_digest, weight_files
 from rlguide.policy.policy import Policy
@@ -78,8 +78,7 @@ def digest_of(found: Mapping[str, Any]) -> str:
 
 def _dtype(config: Mapping[str, Any], weights: list[Path]) -> str | None:
     """The type in which the engine loads the base: what its config says, else what its first weights are."""
-    text = config.get("text_config")
-    for place in (config, text if isinstance(text, dict) else {}):
+    for place in (config, language_part(config)):
         for key in ("dtype", "torch_dtype"):
             if isinstance(place.get(key), str):
                 return str(place[key])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlguide.errors import UsageError
+from rlguide.policy.base import language_part
 
 # For models without a name we know. "llama" is distinguished by the size of its vocabulary below.
 _BY_MODEL_TYPE = {
@@ -107,8 +108,7 @@ def _by_name(part: str, names: Mapping[str, str], table: Mapping[str, str]) -> T
 
 
 def _by_config(config: Mapping[str, Any]) -> TemplateGuess | None:
-    text = config.get("text_config")
-    config = text if isinstance(text, dict) else config
+    config = language_part(config)
     model_type, vocabulary = config.get("model_type"), config.get("vocab_size")
     if model_type == "llama" and isinstance(vocabulary, int) and vocabulary in _LLAMA_BY_VOCABULARY:
         name = _LLAMA_BY_VOCABULARY[vocabulary]

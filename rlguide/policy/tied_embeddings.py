@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import CheckpointError, DataError, UsageError
-from rlguide.policy.base import BaseModel, find_base
+from rlguide.policy.base import BaseModel, find_base, language_part
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import weight_files
 from rlguide.policy.policy import Policy
@@ -42,8 +42,7 @@ def check_tied(ws: Workspace, policy: Policy) -> None:
 def _is_tied(base: BaseModel) -> bool:
     """Whether output layer and embeddings are one matrix; where config.json does not say it, the weights do."""
     config = base.config or {}
-    text = config.get("text_config")
-    for place in (config, text if isinstance(text, dict) else {}):
+    for place in (config, language_part(config)):
         if isinstance(place.get("tie_word_embeddings"), bool):
             return bool(place["tie_word_embeddings"])
     files = [path for path in weight_files(base.folder) if path.suffix == ".safetensors"] if base.folder else []

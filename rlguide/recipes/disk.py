@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlguide.errors import RlguideError
+from rlguide.policy.base import language_part
 from rlguide.workspace import Workspace, free_bytes
 
 _GIB = 1 << 30
@@ -47,8 +48,7 @@ def saved_parameters(config: Mapping[str, Any], base: Mapping[str, Any]) -> int:
     """
     is_adapter = config.get("finetuning_type", "lora") in ("lora", "oft")
     rank = int(config.get("lora_rank", 8))
-    text = base.get("text_config")
-    base = {**base, **text} if isinstance(text, dict) else base
+    base = {**base, **language_part(base)}
     try:
         hidden, layers, inner = int(base["hidden_size"]), int(base["num_hidden_layers"]), int(base["intermediate_size"])
         heads = int(base["num_attention_heads"])
