@@ -25,6 +25,7 @@ from rlguide.workspace import Workspace
 
 # The guide's limit: beyond it a policy is far from what was checked (nats an answer).
 LIMIT = 10.0
+FAR = f"the policy is far from its reference: more than {LIMIT:g} nats an answer"
 SEED = 0
 _BATCH = 16
 
@@ -58,7 +59,7 @@ class Divergence:
         """What the figure says, in a sentence."""
         cut = f" ({self.cut} of {self.prompts} answers were cut, so it is more)" if self.cut else ""
         if self.answer.value > LIMIT:
-            return f"the policy is far from its reference: more than {LIMIT:g} nats an answer{cut}"
+            return f"{FAR}{cut}"
         if self.answer.high < 1e-6:
             return "the policy answers as its reference does: nothing was learnt"
         return f"the policy is near its reference: within {LIMIT:g} nats an answer{cut}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 from rlguide import __version__
 from rlguide.catalog.diagnosis import diagnosis_rules
 from rlguide.errors import UsageError
+from rlguide.evaluation.divergence import FAR, LIMIT
 from rlguide.evaluation.lines import Line
 from rlguide.html.charts import LAST
 from rlguide.html.render import render
 from rlguide.reports.datasets import data_of
-from rlguide.reports.evaluated import read_evaluated
+from rlguide.reports.evaluated import Evaluated, read_evaluated
 from rlguide.reports.figures import charts_of, ends_of, tiles_of
 from rlguide.reports.samples import answers_of, worst_of
 from rlguide.reports.settings import settings_of
@@ -26,7 +28,7 @@ from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import Run
 from rlguide.runs.report import report
-from rlguide.runs.verdict import verdict_of
+from rlguide.runs.verdict import Verdict, verdict_of
 from rlguide.workspace import Workspace, atomic_write
 
 REPORT = "report.html"
@@ -82,7 +84,7 @@ def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
         created=_time(run.record.created),
         steps=done,
         failure=_text((run.record.failure or {}).get("what")),
-        verdict=verdict_of(run),
+        verdict=_beside_kl(verdict_of(run), evaluated),
         tiles=tiles_of(run, rows, evaluated, best, done),
         findings=[(_LEVELS.get(finding.level, "note"), _title(finding), finding) for finding in findings_of(run)],
         checks=_checks(values),
@@ -99,6 +101,15 @@ def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
         surroundings=_surroundings(run),
         quoted=shlex.quote(run.name),
     )
+
+
+def _beside_kl(verdict: Verdict, evaluated: Evaluated | None) -> Verdict:
+    """The verdict, which is not good of a policy that is farther from its parent than held-out pairs can vouch for."""
+    lines = evaluated.lines if evaluated else ()
+    is_far = any(line.name == "KL an answer" and line.tuned > LIMIT for line in lines)
+    if verdict.level != "good" or not is_far:
+        return verdict
+    return replace(verdict, level="unclear", more=(FAR, *verdict.more))
 
 
 def _title(finding: Finding) -> str:

@@ -132,9 +132,8 @@ def _named(run: Run, step: int, end: Meant | None) -> Path:
         return known[step]
     ends = {end.step} if end is not None and end.step is not None else set()
     steps = ", ".join(map(str, sorted({*known, *ends})))
-    raise UsageError(
-        f"{run.name} has no checkpoint of step {step}", f"its steps: {steps}" if steps else "leave --step out"
-    )
+    fix = f"choose one of its steps: {steps}" if steps else "leave --step out"
+    raise UsageError(f"{run.name} has no checkpoint of step {step}", fix)
 
 
 def _of_all(run: Run) -> str:

@@ -121,6 +121,11 @@ def test_a_sentence_with_values_is_found_and_keeps_them(language: str) -> None:
     assert (
         words.sentence(inside) == "训练损失从 2 降到 1（8 个偏好对上的准确率 0.9，0.5 至 1.0，由 `rlguide eval` 测得）"
     )
+    at_step = f"{inside[:-1]}, at step 20)"
+    assert words.sentence(at_step) == (
+        "训练损失从 2 降到 1（第 20 步，8 个偏好对上的准确率 0.9，0.5 至 1.0，由 `rlguide eval` 测得）"
+    )
+    assert words.sentence("the diagnosis has an error: loss is nan at step 3") == "诊断发现错误：第 3 步时 损失 nan"
     assert words.sentence("nothing is learnt; something of nobody") is None
     assert words.sentence("from here to there") is None  # texts of templates are no patterns for what the code says
 

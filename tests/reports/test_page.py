@@ -14,17 +14,20 @@ import typer
 
 from rlguide.cli import build_app
 from rlguide.errors import UsageError
+from rlguide.evaluation.divergence import FAR, LIMIT
+from rlguide.evaluation.lines import Line
 from rlguide.html.charts import shown
 from rlguide.reports.figures import ends_of
 from rlguide.reports.page import report_page, write_report
 from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.record import Run, open_run
 from rlguide.runs.verdict import Verdict
+from rlguide.statistics import Estimate, proportion
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.cli.test_printed_commands import parse
 from tests.html.browser import chromium, visit
-from tests.reports.folders import NAME, evaluate, make_run, metrics, suite, write
+from tests.reports.folders import NAME, evaluate, make_run, metrics, result, suite, write
 
 EVIL = [
     "<script>document.title='taken over'; fetch('{url}/script')</script>",
@@ -189,6 +192,17 @@ def test_what_is_missing_is_said(ws: Workspace) -> None:
     assert "polite trained on rows 40" in text  # as recorded
     (folder / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\n{"step": 1' + "0" * 400 + ', "loss": 1}\n{')
     assert "There are no figures:" in _Read(page_of(ws)).text
+
+
+@pytest.mark.parametrize(("kl", "level"), [(LIMIT / 2, "good"), (LIMIT * 11, "unclear")])
+def test_a_policy_that_is_far_from_its_parent_is_not_called_good(ws: Workspace, kl: float, level: str) -> None:
+    folder, away = make_run(ws), Line("KL an answer", 0.0, kl, Estimate(kl, kl - 1, kl + 1, 24), "", "normal")
+    write(folder / "eval/result.json", {**result(), "ties": 0, "accuracy": proportion(90, 100).as_dict()})
+    write(folder / "eval/suite.json", {**suite(), "table": [away.as_dict()]})
+    write(folder / "metrics.jsonl", metrics(rewards=False)[1:])
+    text = _Read(page_of(ws)).text
+    assert f"Verdict: {level} the policy has learnt the preference" in text
+    assert (FAR.removeprefix("the ") in text) == (level != "good")
 
 
 def test_before_an_evaluation_the_figures_are_those_of_the_training(ws: Workspace) -> None:
