@@ -99,6 +99,11 @@ class RunRecord:
     replays: dict[str, Any] | None = None
     other: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it says that the run trains, or is about to: how that ended is not on record."""
+        return self.status in ("prepared", "running")
+
 
 def read_record(folder: Path) -> RunRecord | None:
     """The record of the run in this folder; None if there is none, or it is not a JSON object."""

@@ -88,10 +88,8 @@ class Attached:
 
     def _settle(self) -> None:
         """Whether it still trains: while it goes on with less memory, its record says for a moment that it failed."""
-        if (
-            self.run.begun is not None and not self.state.is_over
-        ):  # its first event comes after the imports of the engine
-            self.state.started = self.run.begun
+        if self.run.begun is not None and not self.state.is_over:
+            self.state.started = self.run.begun  # its first event comes after the imports of the engine
         attempts = self.run.record.attempts or ()
         if len(attempts) > self._attempts:
             self.state.notes.append(f"it {survived(attempts)}")
@@ -104,6 +102,7 @@ class Attached:
             if not self.run.config.get("use_cpu"):
                 self.state.gpus = self._gpus.read()
             return
+        self.run = read_run(self._ws, self.run.path)  # it may have ended since: only now its record is the last
         if not self.state.is_over:
             self.state.end(self.run.status)
             if self.run.seconds is not None:  # over all attempts, as `rlguide runs` says
