@@ -37,6 +37,7 @@ from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"
 LOG = "engine.log"
+EVALUATED = Path("eval") / "result.json"  # of `rlguide eval`
 
 
 @dataclass

@@ -6,7 +6,6 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.diagnosis import LEVELS, diagnosis_rules
@@ -16,13 +15,11 @@ from rlguide.runs.best import best_step
 from rlguide.runs.diagnosis.course import course
 from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.diagnosis.first_step import first_loss
-from rlguide.runs.metrics import METRICS, numbers_of, read_metrics, read_rows
-from rlguide.runs.record import Run
+from rlguide.runs.metrics import ACCURACIES, METRICS, numbers_of, read_metrics, read_rows
+from rlguide.runs.record import EVALUATED, Run
 from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
 
-EVALUATED = Path("eval") / "result.json"  # what `rlguide eval` leaves in the folder of a run
-ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
 _MARGIN = "eval_rewards/margins"
 # The guide's: of the recorded runs, those that are sound ended below 0.98 of the reference's loss, and those with a
 # learning rate of 1e-8 at 1.00 (tests/runs/sick).
