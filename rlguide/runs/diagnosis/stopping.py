@@ -114,7 +114,7 @@ def way_on(run: Run, findings: Sequence[Finding]) -> str:
 def _way_on(run: Run, finding: Finding) -> str:
     again = f"`{finding.command}`; or " if finding.command else ""
     others = f" --stop-on {NONE}" if finding.rule in _LOST else ""
-    resume = f"go on all the same: `{resume_command(run.name)}{others}`"
+    resume = f"resume all the same: `{resume_command(run.name)}{others}`"
     if run.method is not None and run.method.not_resumable:
         resume = f"its weights are in {run.name}"
     return f"{finding.fix}: {again}{resume}"

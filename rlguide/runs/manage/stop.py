@@ -105,7 +105,7 @@ def _interrupt(run: Run, watchers: list[int]) -> None:
     """Tell the rlguide of a run to stop, and wait until it is gone.
 
     By SIGTERM, which it takes as Ctrl-C: where it was started in the background, the shell has it ignore SIGINT. One
-    that was suspended (Ctrl-Z) is waked first.
+    that was suspended (Ctrl-Z) is continued, so that it takes it.
 
     Raises:
         RlguideError: it did not end.
@@ -122,6 +122,6 @@ def _interrupt(run: Run, watchers: list[int]) -> None:
             numbers = " ".join(map(str, watchers))
             raise RlguideError(
                 f"{run.name} did not stop within {PATIENCE:.0f} s (process {numbers})",
-                f"end it the hard way: kill -9 {numbers}; then `rlguide stop {shlex.quote(run.name)}` again",
+                f"kill it: `kill -9 {numbers}`, then run `rlguide stop {shlex.quote(run.name)}` again",
             )
         time.sleep(_POLL)
