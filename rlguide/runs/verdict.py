@@ -172,9 +172,9 @@ def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, An
 def _without_reference(run: Run, found: Estimate, size: str, held_out: list[dict[str, Any]]) -> Verdict:
     """ORPO and SimPO: the accuracy is that of the policy alone, which its start had too, in part."""
     side = "more likely than" if found.low > 0.5 else "LESS likely than" if found.high < 0.5 else "as likely as"
-    course_ = _course_of_loss(held_out)
-    is_good = found.low > 0.5 and course_[0] == "good"
-    level = "bad" if found.high < 0.5 or course_[0] == "bad" else "good" if is_good else "unclear"
+    course_level, _ = _course_of_loss(held_out)
+    is_good = found.low > 0.5 and course_level == "good"
+    level = "bad" if found.high < 0.5 or course_level == "bad" else "good" if is_good else "unclear"
     before = "how much of that its start had is not measured; `rlguide eval` compares with it"
     return Verdict(level, f"it finds the chosen responses {side} the rejected ones ({size}); {before}", _more(run))
 
