@@ -30,8 +30,6 @@ def figures(dataset, settings: dict, special: "tuple | list | set") -> dict:
             for row, pair in zip(rows, pairs, strict=True)
         ]
         found["distance"] = _mean(distance(*pair) for pair in pairs)
-        found["alike"] = _mean(distance(*pair) <= 0.1 for pair in pairs)
-        found["same"] = _mean(pair[0] == pair[1] for pair in pairs)
         found["longer"] = _mean(
             0.5 if len(chosen) == len(rejected) else len(chosen) > len(rejected) for chosen, rejected in pairs
         )

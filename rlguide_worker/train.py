@@ -6,7 +6,7 @@ Without --plain it takes less memory and time to the same result (lean.py); with
 checkpointing on all the same, because memory ran out without it. Else the engine's own training runs
 unchanged but for four things:
 
-- A callback writes events to EVENTS (see rlguide_events.py).
+- A callback writes events to EVENTS (see rlguide_events.py), another what the data looks like (see data_figures.py).
 - Others save the step that is best on held-out data and keep its checkpoint (see keep_best.py), and end the training
   when rlguide asks for it (see stop_asked.py). One more adds PPO's KL divergence to its logs (see ppo_kl.py).
 - `accelerate.skip_first_batches` keeps the epoch. In accelerate 1.11 the loader that it makes starts again with the
@@ -139,7 +139,7 @@ def on_cpu(storage, location):
 
 
 def keeping_epoch(skip):
-    """`skip_first_batches`, whose loader goes on in the epoch that the given one is in."""
+    """`skip_first_batches`, whose loader continues in the epoch that the given one is in."""
 
     @functools.wraps(skip)
     def skip_first_batches(dataloader, num_batches=0):

@@ -54,7 +54,7 @@ def command(
     auto_retry: Annotated[
         bool,
         typer.Option(
-            "--auto-retry", help="Out of memory: go on from the last checkpoint with less, and the same batch."
+            "--auto-retry", help="Out of memory: continue from the last checkpoint with less, and the same batch."
         ),
     ] = False,
     stop_on: Annotated[

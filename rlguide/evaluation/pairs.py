@@ -11,8 +11,8 @@ from rlguide.evaluation.config import HeldOut, held_out_pairs
 from rlguide.evaluation.scoring import SCORES, figures_of, score_rows
 from rlguide.runs.best import evaluated_step
 from rlguide.runs.diagnosis.first_step import first_loss
-from rlguide.runs.record import Run
-from rlguide.runs.verdict import EVALUATED, above_reference, judge, near_reference
+from rlguide.runs.record import EVALUATED, Run
+from rlguide.runs.verdict import above_reference, judge, near_reference
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace, write_json
 

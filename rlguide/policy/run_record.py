@@ -57,8 +57,8 @@ class RunRecord:
             ("gpu" or "main"), "during", "step", "figures" (bytes, as in `engine.out_of_memory`) and "device".
         surroundings: what it was made with beside all that, to do it again (`runs.surroundings.gather`).
         replays: the run that it does again (`runs.replay`): "run", "id", "changed" (keys that were set otherwise),
-            "ways" (`planner.ladder.WAYS` that it went on with).
-        attempts: each time that memory ran out and it went on with another setting: "failure", "change" (in words),
+            "ways" (`planner.ladder.WAYS` that it continued with).
+        attempts: each time that memory ran out and it continued with another setting: "failure", "change" (in words),
             "time", "way" (`planner.ladder.WAYS`), "before" and "settings" (keys of the config).
         other: keys that this version does not know.
     """
@@ -98,6 +98,11 @@ class RunRecord:
     surroundings: dict[str, Any] | None = None
     replays: dict[str, Any] | None = None
     other: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it says that the run trains, or is about to: how that ended is not on record."""
+        return self.status in ("prepared", "running")
 
 
 def read_record(folder: Path) -> RunRecord | None:

@@ -11,9 +11,10 @@ from rlguide.policy.run_record import RunRecord
 
 
 def state_of(folder: Path, record: RunRecord) -> str:
-    """ "running", "finished", "failed" or "interrupted"; a run whose process is gone was interrupted."""
-    is_gone = record.status in ("prepared", "running") and not is_training(folder, record.pid)
-    return "interrupted" if is_gone else str(record.status)
+    """ "running", also before its engine has started; "finished", "failed" or "interrupted", also by a process gone."""
+    if not record.is_open:
+        return str(record.status)
+    return "running" if is_training(folder, record.pid) else "interrupted"
 
 
 def can_be_resumed(state: str) -> bool:

@@ -17,6 +17,7 @@ from rlguide.policy.trained_on import STATE
 from rlguide.workspace import atomic_write, read_json, read_text
 
 METRICS = "metrics.jsonl"
+ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")  # of held-out pairs: of a policy, of a reward model
 _LAST = 10**15  # no run has as many steps
 _NOT_FINITE = ("nan", "inf", "-inf")
 

@@ -6,7 +6,7 @@ The one measurement of a run's speed: what is shown as time left, and what the n
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Literal
@@ -34,32 +34,38 @@ class Pace:
         total: optimizer steps of the whole run.
         held_out: rows that an evaluation goes through; 0 where there is none.
         batch: rows of an optimizer step.
+
+    Attributes:
+        step: optimizer steps done.
+        training_seconds: spent on steps in all, as far as events tell.
+        last: when the last event happened; None before the first.
+        batches: done and all batches of the evaluation in progress; zeros where that is not told.
     """
 
     def __init__(self, config: Mapping[str, Any], total: int, held_out: int = 0, batch: int = 0) -> None:
         self._config, self.total, self._held_out, self._batch = config, total, held_out, batch
         self.step = 0
-        self.training_seconds = 0.0  # spent on steps in all, as far as events tell
+        self.training_seconds = 0.0
         self._since_step = 0.0  # seconds of training since the last step that was told
-        self._intervals: list[tuple[float, int]] = []  # (seconds, steps); the first, which warms up, does not count
+        # (seconds, steps); the first, which warms up, does not count
+        self._intervals: deque[tuple[float, int]] = deque(maxlen=_RECENT)
         self._is_warm = False
-        self._step_seconds: float | None = None
         self._evaluations: list[float] = []
         self._saves: list[float] = []
         self._done: dict[str, Counter[int]] = {"eval": Counter(), "save": Counter()}  # how often after which steps
         self._plans: dict[tuple[str, int, float], Counter[int]] = {}
-        self._now: float | None = None  # of the last event
+        self.last: float | None = None
         self._work: Work = "training"
         self._begun = 0.0  # when the evaluation or the save began that goes on
-        self._batches = (0, 0)  # done, of all
+        self.batches = (0, 0)
         self._per_epoch = 0.0
 
     def see(self, event: EngineEvent, now: float) -> None:
         """Take an event that happened at `now`, in seconds of any clock that does not go back."""
         if not isinstance(event, (Begun, Progress, Logged, Saving, Saved)):
             return
-        past = max(0.0, now - self._now) if self._now is not None else 0.0
-        self._now = now
+        past = max(0.0, now - self.last) if self.last is not None else 0.0
+        self.last = now
         if isinstance(event, Begun):
             self._begin(event)
         elif isinstance(event, Progress) and event.phase == "eval":
@@ -80,7 +86,7 @@ class Pace:
     def _begin(self, event: Begun) -> None:
         self.step, self.total = event.step, event.total or self.total
         self._batch = event.batch or self._batch
-        self._intervals, self._step_seconds = [], None  # it may go on with other settings, or on another GPU
+        self._intervals.clear()  # it may continue with other settings, or on another GPU
         self._since_step, self._is_warm, self._work = 0.0, False, "training"
         for key, done in self._done.items():
             self._done[key] = Counter({step: count for step, count in done.items() if step <= event.step})
@@ -91,15 +97,14 @@ class Pace:
         if step <= self.step:
             return
         if self._is_warm:
-            self._intervals = [*self._intervals[-_RECENT:], (self._since_step, step - self.step)]
-            self._step_seconds = _rate(self._intervals)
+            self._intervals.append((self._since_step, step - self.step))
         self._is_warm, self._since_step, self.step, self._work = True, 0.0, step, "training"
 
     def _evaluate(self, event: Progress, past: float, now: float) -> None:
         if self._work != "evaluation":
             self._train(past if event.done == 0 else 0.0, self.step)
             self._work, self._begun = "evaluation", now if event.done == 0 else now - past
-        self._batches = (event.done, event.total)
+        self.batches = (event.done, event.total)
 
     def _log(self, event: Logged, past: float, now: float) -> None:
         epoch = event.values.get("epoch", 0.0)
@@ -113,33 +118,22 @@ class Pace:
             self._evaluations.append(seconds if is_told else now - self._begun if self._work == "evaluation" else past)
             self._done["eval"][event.step] += 1
             self.step = max(self.step, event.step)  # of older runs, whose worker did not tell the step before it
-            self._work, self._batches = "training", (0, 0)
-
-    @property
-    def last(self) -> float | None:
-        """When the last event happened; None before the first."""
-        return self._now
-
-    @property
-    def work(self) -> Work:
-        """What it does now."""
-        return self._work
-
-    @property
-    def batches(self) -> tuple[int, int]:
-        """Done and all batches of the evaluation that goes on; zeros where that is not told."""
-        return self._batches
+            self._work, self.batches = "training", (0, 0)
 
     def step_seconds(self) -> float | None:
-        """Seconds of a step of training; None before the second one."""
-        return self._step_seconds
+        """Seconds of a step of training, without intervals that are odd; None before the second one."""
+        if not self._intervals:
+            return None
+        usual = median(seconds / steps for seconds, steps in self._intervals)
+        kept = [(seconds, steps) for seconds, steps in self._intervals if seconds <= _ODD * usual * steps]
+        return sum(seconds for seconds, _ in kept) / sum(steps for _, steps in kept)
 
     def evaluation_seconds(self) -> float | None:
         """Seconds of an evaluation: as the last one took, else by its batches so far, else a guess."""
         if self._evaluations:
             return self._evaluations[-1]
-        if self._is_far and self._now is not None:
-            return (self._now - self._begun) / self._batches[0] * self._batches[1]
+        if self._is_far and self.last is not None:
+            return (self.last - self._begun) / self.batches[0] * self.batches[1]
         step = self.step_seconds()
         return None if step is None else _GUESS * step * self._held_out / max(1, self._batch)
 
@@ -194,9 +188,9 @@ class Pace:
     def left(self, now: float) -> float | None:
         """Seconds until the run has ended; None before its rate is known. `now`: of the clock of the events."""
         step = self.step_seconds()
-        if step is None or self._now is None:
+        if step is None or self.last is None:
             return None
-        since = max(0.0, now - self._now)
+        since = max(0.0, now - self.last)
         evaluation, save = self.evaluation_seconds() or 0.0, _mean(self._saves)
         future = self.to_come() * evaluation + self.to_come("save") * save
         steps = (self.total - self.step) * step
@@ -211,14 +205,14 @@ class Pace:
     @property
     def _is_far(self) -> bool:
         """Whether the evaluation that goes on has done enough batches to tell how long they take."""
-        done, total = self._batches
+        done, total = self.batches
         return self._work == "evaluation" and total > 0 and done >= min(_SURE, total / 4) and done > 0
 
     def _rest(self, now: float, evaluation: float) -> float:
         """What is left of the evaluation that goes on: by its batches, once some are done, else by the last one."""
-        done, total = self._batches
+        done, total = self.batches
         if self._is_far:
-            known = self._now if self._now is not None else now
+            known = self.last if self.last is not None else now
             return max(0.0, (known - self._begun) / done * (total - done) - (now - known))
         return max(0.0, evaluation - (now - self._begun))
 
@@ -226,13 +220,6 @@ class Pace:
         """Seconds until the evaluation that goes on has ended; None where none goes on, or it cannot be told yet."""
         seconds = self.evaluation_seconds()
         return None if self._work != "evaluation" or seconds is None else self._rest(now, seconds)
-
-
-def _rate(intervals: Sequence[tuple[float, int]]) -> float:
-    """Seconds of a step, without what is odd."""
-    usual = median(seconds / steps for seconds, steps in intervals)
-    kept = [(seconds, steps) for seconds, steps in intervals if seconds <= _ODD * usual * steps]
-    return sum(seconds for seconds, _ in kept) / sum(steps for _, steps in kept)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -37,6 +37,7 @@ from rlguide.workspace import Workspace
 
 CONFIG = "config.yaml"
 LOG = "engine.log"
+EVALUATED = Path("eval") / "result.json"  # of `rlguide eval`
 
 
 @dataclass
@@ -53,8 +54,13 @@ class Run:
 
     @property
     def status(self) -> str:
-        """ "running", "finished", "failed" or "interrupted"; a run whose process is gone was interrupted."""
+        """As `policy.run_state.state_of` says it."""
         return state_of(self.path, self.record)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its record says that it trains, and no process of it is found here."""
+        return self.record.is_open and self.status == "interrupted"
 
     @property
     def is_elsewhere(self) -> bool:
@@ -64,8 +70,7 @@ class Run:
     @property
     def host_elsewhere(self) -> str:
         """The other host that it is recorded as training on; "" if there is none."""
-        is_open = self.record.status in ("prepared", "running") and self.status == "interrupted"
-        return self.host if is_open and self.host != platform.node() else ""
+        return self.host if self.is_gone and self.host != platform.node() else ""
 
     @property
     def host(self) -> str:

@@ -115,12 +115,12 @@ def variables_of(run: Run) -> dict[str, str]:
 
 
 def next_of(ws: Workspace, run: Run, engine: Engine) -> Change | None:
-    """What a run that ran out of memory can go on with; None if nothing is left, or it failed of something else."""
+    """What a run that ran out of memory can continue with; None if nothing is left, or it failed of something else."""
     failed = failed_of(ws, run, engine)
     return None if failed is None else next_setting(run.config, failed, fits_of(ws, run, engine))
 
 
-def go_on_with(run: Run, change: Change) -> str:
+def continue_with(run: Run, change: Change) -> str:
     """Put a change into the record, which then holds how the run continues; returns what changes, in words.
 
     The file of the config follows when the run is resumed.
@@ -138,11 +138,11 @@ def go_on_with(run: Run, change: Change) -> str:
 
 
 def explain(ws: Workspace, run: Run, engine: Engine, error: JobFailed) -> None:
-    """Let an error that says that memory ran out say how the run goes on: with the same result, or with another."""
+    """Let an error that says that memory ran out say how the run continues: with the same result, or with another."""
     failed, change = failed_of(ws, run, engine), next_of(ws, run, engine)
     if change is not None:
         command = resume_command(run.name, with_less_memory=True)
-        fix = f"go on with less memory ({change.describe(run.config)}): `{command}`"
+        fix = f"continue with less memory ({change.describe(run.config)}): `{command}`"
     else:
         fix = fix_of(run, failed) if failed is not None else ""
     if fix:
@@ -151,7 +151,7 @@ def explain(ws: Workspace, run: Run, engine: Engine, error: JobFailed) -> None:
 
 
 def nothing_left(run: Run, failed: Failed) -> EngineError:
-    """What to say to one who wants to go on with less memory where no setting is left that learns the same."""
+    """What to say to one who wants to continue with less memory where no setting is left that learns the same."""
     fix = fix_of(run, failed) or f"with more memory: `{resume_command(run.name)}`"
     return EngineError(f"{run.name}: {failed.what}, and no setting is left that needs less and learns the same", fix)
 
@@ -164,11 +164,11 @@ def fix_of(run: Run, failed: Failed) -> str:
     for setting, why in what_is_left(run.config, failed):
         words = f"--set resume_from_checkpoint=null --set {setting}"  # the file that resumes the run has the first
         command = f": `rlguide train --config {config} -o {folder} {words}`" if not fixes else ""
-        fixes.append(f"{'' if fixes else 'train anew with '}{setting} ({why}){command}")
+        fixes.append(f"{'' if fixes else 'start again with '}{setting} ({why}){command}")
     if failed.memory == "gpu":
         is_lora = run.config.get("finetuning_type", "lora") == "lora"
         fixes += (
-            ["begin anew with --quantization 4 (QLoRA)"] if is_lora and not run.config.get("quantization_bit") else []
+            ["start again with --quantization 4 (QLoRA)"] if is_lora and not run.config.get("quantization_bit") else []
         )
         fixes += ["train without --plain, which needs more"] if run.record.plain else []
         fixes += ["choose a smaller model or a larger GPU"] if failed.during == "start" else []
@@ -176,7 +176,7 @@ def fix_of(run: Run, failed: Failed) -> str:
 
 
 def survived(attempts: Sequence[dict[str, Any]]) -> str:
-    """How a run went on after it had run out of memory, in one line; "" if it never did."""
+    """How a run continued after it had run out of memory, in one line; "" if it never did."""
     changes = [printable(str(attempt.get("change"))) for attempt in attempts]
     times = {1: "once", 2: "twice"}.get(len(changes), f"{len(changes)} times")
-    return f"ran out of memory {times}, and went on with: {'; then '.join(changes)}" if changes else ""
+    return f"ran out of memory {times}, and continued with: {'; then '.join(changes)}" if changes else ""

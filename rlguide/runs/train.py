@@ -41,9 +41,9 @@ from rlguide.runs.plots import plot_run
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
 from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
 from rlguide.runs.retry import (
+    continue_with,
     explain,
     failed_of,
-    go_on_with,
     next_of,
     nothing_left,
     record_failure,
@@ -51,7 +51,7 @@ from rlguide.runs.retry import (
     variables_of,
     worker_options,
 )
-from rlguide.runs.surroundings.gather import gone_on
+from rlguide.runs.surroundings.gather import resumed
 from rlguide.runs.training_rows import write_fingerprints
 from rlguide.runs.view.live import TrainingView
 from rlguide.runs.view.training import Watch, state_of
@@ -77,8 +77,8 @@ class OnTrouble:
     """What is done when something goes wrong.
 
     Attributes:
-        auto_retry: each time that memory runs out, go on from the last checkpoint with the next setting that needs less
-            and learns the same (`planner.ladder`), as long as there is one.
+        auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
+            less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
     """
 
@@ -167,7 +167,7 @@ def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, on_t
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
 
     `is_plain`: from now on just as LLaMA-Factory trains. `on_trouble`: as in `train`; with its `auto_retry`, one that
-    ran out of memory goes on with the next setting at once.
+    ran out of memory continues with the next setting at once.
 
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
@@ -204,21 +204,21 @@ def _to_the_end(job: _Job, attempt: Callable[[], Run]) -> Run:
 
 
 def _continue(job: _Job, with_less: bool) -> Run:
-    """Go on from the last checkpoint; `with_less`: with the next setting, if memory ran out."""
+    """Continue from the last checkpoint; `with_less`: with the next setting, if memory ran out."""
     ws, run = job.ws, job.run
     check_data_unchanged(ws, run)
     check_parts(ws, run.name, run.record)
     if not (run.path / FINGERPRINTS).exists():  # killed in its first second, or begun by an earlier version
         write_fingerprints(ws, run.path, run.config)
     variables = same_processes(run)
-    run.update(surroundings=gone_on(run.record, job.engine.versions))
+    run.update(surroundings=resumed(run.record, job.engine.versions))
     if with_less:
         _lessen(job)
     return _drive(job, _restore(run), variables)
 
 
 def _lessen(job: _Job) -> None:
-    """Let a run that ran out of memory go on with the next setting; nothing for any other.
+    """Let a run that ran out of memory continue with the next setting; nothing for any other.
 
     Raises:
         EngineError: there is none. UsageError: its checkpoint cannot be resumed from.
@@ -233,7 +233,7 @@ def _lessen(job: _Job) -> None:
     if checkpoint is not None:
         check_resumable(run, checkpoint)  # before anything changes
     where = {"start": "before the first step", "evaluation": "in the evaluation"}.get(failed.during, "")
-    say(f"{failed.what}{where and f', {where}'}: going on with less memory: {go_on_with(run, change)}")
+    say(f"{failed.what}{where and f', {where}'}: continuing with less memory: {continue_with(run, change)}")
 
 
 def _restore(run: Run) -> int:

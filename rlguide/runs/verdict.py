@@ -6,7 +6,6 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.diagnosis import LEVELS, diagnosis_rules
@@ -16,13 +15,11 @@ from rlguide.runs.best import best_step
 from rlguide.runs.diagnosis.course import course
 from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.diagnosis.first_step import first_loss
-from rlguide.runs.metrics import METRICS, numbers_of, read_metrics, read_rows
-from rlguide.runs.record import Run
+from rlguide.runs.metrics import ACCURACIES, METRICS, numbers_of, read_metrics, read_rows
+from rlguide.runs.record import EVALUATED, Run
 from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
 
-EVALUATED = Path("eval") / "result.json"  # what `rlguide eval` leaves in the folder of a run
-ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
 _MARGIN = "eval_rewards/margins"
 # The guide's: of the recorded runs, those that are sound ended below 0.98 of the reference's loss, and those with a
 # learning rate of 1e-8 at 1.00 (tests/runs/sick).
@@ -175,9 +172,9 @@ def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, An
 def _without_reference(run: Run, found: Estimate, size: str, held_out: list[dict[str, Any]]) -> Verdict:
     """ORPO and SimPO: the accuracy is that of the policy alone, which its start had too, in part."""
     side = "more likely than" if found.low > 0.5 else "LESS likely than" if found.high < 0.5 else "as likely as"
-    course_ = _course_of_loss(held_out)
-    is_good = found.low > 0.5 and course_[0] == "good"
-    level = "bad" if found.high < 0.5 or course_[0] == "bad" else "good" if is_good else "unclear"
+    course_level, _ = _course_of_loss(held_out)
+    is_good = found.low > 0.5 and course_level == "good"
+    level = "bad" if found.high < 0.5 or course_level == "bad" else "good" if is_good else "unclear"
     before = "how much of that its start had is not measured; `rlguide eval` compares with it"
     return Verdict(level, f"it finds the chosen responses {side} the rejected ones ({size}); {before}", _more(run))
 

@@ -110,7 +110,7 @@ def test_it_ends_like_a_run_that_never_needed_more(
     assert done.stderr.count("resuming from step 5 of 24") == len(changes)
     assert "were planned" not in done.stderr
     times = {1: "once", 2: "twice"}[len(changes)]
-    assert f"ran out of memory {times}, and went on with: {'; then '.join(changes)}" in done.stdout
+    assert f"ran out of memory {times}, and continued with: {'; then '.join(changes)}" in done.stdout
     assert_every_pair_once_an_epoch(rows, 4)
     kept = record(bench, "saves/short of it")
     assert [attempt["change"] for attempt in kept["attempts"]] == changes

@@ -42,6 +42,14 @@ def test_nothing_acts_on_the_screen(raw: str) -> None:
     assert not [line for line in readable(raw) if UNSAFE.search(line.replace("\t", ""))]
 
 
+def test_a_line_of_token_ids_is_not_searched_for_bars() -> None:
+    """The engine prints an example of the data: a search from each of its characters would take a minute."""
+    line = ", ".join(["128000"] * 8000)
+    begun = time.process_time()
+    assert readable(f"{line}\n{BARS[0]}") == [line]
+    assert time.process_time() - begun < 5
+
+
 def test_what_overwrites_and_colours() -> None:
     assert readable("\x1b[1;31mred\x1b[0m and \x1b]0;a title\x07plain\n") == ["red and plain"]
     assert readable("  1%|          | 1/162 [00:00<00:25,  6.2it/s]{'loss': 0.69}\n") == ["{'loss': 0.69}"]

@@ -110,7 +110,7 @@ def test_it_goes_on_with_smaller_micro_batches_and_the_same_rows(
     assert [row["batch"] for row in steps] == [4] * resumed + [2] * (STEPS - resumed)
     assert all(len(row["rows"]) == BATCH for row in steps)
     said = capsys.readouterr().err
-    assert "going on with less memory: micro-batch 4 -> 2, accumulation 2 -> 4" in said
+    assert "continuing with less memory: micro-batch 4 -> 2, accumulation 2 -> 4" in said
     assert ("training starts from the beginning" in said) == (resumed == 0)
     assert "warning" not in said
     record = open_run(ws, RUN).record
@@ -124,7 +124,7 @@ def test_it_goes_on_with_smaller_micro_batches_and_the_same_rows(
     assert attempt["failure"]["step"] == at
     rows = [json.loads(line)["step"] for line in (ws.root / RUN / "metrics.jsonl").read_text().splitlines()]
     assert rows == list(range(1, STEPS + 1))
-    line = "ran out of memory once, and went on with: micro-batch 4 -> 2, accumulation 2 -> 4"
+    line = "ran out of memory once, and continued with: micro-batch 4 -> 2, accumulation 2 -> 4"
     assert line in report_lines(report(run))
     assert f"# It {line}." in (ws.root / RUN / "config.yaml").read_text()
 
@@ -194,7 +194,7 @@ def test_without_the_option_the_fix_names_it_and_it_works(ws: Workspace, engine:
     with pytest.raises(JobFailed) as failed:
         started(ws, engine, auto_retry=False)
     assert failed.value.fix == (
-        "go on with less memory (micro-batch 4 -> 2, accumulation 2 -> 4):"
+        "continue with less memory (micro-batch 4 -> 2, accumulation 2 -> 4):"
         f" `rlguide train --resume {RUN} --auto-retry`; log: {RUN}/engine.log"
     )
     assert open_run(ws, RUN).next_step == f"resume it with less memory: `rlguide train --resume {RUN} --auto-retry`"
@@ -318,7 +318,7 @@ def test_processes_of_other_nodes_are_not_left_behind(
     assert "this node only" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("where", ["check_data_unchanged", "same_processes", "go_on_with", "_restore", "run_job"])
+@pytest.mark.parametrize("where", ["check_data_unchanged", "same_processes", "continue_with", "_restore", "run_job"])
 def test_interrupted_between_two_attempts_nothing_is_lost(
     ws: Workspace,  # noqa: F811
     engine: Engine,

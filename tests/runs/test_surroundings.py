@@ -20,7 +20,7 @@ from rlguide.policy.run_record import RunRecord
 from rlguide.recipes.checks import holds_secret, names_secret
 from rlguide.recipes.prepare import Prepared
 from rlguide.runs.record import create_run
-from rlguide.runs.surroundings.gather import gather, git_state, gone_on
+from rlguide.runs.surroundings.gather import gather, git_state, resumed
 from rlguide.runs.surroundings.secrets import LEFT_OUT, without_secrets
 from rlguide.runs.surroundings.variables import KEPT, kept_variables
 from rlguide.workspace import Workspace
@@ -173,9 +173,9 @@ def test_where_a_run_went_on_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["rlguide", "train", "--resume", "--set", "hub_token=abcdefghi"])
     record = RunRecord(engine={"trl": "0.19.1", "torch": "2.11.0"}, surroundings={"host": "one"})
     for number in range(30):
-        found = gone_on(record, {"trl": "0.19.1", "torch": f"2.{number}"})
+        found = resumed(record, {"trl": "0.19.1", "torch": f"2.{number}"})
         assert found["host"] == "one" and len(found["resumed"]) == min(number + 1, 20)
         assert found["resumed"][-1]["versions"] == {"torch": f"2.{number}"}
         assert "abcdefghi" not in str(found)
         record = RunRecord(engine=record.engine, surroundings=found)
-    assert gone_on(RunRecord(surroundings={"resumed": 3}), {"trl": "1"})["resumed"][0]["versions"] == {}
+    assert resumed(RunRecord(surroundings={"resumed": 3}), {"trl": "1"})["resumed"][0]["versions"] == {}

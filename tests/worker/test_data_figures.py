@@ -61,7 +61,6 @@ def test_shares_are_of_all_pairs() -> None:
     assert (found["rows"], found["sampled"]) == (3, 3)
     assert found["cut"] == round(1 / 3, 4)  # the second's rejected response is as long as it may be, and has no end
     assert found["longer"] == round((0.5 + 0 + 0.5) / 3, 4)
-    assert found["same"] == round(1 / 3, 4)
     assert found["distance"] == round((1 / 4 + 4 / 5) / 3, 4)
 
 

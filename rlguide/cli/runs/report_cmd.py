@@ -35,7 +35,7 @@ def command(
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Write a run as one HTML page: verdict, diagnosis, curves, evaluation, answers, settings, data, manifest.
+    """Write a run as one HTML page: verdict, diagnosis, curves, evaluation, responses, settings, data, manifest.
 
     The page is a single file that loads nothing from anywhere: it can be mailed, archived and printed.
 

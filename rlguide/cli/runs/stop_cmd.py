@@ -28,7 +28,7 @@ def command(
     rlguide stop saves/qwen3-4b-base/lora/dpo
     """
     from rlguide.console import show_json
-    from rlguide.policy.run_state import resume_command
+    from rlguide.policy.run_state import can_be_resumed, resume_command
     from rlguide.runs.checkpoints import last_checkpoint, step_of
     from rlguide.runs.manage.stop import running_run, stop
 
@@ -37,5 +37,5 @@ def command(
     if as_json:
         checkpoint = last_checkpoint(stopped.path)
         step = step_of(checkpoint) if checkpoint else None
-        resume = resume_command(stopped.name)
+        resume = resume_command(stopped.name) if can_be_resumed(stopped.status) else None
         show_json({"run": stopped.name, "status": stopped.status, "checkpoint": step, "resume": resume})

@@ -57,7 +57,7 @@ def command(
             follow(attached)
         except KeyboardInterrupt:
             name = shlex.quote(attached.run.name)
-            say(f"detached; {attached.run.name} trains on")
+            say(f"detached; {attached.run.name} is still training")
             say(f"watch it again: rlguide watch {name}    stop it: rlguide stop {name}")
             return
     error = how_it_ended(attached)

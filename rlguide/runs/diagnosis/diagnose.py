@@ -15,6 +15,9 @@ from rlguide.runs.diagnosis.seen import Seen
 from rlguide.runs.metrics import METRICS, read_rows
 from rlguide.runs.record import Run
 
+# A run may log thousands of times, and each rule looks at all of it: while it trains, the diagnosis is made again when
+# there are so many times as many rows, so that its cost grows with their number and not with its square.
+LOOK_AGAIN = 1.02
 _FUNCTIONS: tuple[Callable[[Logs, Mapping[str, float]], Seen | None], ...] = (
     broken.nan,
     broken.reference,

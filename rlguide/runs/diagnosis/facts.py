@@ -7,10 +7,8 @@ from typing import Any
 
 from rlguide.errors import DataError
 from rlguide.runs.diagnosis.logs import Facts, number
-from rlguide.runs.record import Run
+from rlguide.runs.record import EVALUATED, Run
 from rlguide.workspace import read_json
-
-_RESULT = "eval/result.json"  # of `rlguide eval` (evaluation.reward_model)
 
 
 def facts_of(run: Run) -> Facts:
@@ -30,7 +28,7 @@ def _by_length(run: Run) -> dict[str, tuple[float, float, float]]:
     if run.method is None or run.method.stage != "rm":
         return {}
     try:
-        groups = read_json(run.path / _RESULT)["by_length"]
+        groups = read_json(run.path / EVALUATED)["by_length"]
     except (DataError, LookupError, TypeError):
         return {}
     found = {}

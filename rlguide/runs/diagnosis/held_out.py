@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 
-from rlguide.runs.diagnosis.logs import Logs, Points, mean_of, number, smooth
+from rlguide.runs.diagnosis.logs import Logs, mean_of, number, smooth
 from rlguide.runs.diagnosis.seen import Seen
+from rlguide.runs.metrics import ACCURACIES
 from rlguide.statistics import Proportion, proportion
-
-_ACCURACIES = ("eval_rewards/accuracies", "eval_accuracy")
 
 
 def overfitted(logs: Logs, at: Mapping[str, float]) -> Seen | None:
@@ -70,11 +69,11 @@ def held_out_accuracy(logs: Logs) -> Proportion | None:
 
     The same pairs are evaluated each time, so that a mean over evaluations is no more certain than one of them.
     """
-    rows = [row for row in logs.held_out if any(key in row for key in _ACCURACIES) and row["step"] >= logs.step * 0.6]
+    rows = [row for row in logs.held_out if any(key in row for key in ACCURACIES) and row["step"] >= logs.step * 0.6]
     count = rows_evaluated(rows[-1]) if rows else None
     if count is None or any(row.get("eval_rewards/margins") == 0 for row in rows):  # ties count as lost
         return None
-    values = [row[key] for row in rows[-3:] for key in _ACCURACIES if key in row]
+    values = [row[key] for row in rows[-3:] for key in ACCURACIES if key in row]
     accuracy = min(1.0, max(0.0, fmean(values)))
     return proportion(round(accuracy * count), count)
 
@@ -111,7 +110,7 @@ def _wrong_accuracy(logs: Logs, found: Proportion, at: Mapping[str, float]) -> s
     trained = mean_of(logs.tail(128), "rewards/accuracies")
     if trained is not None and trained <= 0.5:
         return ""
-    key = next(key for key in _ACCURACIES if any(key in row for row in logs.held_out))
+    key = next(key for key in ACCURACIES if any(key in row for row in logs.held_out))
     before = logs.points(key, logs.held_out)[0][1]
     reference_free = logs.method is None or not logs.method.has_reference
     if reference_free and logs.method is not None and logs.method.stage != "rm" and found.value >= before:
@@ -126,15 +125,11 @@ def _wrong_accuracy(logs: Logs, found: Proportion, at: Mapping[str, float]) -> s
 def _wrong_margin(logs: Logs, at: Mapping[str, float]) -> str:
     """Of KTO, which logs no accuracy: the margins have different signs."""
     ours = mean_of(logs.tail(128), "rewards/margins")
-    margins: Points = logs.points("eval_rewards/margins", logs.held_out)
-    has_accuracy = any(key in row for row in logs.held_out for key in _ACCURACIES)
+    margins = logs.points("eval_rewards/margins", logs.held_out)
+    has_accuracy = any(key in row for row in logs.held_out for key in ACCURACIES)
     if ours is None or len(margins) < 2 or ours <= 0 or has_accuracy:
         return ""
-    _, last = margins[-1]
-    if last >= at["margin"] * ours or not _falls(margins):
+    first, last = margins[0][1], margins[-1][1]
+    if last >= at["margin"] * ours or last >= first:
         return ""
     return f"the margin is {ours:+.3f} on training data and {last:+.3f} on held-out data"
-
-
-def _falls(points: Sequence[tuple[int, float]]) -> bool:
-    return points[-1][1] < points[0][1]

@@ -10,7 +10,7 @@ from rlguide.catalog.diagnosis import diagnosis_rules
 from rlguide.errors import EngineError, UsageError, did_you_mean
 from rlguide.policy.run_state import resume_command
 from rlguide.runs.checkpoints import put_aside_after
-from rlguide.runs.diagnosis.diagnose import diagnose
+from rlguide.runs.diagnosis.diagnose import LOOK_AGAIN, diagnose
 from rlguide.runs.diagnosis.facts import facts_of
 from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.record import Run
@@ -21,7 +21,6 @@ NONE = "none"
 EXIT_CODE = 3  # of rlguide, and of its worker (`rlguide_worker/stop_asked.py`)
 REQUEST = ".stop.json"  # its name for what asks it to stop
 _LOST = ("nan",)  # what leaves weights that are not worth a checkpoint
-_LOOK_AGAIN = 1.02  # times as many rows; a rule looks at all of them, and a run may have thousands
 
 
 class StoppedByRule(EngineError):
@@ -70,7 +69,7 @@ class StopOn:
         due = len(self._rows) >= self._next
         found = self._diagnose(self._rules) if due else self._diagnose(self._lost, self._rows[-3:])
         if due:
-            self._next = len(self._rows) * _LOOK_AGAIN
+            self._next = len(self._rows) * LOOK_AGAIN
         if not found:
             return None
         self.finding = found[0]
@@ -115,7 +114,7 @@ def way_on(run: Run, findings: Sequence[Finding]) -> str:
 def _way_on(run: Run, finding: Finding) -> str:
     again = f"`{finding.command}`; or " if finding.command else ""
     others = f" --stop-on {NONE}" if finding.rule in _LOST else ""
-    resume = f"go on all the same: `{resume_command(run.name)}{others}`"
+    resume = f"resume all the same: `{resume_command(run.name)}{others}`"
     if run.method is not None and run.method.not_resumable:
         resume = f"its weights are in {run.name}"
     return f"{finding.fix}: {again}{resume}"

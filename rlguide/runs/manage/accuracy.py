@@ -9,9 +9,8 @@ from typing import Any
 from rlguide.errors import DataError
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
-from rlguide.runs.metrics import METRICS, read_metrics, without_ties
-from rlguide.runs.record import Run
-from rlguide.runs.verdict import ACCURACIES, EVALUATED
+from rlguide.runs.metrics import ACCURACIES, METRICS, read_metrics, without_ties
+from rlguide.runs.record import EVALUATED, Run
 from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
 

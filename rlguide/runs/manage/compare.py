@@ -18,13 +18,10 @@ from rlguide.runs.manage.listed import duration, percent, state_of_run
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.record import Run
 
-NONE = "-"
+_NONE = "-"
 _LONGEST = 16  # characters of a name beside a curve
-_PLACES = (
-    "output_dir",
-    "resume_from_checkpoint",
-    "overwrite_output_dir",
-)  # where a run lies and went on, not what it is
+# Where a run lies and from where it was resumed, not what it is.
+_PLACES = ("output_dir", "resume_from_checkpoint", "overwrite_output_dir")
 
 
 @dataclass(frozen=True)
@@ -119,7 +116,7 @@ def _differing(found: Sequence[dict[str, str]]) -> dict[str, tuple[str, ...]]:
 
 def _beside(found: Sequence[dict[str, str]]) -> dict[str, tuple[str, ...]]:
     keys = dict.fromkeys(key for values in found for key in values)
-    return {key: tuple(values.get(key, NONE) for values in found) for key in keys}
+    return {key: tuple(values.get(key, _NONE) for values in found) for key in keys}
 
 
 def _is_evaluated(run: Run) -> bool:
@@ -133,7 +130,7 @@ def _figures(run: Run, is_evaluated: bool) -> dict[str, str]:
     `pref_ftx` in it, so that one run's is never put beside the other's.
     """
     rows, best, done = read_metrics(run.path / METRICS), best_step(run), steps_done(run.path)
-    found = {"state": state_of_run(run), "steps": NONE if done is None else str(done)}
+    found = {"state": state_of_run(run), "steps": _NONE if done is None else str(done)}
     if best is not None:
         found["best step"] = str(best.step)
     accuracy = held_out_accuracy(run)

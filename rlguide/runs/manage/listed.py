@@ -78,7 +78,11 @@ def list_runs(ws: Workspace) -> list[Listed]:
 
 def _listed(ws: Workspace, folder: Path) -> Listed:
     try:
-        return _whole(ws, read_run(ws, folder))
+        run = read_run(ws, folder)
+        row = _whole(ws, run)
+        if run.is_gone and (again := read_run(ws, folder)).record != run.record:  # it ended meanwhile
+            row = _whole(ws, again)
+        return row
     except RlguideError as error:
         return Listed(ws.relative(folder), _UNREADABLE, problem=error.what, fix=error.fix)
     except Exception as error:  # what a file may hold that nobody foresaw is that run's, and not the list's
@@ -124,8 +128,9 @@ def row_of(run: Run) -> Listed:
 
 def state_of_run(run: Run) -> str:
     """The state of a run, as `Listed` has it: "died" is told from an interruption by a person."""
-    if run.record.status not in ("prepared", "running") or run.status != "interrupted":
-        return "running" if run.status == "prepared" else run.status
+    status = run.status
+    if status != "interrupted" or not run.record.is_open:
+        return status
     if is_complete(run):
         return "unsettled"
     return "elsewhere" if run.is_elsewhere else "died"

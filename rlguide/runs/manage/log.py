@@ -23,6 +23,7 @@ _BAR = re.compile(
     r"[^|%\r\n]*?\b\d{1,3}%\|[^|\r\n]*\| *\S+/\S+ \[[^\]\r\n]*\]"
     r"|(?:[^|\r\n]*: )?\d+(?:\.\d+)?[kMG]?(?:it|B| \w+) \[\d\d:\d\d[^\]\r\n]*/s\]"
 )
+_WIDEST = 500  # characters of a bar; searching a line of token ids, which has no end, would take seconds
 # What colours text, moves the cursor or sets a terminal's title (ECMA-48, CSI and OSC).
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _BLOCK = 1 << 16
@@ -51,10 +52,14 @@ def readable(raw: str) -> list[str]:
     found = []
     for line in raw.removesuffix("\n").split("\n"):
         parts = _ESCAPE.sub("", line).split("\r")
-        texts = [printable(_BAR.sub("", part)).rstrip() for part in parts]
-        kept = [text for text in texts if text]
-        found += kept or ([] if _BAR.search(line) else [""])
+        texts = [_without_bar(part) for part in parts]
+        kept = [shown for text in texts if (shown := printable(text).rstrip())]
+        found += kept or ([] if texts != parts else [""])
     return found
+
+
+def _without_bar(part: str) -> str:
+    return _BAR.sub("", part) if len(part) <= _WIDEST else part
 
 
 def last_lines(log: Path, count: int) -> list[str]:

@@ -19,7 +19,6 @@ from rlguide.workspace import Workspace
 # Seconds that the rlguide of a run gets to stop what it started (engine.process: 30 at most) and to write its record.
 PATIENCE = 60.0
 _POLL = 0.1
-RUNNING = ("prepared", "running")
 
 
 def running_run(ws: Workspace, name: str | None) -> Run:
@@ -31,12 +30,14 @@ def running_run(ws: Workspace, name: str | None) -> Run:
     """
     if name is not None:
         run = open_run(ws, name)
-        if state_of_run(run) == "elsewhere":
+        state = state_of_run(run)
+        if state == "elsewhere":
             raise _out_of_reach(run)
-        if run.status not in RUNNING:
+        if state != "running":
+            run = _read_again(ws, run)  # it may have ended since
             raise UsageError(f"{run.name} is not training: it is {run.status}", run.next_step)
         return run
-    running = [run for run in find_runs(ws) if run.status in RUNNING]
+    running = [run for run in find_runs(ws) if run.status == "running"]
     if not running:
         raise UsageError(f"nothing under {ws.saves} is training", "`rlguide runs` lists what was trained")
     if len(running) > 1:
@@ -59,17 +60,18 @@ def stop(ws: Workspace, run: Run) -> Run:
     say(f"stopping {run.name}")
     if watchers := _watchers(run):
         _interrupt(run, watchers)
-        left = read_again(ws, run)
-        if left.status not in RUNNING:
-            say(f"{left.name} was {left.status} already" if left.status == "finished" else stopped_words(left))
-            return left
-    if run.record.pid is not None:
+    run = _read_again(ws, run)
+    if run.status == "running" and run.record.pid is not None:
         stop_group(run.record.pid)
-    run = read_again(ws, run)
-    if run.status in RUNNING:
+        run = _read_again(ws, run)
+    if run.status == "running":
         raise _out_of_reach(run)
     with held(run.path, run.name):
-        settle_interrupted(run)
+        run = _read_again(ws, run)  # nothing writes it any more
+        if run.record.is_open:
+            settle_interrupted(run)
+            return run
+    say(f"{run.name} had finished already" if run.status == "finished" else stopped_words(run))
     return run
 
 
@@ -81,7 +83,7 @@ def _out_of_reach(run: Run) -> RlguideError:
     )
 
 
-def read_again(ws: Workspace, run: Run) -> Run:
+def _read_again(ws: Workspace, run: Run) -> Run:
     """The run as its record says now."""
     return open_run(ws, str(run.path))
 
@@ -103,7 +105,7 @@ def _interrupt(run: Run, watchers: list[int]) -> None:
     """Tell the rlguide of a run to stop, and wait until it is gone.
 
     By SIGTERM, which it takes as Ctrl-C: where it was started in the background, the shell has it ignore SIGINT. One
-    that was suspended (Ctrl-Z) is waked first.
+    that was suspended (Ctrl-Z) is continued, so that it takes it.
 
     Raises:
         RlguideError: it did not end.
@@ -120,6 +122,6 @@ def _interrupt(run: Run, watchers: list[int]) -> None:
             numbers = " ".join(map(str, watchers))
             raise RlguideError(
                 f"{run.name} did not stop within {PATIENCE:.0f} s (process {numbers})",
-                f"end it the hard way: kill -9 {numbers}; then `rlguide stop {shlex.quote(run.name)}` again",
+                f"kill it: `kill -9 {numbers}`, then run `rlguide stop {shlex.quote(run.name)}` again",
             )
         time.sleep(_POLL)

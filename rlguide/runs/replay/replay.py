@@ -67,7 +67,8 @@ def prepare_replay(ws: Workspace, main: Engine, request: ReplayRequest) -> Repla
     run = open_run(ws, request.name)
     if not run.config.get("stage"):
         again = f"`rlguide train --config {shlex.quote(run.file(CONFIG))} -o {shlex.quote(_folder(ws, run))}`"
-        fix = f"train its {CONFIG}: {again}" if (run.path / CONFIG).is_file() else "train anew; `rlguide train -h`"
+        has_config = (run.path / CONFIG).is_file()
+        fix = f"train its {CONFIG}: {again}" if has_config else "start a new training; see `rlguide train -h`"
         raise DataError(f"the record of {run.name} holds no config that could be trained again", fix)
     check_trusted(run, is_settled=TRUST in request.settings)
     folder = str(request.settings.get("output_dir") or request.output_dir or _folder(ws, run))

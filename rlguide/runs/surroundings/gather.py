@@ -65,8 +65,8 @@ def gather(ws: Workspace, prepared: Prepared) -> dict[str, Any]:
     return cleaned
 
 
-def gone_on(record: RunRecord, versions: Mapping[str, str]) -> dict[str, Any]:
-    """The surroundings of a run that goes on now: "resumed" has an entry for each time.
+def resumed(record: RunRecord, versions: Mapping[str, str]) -> dict[str, Any]:
+    """The surroundings of a run that is resumed now: "resumed" has an entry for each time.
 
     Each has "time", "command", "host", and "versions" of the engine that are not those that it began with.
     """

@@ -87,23 +87,22 @@ class Attached:
         self._settle()
 
     def _settle(self) -> None:
-        """Whether it still trains: while it goes on with less memory, its record says for a moment that it failed."""
-        if (
-            self.run.begun is not None and not self.state.is_over
-        ):  # its first event comes after the imports of the engine
-            self.state.started = self.run.begun
+        """Whether it still trains: while it continues with less memory, its record says for a moment that it failed."""
+        if self.run.begun is not None and not self.state.is_over:
+            self.state.started = self.run.begun  # its first event comes after the imports of the engine
         attempts = self.run.record.attempts or ()
         if len(attempts) > self._attempts:
             self.state.notes.append(f"it {survived(attempts)}")
             self._attempts = len(attempts)
         if self.run.is_elsewhere and not is_complete(self.run):
-            note = "it trains on another host: whether its process lives is not known here"
+            note = "it trains on another host: from here nobody can see whether its process is alive"
             self.state.notes += [note] * (note not in self.state.notes)
             return
         if self.run.status == "running" or is_training(self.run.path, self.run.record.pid):
             if not self.run.config.get("use_cpu"):
                 self.state.gpus = self._gpus.read()
             return
+        self.run = read_run(self._ws, self.run.path)  # it may have ended since: only now its record is the last
         if not self.state.is_over:
             self.state.end(self.run.status)
             if self.run.seconds is not None:  # over all attempts, as `rlguide runs` says
@@ -162,7 +161,7 @@ def how_it_ended(attached: Attached) -> RlguideError | None:
         text = read_tail(run.path / LOG) if (run.path / LOG).is_file() else ""
         cause = explain_failure(text, code if isinstance(code, int) else 1, state.raised, f"`{again}`")
         what, fix = str(failure.get("what") or cause.what), cause.fix
-        is_said = again in fix or bool(failure.get("memory"))  # after it ran out, the next step goes on with less
+        is_said = again in fix or bool(failure.get("memory"))  # the next step says how it continues with less
         fix = run.next_step if failure.get("memory") else fix if is_said else f"{fix}; then {run.next_step}"
         return EngineError(f"{run.name} failed {where}: {what}", f"{fix}; log: {log}")
     if run.status == "interrupted" and run.record.status == "interrupted":
@@ -170,7 +169,7 @@ def how_it_ended(attached: Attached) -> RlguideError | None:
         what = f"{printable(why)} ({where})" if isinstance(why, str) else f"{run.name} was stopped {where}"
         return EngineError(what, way_on(run, state.findings))
     return EngineError(
-        f"{run.name} was killed {where}: its process is gone, and left no word why (kill -9, or the host went down)",
+        f"{run.name} was killed {where}: its process is gone, and did not say why (kill -9, or the host went down)",
         f"{run.next_step}; log: {log}",
     )
 

@@ -93,7 +93,7 @@ def document(state: RunState) -> dict[str, Any]:
         "evaluation": dict(zip(("done", "total"), state.pace.batches, strict=True)),
         "seconds_since_start": round(state.elapsed(), 1),
         "seconds_left": None if left is None else round(left, 1),
-        "seconds_a_step": state.pace.step_seconds(),
+        "seconds_per_step": state.pace.step_seconds(),
         "latest": state.latest,
         "gpus": [asdict(gpu) for gpu in state.gpus],
         "notes": state.notes,

@@ -11,6 +11,7 @@ from typing import Any
 from rlguide.engine.events import Begun, Ended, EngineEvent, Lean, Logged, Progress, Raised, Saved, Saving
 from rlguide.engine.hardware import GpuUse
 from rlguide.engine.job import Event, Idle, Line, Started
+from rlguide.runs.diagnosis.diagnose import LOOK_AGAIN
 from rlguide.runs.diagnosis.finding import Finding
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start
 from rlguide.runs.metrics import without_ties
@@ -69,7 +70,7 @@ class RunState:
         self.latest: dict[str, float] = {}
         self.logged: list[Mapping[str, float]] = []
         self.diagnosis: Callable[[Sequence[Mapping[str, float]]], Sequence[Finding]] = lambda rows: ()
-        self._found: tuple[int, Sequence[Finding]] = (0, ())  # in so many rows
+        self._found: tuple[float, Sequence[Finding]] = (1, ())  # which count until there are so many rows
         self.gpus: Sequence[GpuUse] = ()
         self.started = now()
         self.check: StartCheck | None = None
@@ -148,14 +149,14 @@ class RunState:
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """The diagnosis as it stands, the gravest first; made when it is asked for."""
-        if self._found[0] != len(self.logged):
-            self._found = (len(self.logged), self.diagnosis(self.logged))
+        """The diagnosis, the gravest first: as it stands, but of a long run only now and then (`LOOK_AGAIN`)."""
+        if len(self.logged) >= self._found[0]:
+            self.findings = self.diagnosis(self.logged)
         return self._found[1]
 
     @findings.setter
     def findings(self, found: Sequence[Finding]) -> None:
-        self._found = (len(self.logged), found)
+        self._found = (max(len(self.logged) + 1, len(self.logged) * LOOK_AGAIN), found)
 
     def _check_start(self, event: Logged) -> None:
         """Whether the first step shows that the reference is the starting policy."""
@@ -181,7 +182,7 @@ class RunState:
         self.latest = {}
         for row in self.rows:
             self.latest = without_ties({**self.latest, **row})
-        self.logged, self._found = list(self.rows), (0, ())
+        self.logged, self._found = list(self.rows), (1, ())
 
     def end(self, status: str) -> None:
         """It trains no more: time stands still at its last event, and it does what its status says."""

@@ -33,7 +33,7 @@ def state_of(run: Run, start_step: int = 0) -> RunState:
 
 
 class Watch:
-    """Takes what the engine does to the screen, to `metrics.jsonl` and to the record.
+    """Passes what the engine does on to the screen, to `metrics.jsonl` and to the record.
 
     Attributes:
         during: what it does: "start" before the first step, then "training" or "evaluation".

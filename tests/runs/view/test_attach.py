@@ -216,7 +216,7 @@ def test_of_one_that_a_rule_has_stopped_it_is_what_train_said(
     err = capsys.readouterr().err.strip().split("\n")
     change = f"rlguide train --replay {NAME} --set warmup_steps=0 --set warmup_ratio=0.1"
     assert err[0] == f"error: {what} (at step 27 of 162)" and len(err) == 2
-    assert err[1].endswith(f": `{change}`; or go on all the same: `rlguide train --resume {NAME}`")
+    assert err[1].endswith(f": `{change}`; or resume all the same: `rlguide train --resume {NAME}`")
     parse(typer.main.get_command(build_app()), change)
     assert rlguide("runs", "-w", str(tmp_path)) == 0
     assert err[1].removeprefix("  fix: ") in capsys.readouterr().err
