@@ -31,7 +31,7 @@ def report_keys(asked: str | None) -> dict[str, Any]:
             known = [NONE, *trackers()]
             raise UsageError(
                 f"--report-to {name} is not a tracker that rlguide knows{did_you_mean(name, known)}",
-                f"choose from {', '.join(known)}; --set report_to={name} if LLaMA-Factory knows it",
+                f"choose one of {', '.join(known)}; --set report_to={name} if LLaMA-Factory knows it",
             )
     if NONE in names or not names:
         if len(names) > 1:

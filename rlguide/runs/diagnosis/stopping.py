@@ -42,7 +42,7 @@ def parse_rules(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in known:
             near = did_you_mean(name, [*known, NONE])
-            raise UsageError(f"--stop-on: no rule {name}{near}", f"choose from {', '.join(known)}, or {NONE}")
+            raise UsageError(f"--stop-on: no rule {name}{near}", f"choose one of {', '.join(known)}, or {NONE}")
     return names
 
 
