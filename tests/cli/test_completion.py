@@ -197,7 +197,7 @@ def counting(folder: Path, told: Path) -> Path:
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
     program = tools / "rlguide"
-    program.write_text(f"#!/bin/sh\n{shlex.quote(RLGUIDE)} \"$@\"\necho >> {shlex.quote(str(told))}\n")
+    program.write_text(f'#!/bin/sh\n{shlex.quote(RLGUIDE)} "$@"\necho >> {shlex.quote(str(told))}\n')
     program.chmod(0o755)
     return tools
 
