@@ -147,7 +147,7 @@ def hostile_page(ws: Workspace, monkeypatch: pytest.MonkeyPatch, language: str =
     ("changes", "said"),
     [
         ({"status": "failed", "failure": {"what": "the GPU ran out of memory"}}, "the GPU ran out of memory"),
-        ({"status": "failed"}, "This run did not come to its end"),
+        ({"status": "failed"}, "This run did not finish"),
         ({"status": "interrupted"}, "resume it: rlguide train --resume saves/tiny/lora/dpo"),
         ({"status": "running"}, "interrupted"),  # nothing runs there
         ({"status": "from the future"}, "from the future"),
