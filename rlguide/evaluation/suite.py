@@ -105,7 +105,7 @@ def wanted(text: str | None) -> tuple[tuple[str, ...] | None, str | None]:
     if unknown or not names:
         raise UsageError(
             f"--suite {text} has no part {unknown[0] if unknown else 'at all'}",
-            f"choose from {', '.join(PARTS)}, separated by commas; or {' or '.join(SIZES)}",
+            f"choose some of {', '.join(PARTS)}, separated by commas; or {' or '.join(SIZES)}",
         )
     return parts or None, size
 
