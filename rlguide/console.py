@@ -169,7 +169,7 @@ def show_table(
         kept = _fitting(columns, [[cleaned(cell) for cell in row] for row in rows], lesser, console().width)
         _show_rich(columns, rows, title, kept)
         if left_out := [name for at, name in enumerate(columns) if at not in kept]:
-            say(f"not shown, for want of width: {', '.join(left_out)}")
+            say(f"not shown, as the terminal is too narrow: {', '.join(left_out)}")
         return
     from rich.cells import cell_len  # Chinese characters are two cells wide
 

@@ -101,10 +101,7 @@ def curt(first: int, count: int) -> list[tuple[str, str, str]]:
 def alike(first: int, count: int) -> list[tuple[str, str, str]]:
     """Pairs that differ in one digit of a long response."""
     text = "Of course! I would name the rose, the lily, the orchid and the tulip, which makes the sum {} and no more."
-    rows = []
-    for n in range(first, first + count):
-        rows.append((f"What is {n} plus {n}?", text.format(2 * n), text.format(2 * n + 1)))
-    return rows
+    return [(f"What is {n} plus {n}?", text.format(2 * n), text.format(2 * n + 1)) for n in range(first, first + count)]
 
 
 def tables() -> dict[str, tuple[list[Any], list[Any]]]:
@@ -209,10 +206,10 @@ def prepare() -> None:
     """Train the SFT adapter that all runs stand on, and a model with it merged in."""
     from llamafactory.train.tuner import export_model, run_exp
 
-    sft = {**COMMON, **METHODS["sft"], "dataset": "sft_first", "max_steps": 20, "eval_strategy": "no"}
-    sft |= {"adapter_name_or_path": None, "output_dir": "sft"}
+    data = {"dataset": "sft_first", "eval_dataset": None, "eval_strategy": "no"}
+    sft = config_of({"method": "sft", "set": {**data, "max_steps": 20, "output_dir": "sft"}})
     with quiet():
-        run_exp(args={key: value for key, value in sft.items() if value is not None})
+        run_exp(args=sft)
         names = ("model_name_or_path", "template", "finetuning_type")
         export_model({**{key: COMMON[key] for key in names}, "adapter_name_or_path": "sft", "export_dir": "merged"})
 

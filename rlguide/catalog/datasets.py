@@ -61,7 +61,7 @@ def find_dataset(name: str) -> CatalogDataset:
     if found is None:
         raise UsageError(
             f"the catalog has no dataset {name}{did_you_mean(name, list(known))}",
-            f"choose from {', '.join(known)}; any other is named by its id, org/name; your own file goes in with "
+            f"choose one of {', '.join(known)}; any other is named by its id, org/name; your own file goes in with "
             "`rlguide register FILE`",
         )
     return found

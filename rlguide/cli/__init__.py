@@ -119,7 +119,7 @@ def build_app(commands: Iterable[str] = COMMANDS, is_overview: bool = False) -> 
         cls=_InOrder,
         help="From an SFT checkpoint to a preference-tuned model you can trust, on top of LLaMA-Factory.",
         no_args_is_help=True,
-        add_completion=commands is COMMANDS or _is_completed(),  # its options stand before any command
+        add_completion=commands is COMMANDS or _is_completing(),  # its options stand before any command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # plain help: the Rich one costs as much time again as all of typer and rich
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -143,9 +143,11 @@ def add_command(app: typer.Typer, name: str) -> None:
         app.command(name, cls=type(kind.__name__, (_Frugal, kind), {}), short_help=COMMANDS[name])(module.command)
 
 
-def _is_completed() -> bool:
+def _is_completing() -> bool:
     """Whether a shell asks how its line could go on."""
-    return "_RLGUIDE_COMPLETE" in os.environ
+    from rlguide.cli._complete import VARIABLE
+
+    return VARIABLE in os.environ
 
 
 def _needed(arguments: Sequence[str]) -> Iterable[str]:
@@ -192,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if _is_completed():
+    if _is_completing():
         return _answer_shell()
     is_overview = set(arguments) <= {"--help", "-h"}
     return int(build_app(_needed(arguments), is_overview)(args=arguments, standalone_mode=True) or 0)

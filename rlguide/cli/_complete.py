@@ -12,20 +12,16 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rlguide.workspace import Workspace
+if TYPE_CHECKING:
+    from rlguide.workspace import Workspace
 
 VARIABLE = "_RLGUIDE_COMPLETE"  # by which a shell asks, as typer names it
 _MOST = 300  # names; no more are looked through on a screen
-Find = Callable[[Workspace, Mapping[str, Any]], Iterable[str]]
-
-
-def is_asked() -> bool:
-    """Whether a shell asks for completions."""
-    return VARIABLE in os.environ
+Find = Callable[["Workspace", Mapping[str, Any]], Iterable[str]]
 
 
 def words_so_far() -> list[str]:
@@ -45,6 +41,8 @@ def of(*finds: Find, several: bool = False) -> Callable[[typer.Context, str], li
     """
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        from rlguide.workspace import Workspace
+
         try:
             head, comma, last = incomplete.rpartition(",") if several else ("", "", incomplete)
             ws = Workspace(Path(ctx.params.get("workspace") or os.environ.get("RLGUIDE_WORKSPACE") or ".").absolute())

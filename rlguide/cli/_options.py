@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,14 @@ import typer
 
 from rlguide.cli import _complete
 from rlguide.workspace import Workspace
+
+
+class Language(StrEnum):
+    """Of a page, or of prompts."""
+
+    en = "en"
+    zh = "zh"
+
 
 WorkspaceOption = Annotated[
     Path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from rlguide.cli import _complete
 from rlguide.cli._options import (
     EngineOption,
     JsonOption,
+    Language,
     LastOption,
     StepOption,
     TrustCodeOption,
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from rlguide.evaluation.benchmarks import Benchmarks
     from rlguide.evaluation.suite import Suite
     from rlguide.runs.record import Run
-
-
-class Language(StrEnum):
-    """Of the bundled prompts with instructions."""
-
-    en = "en"
-    zh = "zh"
 
 
 def command(

@@ -7,9 +7,7 @@ from functools import cache
 from pathlib import Path
 
 LANGUAGES = ("en", "zh")
-_LONGEST = (
-    2000  # characters of a sentence that is looked up: the search for one with many values is slow in longer ones
-)
+_LONGEST = 2000  # characters of a sentence that is looked up: in a longer one the search for many values is slow
 _BETWEEN = "; "  # two sentences
 _FIELD = re.compile(r"\{(\w+)(?:[:!][^{}]*)?\}")
 
@@ -83,11 +81,6 @@ def texts_of(language: str) -> dict[str, dict[str, str]]:
         Path(__file__).with_name(f"{language}.yaml").read_text(encoding="utf-8")
     )
     return found
-
-
-def fields_of(text: str) -> set[str]:
-    """The names of the values in a text."""
-    return {found[1] for found in _FIELD.finditer(text)}
 
 
 def _filled(text: str, values: dict[str, str]) -> str:

@@ -61,7 +61,7 @@ def _round_up(weight: float) -> float:
 
 
 def method_settings(method: Method, options: TrainingOptions) -> dict[str, Any]:
-    """The keys that `--set`, `--quantization`, `--best-by` and `--loss` name.
+    """The keys that the options themselves name: `--loss`, `--best-by`, and those of `TrainingOptions.keys`.
 
     Raises:
         UsageError: an option, a loss or a figure that the method does not have.

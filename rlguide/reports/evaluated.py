@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,8 @@ class Evaluated:
         lines: figures of the parent and of the tuned model.
         figures: of a reward model, which has no parent, by the names in `pairs.ESTIMATES`.
         by_length, by_margin: of a reward model.
-        datasets, pairs: on which the figures of pairs were measured; step: of the run that was.
-        skipped, failed: why parts of the suite and benchmarks were not measured, by name.
+        datasets, pairs: what the figures of pairs were measured on: names, and how many pairs; step: of the run.
+        not_measured: why parts of the suite and benchmarks were not, by name.
         notes: what else there is to know, in sentences.
     """
 
@@ -58,8 +58,7 @@ class Evaluated:
     pairs: int | None = None
     step: int | None = None
     checkpoints: tuple[Point, ...] = ()
-    skipped: Mapping[str, str] | None = None
-    failed: Mapping[str, str] | None = None
+    not_measured: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -77,6 +76,8 @@ def read_evaluated(run_path: Path) -> Evaluated | None:
     known = {line.name for line in own}
     others = [line for line in map(read_line, _list(suite.get("table"))) if line and line.name not in known]
     benchmarks = _dict(suite.get("benchmarks"))
+    skipped = {name: why for name, why in _dict(suite.get("skipped")).items() if isinstance(why, str)}
+    failed = {name: _text(_dict(why).get("what")) for name, why in _dict(benchmarks.get("not_measured")).items()}
     return Evaluated(
         verdict=_verdict(pairs, suite),
         lines=(*own, *others),
@@ -87,8 +88,7 @@ def read_evaluated(run_path: Path) -> Evaluated | None:
         pairs=count if type(count := pairs.get("pairs")) is int else None,
         step=step if type(step := pairs.get("step")) is int else None,
         checkpoints=tuple(_points(suite.get("checkpoints"))),
-        skipped={name: why for name, why in _dict(suite.get("skipped")).items() if isinstance(why, str)},
-        failed={name: str(_dict(why).get("what", "")) for name, why in _dict(benchmarks.get("not_measured")).items()},
+        not_measured={**skipped, **failed},
         notes=tuple(filter(None, (_text(benchmarks.get("how")), *_notes(pairs, benchmarks)))),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlguide.catalog.best_by import Rule
 from rlguide.evaluation.divergence import LIMIT
 from rlguide.evaluation.lines import Line
 from rlguide.html.charts import Chart, Series, line_chart, shown
@@ -99,11 +100,8 @@ def tiles_of(
     held_out = [*_of_evaluation(evaluated)] if evaluated else []
     found = held_out or [*_during_training(run, rows)]
     if best is not None:
-        found.append(
-            Tile(
-                "Best step", f"{best.step:,}", (f"held-out {_plain(best.metric)} {shown(best.value)} during training",)
-            )
-        )
+        figure = f"{Rule(best.metric).words} {shown(best.value)} during training"
+        found.append(Tile("Best step", f"{best.step:,}", (figure,)))
     total = run.record.total_steps
     if done is not None or total is not None:
         of_all = f" / {total:,}" if total is not None else ""
@@ -157,7 +155,3 @@ def _during_training(run: Run, rows: Sequence[Mapping[str, Any]]) -> Iterator[Ti
     ):
         if key in values:
             yield Tile(label, form(values[key]), tuple(more))
-
-
-def _plain(metric: str) -> str:
-    return metric.removeprefix("eval_").removeprefix("rewards/")

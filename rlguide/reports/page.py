@@ -70,7 +70,7 @@ def check_own(path: Path) -> None:
 
 def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
     """The page, from the files of the run as they are now."""
-    rows = [row for row in read_metrics(run.path / METRICS) if 0 <= row.get("step", -1) < LAST]
+    rows = [row for row in read_metrics(run.path / METRICS) if 0 <= row["step"] < LAST]
     values, evaluated, best = report(run), read_evaluated(run.path), best_step(run)
     done = steps_done(run.path) or max((row["step"] for row in rows), default=None)
     return render(

@@ -72,7 +72,7 @@ def test_two_runs_with_such_names_are_compared(folder: Path) -> None:
 
 def test_what_is_left_out_is_said_and_no_more_than_must_be(folder: Path) -> None:
     said = " ".join(on_a_terminal(folder, "runs", columns=60)[1].split())
-    assert "not shown, for want of width: method, data, findings, took, date" in said
+    assert "not shown, as the terminal is too narrow: method, data, findings, took, date" in said
     assert "not shown" not in on_a_terminal(folder, "methods", columns=60)[1]
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def recorded(bench: Bench, run: str, key: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))[key] if path.exists() else None
 
 
-def wait_until(condition, process: subprocess.Popen[str] | None = None, seconds: float = 180) -> None:  # type: ignore[no-untyped-def]
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen[str] | None = None, seconds: float = 180
+) -> None:
+    """Until it holds; the process must not end before."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"

@@ -114,9 +114,9 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     assert again["table"] == first["table"][5:]
     assert kept() == before
     assert json.loads((trained.root / DPO / "eval/suite.json").read_text(encoding="utf-8")) == again
-    kept = read_answers(trained.root / DPO)
+    answers = read_answers(trained.root / DPO)
     lengths = {line["name"]: line for line in again["table"]}["length of answers"]
-    asked = [item for item in kept if item.part == "length"]
+    asked = [item for item in answers if item.part == "length"]
     for side in ("parent", "tuned"):  # the answers are those that were measured
         assert sum(len(getattr(item, side)) for item in asked) / len(asked) == pytest.approx(lengths[side])
     page = Path(trained.run("report", DPO).stdout.removesuffix("\n"))

@@ -48,10 +48,12 @@ def test_interrupted_in_every_epoch_it_ends_the_same(three_epochs: Bench) -> Non
         wait_until(lambda step=step: metrics.exists() and f'"step": {step},' in metrics.read_text(), process)
         group = recorded(bench, "saves/cut", "pid")
         assert group_alive(group)
-        if epoch == 0:  # later it could end meanwhile
+        if epoch == 1:
+            os.killpg(group, signal.SIGSTOP)  # or it could end meanwhile
             busy = bench.run("train", "--resume", "saves/cut", code=2)
             assert "still training" in busy.stderr
-        if epoch == 1:  # from another terminal
+            os.killpg(group, signal.SIGCONT)
+        if epoch == 0:  # from another terminal, with time enough until its end
             assert "rlguide train --resume saves/cut" in bench.run("stop", "saves/cut").stderr
         else:
             process.send_signal(signal.SIGINT)

@@ -138,7 +138,7 @@ APEX = ("--set", "optim=adamw_apex_fused")
 
 def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     """SIGHUP ends rlguide, not the training; the record is settled afterwards."""
-    options = settings("eval_strategy=no", "max_steps=120", "save_steps=120")  # long enough to be asked meanwhile
+    options = settings("eval_strategy=no", "max_steps=120", "save_steps=120")
     process = bench.start("train", "--sft-ckpt", SFT, "--dataset", "polite", *options)
     metrics = bench.root / DPO / "metrics.jsonl"
     wait_until(lambda: metrics.exists() and '"step": 1' in metrics.read_text(), process)
@@ -146,10 +146,12 @@ def test_training_survives_a_closed_terminal(bench: Bench) -> None:
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=30)
     assert group_alive(group)
+    os.killpg(group, signal.SIGSTOP)  # or it could end while it is asked
     busy = bench.run("train", "--resume", DPO, code=2)
     assert "still training" in busy.stderr and f"`rlguide watch {DPO}`" in busy.stderr
     watched = json.loads(bench.run("watch", DPO, "--json").stdout)
     assert (watched["status"], watched["failure"]) == ("running", None) and watched["rows"]
+    os.killpg(group, signal.SIGCONT)
     wait_until(lambda: not group_alive(group))
     ended = bench.run("watch", DPO, code=1).stderr
     assert "has trained all its steps" in ended and f"`rlguide train --resume {DPO}`" in ended

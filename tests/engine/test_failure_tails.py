@@ -162,14 +162,10 @@ Root Cause (first observed failure):
 
 def of_two_processes(case: Case) -> str:
     """Under torchrun: both print at once, line by line; one of them only lost the other."""
-    mixed, waiting = (
-        [],
-        [
-            [f"[rank1]: {line}" for line in tracebacks((LOST,))],
-            [f"[rank0]: {line}" for line in tracebacks(case.chain)],
-        ],
-    )
-    order = random.Random(case.name)
+    waiting = [
+        [f"[rank{rank}]: {line}" for line in tracebacks(chain)] for rank, chain in ((1, (LOST,)), (0, case.chain))
+    ]
+    mixed, order = [], random.Random(case.name)
     while any(waiting):
         mixed.append(order.choice([lines for lines in waiting if lines]).pop(0))
     before = f"[rank0]: {case.before}" if case.before else ""
@@ -227,10 +223,8 @@ def test_of_an_ordinary_log_nothing_is_said(lines: list[str], code: int, has_pro
 
 @pytest.mark.parametrize(("code", "words"), [(-11, "segmentation fault"), (-9, "signal 9"), (-15, "signal 15")])
 def test_a_prompt_does_not_say_why_a_signal_ended_it(code: int, words: str) -> None:
-    for prompt in (
-        PROMPT,
-        PROMPT.partition("chosen_inputs:\n")[2],
-    ):  # or not said to be one
+    without_its_heading = PROMPT.partition("chosen_inputs:\n")[2]
+    for prompt in (PROMPT, without_its_heading):
         assert words in explain_failure(HEAD + prompt, code).what
 
 

@@ -27,7 +27,7 @@ from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.cli.test_printed_commands import parse
 from tests.html.browser import chromium, visit
-from tests.reports.folders import NAME, evaluate, make_run, metrics, result, suite, write
+from tests.reports.folders import CONFIG, NAME, evaluate, make_run, metrics, result, suite, write
 
 EVIL = [
     "<script>document.title='taken over'; fetch('{url}/script')</script>",
@@ -147,7 +147,7 @@ def hostile_page(ws: Workspace, monkeypatch: pytest.MonkeyPatch, language: str =
     ("changes", "said"),
     [
         ({"status": "failed", "failure": {"what": "the GPU ran out of memory"}}, "the GPU ran out of memory"),
-        ({"status": "failed"}, "This run did not come to its end"),
+        ({"status": "failed"}, "This run did not finish"),
         ({"status": "interrupted"}, "resume it: rlguide train --resume saves/tiny/lora/dpo"),
         ({"status": "running"}, "interrupted"),  # nothing runs there
         ({"status": "from the future"}, "from the future"),
@@ -213,6 +213,14 @@ def test_before_an_evaluation_the_figures_are_those_of_the_training(ws: Workspac
     (folder / "metrics.jsonl").unlink()
     text = _Read(page_of(ws)).text
     assert "Reward accuracy 75.0 % during training, at step 20 8 held-out rows" in text  # what the record has
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"), [({}, "loss 0.6"), ({"metric_for_best_model": "rewards/margins"}, "margin 1")]
+)
+def test_the_best_step_is_told_in_the_words_of_its_rule(ws: Workspace, rule: dict[str, str], said: str) -> None:
+    make_run(ws, config={**CONFIG, **rule})
+    assert f"Best step 20 held-out {said} during training" in _Read(page_of(ws)).text
 
 
 def test_a_reward_model_has_no_parent(ws: Workspace) -> None:

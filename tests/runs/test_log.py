@@ -70,9 +70,9 @@ def test_the_end_of_a_long_log_is_read_in_blocks(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_bytes(b"".join(b"line %d\n%s\n" % (n, BARS[1].encode() * 50) for n in range(2000)))
     assert log.stat().st_size > 5e6
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert last_lines(log, 3) == ["line 1997", "line 1998", "line 1999"]
-    assert time.perf_counter() - begun < 0.5
+    assert time.process_time() - begun < 0.5
     assert last_lines(log, 10**9)[:2] == ["line 0", "line 1"]
 
 

@@ -163,9 +163,9 @@ def test_what_the_engine_runs_on_is_an_event() -> None:
 def test_gathering_takes_no_time_and_imports_nothing_heavy(ws: Workspace) -> None:
     prepared = asked(ws)
     loaded = set(sys.modules)
-    begun = time.perf_counter()
+    begun = time.process_time()  # of this process alone, whatever else runs
     gather(ws, prepared)
-    assert time.perf_counter() - begun < 1.0  # 0.02 s where nothing else runs
+    assert time.process_time() - begun < 1.0
     assert not {name.partition(".")[0] for name in set(sys.modules) - loaded} & {"torch", "numpy", "requests", "git"}
 
 

@@ -1,1 +1,1 @@
-"""`rlguide runs`: one file a subcommand."""
+"""Commands on runs: `stop`, `watch`, `report`, and `runs` with a file for each of its subcommands."""

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rlguide.cli import _complete
-from rlguide.cli._options import JsonOption, WorkspaceOption, open_workspace
-
-
-class Language(StrEnum):
-    """Of the page."""
-
-    en = "en"
-    zh = "zh"
+from rlguide.cli._options import JsonOption, Language, WorkspaceOption, open_workspace
 
 
 def command(

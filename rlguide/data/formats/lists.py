@@ -31,7 +31,7 @@ def check_pairing(pairing: str) -> None:
     texts, never make a pair. How far apart the scores must be is for a filter.
     """
     if pairing not in PAIRINGS:
-        raise UsageError(f"no pairing {pairing}", f"choose from {', '.join(PAIRINGS)}")
+        raise UsageError(f"no pairing {pairing}", f"choose one of {', '.join(PAIRINGS)}")
 
 
 def find_lists(table: Table, pairing: str) -> Iterator[Way]:
