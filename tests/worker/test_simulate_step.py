@@ -168,8 +168,8 @@ def answer(case):
         raise ValueError("odd")
     return {"place": case["place"]}
 
-simulate_step.lean.known_code = lambda stage: None
-cases = [json.dumps({"config": {"stage": "dpo"}, "place": place}) for place in range(5)]
+simulate_step.prepare = lambda stage, kind: None
+cases = [json.dumps({"config": {"stage": "dpo"}, "model": {}, "place": place}) for place in range(5)]
 simulate_step.answer_all(answer, cases, sys.stdout)
 """
 
