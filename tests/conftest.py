@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from hypothesis import settings
 
 # A machine of any speed says the same of the same code. To look for new cases: pytest --hypothesis-profile=explore
@@ -20,3 +21,30 @@ for number, handler in (
 ):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+# Files that take minutes, the longest first (--durations): begun last, one would keep all others waiting at the end.
+# In `scripts/check` with --no-loadscope-reorder, as pytest-xdist would begin with the files of most tests.
+_LONGEST = (
+    *(
+        "test_demo",
+        "test_simulate_step",
+        "test_lean",
+        "test_retry",
+        "test_export",
+        "test_plan",
+        "test_sft",
+        "test_train",
+    ),
+    *("test_eval", "test_resume", "test_methods", "test_ppo", "test_benchmarks", "test_stop_on", "test_best"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest of those that start the engine."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.stem
+        is_long = name in _LONGEST and item.get_closest_marker("engine") is not None
+        return _LONGEST.index(name) if is_long else len(_LONGEST)
+
+    items.sort(key=place)
