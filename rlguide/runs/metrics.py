@@ -156,6 +156,11 @@ def without_ties(row: Mapping[str, float]) -> dict[str, float]:
     return {key: value for key, value in row.items() if key not in tied}
 
 
+def accuracy_of(row: Mapping[str, float]) -> float | None:
+    """The held-out accuracy of an evaluation; None where it has none."""
+    return next((row[key] for key in ACCURACIES if key in row), None)
+
+
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """First and last training log, and the last evaluation."""
     train = [row for row in rows if "loss" in row]

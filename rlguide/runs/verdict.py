@@ -15,7 +15,7 @@ from rlguide.runs.best import best_step
 from rlguide.runs.diagnosis.course import course
 from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.diagnosis.first_step import first_loss
-from rlguide.runs.metrics import ACCURACIES, METRICS, numbers_of, read_metrics, read_rows
+from rlguide.runs.metrics import METRICS, accuracy_of, numbers_of, read_metrics, read_rows
 from rlguide.runs.record import EVALUATED, Run
 from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
@@ -67,8 +67,8 @@ def _during_training(run: Run) -> Verdict:
     best = best_step(run)
     at_best = [row for row in held_out if best is not None and best.folder is not None and row["step"] == best.step]
     row = (at_best or held_out)[-1]
-    if any(key in row for key in ACCURACIES):
-        return _by_accuracy(run, row, held_out)
+    if (accuracy := accuracy_of(row)) is not None:
+        return _by_accuracy(run, accuracy, row, held_out)
     return _by_loss(run, row, held_out)
 
 
@@ -148,11 +148,9 @@ def unit_of(run: Run) -> str:
     return UNITS[run.method.data] if run.method is not None else "pairs"
 
 
-def _by_accuracy(run: Run, row: Mapping[str, float], held_out: list[dict[str, Any]]) -> Verdict:
+def _by_accuracy(run: Run, value: float, row: Mapping[str, float], held_out: list[dict[str, Any]]) -> Verdict:
     """Of a method whose evaluation counts how often the chosen response has the higher reward."""
-    count = run.held_out_rows
-    key, step = next(key for key in ACCURACIES if key in row), int(row["step"])
-    value = row[key]
+    count, step = run.held_out_rows, int(row["step"])
     if not count or not 0 <= value <= 1:
         return Verdict("unknown", f"of how many pairs the held-out accuracy {value:.3f} is, is not on record")
     found, is_model = proportion(round(value * count), count), run.method is not None and run.method.trains != "policy"

@@ -9,7 +9,7 @@ from typing import Any
 from rlguide.errors import DataError
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
-from rlguide.runs.metrics import ACCURACIES, METRICS, read_metrics, without_ties
+from rlguide.runs.metrics import METRICS, accuracy_of, read_metrics, without_ties
 from rlguide.runs.record import EVALUATED, Run
 from rlguide.statistics import Estimate, proportion, read_estimate
 from rlguide.workspace import read_json
@@ -45,10 +45,9 @@ def evaluated_figure(run: Run, name: str, step: int | None) -> Estimate | None:
 def _logged(run: Run, rows: Sequence[Mapping[str, Any]], step: int | None) -> Estimate | None:
     """The accuracy that was logged at this step; its interval is NaN where the number of pairs is not on record."""
     found = (without_ties(row) for row in rows if row["step"] == step)
-    row = next((row for row in found if any(key in row for key in ACCURACIES)), None)
-    if row is None:
+    value, pairs = next((share for row in found if (share := accuracy_of(row)) is not None), None), run.held_out_rows
+    if value is None:
         return None
-    value, pairs = float(next(row[key] for key in ACCURACIES if key in row)), run.held_out_rows
     if not 0 <= value <= 1 or not pairs:
         return Estimate(value, math.nan, math.nan, 0)
     interval = proportion(round(value * pairs), pairs)
