@@ -16,8 +16,8 @@ def leave_out_most():
     leave_out(*ALWAYS, *FIGURES)
 
 
-def bring_back(*names):
-    """Let these packages be there again for whoever asks for them from now on."""
-    for name in names:
+def bring_back():
+    """Let all of them be there again for whoever asks for them from now on."""
+    for name in (*ALWAYS, *FIGURES):
         if name in sys.modules and sys.modules[name] is None:
             del sys.modules[name]

@@ -75,8 +75,7 @@ def answer_all(answer, lines, out):
 
 def prepare(stage, kind):
     """Import what a stage and a type of model need."""
-    lean.known_code(stage)
-    importlib.import_module(f"llamafactory.train.{stage}.workflow")
+    importlib.import_module(f"llamafactory.train.{stage}.workflow")  # with the trainer
     with contextlib.suppress(ImportError):  # a type that transformers does not know, which its case will say
         importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
 

@@ -111,7 +111,7 @@ def train(config: str, keys: dict, events: Events, options: set) -> None:
     import transformers.trainer
     from llamafactory.train.tuner import run_exp
 
-    few_imports.bring_back(*few_imports.ALWAYS, *few_imports.FIGURES)  # trackers or a model's code may ask for them
+    few_imports.bring_back()  # trackers or a model's code may ask for them
     torch.serialization.register_package(11, lambda _: None, on_cpu)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
     if "--plain" not in options:
