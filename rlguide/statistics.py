@@ -40,7 +40,7 @@ def read_estimate(value: Any) -> Estimate | None:
 
 
 def finite(value: object) -> float | None:
-    """A number that was read from a file; None if it is none, NaN, infinite, or larger than can be reckoned with."""
+    """A number that was read from a file; None if it is none, NaN, infinite, or too large to calculate with."""
     return float(value) if isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300 else None
 
 
