@@ -6,7 +6,7 @@
         -> {"event": "delta", "text"}... {"event": "done", "reason": "stop" | "length" | "stopped"}
     {"stop": true}                     ends the response that is being generated
     {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16 or null}
-        -> {"event": "response", "index", "text"}... {"event": "done"}     greedy decoding, in padded batches
+        -> {"event": "response", "index", "text", "reason"}... {"event": "done"}     greedy decoding, in padded batches
 
 Before the first request comes {"event": "ready"}; any failure is {"event": "error", "kind", "text"}. When stdin
 ends, the process ends at once, so it never outlives the one that started it. The prompt is encoded by the
@@ -180,7 +180,7 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     while order and not _stop.is_set():
         batch = order[:size]
         try:
-            texts = generate_batch(model, [prompts[index] for index in batch], config)
+            found = generate_batch(model, [prompts[index] for index in batch], config)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -188,8 +188,8 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
             torch.cuda.empty_cache()
             continue
         order = order[size:]
-        for index, text in zip(batch, texts, strict=True):
-            send("response", index=index, text=text)
+        for index, tokens in zip(batch, found, strict=True):
+            send_response(model, index, tokens, config.max_new_tokens)
     send("done")
 
 
@@ -198,7 +198,7 @@ def respond_by_vllm(model: Model, prompts: list[list[int]], order: list[int], li
     left = list(order)
     try:
         for place, tokens in vllm_answers.responses(model, [prompts[index] for index in order], limit):
-            send("response", index=order[place], text=model.tokenizer.decode(tokens, skip_special_tokens=True))
+            send_response(model, order[place], tokens, limit)
             left.remove(order[place])
             if _stop.is_set():
                 break
@@ -209,15 +209,21 @@ def respond_by_vllm(model: Model, prompts: list[list[int]], order: list[int], li
     return left
 
 
-def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[str]:
-    """Responses to prompts of any length: padded on the left, so that every response starts in the same column."""
+def send_response(model: Model, index: int, tokens: list[int], limit: int) -> None:
+    """Send one response; `tokens` without the one that ends it. With as many as the limit it was cut."""
+    text = model.tokenizer.decode(tokens, skip_special_tokens=True)
+    send("response", index=index, text=text, reason="length" if len(tokens) >= limit else "stop")
+
+
+def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[list[int]]:
+    """Tokens of the responses to prompts of any length, without those that end them."""
     import torch
 
     inputs, mask = model.padded(prompts)
     with torch.inference_mode():
         output = model.model.generate(inputs=inputs, attention_mask=mask, generation_config=config)
     rows = output[:, inputs.shape[1] :].tolist()
-    return [model.tokenizer.decode(row[: model.end_of(row)], skip_special_tokens=True) for row in rows]
+    return [row[: model.end_of(row)] for row in rows]
 
 
 def fail(error: BaseException) -> None:

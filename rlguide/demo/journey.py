@@ -8,7 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,18 +257,14 @@ class _Journey:
 
     def _responses(self, policy: Policy, held_out: list[Pair], name: str) -> list[str]:
         """Greedy responses of a policy to the held-out prompts; also left in `responses/<name>.jsonl`."""
-        from rlguide.engine.chat import ChatSession
-        from rlguide.serving.chat import loading_message
+        from rlguide.inference.loaded import LoadedPolicy
 
         conversations = [[{"role": "user", "content": pair.task.prompt}] for pair in held_out]
         texts = [""] * len(held_out)
         say(f"{name}: {policy.describe()} responds to {len(held_out)} prompts (greedy decoding)")
-        with ExitStack() as stack:
-            with loading_message() as on_wait:
-                session = stack.enter_context(ChatSession(self.engine, policy.model_config(), self.ws.root, on_wait))
-            responses = session.responses(conversations, batch_size=64, max_new_tokens=64)
-            for done, (index, text) in enumerate(responses, start=1):
-                texts[index] = text
+        with LoadedPolicy(self.ws, self.engine, policy, policy.model_config()) as model:
+            for done, (index, response) in enumerate(model.responses(conversations, 64), start=1):
+                texts[index] = response.text
                 if done % 64 == 0 or done == len(texts):
                     say(f"{name}: {done} of {len(texts)} responses")
         with atomic_write(self.ws.root / "responses" / f"{name.lower()}.jsonl") as file:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlguide.conversation import Ended, Message, Response, ended_of
 from rlguide.engine.failures import explain_failure
 from rlguide.engine.find import Engine
 from rlguide.engine.interrupts import interrupts_held
@@ -28,8 +29,6 @@ from rlguide.engine.process import group_alive, read_tail, signal_group, start_p
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 from rlguide.workspace import log_folder
-
-Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
 
 
 def _note(event: dict[str, Any]) -> None:
@@ -60,7 +59,7 @@ class ChatSession:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._log: Path | None = None
         self.device = ""
-        self.finish_reason = ""
+        self.ended: Ended = "stop"
 
     def __enter__(self) -> ChatSession:
         try:
@@ -84,7 +83,7 @@ class ChatSession:
         """Yield the response piece by piece. Ending the iteration early (also by Ctrl-C) stops the response.
 
         `generation`: max_new_tokens, temperature (0: greedy decoding), top_p, ...;
-        `finish_reason` says afterwards how it ended: "stop", "length" or "stopped".
+        `ended` says afterwards how it ended.
 
         Raises:
             EngineError: the worker failed.
@@ -98,7 +97,7 @@ class ChatSession:
                 elif event["event"] == "note":
                     _note(event)
                 elif event["event"] == "done":
-                    self.finish_reason = str(event.get("reason", ""))
+                    self.ended = ended_of(event.get("reason"))
             is_done = True
         finally:
             if not is_done and self._process is not None and self._process.poll() is None:
@@ -106,7 +105,7 @@ class ChatSession:
 
     def responses(
         self, conversations: Sequence[Sequence[Message]], batch_size: int | None = None, **generation: Any
-    ) -> Iterator[tuple[int, str]]:
+    ) -> Iterator[tuple[int, Response]]:
         """Yield (index, greedy response) to many conversations, in the order in which batches come out.
 
         `batch_size`: how many at once; None for what suits the device.
@@ -118,7 +117,7 @@ class ChatSession:
         self._send({**request, "generation": generation})
         for event in self._until_done():
             if event["event"] == "response":
-                yield int(event["index"]), str(event["text"])
+                yield int(event["index"]), Response(str(event["text"]), ended_of(event.get("reason")))
             elif event["event"] == "note":
                 _note(event)
 

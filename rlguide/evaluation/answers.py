@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rlguide.engine.chat import Message
+from rlguide.conversation import Message, messages_of
 from rlguide.errors import DataError
-from rlguide.evaluation.asking import messages_of
 from rlguide.workspace import atomic_write, read_text
 
 ANSWERS = "answers.jsonl"

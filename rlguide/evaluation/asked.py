@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from rlguide.engine.chat import Message
+from rlguide.conversation import Message
 from rlguide.engine.find import Engine
 from rlguide.errors import DataError
 from rlguide.evaluation import divergence

@@ -18,10 +18,10 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, stream_worker
 from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError, UsageError
-from rlguide.evaluation.asking import content_of
 from rlguide.evaluation.by_document import compared
 from rlguide.evaluation.lines import Line
 from rlguide.evaluation.tasks import Tasks, digest_of_folder
+from rlguide.inference.loaded import content_of
 from rlguide.policy.policy import Policy
 from rlguide.remembered import some_remembered
 from rlguide.runs.record import Run

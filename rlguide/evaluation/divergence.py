@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.console import progress
-from rlguide.engine.chat import Message
+from rlguide.conversation import Message
 from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, stream_worker
 from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError
-from rlguide.evaluation.asking import content_of
+from rlguide.inference.loaded import content_of
 from rlguide.policy.policy import Policy
 from rlguide.remembered import remembered
 from rlguide.statistics import Estimate, mean

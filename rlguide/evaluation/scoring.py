@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.console import console, progress, say, warn
+from rlguide.conversation import messages_of
 from rlguide.data.example import Example
 from rlguide.data.store.reading import examples_by_row
 from rlguide.data.store.registered import check_registered
@@ -20,7 +21,7 @@ from rlguide.engine.hardware import list_gpus
 from rlguide.engine.job import Command, Event, run_job
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError
-from rlguide.evaluation.asking import conversation_of, messages_of
+from rlguide.evaluation.asking import conversation_of
 from rlguide.evaluation.config import HeldOut, recipe_of
 from rlguide.recipes.data import data_home
 from rlguide.recipes.render import render, write_unless_edited

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlguide.console import say
-from rlguide.engine.chat import Message
+from rlguide.conversation import Message
 from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError

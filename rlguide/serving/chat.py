@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from rlguide.console import console, printable, say, to_json
-from rlguide.engine.chat import ChatSession, Message
+from rlguide.console import printable, say, to_json
+from rlguide.conversation import Message
+from rlguide.engine.chat import ChatSession
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
+from rlguide.inference.loaded import loading_message
 from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 
@@ -79,20 +81,6 @@ class _Conversation:
                 self.messages.pop()
 
 
-@contextmanager
-def loading_message() -> Iterator[Callable[[float], None]]:
-    """Says that the model is loading: a spinner on a terminal, a line now and then in a pipe.
-
-    Gives the `on_wait` of `ChatSession`.
-    """
-    err = console(stderr=True)
-    if err.is_terminal:
-        with err.status("the model is loading") as status:
-            yield lambda seconds: status.update(f"the model is loading, {seconds:.0f} s")
-    else:
-        yield lambda seconds: say(f"  the model is loading, {seconds:.0f} s") if round(seconds) % 10 == 2 else None
-
-
 def _chat_at_terminal(session: ChatSession, conversation: _Conversation) -> None:
     """Ask for a line, stream the response."""
     try:
@@ -137,7 +125,7 @@ def _stream(session: ChatSession, conversation: _Conversation, text: str) -> Non
         pieces.close()
         sys.stdout.write("\n")
         sys.stdout.flush()
-    if session.finish_reason == "length":
+    if session.ended == "length":
         say(f"  (stopped at {conversation.generation['max_new_tokens']} tokens: --max-new-tokens)")
 
 
@@ -152,7 +140,7 @@ def _chat_in_pipe(session: ChatSession, conversation: _Conversation, as_json: bo
         elif text:
             response = "".join(conversation.ask(session, text))
             if as_json:
-                row = {"prompt": text, "response": response, "finish_reason": session.finish_reason}
+                row = {"prompt": text, "response": response, "finish_reason": session.ended}
                 sys.stdout.write(to_json(row) + "\n")
             else:
                 sys.stdout.write(printable(response).replace("\n", "\\n") + "\n")

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from rlguide.engine.chat import ChatSession, Message
+from rlguide.conversation import Message
+from rlguide.engine.chat import ChatSession
 from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.worker import engine_environment, worker_command
 
@@ -112,7 +113,7 @@ def generate(
     """A policy's greedy responses to many conversations, in their order."""
     with ChatSession(engine, policy_args, cwd) as session:
         found = dict(session.responses(conversations, batch_size, max_new_tokens=max_new_tokens))
-    return [found[index] for index in range(len(conversations))]
+    return [found[index].text for index in range(len(conversations))]
 
 
 def rlguide_executable() -> str:

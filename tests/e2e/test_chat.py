@@ -110,10 +110,10 @@ def test_answers_are_those_of_llamafactory_itself(engine: Engine, root: Path) ->
     expected = json.loads(done.stdout.rpartition("@@")[2])
     with ChatSession(engine, stack, root) as session:
         streamed = ["".join(session.ask(item, max_new_tokens=12, temperature=0)) for item in questions]
-        assert session.finish_reason in ("stop", "length")
+        assert session.ended in ("stop", "length")
         batched = dict(session.responses(questions, batch_size=3, max_new_tokens=12))
     assert streamed == expected
-    assert [batched[index] for index in range(len(questions))] == expected
+    assert [batched[index].text for index in range(len(questions))] == expected
     assert_nothing_left(root)
 
 

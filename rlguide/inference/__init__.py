@@ -1,0 +1,1 @@
+"""One way of asking a model, whether the engine keeps it loaded or it stands behind an OpenAI-compatible address."""
