@@ -85,7 +85,7 @@ def read_compared(folder: Path) -> list[Compared]:
     """
     path = folder / RESPONSES
     fix = "run the same `rlguide compare` again: what the models responded is stored, and not asked again"
-    found = []
+    found: list[Compared] = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
