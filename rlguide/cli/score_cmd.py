@@ -63,7 +63,7 @@ def command(
     came are kept: after Ctrl-C, the same command goes on.
 
     \b
-    rlguide score responses.jsonl > scored.jsonl
+    rlguide score responses.jsonl -o scored.jsonl
     rlguide score pairs.parquet --reward-model saves/qwen3-4b-base/lora/rm -o scored.jsonl
     rlguide score responses.csv --columns prompt=question,response=text -o scored.jsonl --json
     rlguide score responses.jsonl --endpoint http://127.0.0.1:8000/v1 -o scored.jsonl

@@ -48,9 +48,7 @@ class ScoreServer:
         found = self._post("/v1/score/evaluation", body)
         scores = found.get("scores") if isinstance(found, dict) else None
         if not isinstance(scores, list) or len(scores) != len(texts):
-            raise EngineError(
-                f"{self._shown} gave no rewards", "check that it serves a reward model: `rlguide serve RUN`"
-            )
+            raise EngineError(f"{self._shown} gave no rewards", "check that it serves a reward model")
         return [_number(score) for score in scores]
 
     @property
@@ -93,9 +91,7 @@ class ScoreServer:
         if status in (401, 403):
             raise EngineError(f"{self._shown} wants a key ({status})", f"export {KEY}=... with the key of the server")
         if status in (404, 405):
-            raise EngineError(
-                f"{self._shown} does not score texts ({status})", "serve a reward model there: `rlguide serve RUN`"
-            )
+            raise EngineError(f"{self._shown} does not score texts ({status})", "serve a reward model there")
         if status != 200:
             raise EngineError(f"{self._shown} failed ({status})", "look at what the server has logged")
         try:
