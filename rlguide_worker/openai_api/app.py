@@ -204,6 +204,7 @@ class _Server:
             said = f"ended by {count.ended}"
         except Exception as error:
             said = f"failed with {type(error).__name__}"
+            traceback.print_exception(error)
             self._tell_broken(error)
             raise
         finally:

@@ -67,8 +67,8 @@ class Transformers:
         except BaseException as error:
             import torch
 
-            traceback.print_exception(error)
-            put(error.with_traceback(None))  # its frames hold tensors
+            traceback.clear_frames(error.__traceback__)  # they hold tensors
+            put(error)
             if isinstance(error, torch.OutOfMemoryError):
                 torch.cuda.empty_cache()
         else:
