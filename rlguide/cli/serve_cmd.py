@@ -101,9 +101,21 @@ def command(
 
 
 def _offer(ws: Workspace, engine: Engine, wanted: ModelRequest, backend: str) -> Offer:
-    """The model that is meant: a policy, or the reward model that is named."""
-    from rlguide.serving.server.serve import policy_offer
+    """The model that is meant: a policy, or the reward model that is named.
 
+    Raises UsageError, CheckpointError, EngineError: there is none, or it cannot be served.
+    """
+    from rlguide.errors import UsageError
+    from rlguide.evaluation.rewards.model import find_reward_model
+    from rlguide.runs.choose import is_reward_model, run_meant
+    from rlguide.serving.server.serve import HF, REWARDS, Offer, policy_offer
+
+    run = run_meant(ws, wanted) if wanted.name is not None else None
+    if run is not None and is_reward_model(run) and not wanted.sft:
+        if backend != HF:
+            raise UsageError(f"{run.name} is a reward model, which vLLM does not run", "leave --backend out")
+        found = find_reward_model(ws, engine, run.name, wanted.step, wanted.last, wanted.trust_remote_code)
+        return Offer(run.name, f"the reward model {found.run.policy.describe()}", found.args, REWARDS)
     return policy_offer(ws, engine, wanted, backend)
 
 

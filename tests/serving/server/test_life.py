@@ -123,7 +123,7 @@ def test_an_interrupted_load_leaves_nothing(rlguide: Rlguide) -> None:
     assert process.returncode == 130 and rlguide.workers() == []
 
 
-@pytest.mark.parametrize(("text", "why"), [("crash", "exit code 7"), ("broken", "illegal")])
+@pytest.mark.parametrize(("text", "why"), [("crash", "exit code 7"), ("broken", "the GPU stopped with an error")])
 def test_a_worker_that_crashes_says_why(rlguide: Rlguide, text: str, why: str) -> None:
     import openai
 
