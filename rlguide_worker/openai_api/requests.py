@@ -228,7 +228,7 @@ def _number(body: dict[str, Any], name: str) -> float | None:
         raise BadRequest(f"{name} must be a {'whole ' * is_whole}number", name, "invalid_type")
     if not low <= value <= high or not (is_whole or math.isfinite(value)):
         raise BadRequest(f"{name} must be from {low:g} to {high:g}", name, "invalid_value")
-    return value
+    return value if is_whole else float(value)  # transformers refuses a temperature of 2 that is no float
 
 
 def _flag(body: dict[str, Any], name: str) -> bool:

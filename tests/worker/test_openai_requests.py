@@ -29,6 +29,10 @@ def test_settings_are_those_of_the_engine() -> None:
     found = asked(
         temperature=0, top_p=0.5, top_k=7, repetition_penalty=1.2, max_tokens=9, seed=3, stop="END", stream=True
     )
+    assert {key: type(value) for key, value in asked(temperature=2, top_p=1).settings.items()} == {
+        "temperature": float,
+        "top_p": float,
+    }
     assert found.settings == {"temperature": 0, "top_p": 0.5, "top_k": 7, "repetition_penalty": 1.2}
     assert (found.max_new_tokens, found.seed, found.stops, found.is_stream) == (9, 3, ("END",), True)
     assert asked(max_tokens=9, max_completion_tokens=5).max_new_tokens == 5
