@@ -27,8 +27,8 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[A B ...]",
-            help="Runs, RUN:STEP, checkpoints, merged folders, `base`, `sft`, OpenAI-compatible addresses;"
-            " `sft` and the newest run by default. All are compared with the first.",
+            help="Runs, RUN:STEP, checkpoints, merged folders, `base`, `sft`, OpenAI-compatible addresses"
+            " (http://host/v1#MODEL); `sft` and the newest run by default. All are compared with the first.",
             autocompletion=_complete.of(_complete.runs, _complete.checkpoints),
         ),
     ] = None,
@@ -51,9 +51,6 @@ def command(
     ] = "3",
     name: Annotated[
         str | None, typer.Option("--name", help="Of the folder in comparisons/; the names of the models by default.")
-    ] = None,
-    endpoint_model: Annotated[
-        str | None, typer.Option("--endpoint-model", metavar="NAME", help="Which model of an address; its only one.")
     ] = None,
     template: TemplateOption = None,
     trust_base: TrustBaseOption = False,
@@ -92,7 +89,7 @@ def command(
     size = SIZES["usual" if list_gpus() else "quick"]
     run = run_named(ws, models or [])
     wanted = ModelRequest(template=template, trust_base=trust_base, trust_remote_code=trust_remote_code)
-    chosen, run = named_all(Choice(ws, found_engine, wanted, run, endpoint_model), models or [])
+    chosen, run = named_all(Choice(ws, found_engine, wanted, run), models or [])
     if prompts == SUITE and not Path(prompts).exists():
         asked = prompts_of_suite(ws, found_engine, run, size, limit)
     else:

@@ -145,7 +145,8 @@ def _numbered(name: str, number: int) -> str:
 
 def _parts(name: str) -> list[str]:
     if is_address(name):
-        return [re.sub(r"^https?://|/v1/*$|/+$", "", name)]
+        address, _, model = name.partition("#")
+        return [part for part in (re.sub(r"^https?://|/v1/*$|/+$", "", address), model) if part]
     parts = [part for part in Path(name).parts if part not in ("/", ".")] or [name]
     if len(parts) > 1 and (step := _CHECKPOINT.fullmatch(parts[-1])):
         return [*parts[:-2], f"{parts[-2]}:{step[1]}"]

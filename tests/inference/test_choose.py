@@ -40,6 +40,8 @@ def test_without_a_run_there_is_none(tmp_path: Path, name: str | None) -> None:
         (["saves/m/dpo", "saves/m/dpo"], ["dpo", "dpo (2)"]),
         (["saves/m/dpo/checkpoint-60", "saves/m/dpo"], ["dpo:60", "dpo"]),
         (["http://127.0.0.1:8000/v1", "https://host/v1/"], ["127.0.0.1:8000", "host"]),
+        (["http://127.0.0.1:8000/v1#a", "http://127.0.0.1:8000/v1#b"], ["a", "b"]),
+        (["http://127.0.0.1:8000/v1#a", "https://host/v1#a"], ["127.0.0.1:8000/a", "host/a"]),
         (["dpo (2)", "dpo", "dpo"], ["dpo (2)", "dpo", "dpo (3)"]),
     ],
 )
