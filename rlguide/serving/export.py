@@ -28,6 +28,7 @@ from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
 from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.runs.record import Run
+from rlguide.serving.card import write_card
 from rlguide.workspace import Workspace, read_json
 
 
@@ -81,12 +82,15 @@ def export(
     check_adapters(policy)
     target = ws.root / Path(output).expanduser() if output else default_folder(ws, policy)
     keys = {key: value for key, value in partner.args.items() if key not in policy.model_config()}
+    if run is not None and type(cutoff := run.config.get("cutoff_len")) is int:
+        keys["cutoff_len"] = cutoff
     say(f"merging {partner.title}")
     name = ws.relative(target)
     say(f"into {name}")
     if not is_compared:
         warn("the merged model will not be compared with the stack (--no-verify)")
     merge(ws, engine, policy, target, keys, is_compared)
+    write_card(ws, target, policy, run)
     manifest = read_json(target / MANIFEST)
     return Exported(target, name, folder_size(target), str(manifest["dtype"]), policy, manifest.get("compared"))
 
