@@ -8,6 +8,7 @@ no name of a user or host is asked for.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,6 +272,7 @@ def _merge(folder: Path, policy: Policy) -> list[str]:
 
 def _use(folder: Path) -> list[str]:
     name = re.sub(r"[^\w.-]+", "-", folder.name)
+    quoted = shlex.quote(name)
     return [
         "## Use",
         "",
@@ -282,7 +284,7 @@ def _use(folder: Path) -> list[str]:
         "```",
         "",
         "```bash",
-        f"vllm serve {name}",
-        f"rlguide chat {name}",
+        f"vllm serve {quoted}",
+        f"rlguide chat {quoted}",
         "```",
     ]
