@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -95,7 +96,8 @@ def meant(alive: list[ServerRecord], name: str | None, port: int | None) -> Serv
         raise UsageError("rlguide does not serve that", "`rlguide serve --list` shows what it serves")
     ports = [item.address.removesuffix("/v1").rpartition(":")[2] for item in found]
     shown = ", ".join(f"{item.model} (port {number})" for item, number in zip(found, ports, strict=True))
-    raise UsageError(f"several servers run: {shown}", f"say which: `rlguide serve --stop --port {ports[0]}`")
+    first = shlex.quote(ports[0])
+    raise UsageError(f"several servers run: {shown}", f"say which: `rlguide serve --stop --port {first}`")
 
 
 def stop(record: ServerRecord) -> None:
