@@ -59,6 +59,7 @@ class ChatSession:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._log: Path | None = None
         self.device = ""
+        self.size: int | None = None  # bytes of the weights, once they are loaded
         self.ended: Ended = "stop"
 
     def __enter__(self) -> ChatSession:
@@ -160,6 +161,8 @@ class ChatSession:
                     self._on_wait(time.monotonic() - started)
             elif event["event"] == "ready":
                 self.device = str(event.get("device", ""))
+                size = event.get("bytes")
+                self.size = size if isinstance(size, int) else None
                 return
 
     def _read(self) -> None:
@@ -208,6 +211,7 @@ class ChatSession:
         while time.monotonic() < deadline:
             event = self._next(timeout=1.0)
             if event is not None and event["event"] == "done":
+                self.ended = "stopped"
                 return
         self.close()
 
