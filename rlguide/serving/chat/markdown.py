@@ -50,6 +50,9 @@ class Blocks:
         return ["\n".join(lines[a:b]) + "\n" for a, b in pairwise(bounds)]
 
 
+_DEEPEST = 16  # levels
+
+
 class _Heading(rich_markdown.Heading):
     LEVEL_ALIGN = dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), "left")
 
@@ -107,10 +110,14 @@ class Block:
 
     def _lines(self, console: Console, options: ConsoleOptions) -> list[list[Segment]]:
         options = options.update(height=None)
-        try:
-            return console.render_lines(_Markdown(self.text), options, pad=False)
-        except Exception:  # Rich fails on Markdown that is nested deeper than the screen is wide; the text counts
-            return console.render_lines(Text(self.text), options, pad=False)
+        drawn = _Markdown(self.text)
+        # The parser leaves out what is nested deeper than 20 levels, Rich what is deeper than the screen is wide.
+        if max((token.level for token in drawn.parsed), default=0) <= min(_DEEPEST, options.max_width // 4):
+            try:
+                return console.render_lines(drawn, options, pad=False)
+            except Exception:  # Rich fails on some Markdown that no person writes; the text counts
+                pass
+        return console.render_lines(Text(self.text), options, pad=False)
 
 
 def _trimmed(line: list[Segment]) -> list[Segment]:

@@ -9,6 +9,7 @@ whole before anything of it counts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,9 @@ def save(path: Path, conversation: Conversation, model: str) -> bool:
         UsageError: the file is there and is not a conversation.
         RlguideError: it cannot be written.
     """
-    is_there = path.is_file()
+    if "\0" in str(path):
+        raise UsageError("a file's name has no NUL in it", "name another file")
+    is_there = os.path.isfile(path)  # noqa: PTH113  (it never raises)
     if is_there:
         try:
             load(path)

@@ -1,6 +1,6 @@
 """Stands for rlguide_worker/chat.py: the same JSON lines, without a model.
 
-What it says is written in the last prompt: `say TEXT` (\\n is a line break) comes in small pieces, `slowly TEXT` as well
+What it says is written in the last prompt: `say TEXT` (\\n is a line break) comes in small pieces, `slowly TEXT` too,
 but with a pause after each word, `endless` never ends, `fail` is an error, `die` ends the process, `nothing` is an
 empty response; any other prompt is repeated, with the number of messages and what model it is.
 """
