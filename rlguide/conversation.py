@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": ...}
-Ended = Literal["stop", "length", "stopped"]
-_ENDINGS: dict[Any, Ended] = {"stop": "stop", "length": "length", "stopped": "stopped"}
+Ended = Literal["stop", "length", "stopped", "filtered"]
+_ENDINGS: dict[Any, Ended] = {"stop": "stop", "length": "length", "stopped": "stopped", "filtered": "filtered"}
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Response:
     """What a model responded.
 
     Attributes:
-        ended: "stop" by itself, "length" where it was cut at the limit of tokens, "stopped" by the user.
+        ended: "stop" by itself, "length" where it was cut at the limit of tokens, "stopped" by the user, "filtered"
+            where the endpoint withheld the rest (its content filter).
     """
 
     text: str

@@ -36,20 +36,58 @@ def remembered(kind: str, what: Mapping[str, Any], items: Sequence[Any], make: M
 
 def some_remembered(kind: str, what: Mapping[str, Any], items: Sequence[Any], make: Make) -> dict[int, Any]:
     """Like `remembered`, by the places of the items, without those for which `make` gives nothing this time."""
-    path = user_cache() / kind / f"{_digest(what)}.jsonl"
-    kept = _read(path)
-    keys = [_digest(item) for item in items]
-    missing = list({key: place for place, key in enumerate(keys) if key not in kept}.values())
-    if missing:
-        file = _opened(path)
-        try:
-            for place, value in make(missing):
-                kept[keys[place]] = value
-                file = _written(file, keys[place], value)
-        finally:
-            if file is not None:
-                file.close()
-    return {place: kept[key] for place, key in enumerate(keys) if key in kept}
+    with Memory(kind, what) as memory:
+        keys = [memory.key(item) for item in items]
+        missing = list({key: place for place, key in enumerate(keys) if key not in memory}.values())
+        for place, value in make(missing) if missing else ():
+            memory.add(keys[place], value)
+        return {place: memory[key] for place, key in enumerate(keys) if key in memory}
+
+
+class Memory:
+    """The values that were given under one `what`, by the keys of their items; for items too many to hold at once.
+
+    A context manager: what is added within it is kept at once, as `remembered` keeps it.
+    """
+
+    def __init__(self, kind: str, what: Mapping[str, Any]) -> None:
+        self._path = user_cache() / kind / f"{_digest(what)}.jsonl"
+        self._kept = _read(self._path)
+        self._file: TextIO | None = None
+        self._is_open = False
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @staticmethod
+    def key(item: Any) -> str:
+        """What stands for an item, which may be any value of JSON."""
+        return _digest(item)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._kept
+
+    def __getitem__(self, key: str) -> Any:
+        return self._kept[key]
+
+    def forget(self) -> None:
+        """Drop all values, for what they were given under has changed unseen."""
+        self._kept.clear()
+        self.__exit__()
+        self._is_open = False
+        self._path.unlink(missing_ok=True)
+
+    def add(self, key: str, value: Any) -> None:
+        """Keep a value; where the cache cannot be written it is known for this time only, which is said."""
+        self._kept[key] = value
+        if not self._is_open:
+            self._file, self._is_open = _opened(self._path), True
+        self._file = _written(self._file, key, value)
 
 
 def _digest(value: Any) -> str:

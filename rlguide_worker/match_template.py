@@ -7,7 +7,8 @@ Conversations are rendered with both and compared token for token. If they diffe
 engine makes of its own, and is read back and compared again; where that does not write the same text either, FOLDER
 stays as it was. One line on stdout:
 {"same": whether they agree now, "changed": whether FOLDER got another template, "theirs", "ours": the first prompt that
-differed (still, if they do not agree now), as text}
+differed (still, if they do not agree now), as text, "parts": the template as texts (template_parts.py), or null with
+"why" where texts cannot say it, or give other tokens}
 """
 
 import contextlib
@@ -31,11 +32,7 @@ def difference(folder, trusted, template, tokenizer):
 
     own = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
     for turns in CONVERSATIONS:
-        system = "".join(text for role, text in turns if role == "system")
-        messages = [{"role": role, "content": text} for role, text in turns if role != "system"]
-        wanted, _ = template.encode_oneturn(
-            tokenizer, [*messages, {"role": "assistant", "content": ""}], system or None
-        )
+        wanted = prompt_of(turns, template, tokenizer)
         every = [{"role": role, "content": text} for role, text in turns]
         try:
             found = own.apply_chat_template(every, add_generation_prompt=True, tokenize=True)
@@ -55,6 +52,30 @@ def replace(folder, template, tokenizer):
 
     path.write_bytes(tokenizer.chat_template.encode())
     return lambda: path.unlink() if before is None else path.write_bytes(before)
+
+
+def as_texts(folder, template, tokenizer):
+    """What is told of the template's texts: they are right if all of a conversation's text gives the same tokens."""
+    from template_parts import parts_of, tokens
+
+    try:
+        config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+        text_config = config.get("text_config")
+        config = text_config if isinstance(text_config, dict) else config
+        parts = parts_of(template, tokenizer, config.get("max_position_embeddings"))
+        for turns in CONVERSATIONS:
+            if tokens(parts, turns, tokenizer) != prompt_of(turns, template, tokenizer):
+                return {"parts": None, "why": "as one text it gives other tokens"}
+    except Exception as error:  # whatever a template of another kind lacks
+        return {"parts": None, "why": str(error)[:200]}
+    return {"parts": parts}
+
+
+def prompt_of(turns, template, tokenizer):
+    """The tokens of a prompt, as in training."""
+    system = "".join(text for role, text in turns if role == "system")
+    messages = [{"role": role, "content": text} for role, text in turns if role != "system"]
+    return template.encode_oneturn(tokenizer, [*messages, {"role": "assistant", "content": ""}], system or None)[0]
 
 
 def main():
@@ -82,6 +103,8 @@ def main():
                 left, changed = first, False
     theirs, ours = left or first or ("", "")
     result = {"same": left is None, "changed": changed, "theirs": theirs, "ours": ours}
+    with contextlib.redirect_stdout(sys.stderr):
+        result.update(as_texts(folder, template, tokenizer))
     out.write(json.dumps(result) + "\n")
     out.flush()
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "stop": "End a training, as Ctrl-C does.",
     "watch": "Curves, time left and diagnosis of a run.",
     "eval": "Evaluate on held-out pairs.",
+    "score": "A reward on every row of a file.",
     "report": "A run as one page: verdict, curves, settings.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",

@@ -7,6 +7,7 @@ are never opened: a pickle runs code when it is loaded.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,6 +34,9 @@ _TOKENIZER_FILES = (
 
 TRAIN_SFT = f"train one: `{SFT_COMMAND}`"
 _CHOOSE = "choose another folder; `rlguide checkpoints` lists those under saves/"
+
+
+NOT_VERIFIED = ".not-verified"  # how the name of a merged model ends that could not be shown to be its stack
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,16 @@ def _near(path: Path, saves: Path | None) -> str:
     return ""
 
 
+def _check_verified(path: Path) -> None:
+    """Refuse a merge that is not the stack that it was made of. Raises CheckpointError."""
+    if path.name.endswith(NOT_VERIFIED):
+        usual = path.with_name(path.name.removesuffix(NOT_VERIFIED))
+        raise CheckpointError(
+            f"{path} was not verified: it differs from the stack that it was merged from, or was not compared with it",
+            f"export again; or, to use it in spite of that: `mv {shlex.quote(str(path))} {shlex.quote(str(usual))}`",
+        )
+
+
 def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
     """Read all that can be read; what is wrong goes into `problem` instead of being raised."""
     has_adapter = (path / "adapter_config.json").exists()
@@ -198,6 +212,7 @@ def _inspect(path: Path, ws: Workspace | None) -> Checkpoint:
             _read_adapter(path, values)
         elif kind == "full":
             check_full_model(path)
+            _check_verified(path)
         else:
             error = CheckpointError(
                 f"{path} is not a checkpoint: it has neither adapter_config.json nor config.json", _CHOOSE

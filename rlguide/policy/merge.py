@@ -21,7 +21,7 @@ from rlguide.engine.process import is_alive
 from rlguide.errors import CheckpointError, EngineError, RlguideError, UsageError
 from rlguide.locks import locked
 from rlguide.policy.base import model_name
-from rlguide.policy.checkpoint import check_full_model, locate
+from rlguide.policy.checkpoint import NOT_VERIFIED, check_full_model, locate
 from rlguide.policy.merge_compare import Comparison, compare
 from rlguide.policy.merge_fingerprint import DTYPES, FLOATS, MANIFEST, PROMPT_KEYS, digest_of, fingerprint, is_merge_of
 from rlguide.policy.merge_template import match_template
@@ -87,7 +87,7 @@ def merge(
                 _finish(partial, policy, found["dtype"])
                 if policy.template:
                     match_template(engine, partial, policy.template, keys or {})
-                compared = compare(engine, ws.root, policy, values) if is_compared else None
+                compared = _compared(ws, engine, policy, values, target) if is_compared else None
                 prompts = {key: (keys or {}).get(key) for key in PROMPT_KEYS}
                 _write_manifest(partial, {**found, "prompts": prompts}, compared)
                 partial.replace(target)
@@ -96,6 +96,21 @@ def merge(
             f"cannot write {target}: {error.strerror or error}", "choose a folder you may write to with --output"
         ) from error
     return target
+
+
+def _compared(ws: Workspace, engine: Engine, policy: Policy, values: dict[str, Any], target: Path) -> Comparison:
+    """Compare; a merge that fails is kept beside its target under a name that says so: it took hours, maybe.
+
+    Raises:
+        EngineError: as `merge_compare.compare`; says where the merge lies now.
+    """
+    try:
+        return compare(engine, ws.root, policy, values)
+    except EngineError as error:
+        kept = target.with_name(target.name + NOT_VERIFIED)
+        shutil.rmtree(kept, ignore_errors=True)  # of an earlier try
+        Path(values["export_dir"]).replace(kept)
+        raise EngineError(f"{error.what}; it is kept as {ws.relative(kept)}", error.fix) from error
 
 
 def merged_base(ws: Workspace, engine: Engine, policy: Policy) -> str:

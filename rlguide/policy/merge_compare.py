@@ -88,7 +88,7 @@ def compare(engine: Engine, root: Path, policy: Policy, values: Mapping[str, Any
         return verdict(scores, str(values["infer_dtype"]))
     except Differ as error:
         raise EngineError(
-            f"the merged model is not the stack and was removed: {error}",
+            f"the merged model is not the stack: {error}",
             "use base and adapters as they are, as `rlguide chat` does; or run `rlguide doctor` and merge again",
         ) from error
     except (EngineError, KeyError, TypeError) as error:

@@ -18,6 +18,8 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, stream_worker
 from rlguide.engine.worker import worker_command
 from rlguide.errors import EngineError
+from rlguide.policy.modelfile import MODELFILE, modelfile, read_parts
+from rlguide.workspace import atomic_write
 
 _KEYS = ("default_system", "enable_thinking", "trust_remote_code")
 _SHOWN = 40  # characters beside the first difference
@@ -26,9 +28,38 @@ _SHOWN = 40  # characters beside the first difference
 def match_template(engine: Engine, folder: Path, template: str, keys: Mapping[str, Any]) -> None:
     """Give a merged model the template of its training where its own writes other prompts; say so, or warn.
 
+    The engine's Modelfile is replaced by one that is right for ollama (policy.modelfile), or removed.
+
     Args:
         keys: the LLaMA-Factory keys that it is loaded with.
     """
+    found = _compared(engine, folder, template, keys)
+    _write_modelfile(folder, found, keys.get("cutoff_len"))
+    if found is None or (found.get("same") is True and not found.get("changed")):
+        return
+    theirs, ours = _difference(str(found.get("theirs")), str(found.get("ours")))
+    if found.get("same") is True:
+        say(f"the base's chat template writes {theirs} where training had {ours}: the merged model has {template}'s")
+    elif theirs == ours:
+        warn(f"the merged model's chat template gives other tokens than {template} did in training, of the same text")
+    else:
+        warn(f"the merged model's chat template writes {theirs} where training had {ours}: serve it with {template}")
+
+
+def _write_modelfile(folder: Path, found: Mapping[str, Any] | None, cutoff: Any) -> None:
+    (folder / MODELFILE).unlink(missing_ok=True)
+    parts = read_parts((found or {}).get("parts"))
+    try:
+        text = modelfile(parts, cutoff=cutoff if type(cutoff) is int else None) if parts else ""
+    except ValueError:
+        return
+    if text:
+        with atomic_write(folder / MODELFILE) as file:
+            file.write(text)
+
+
+def _compared(engine: Engine, folder: Path, template: str, keys: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the worker found; None if it failed, which is said."""
     arguments = {"template": template, **{key: keys[key] for key in _KEYS if keys.get(key) is not None}}
     command = Command(tuple(worker_command(engine, "match_template", str(folder), json.dumps(arguments))))
     try:
@@ -38,16 +69,8 @@ def match_template(engine: Engine, folder: Path, template: str, keys: Mapping[st
                 pass
     except EngineError as error:
         warn(f"the merged model's chat template was not compared with that of training: {error.what}")
-        return
-    if not isinstance(found, dict) or (found.get("same") is True and not found.get("changed")):
-        return
-    theirs, ours = _difference(str(found.get("theirs")), str(found.get("ours")))
-    if found.get("same") is True:
-        say(f"the base's chat template writes {theirs} where training had {ours}: the merged model has {template}'s")
-    elif theirs == ours:
-        warn(f"the merged model's chat template gives other tokens than {template} did in training, of the same text")
-    else:
-        warn(f"the merged model's chat template writes {theirs} where training had {ours}: serve it with {template}")
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _difference(theirs: str, ours: str) -> tuple[str, str]:

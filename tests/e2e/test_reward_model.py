@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlguide.engine.find import Engine
+from rlguide.engine.worker import engine_environment
+from rlguide.policy.policy import Policy
 from tests.e2e.conftest import SFT, WORKSPACE, Bench, pairs, settings
 
 pytestmark = pytest.mark.engine
@@ -115,6 +120,71 @@ def test_what_is_shown(scored: Bench, result: dict[str, Any]) -> None:
     assert "rlguide chat" not in done.stdout + done.stderr
     assert f"--method ppo --sft-ckpt {SFT} --template qwen3_nothink --reward-model {RM}" in done.stderr
     assert "was trained on" in scored.run("eval", RM, "--dataset", "polite", code=2).stderr
+
+
+# LLaMA-Factory's own server, but for the device: with its "auto" trl refuses a value head on a CPU.
+SERVER = """
+import json, socket, sys
+import uvicorn
+from llamafactory.api.app import create_app
+from llamafactory.chat import ChatModel, hf_engine
+from llamafactory.extras.misc import get_current_device
+load = hf_engine.load_model
+def load_model(tokenizer, model_args, *rest, **more):
+    model_args.device_map = {"": get_current_device()}
+    return load(tokenizer, model_args, *rest, **more)
+hf_engine.load_model = load_model
+app = create_app(ChatModel(json.loads(sys.argv[1])))
+listening = socket.create_server(("127.0.0.1", 0))
+print("listening on", listening.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+"""
+
+
+@contextmanager
+def score_server(bench: Bench) -> Iterator[str]:
+    """The address of a server that holds the reward model: base, SFT adapter, its own adapter and its value head."""
+    policy = Policy("models/tiny", (SFT, RM), "qwen3_nothink")
+    command = [str(bench.engine.python), "-c", SERVER, json.dumps({**policy.model_config(), "stage": "rm"})]
+    environment = {**engine_environment(bench.engine), "HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, cwd=bench.root, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = next(line.split()[-1] for line in process.stdout if line.startswith("listening on"))
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+
+
+def test_a_file_is_scored_as_by_eval_and_as_by_a_server(scored: Bench, result: dict[str, Any]) -> None:
+    """Tokens, template, truncation and the whole stack are the same on all three ways."""
+    scored.run("eval", RM)  # another test may have evaluated it on other pairs
+    rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows_of(scored)]
+    long = "and so on, 如此等等 " * 40  # far above cutoff_len
+    rows += [{**rows[0], "rejected": long}, {**rows[0], "prompt": [{"role": "user", "content": long}]}]
+    file = scored.root / "held out.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    environment = {"XDG_CACHE_HOME": str(scored.root / "cache")}
+    command = ("score", file.name, "--reward-model", RM)
+    done = scored.run(*command, "-o", "here.jsonl", "--json", env=environment)
+    here = [json.loads(line) for line in (scored.root / "here.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = ("chosen_reward", "rejected_reward")
+    for row, evaluated in zip(here, rows_of(scored), strict=False):
+        assert [row[name] for name in names] == pytest.approx([evaluated[name] for name in names], abs=1e-5)
+    assert all(row["reward_cut"] > 100 for row in here[12:])
+    said = json.loads(done.stdout)
+    assert (said["rows"], said["scored"], said["cut"]) == (14, 14, sum(row["reward_cut"] > 0 for row in here))
+    with score_server(scored) as address:
+        scored.run(
+            "score", file.name, "--reward-model", RM, "--endpoint", address, "-o", "there.jsonl", env=environment
+        )
+    there = [json.loads(line) for line in (scored.root / "there.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row, other in zip(here, there, strict=True):
+        if "reward_missing" in other:  # cut within a character, which no text can say
+            assert row["reward_cut"] > 0
+            continue
+        assert [row[name] for name in names] == pytest.approx([other[name] for name in names], abs=1e-5)
+    assert sum("reward_missing" not in row for row in there) >= 10
 
 
 @pytest.mark.parametrize(

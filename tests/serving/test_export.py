@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +25,7 @@ from rlguide.policy.checkpoint import read_checkpoint
 from rlguide.policy.merge import default_folder, merge, merged_base
 from rlguide.policy.merge_fingerprint import fingerprint, is_merge_of
 from rlguide.policy.policy import Policy
-from rlguide.runs.choose import ModelRequest
+from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.serving.export import export, next_steps
 from rlguide.workspace import Workspace, read_json
 from tests.policy.checkpoint_files import lora_shapes, write_lora, write_model, write_safetensors
@@ -177,7 +179,29 @@ def test_a_merge_that_is_another_model_does_not_get_its_name(
     scored(tmp_path, logps=[-1.0, -2.002])
     with pytest.raises(EngineError, match=r"differ by up to 0\.002 nats \(0\.001 allowed in float32\)"):
         merge(ws, script(), STACK, ws.root / "out/put")
-    assert visible(ws.root / "out") == []
+    assert visible(ws.root / "out") == ["put.not-verified"]
+
+
+def test_a_merge_that_is_another_model_is_kept_but_never_taken_for_finished(
+    ws: Workspace, script: Callable[..., Engine], tmp_path: Path
+) -> None:
+    scored(tmp_path, logps=[-1.0, -2.002])
+    engine = script()
+    for _ in range(2):  # the second one takes the place of the first
+        with pytest.raises(EngineError, match=r"kept as saves/tiny/merged/dpo\.not-verified$"):
+            export(ws, engine, ModelRequest(trust_remote_code=True))
+    kept = ws.root / "saves/tiny/merged/dpo.not-verified"
+    assert visible(kept.parent) == [kept.name]
+    assert (kept / "model.safetensors").is_file()
+    for refused in (lambda: read_checkpoint(kept), lambda: choose_partner(ws, ModelRequest(str(kept)), dict)):
+        with pytest.raises(CheckpointError, match="was not verified") as caught:
+            refused()
+    assert not is_merge_of(kept, fingerprint(ws, STACK))
+    (tmp_path / "merged").unlink()
+    assert merged_base(ws, engine, STACK) == "saves/tiny/merged/dpo"  # made anew
+    shutil.rmtree(ws.root / "saves/tiny/merged/dpo")
+    subprocess.run(shlex.split(caught.value.fix.split("`")[1]), check=True)
+    assert read_checkpoint(ws.root / "saves/tiny/merged/dpo").kind == "full"
 
 
 def test_a_merge_that_cannot_be_compared_is_refused_unless_told(
@@ -187,7 +211,7 @@ def test_a_merge_that_cannot_be_compared_is_refused_unless_told(
     engine = script()
     with pytest.raises(EngineError, match="could not be compared") as caught:
         merged_base(ws, engine, STACK)
-    assert visible(ws.root / "saves/tiny/merged") == []
+    assert visible(ws.root / "saves/tiny/merged") == ["dpo.not-verified"]
     again = caught.value.fix.split("`")[3].split()
     assert again[:2] == ["rlguide", "export"]
     assert again[3:] == ["--no-verify"]

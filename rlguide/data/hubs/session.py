@@ -16,23 +16,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import requests
-import urllib3
 
 from rlguide import console
 from rlguide.data.hubs.base import Hub
-from rlguide.data.hubs.retry import Backoff, GaveUp, requested_wait
 from rlguide.errors import HubError
+from rlguide.network.faults import FAULTS, fault_name, origin
+from rlguide.network.retry import BUSY, Backoff, GaveUp, requested_wait
 from rlguide.progress import FIRST_LINE
 
-BUSY = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
 UNREACHED_TRIES = 2  # of a hub that never responded: most likely the address or the network is wrong
-
-FAULTS = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    urllib3.exceptions.HTTPError,
-)
 
 _responded: set[str] = set()  # addresses that responded in this process: they are worth waiting for
 
@@ -143,27 +135,3 @@ def _told_when_slow(timeout: float) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-def origin(address: str) -> tuple[str | None, str | None, int | None]:
-    """Scheme, host and port of an address: what must be the same for a secret to be sent along."""
-    parts = urllib3.util.parse_url(address)  # as `requests` reads it
-    return parts.scheme, parts.host, parts.port or {"http": 80, "https": 443}.get(parts.scheme or "")
-
-
-def fault_name(error: Exception) -> str:
-    """What happened, in the words of the field and without the address."""
-    text = repr(error)
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the certificate is refused"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy fails"
-    if isinstance(error, requests.ConnectTimeout):
-        return "no connection within the time allowed"
-    if isinstance(error, requests.Timeout) or "timed out" in text:
-        return "nothing came for too long"
-    if "NameResolution" in text or "getaddrinfo" in text or "Name or service" in text:
-        return "its name cannot be resolved"
-    if "refused" in text:
-        return "connection refused"
-    return "connection cut"

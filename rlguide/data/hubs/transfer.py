@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from rlguide import console
 from rlguide.data.hubs.base import Hub, HubFile
-from rlguide.data.hubs.retry import Backoff
 from rlguide.errors import HubError
 from rlguide.locks import in_turn
+from rlguide.network.retry import Backoff
 from rlguide.progress import Ticker
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def watched(what: str, total: int | None, size: Callable[[], int]) -> Iterator[N
 
 def _transfer(remote: Remote, part: Path) -> None:
     """Fetch the bytes that `part` lacks, request after request, each from the byte on that was reached."""
-    from rlguide.data.hubs.session import FAULTS, fault_name, open_session
+    from rlguide.data.hubs.session import open_session
+    from rlguide.network.faults import FAULTS, fault_name
 
     file, backoff, tags = remote.file, Backoff(), set[str]()
     reached = size_of(part)

@@ -209,8 +209,8 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     path = piece.fetch()
     with _named(piece, path):
         source = open_source(path, options.reading)
-        first = _first_rows(source, {column for column, _ in options.wanted.columns})
-        _check_first(path, source, first)
+        first = first_rows(source, {column for column, _ in options.wanted.columns})
+        check_first(path, source, first)
         rows = [row.value for row in first]
         reading = choose_reading(rows, path, options.wanted)
         _check_pairing(reading, options.pairing)
@@ -220,7 +220,7 @@ def _open(piece: Piece, options: IngestOptions) -> tuple[Source, Reading, int | 
     return source, reading, expected_rows(source)
 
 
-def _first_rows(source: Source, wanted: set[str]) -> list[Row]:
+def first_rows(source: Source, wanted: set[str]) -> list[Row]:
     """The first rows, and the first of the others that has a column which a person named and these lack."""
     rows = source.rows()
     found = list(islice(rows, DETECT_ROWS))
@@ -234,7 +234,7 @@ def _first_rows(source: Source, wanted: set[str]) -> list[Row]:
     return found
 
 
-def _check_first(path: Path, source: Source, rows: Sequence[Row]) -> None:
+def check_first(path: Path, source: Source, rows: Sequence[Row]) -> None:
     """Raises DataError for a file without rows, or of whose first rows none can be read."""
     if not rows and source.kind in ("CSV", "Excel"):
         raise DataError(f"{path} has no rows below the line with the names of its columns", "name a file with rows")

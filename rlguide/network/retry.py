@@ -7,11 +7,12 @@ import os
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 
 from rlguide import console
 
+BUSY = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
 TRIES = 5  # in a row without one new byte
 LONGEST_BACKOFF = 30.0  # seconds
 LONGEST_REQUESTED = 300.0  # seconds that a Retry-After may ask for: the window of the hub's rate limits is 5 minutes
@@ -28,7 +29,7 @@ def first_wait() -> float:
 
 
 class GaveUp(Exception):
-    """No further try is left. `requested` is the wait in seconds that the hub asked for and that was too long."""
+    """No further try is left. `requested` is the wait in seconds that the server asked for and that was too long."""
 
     def __init__(self, tries: int, requested: float | None = None) -> None:
         super().__init__(f"{tries} tries")
@@ -39,19 +40,31 @@ class GaveUp(Exception):
 class Backoff:
     """Counts the failures of one request or one file and waits after each.
 
-    `urllib3.Retry` is not used: it knows neither a count that new bytes begin again, nor the hub's clock, nor words.
+    `urllib3.Retry` is not used: it knows neither a count that new bytes begin again, nor the server's clock, nor words.
+
+    Args:
+        server: what the server is called.
+        say: prints a line; `console.say` by default.
+        sleep: waits so many seconds; by default it says every few seconds how many are left.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        server: str = "the hub",
+        say: Callable[[str], None] | None = None,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._server, self._say, self._wait = server, say, sleep
         self._failures = 0
         self._waited = 0.0
 
     def progress(self) -> None:
-        """New bytes came: the hub is alive, so the count begins again (the time waited does not)."""
+        """New bytes came: the server is alive, so the count begins again (the time waited does not)."""
         self._failures = 0
 
     def wait(self, reason: str, requested: float | None = None) -> None:
-        """Say why in one line, and wait before the next try: at least the seconds that the hub `requested`.
+        """Say why in one line, and wait before the next try: at least the seconds that the server
+        `requested`.
 
         `reason` never holds an address, in which a token may be. Raises GaveUp after too many failures, or if the wait
         is longer than this allows.
@@ -59,16 +72,18 @@ class Backoff:
         self._failures += 1
         if self._failures >= TRIES:
             raise GaveUp(self._failures)
-        # Jitter: many clients of a hub that comes back must not all return at the same moment.
+        # Jitter: many clients of a server that comes back must not all return at the same moment.
         seconds = min(LONGEST_BACKOFF, first_wait() * 2 ** (self._failures - 1)) * random.uniform(0.75, 1.25)
         if requested is not None:
             seconds = max(seconds, requested)
         if (requested or 0.0) > LONGEST_REQUESTED or self._waited + seconds > LONGEST_TOTAL:
             raise GaveUp(self._failures, requested)
         self._waited += seconds
-        asked = ", as the hub asks" if requested is not None and requested >= seconds else ""
-        console.say(f"  {reason}: trying again in {_seconds(seconds)}{asked} (try {self._failures + 1} of {TRIES})")
-        _sleep(seconds)
+        asked = f", as {self._server} asks" if requested is not None and requested >= seconds else ""
+        (self._say or console.say)(
+            f"  {reason}: trying again in {_seconds(seconds)}{asked} (try {self._failures + 1} of {TRIES})"
+        )
+        (self._wait or _sleep)(seconds)
 
 
 def _sleep(seconds: float) -> None:

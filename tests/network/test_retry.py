@@ -13,9 +13,9 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlguide.data.hubs import retry
-from rlguide.data.hubs.retry import Backoff, GaveUp, requested_wait
-from rlguide.data.hubs.session import fault_name
+from rlguide.network import retry
+from rlguide.network.faults import fault_name
+from rlguide.network.retry import Backoff, GaveUp, requested_wait
 
 
 @pytest.fixture(autouse=True, scope="module")

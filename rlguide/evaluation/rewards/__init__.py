@@ -1,0 +1,1 @@
+"""A reward on every row of a file: `rlguide score`."""
