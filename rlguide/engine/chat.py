@@ -100,6 +100,9 @@ class ChatSession:
                 elif event["event"] == "done":
                     self.ended = ended_of(event.get("reason"))
             is_done = True
+        except EngineError:
+            is_done = True  # it has ended: there is nothing to stop, and nothing more will come
+            raise
         finally:
             if not is_done and self._process is not None and self._process.poll() is None:
                 self._cancel()

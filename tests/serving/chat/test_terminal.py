@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -153,13 +154,14 @@ def test_no_colour_where_none_is_wanted(chat: Start) -> None:
     terminal = chat(environment={"NO_COLOR": "1"})
     terminal.type(f"say {DOCUMENT}\r")
     terminal.until("last line")
-    assert not any(code in terminal.raw for code in (b"\x1b[3", b"\x1b[0;3", b"38;5", b"48;5", b"\x1b[1;3"))
+    assert not re.search(rb"\x1b\[(\d+;)*([349][0-7]|10[0-7]|[34]8;[\d;]+)(;\d+)*m", terminal.raw)
 
 
 def test_nothing_scrolls_away_from_a_response_longer_than_the_screen(chat: Start) -> None:
     terminal = chat(lines=12)
     rows = [f"row {number}" for number in range(60)]
     terminal.type("say " + r"\n".join(["```", *rows, "```", "", *(f"- item {number}" for number in range(40))]) + "\r")
+    terminal.until(" • item 39")
     last_prompt(terminal)
     shown = terminal.everything()
     response = shown[shown.index("```") :]
@@ -284,3 +286,29 @@ def test_responses_into_a_file_and_the_prompt_on_the_terminal(chat: Start, home:
         assert terminal.wait() == 0
     assert (home / "out.txt").read_text() == DOCUMENT.replace("\\n", "\n") + "\n"
     assert b"bold" not in terminal.raw.split(b"say", 1)[1].split(b"\n", 2)[2]
+
+
+@pytest.mark.parametrize("keys", ["exit\r", "/quit\r", "\x04", "\x03"], ids=["exit", "/quit", "Ctrl-D", "Ctrl-C"])
+def test_it_ends_right_after_a_response_and_leaves_nothing(chat: Start, chat_workspace: Path, keys: str) -> None:
+    terminal = chat()
+    terminal.type("你好\r")
+    terminal.until("heard '你好'")
+    last_prompt(terminal)
+    assert len(workers(chat_workspace)) == 1
+    terminal.type(keys)
+    assert terminal.wait() == 0
+    assert workers(chat_workspace) == []
+
+
+def workers(workspace: Path) -> list[str]:
+    """The scripted workers that run in this workspace."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cwd").resolve() == workspace.resolve() and b"fake_worker" in (
+                folder / "cmdline"
+            ).read_bytes():
+                found.append(folder.name)
+        except OSError:
+            continue
+    return found
