@@ -25,8 +25,8 @@ def command(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="A run or a checkpoint under saves/, or an OpenAI-compatible address (http://127.0.0.1:8000/v1); "
-            "the newest usable run by default.",
+            help="A run or a checkpoint under saves/, or an OpenAI-compatible address (http://127.0.0.1:8000/v1, "
+            "with #MODEL where it serves several); the newest usable run by default.",
             autocompletion=_complete.of(_complete.runs, _complete.checkpoints),
         ),
     ] = None,
@@ -55,9 +55,6 @@ def command(
         bool, typer.Option("--conversation", help="Piped lines are one conversation; else each is a prompt of its own.")
     ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Responses as they come, without Markdown.")] = False,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Of an address that serves several models: which.")
-    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With piped input: one JSON object per line instead of the bare response.")
     ] = False,
@@ -74,7 +71,7 @@ def command(
     rlguide chat
     rlguide chat saves/qwen3-4b-base/lora/dpo --temperature 0
     rlguide chat --sft                             # the model before preference training
-    rlguide chat http://127.0.0.1:8000/v1
+    rlguide chat http://127.0.0.1:8000/v1          # a model behind an OpenAI-compatible address
     echo "Name three fruits." | rlguide chat
     """
     from rlguide.engine.find import find_engine
@@ -82,5 +79,5 @@ def command(
     from rlguide.serving.chat.start import ChatOptions, chat
 
     wanted = ModelRequest(run, base, template, sft, trust_base, trust_remote_code, step, last)
-    options = ChatOptions(system, Settings(temperature, max_new_tokens), as_json, conversation, plain, model)
+    options = ChatOptions(system, Settings(temperature, max_new_tokens), as_json, conversation, plain)
     chat(open_workspace(workspace), lambda: find_engine(engine), wanted, options)

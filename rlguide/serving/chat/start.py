@@ -33,7 +33,6 @@ class ChatOptions:
         as_json: one JSON object for each piped line.
         is_one: piped lines are one conversation.
         is_plain: responses as they come, without Markdown.
-        model: what an address is asked for; None: the only model that it serves.
     """
 
     system: str | None = None
@@ -41,7 +40,6 @@ class ChatOptions:
     as_json: bool = False
     is_one: bool = False
     is_plain: bool = False
-    model: str | None = None
 
 
 def chat(ws: Workspace, find_engine: Callable[[], Engine], wanted: ModelRequest, options: ChatOptions) -> None:
@@ -53,7 +51,7 @@ def chat(ws: Workspace, find_engine: Callable[[], Engine], wanted: ModelRequest,
     Raises:
         UsageError, CheckpointError, EngineError: the model cannot be found or loaded.
     """
-    model, others = _choose(ws, find_engine, wanted, options)
+    model, others = _choose(ws, find_engine, wanted)
     conversation = Conversation(options.system, options.settings)
     with ExitStack() as stack:
         is_typed = sys.stdin.isatty()
@@ -78,21 +76,17 @@ def can_draw_prompt() -> bool:
     return can_draw(sys.stdout) or can_draw(sys.stderr)
 
 
-def _choose(
-    ws: Workspace, find_engine: Callable[[], Engine], wanted: ModelRequest, options: ChatOptions
-) -> tuple[Kept, Others]:
+def _choose(ws: Workspace, find_engine: Callable[[], Engine], wanted: ModelRequest) -> tuple[Kept, Others]:
     """The model to chat with, and where to look for those to compare with."""
     run = None
     if wanted.name is not None and is_address(wanted.name):
         _check_of_address(wanted)
     else:
-        if options.model is not None:
-            raise UsageError("--model is for an address that serves several models", "remove --model")
         run = run_meant(ws, wanted)
         wanted = wanted if run is None else replace(wanted, name=run.name)
     plain = replace(wanted, name=None, base=None, sft=False, step=None, last=False)
     others = Others(Choice(ws, find_engine, plain, run), is_parent=wanted.sft)
-    return Kept(Choice(ws, find_engine, wanted, run, options.model).named(wanted.name)), others
+    return Kept(Choice(ws, find_engine, wanted, run).named(wanted.name)), others
 
 
 def _check_of_address(wanted: ModelRequest) -> None:

@@ -61,10 +61,3 @@ def test_an_address_has_loaded_its_own_model(home: Path, capsys: pytest.CaptureF
     assert run("chat", "http://127.0.0.1:1/v1", *option) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert option[0] in first and second == f"  fix: remove {option[0]}"
-
-
-def test_a_name_of_a_model_is_for_an_address(
-    chat_workspace: Path, capsys: pytest.CaptureFixture[str], home: Path
-) -> None:
-    assert run("chat", "saves/dpo", "--model", "m", "-w", str(chat_workspace)) == 2
-    assert "  fix: remove --model" in capsys.readouterr().err

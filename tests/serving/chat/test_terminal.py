@@ -9,10 +9,12 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
+from tests.inference.server import Reply, delta, serving
 from tests.terminal import Terminal
 
 Start = Callable[..., Terminal]
@@ -286,6 +288,39 @@ def test_responses_into_a_file_and_the_prompt_on_the_terminal(chat: Start, home:
         assert terminal.wait() == 0
     assert (home / "out.txt").read_text() == DOCUMENT.replace("\\n", "\n") + "\n"
     assert b"bold" not in terminal.raw.split(b"say", 1)[1].split(b"\n", 2)[2]
+
+
+def test_a_model_behind_an_address(home: Path) -> None:
+    def script(body: dict[str, Any], place: int) -> Reply:
+        prompt = body["messages"][-1]["content"]
+        if prompt == "refuse":
+            return Reply({"error": {"message": "no\x1b[2J such thing"}}, status=400)
+        count = 10_000 if prompt == "endless" else 1
+        text = f"**heard** {prompt}\x1b[2J as message {len(body['messages'])} "
+        return Reply(pieces=(delta(text, "stop" if n + 1 == count else None) for n in range(count)), gap=0.02)
+
+    with serving(script) as server:
+        terminal = Terminal(["chat", server.url])
+        try:
+            terminal.until("you:")
+            terminal.type("你好\r")
+            terminal.until("heard 你好[2J as message 1")
+            terminal.type("/compare\r")
+            terminal.until("so it has no parent to compare with")
+            terminal.type("refuse\r")
+            terminal.until("such thing")
+            terminal.type("endless\r")
+            terminal.until("heard endless")
+            terminal.type("\x03")
+            last_prompt(terminal)
+            assert server.hung_up.wait(10)
+            terminal.type("after\r")
+            terminal.until("heard after[2J as message 5")
+            terminal.type("\x04")
+            assert terminal.wait() == 0
+            assert b"\x1b[2J" not in terminal.raw and b"Traceback" not in terminal.raw
+        finally:
+            terminal.close()
 
 
 @pytest.mark.parametrize("keys", ["exit\r", "/quit\r", "\x04", "\x03"], ids=["exit", "/quit", "Ctrl-D", "Ctrl-C"])
