@@ -53,12 +53,12 @@ class Against:
     def verdict(self) -> str:
         """What differs beyond chance, in words, and nothing else."""
         if self.same.hits == self.same.n:
-            return f"{self.model} gives the same responses as {self.first}"
+            return f"{self.model} gives the same response as {self.first} to every prompt"
         apart = [line for line in self.lines if _is_apart(line)]
         if not apart:
-            return f"{self.model} against {self.first}: no figure differs beyond chance"
-        said = [f"{_more(line)} {line.name} ({_amount(line)})" for line in apart]
-        return f"{self.model} against {self.first}: {', '.join(said)}"
+            return f"beside {self.first}, {self.model} shows no difference beyond chance"
+        said = "; ".join(f"{_more(line)} {line.name} ({_amount(line)})" for line in apart)
+        return f"beside {self.first}, {self.model} shows {said}"
 
 
 def measured(records: Sequence[Compared]) -> dict[str, list[Measures]]:
