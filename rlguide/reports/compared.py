@@ -59,13 +59,11 @@ def write_comparison(found: Comparison, language: str = "en") -> Path:
 
 def comparison_page(found: Comparison, language: str = "en") -> str:
     """The page."""
-    marks = {line.is_better for item in found.against for line in item.lines if line.is_better is not None}
     return render(
         "compare.html",
         language,
         title=" / ".join(found.titles),
         titles=found.titles,
-        level="good" if marks == {True} else "bad" if marks == {False} else "unclear",
         verdicts=found.verdicts,
         resolution=resolution(len(found.records)),
         count=len(found.records),

@@ -10,9 +10,13 @@ import pytest
 
 from rlguide.conversation import Response
 from rlguide.errors import UsageError
-from rlguide.evaluation.comparison.compare import Comparison, comparison_of
+from rlguide.evaluation.comparison.compare import Comparison, comparison_of, resolution
+from rlguide.evaluation.comparison.figures import POINTS, Against
 from rlguide.evaluation.comparison.record import Compared
+from rlguide.evaluation.lines import Line
+from rlguide.html.words import Words
 from rlguide.reports.compared import PAGE, comparison_page, write_comparison
+from rlguide.statistics import Estimate, proportion
 from tests.html.browser import chromium, visit
 from tests.reports.test_page import EVIL
 
@@ -114,3 +118,24 @@ def test_prompts_are_searched_and_sorted(tmp_path: Path) -> None:
     assert sorted_ != usual
     with_text = [str(at + 1) for at, one in enumerate(found.records) if CHINESE[15:17] in str(one.as_dict())]
     assert searched.split() == with_text and said == f"{len(with_text)} / 5"
+
+
+@pytest.mark.parametrize("count", [3, 30, 300])
+def test_what_is_said_is_said_in_chinese(count: int) -> None:
+    """Every sentence of a verdict, whatever differs."""
+    words = Words("zh")
+    names = ["loops", "refusals", "language switches", "empty responses", "cut responses"]
+    names += ["English instructions followed", "Chinese instructions followed"]
+    values = [Estimate(sign * 0.5, sign * 0.5 - 0.1, sign * 0.5 + 0.1, count) for sign in (1, -1)]
+    for value in values:
+        lines = [Line(name, 0.1, 0.6, value, goal, "x", 3, POINTS) for name in names for goal in ("", "more", "less")]
+        lines += [
+            Line("repetition", 0.1, 0.6, value, "less", "x"),
+            Line("length", 0.1, 0.6, value, "", "x", 1, "words"),
+        ]
+        for some in (lines, *([line] for line in lines)):
+            said = Against("m 1", "m 0", some, proportion(0, count)).verdict
+            found = words.sentence(said)
+            assert found is not None, said
+            assert not re.search("[a-z]{2}", found.replace("m 1", "").replace("m 0", "")), found
+    assert words.sentence(resolution(count)) is not None
