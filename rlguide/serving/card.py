@@ -43,11 +43,15 @@ _VERSIONS = ("llamafactory", "torch", "transformers", "trl", "peft")
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of a training. `rows` are those that were registered; `known`: what the catalog says of it."""
+    """A dataset of a training. `rows` are those that were registered; `known`: what the catalog says of it.
+
+    hub: "hf" or "modelscope"; what has the same id on the other hub may be something else.
+    """
 
     name: str
     rows: Any
     sha256: Any
+    hub: str
     hub_id: str | None
     commit: str | None
     known: CatalogDataset | None
@@ -115,6 +119,7 @@ def _base_card(ws: Workspace, name: str) -> dict[str, Any]:
 
 def _datasets(ws: Workspace, record: RunRecord) -> Iterator[Dataset]:
     catalog = {known.hub_id: known for known in load_datasets().values()}
+    elsewhere = {known.modelscope_id: known for known in load_datasets().values() if known.modelscope_id}
     for use, names in (("training", record.datasets or {}), ("held out", record.held_out or {})):
         for name, rows in names.items():
             manifest = read_manifest(ws, name)
@@ -123,7 +128,9 @@ def _datasets(ws: Workspace, record: RunRecord) -> Iterator[Dataset]:
                 value if isinstance(value, str) else None for value in (source.get("hub_id"), source.get("commit"))
             )
             sha256 = (record.checksums or {}).get(name)
-            yield Dataset(name, rows, sha256, hub_id, commit, catalog.get(hub_id or ""), use)
+            hub = "modelscope" if source.get("hub") == "modelscope" else "hf"
+            known = (elsewhere if hub == "modelscope" else catalog).get(hub_id or "")
+            yield Dataset(name, rows, sha256, hub, hub_id, commit, known, use)
 
 
 def _metadata(hub_id: str | None, record: RunRecord, data: list[Dataset]) -> str:
@@ -138,7 +145,8 @@ def _metadata(hub_id: str | None, record: RunRecord, data: list[Dataset]) -> str
     }
     if hub_id:
         values |= {"base_model": hub_id, "base_model_relation": "finetune"}
-    if sets := list(dict.fromkeys(item.hub_id for item in data if item.hub_id and _HUB_ID.fullmatch(item.hub_id))):
+    ids = [item.hub_id for item in data if item.hub == "hf" and item.hub_id and _HUB_ID.fullmatch(item.hub_id)]
+    if sets := list(dict.fromkeys(ids)):
         values["datasets"] = sets
     if languages:
         values["language"] = list(languages)
@@ -174,6 +182,7 @@ def _data(data: list[Dataset]) -> list[str]:
     lines = ["## Data", "", "| Dataset | Use | Rows | Source | SHA-256 |", "|---|---|---|---|---|"]
     for item in data:
         source = item.hub_id or "a local file"
+        source += " on ModelScope" if item.hub == "modelscope" else ""
         if item.hub_id and item.commit:
             source += f" at {item.commit[:12]}"
         rows = f"{item.rows:,}" if type(item.rows) is int else "-"

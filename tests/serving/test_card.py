@@ -97,6 +97,17 @@ def test_a_base_of_the_hub_is_named_and_so_is_its_licence(ws: Workspace) -> None
         assert "licence is not on record here" in made(ws).text
 
 
+def test_a_dataset_of_another_hub_is_not_claimed_to_be_of_this_one(ws: Workspace) -> None:
+    path = ws.data / "ultrafeedback.manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["source"] |= {"hub": "modelscope", "hub_id": "llamafactory/ultrafeedback_binarized"}
+    path.write_text(json.dumps(manifest))
+    found = made(ws)
+    assert "datasets" not in found.data.to_dict()
+    assert "llamafactory/ultrafeedback\\_binarized on ModelScope at cccccccccccc" in found.text
+    assert "- trained on ultrafeedback: MIT" in found.text
+
+
 def test_results_have_their_interval_and_their_number(ws: Workspace) -> None:
     (ws.root / RUN / "eval").mkdir()
     accuracy, difference = exact_proportion(150, 168), exact_proportion(3, 10)
