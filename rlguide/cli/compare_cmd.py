@@ -11,6 +11,7 @@ from rlguide.cli import _complete
 from rlguide.cli._options import (
     EngineOption,
     JsonOption,
+    Language,
     TemplateOption,
     TrustBaseOption,
     TrustCodeOption,
@@ -52,6 +53,7 @@ def command(
     name: Annotated[
         str | None, typer.Option("--name", help="Of the folder in comparisons/; the names of the models by default.")
     ] = None,
+    language: Annotated[Language, typer.Option("--lang", help="Of the page: en or zh.")] = Language.en,
     template: TemplateOption = None,
     trust_base: TrustBaseOption = False,
     trust_remote_code: TrustCodeOption = False,
@@ -60,6 +62,8 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare what models respond to the same prompts: side by side, and counted without a judge, with 95 % intervals.
+
+    On the screen, and on one page: comparisons/NAME/comparison.html.
 
     Repetition, loops, length, refusals, language switches, empty and cut responses; with --prompts suite also
     instructions followed. Responses are greedy; what `rlguide eval` or an earlier comparison asked is not asked again.
@@ -81,6 +85,7 @@ def command(
     from rlguide.evaluation.comparison.compare import compare
     from rlguide.evaluation.comparison.prompts import SUITE, prompts_of_file, prompts_of_suite
     from rlguide.inference.choose import Choice, named_all, run_named
+    from rlguide.reports.compared import write_comparison
     from rlguide.runs.choose import ModelRequest
 
     shown = _shown(show)
@@ -95,14 +100,15 @@ def command(
     else:
         asked = prompts_of_file(Path(prompts), limit)
     result = compare(ws, chosen, asked, max_new_tokens or size.tokens, name)
+    page = ws.relative(write_comparison(result, language.value))
     if as_json:
-        show_json({**result.as_dict(), "file": ws.relative(result.file)})
+        show_json({**result.as_dict(), "file": ws.relative(result.file), "page": page})
     else:
-        _show(result, shown, ws.relative(result.file))
+        _show(result, shown, page)
 
 
-def _show(result: Comparison, shown: int | None, file: str) -> None:
-    from rlguide.console import say
+def _show(result: Comparison, shown: int | None, page: str) -> None:
+    from rlguide.console import say, show
     from rlguide.evaluation.comparison.screen import by_difference, show_figures, show_responses
 
     places = by_difference(result.records)[:shown]
@@ -110,7 +116,7 @@ def _show(result: Comparison, shown: int | None, file: str) -> None:
     show_figures(result)
     if len(places) < len(result.records):
         say(f"{len(places)} of {len(result.records)} prompts shown, those that differ most; more with --show")
-    say(f"all responses: {file}")
+    show(page)
 
 
 def _shown(text: str) -> int | None:
