@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rlguide.policy.policy import Policy
 from rlguide.runs.record import open_run
-from rlguide.serving.card import card, escaped, write_card
+from rlguide.serving.card import card, write_card
+from rlguide.serving.on_record import escaped
 from rlguide.statistics import exact_proportion
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model
