@@ -59,6 +59,7 @@ class ChatSession:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._log: Path | None = None
         self.device = ""
+        self.size: int | None = None  # bytes of the weights, once they are loaded
         self.ended: Ended = "stop"
 
     def __enter__(self) -> ChatSession:
@@ -99,6 +100,9 @@ class ChatSession:
                 elif event["event"] == "done":
                     self.ended = ended_of(event.get("reason"))
             is_done = True
+        except EngineError:
+            is_done = True  # it has ended: there is nothing to stop, and nothing more will come
+            raise
         finally:
             if not is_done and self._process is not None and self._process.poll() is None:
                 self._cancel()
@@ -160,6 +164,8 @@ class ChatSession:
                     self._on_wait(time.monotonic() - started)
             elif event["event"] == "ready":
                 self.device = str(event.get("device", ""))
+                size = event.get("bytes")
+                self.size = size if isinstance(size, int) else None
                 return
 
     def _read(self) -> None:
@@ -208,6 +214,7 @@ class ChatSession:
         while time.monotonic() < deadline:
             event = self._next(timeout=1.0)
             if event is not None and event["event"] == "done":
+                self.ended = "stopped"
                 return
         self.close()
 
