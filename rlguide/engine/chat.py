@@ -224,12 +224,20 @@ class ChatSession:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 pass
-        log = read_tail(self._log) if self._log else ""
-        returncode = self._process.poll() if self._process else None
-        cause = explain_failure(f"{log}\n{text}", returncode if returncode is not None else 1)
-        fix = {
-            "gpu": "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
-            "or ask for less with --max-new-tokens",
-            "main": "close other programs: the model needs its own size in main memory, twice that in float32",
-        }.get(cause.memory, f"{cause.fix}: {self._log}")
-        return EngineError(f"the model could not be run: {cause.what}", fix)
+        return model_failure(self._log, self._process.poll() if self._process else None, text)
+
+
+def model_failure(log: Path | None, returncode: int | None, text: str = "") -> EngineError:
+    """Why a worker with a loaded model failed, of what it has told (`text`), its log and how it ended.
+
+    Args:
+        returncode: None while it runs.
+    """
+    printed = read_tail(log) if log else ""
+    cause = explain_failure(f"{printed}\n{text}", returncode if returncode is not None else 1)
+    fix = {
+        "gpu": "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
+        "or ask for less with --max-new-tokens",
+        "main": "close other programs: the model needs its own size in main memory, twice that in float32",
+    }.get(cause.memory, f"{cause.fix}: {log}")
+    return EngineError(f"the model could not be run: {cause.what}", fix)
