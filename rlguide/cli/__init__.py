@@ -41,6 +41,7 @@ COMMANDS = {
     "watch": "Curves, time left and diagnosis of a run.",
     "eval": "Evaluate on held-out pairs.",
     "score": "A reward on every row of a file.",
+    "compare": "Models side by side on the same prompts.",
     "report": "A run as one page: verdict, curves, settings.",
     "chat": "Chat with the trained policy, whole stack.",
     "export": "Merge a run's stack into one model.",

@@ -47,6 +47,11 @@ class Compared:
         return {"source": self.source, "prompt": self.prompt, "responses": responses}
 
 
+def texts_of(record: Compared) -> list[str]:
+    """The texts of its responses, in the order of the models."""
+    return [response.text for response in record.responses.values()]
+
+
 def compared_of(value: Any) -> Compared | None:
     """The record that a file describes as `Compared.as_dict` does; None if it describes none."""
     if not isinstance(value, Mapping) or not isinstance(value.get("responses"), Mapping):

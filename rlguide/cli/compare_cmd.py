@@ -1,0 +1,124 @@
+"""`rlguide compare`: models side by side on the same prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rlguide.cli import _complete
+from rlguide.cli._options import (
+    EngineOption,
+    JsonOption,
+    TemplateOption,
+    TrustBaseOption,
+    TrustCodeOption,
+    WorkspaceOption,
+    open_workspace,
+)
+
+if TYPE_CHECKING:
+    from rlguide.evaluation.comparison.compare import Comparison
+
+
+def command(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[A B ...]",
+            help="Runs, RUN:STEP, checkpoints, merged folders, `base`, `sft`, OpenAI-compatible addresses"
+            " (http://host/v1#MODEL); `sft` and the newest run by default. All are compared with the first.",
+            autocompletion=_complete.of(_complete.runs, _complete.checkpoints),
+        ),
+    ] = None,
+    prompts: Annotated[
+        str,
+        typer.Option(
+            "--prompts",
+            metavar="FILE|suite",
+            help="A prompt a line (.txt), rows with a prompt or messages; or what `rlguide eval` asks.",
+        ),
+    ] = "suite",
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", min=1, metavar="N", help="Only N prompts; of a file 200 by default.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option("--max-new-tokens", min=1, help="Cut responses here; 256 tokens, without a GPU 128.")
+    ] = None,
+    show: Annotated[
+        str, typer.Option("--show", metavar="N|all", help="Show so many prompts, those that differ most first.")
+    ] = "3",
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the folder in comparisons/; the names of the models by default.")
+    ] = None,
+    template: TemplateOption = None,
+    trust_base: TrustBaseOption = False,
+    trust_remote_code: TrustCodeOption = False,
+    workspace: WorkspaceOption = Path(),
+    engine: EngineOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare what models respond to the same prompts: side by side, and counted without a judge, with 95 % intervals.
+
+    Repetition, loops, length, refusals, language switches, empty and cut responses; with --prompts suite also
+    instructions followed. Responses are greedy; what `rlguide eval` or an earlier comparison asked is not asked again.
+    Settings and curves of trainings are compared by `rlguide runs compare`.
+
+    \b
+    rlguide compare
+    rlguide compare sft saves/qwen3-4b-base/lora/dpo --prompts my_prompts.txt
+    rlguide compare base sft saves/qwen3-4b-base/lora/dpo -n 50 --show all
+    rlguide compare saves/qwen3-4b-base/lora/dpo:60 saves/qwen3-4b-base/lora/dpo
+    rlguide compare http://127.0.0.1:8000/v1 saves/qwen3-4b-base/lora/dpo --prompts my_prompts.jsonl
+    """
+    from functools import cache
+
+    from rlguide.console import show_json
+    from rlguide.engine.find import find_engine
+    from rlguide.engine.hardware import list_gpus
+    from rlguide.evaluation.asked import SIZES
+    from rlguide.evaluation.comparison.compare import compare
+    from rlguide.evaluation.comparison.prompts import SUITE, prompts_of_file, prompts_of_suite
+    from rlguide.inference.choose import Choice, named_all, run_named
+    from rlguide.runs.choose import ModelRequest
+
+    shown = _shown(show)
+    ws = open_workspace(workspace)
+    found_engine = cache(lambda: find_engine(engine))
+    size = SIZES["usual" if list_gpus() else "quick"]
+    run = run_named(ws, models or [])
+    wanted = ModelRequest(template=template, trust_base=trust_base, trust_remote_code=trust_remote_code)
+    chosen, run = named_all(Choice(ws, found_engine, wanted, run), models or [])
+    if prompts == SUITE and not Path(prompts).exists():
+        asked = prompts_of_suite(ws, found_engine, run, size, limit)
+    else:
+        asked = prompts_of_file(Path(prompts), limit)
+    result = compare(ws, chosen, asked, max_new_tokens or size.tokens, name)
+    if as_json:
+        show_json({**result.as_dict(), "file": ws.relative(result.file)})
+    else:
+        _show(result, shown, ws.relative(result.file))
+
+
+def _show(result: Comparison, shown: int | None, file: str) -> None:
+    from rlguide.console import say
+    from rlguide.evaluation.comparison.screen import by_difference, show_figures, show_responses
+
+    places = by_difference(result.records)[:shown]
+    show_responses(result.records, places)
+    show_figures(result)
+    if len(places) < len(result.records):
+        say(f"{len(places)} of {len(result.records)} prompts shown, those that differ most; more with --show")
+    say(f"all responses: {file}")
+
+
+def _shown(text: str) -> int | None:
+    """How many prompts are shown; None for all. Raises UsageError."""
+    from rlguide.errors import UsageError
+
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
+        raise UsageError(f"--show {text} is no number", "give a number, or all")
+    return int(text)
