@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from rlguide.conversation import Message
 from rlguide.evaluation.comparison.record import Compared
@@ -97,8 +96,3 @@ def tokens_about(text: str) -> int:
     """About how many tokens a text has: one for four characters, and one for each that is not ASCII."""
     others = sum(not char.isascii() for char in text)
     return (len(text) - others + 3) // 4 + others
-
-
-def as_result(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """For JSON."""
-    return {"judged": [outcome.as_dict() for outcome in outcomes]}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from rlguide.evaluation.preference.judge_prompt import Verdict
 from rlguide.evaluation.preference.length_controlled import LengthControlled, length_controlled
 from rlguide.statistics import Estimate, Proportion, proportion, wins
+from rlguide.workspace import write_json
+
+PREFERENCES = "preferences.json"
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,16 @@ class Outcome:
             return f"{said}; win rate at equal lengths: {controlled.reason}"
         is_same = (controlled.win_rate.low > 0.5, controlled.win_rate.high < 0.5) == (rate.low > 0.5, rate.high < 0.5)
         return said if is_same else f"{said}; at equal lengths that is another verdict"
+
+
+def keep_preferences(folder: Path, value: Mapping[str, Any], outcomes: Sequence[Outcome]) -> None:
+    """Write `preferences.json` in the folder of a comparison: the figures, and the verdicts on each pair.
+
+    Raises:
+        RlguideError: it cannot be written.
+    """
+    verdicts = {outcome.model: [asdict(item) for item in outcome.judged] for outcome in outcomes}
+    write_json(folder / PREFERENCES, {**value, "verdicts": verdicts})
 
 
 def _percent(value: Estimate | None) -> tuple[str, str]:
