@@ -1,4 +1,4 @@
-"""`rlguide compare --judge` and `--vote`: their options, and what is done with them."""
+"""The options `--judge` and `--vote` of `rlguide compare`, and what is done with them."""
 
 from __future__ import annotations
 
