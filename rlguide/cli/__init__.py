@@ -44,6 +44,7 @@ COMMANDS = {
     "compare": "Models side by side on the same prompts.",
     "report": "A run as one page: verdict, curves, settings.",
     "chat": "Chat with the trained policy, whole stack.",
+    "serve": "The trained policy behind OpenAI's API.",
     "export": "Merge a run's stack into one model.",
     "doctor": "What works on this host, what does not.",
     "engine": "Install LLaMA-Factory; list what each can train.",

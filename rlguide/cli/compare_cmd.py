@@ -11,6 +11,7 @@ from rlguide.cli import _complete
 from rlguide.cli._options import (
     EngineOption,
     JsonOption,
+    Language,
     TemplateOption,
     TrustBaseOption,
     TrustCodeOption,
@@ -70,6 +71,7 @@ def command(
     voter: VoterOption = "me",
     seed: SeedOption = 0,
     yes: YesOption = False,
+    language: Annotated[Language, typer.Option("--lang", help="Of the page: en or zh.")] = Language.en,
     template: TemplateOption = None,
     trust_base: TrustBaseOption = False,
     trust_remote_code: TrustCodeOption = False,
@@ -78,6 +80,8 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Compare what models respond to the same prompts: side by side, and counted without a judge, with 95 % intervals.
+
+    On the screen, and on one page: comparisons/NAME/comparison.html.
 
     Repetition, loops, length, refusals, language switches, empty and cut responses; with --prompts suite also
     instructions followed. Responses are greedy; what `rlguide eval` or an earlier comparison asked is not asked again.
@@ -105,6 +109,7 @@ def command(
     from rlguide.evaluation.comparison.compare import compare
     from rlguide.evaluation.comparison.prompts import SUITE, prompts_of_file, prompts_of_suite
     from rlguide.inference.choose import Choice, named_all, run_named
+    from rlguide.reports.compared import write_comparison
     from rlguide.runs.choose import ModelRequest
 
     shown = _shown(show)
@@ -126,16 +131,17 @@ def command(
         voted(result, voter, seed)
     votes = elections(result)
     preferred = preferences(result, outcomes, votes)
+    page = ws.relative(write_comparison(result, language.value))
     if as_json:
-        found = {**result.as_dict(), "file": ws.relative(result.file)}
+        found = {**result.as_dict(), "file": ws.relative(result.file), "page": page}
         show_json({**found, "preferences": preferred} if preferred else found)
     else:
-        _show(result, shown, ws.relative(result.file))
+        _show(result, shown, page)
         show_preferences(outcomes, votes)
 
 
-def _show(result: Comparison, shown: int | None, file: str) -> None:
-    from rlguide.console import say
+def _show(result: Comparison, shown: int | None, page: str) -> None:
+    from rlguide.console import say, show
     from rlguide.evaluation.comparison.screen import by_difference, show_figures, show_responses
 
     places = by_difference(result.records)[:shown]
@@ -143,7 +149,7 @@ def _show(result: Comparison, shown: int | None, file: str) -> None:
     show_figures(result)
     if len(places) < len(result.records):
         say(f"{len(places)} of {len(result.records)} prompts shown, those that differ most; more with --show")
-    say(f"all responses: {file}")
+    show(page)
 
 
 def _shown(text: str) -> int | None:

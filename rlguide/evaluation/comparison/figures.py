@@ -16,6 +16,7 @@ from rlguide.statistics import Estimate, Proportion, mean, paired, proportion, w
 
 # A bootstrap over fewer prompts gives intervals that are too narrow: of three prompts all may lie on one side.
 _LEAST = 10
+_LENGTH = "length"
 POINTS = "points"  # the unit of the difference of two shares, whose values are shown in per cent
 _SHARES: dict[str, tuple[Callable[[Measures], bool], str]] = {  # and which is better, more or less of it
     "loops": (lambda found: found.loops, "less"),
@@ -53,12 +54,12 @@ class Against:
     def verdict(self) -> str:
         """What differs beyond chance, in words, and nothing else."""
         if self.same.hits == self.same.n:
-            return f"{self.model} gives the same responses as {self.first}"
+            return f"{self.model} gives the same response as {self.first} to every prompt"
         apart = [line for line in self.lines if _is_apart(line)]
         if not apart:
-            return f"{self.model} against {self.first}: no figure differs beyond chance"
-        said = [f"{_more(line)} {line.name} ({_amount(line)})" for line in apart]
-        return f"{self.model} against {self.first}: {', '.join(said)}"
+            return f"beside {self.first}, {self.model} shows no difference beyond chance"
+        said = "; ".join(f"{_more(line)} ({_amount(line)})" for line in apart)
+        return f"beside {self.first}, {self.model} shows {said}"
 
 
 def measured(records: Sequence[Compared]) -> dict[str, list[Measures]]:
@@ -94,13 +95,12 @@ def against_first(records: Sequence[Compared], found: Mapping[str, Sequence[Meas
 
 
 def chance(compared: Sequence[Against]) -> str:
-    """How many of these intervals would leave out 0 by chance alone, in a sentence; "" without any."""
+    """How many of so many intervals leave out 0 by chance alone, in a sentence; "" without any."""
     count = sum(bool(line.interval) for item in compared for line in item.lines)
     if not count:
         return ""
     return (
-        f"each interval holds by itself; of {count} intervals without any true difference"
-        f" about {max(1, round(count / 20))} would leave out 0 by chance"
+        f"each interval holds by itself: without any true difference 1 in 20 leaves out 0, and there are {count} here"
     )
 
 
@@ -120,7 +120,7 @@ def share(name: str, before: Sequence[bool], after: Sequence[bool], goal: str) -
 
 
 def _length(before: Sequence[float], after: Sequence[float]) -> Line:
-    line = _mean("length", before, after, "")
+    line = _mean(_LENGTH, before, after, "")
     return Line(line.name, line.parent, line.tuned, line.difference, "", line.interval, 1, "words, Chinese characters")
 
 
@@ -156,8 +156,11 @@ def _is_apart(line: Line) -> bool:
 
 
 def _more(line: Line) -> str:
-    word = "more" if line.difference.value > 0 else "fewer" if line.unit == POINTS else "less"
-    return word.upper() if line.is_better is False else word
+    is_more = line.difference.value > 0
+    if line.name == _LENGTH:
+        return "longer responses" if is_more else "shorter responses"
+    word = "more" if is_more else "fewer" if line.unit == POINTS else "less"
+    return f"{word.upper() if line.is_better is False else word} {line.name}"
 
 
 def _amount(line: Line) -> str:

@@ -53,7 +53,7 @@ def test_a_model_beside_itself_differs_in_nothing(rows: list[tuple[str, Response
         assert {line.difference.value for line in item.lines} == {0.0}
         assert all(line.difference.low in (0, float("-inf")) for line in item.lines)
         assert all(line.is_better is None for line in item.lines)
-        assert item.verdict == f"{item.model} gives the same responses as a"
+        assert item.verdict == f"{item.model} gives the same response as a to every prompt"
 
 
 def test_each_figure_counts_what_it_says(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_each_figure_counts_what_it_says(tmp_path: Path) -> None:
     assert item.same.hits == 6
     assert (lines["loops"].is_better, lines["refusals"].is_better) == (False, None)
     assert "MORE loops (+25.0 points)" in item.verdict and "more refusals" in item.verdict
-    assert "would leave out 0 by chance" in found.verdicts[-1]
+    assert "1 in 20 leaves out 0" in found.verdicts[-1]
     assert read_compared(found.folder) == found.records
     written = json.loads((found.folder / RESULT).read_text())
     assert written == json.loads(json.dumps(found.as_dict()))
@@ -106,7 +106,7 @@ def test_means_of_few_prompts_have_no_interval(tmp_path: Path) -> None:
     found = compare(Workspace(tmp_path), models, PROMPTS[:3], 400)
     length = next(line for line in found.against[0].lines if line.name == "length")
     assert (length.difference.value, length.interval, length.is_better) == (3, "", None)
-    assert "length" not in found.against[0].verdict
+    assert found.verdicts[0] == "beside a, b shows no difference beyond chance"
     assert found.as_dict()["against_first"][0]["figures"][0]["difference"]["ci95_low"] is None
 
 
