@@ -70,6 +70,8 @@ def test_a_judge_in_a_pipe(folder: Path, server: Scripted) -> None:
     before = len(server.seen)
     again = compare(folder, server, *asked, "--show", "0")
     assert again.returncode == 0 and len(server.seen) == before
+    page = (folder / "comparisons/both/comparison.html").read_text()
+    assert '<h2 id="preferences">' in page and "win rate at equal lengths" in page and "66.7 %" in page
     assert (
         "win rate at equal lengths" in again.stdout and "the judge prefers" in again.stdout
     ) or "beyond chance" in again.stdout
