@@ -58,7 +58,7 @@ def chat(ws: Workspace, find_engine: Callable[[], Engine], wanted: ModelRequest,
         draws = can_draw_prompt() if is_typed else False
         if draws:
             stack.enter_context(keys_kept())
-        say(f"loading {model.model.title}")
+        say(f"{'loading' if model.is_ours else 'asking'} {model.model.title}")
         stack.enter_context(model).load()
         stack.enter_context(others)
         if not is_typed:
