@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 
 from rlguide.engine.find import Engine
 from rlguide.engine.process import EngineProcess
@@ -29,6 +30,7 @@ from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
 from tests.e2e.conftest import SFT, Bench, generate, rlguide_executable
+from tests.policy.go_template import parse_modelfile, render
 
 pytestmark = pytest.mark.engine
 
@@ -150,6 +152,13 @@ def test_stack_merged_export_and_api_server_answer_alike(
     assert json.loads(chat.stdout)["response"] == expected[PROMPTS.index("hi there")]
     assert f"template {TEMPLATE}" in chat.stderr
     assert "config.json" not in chat.stderr  # read beside the model, not guessed
+    said_to_ollama = dict(parse_modelfile((output / "Modelfile").read_text(encoding="utf-8")))
+    prompt = render(said_to_ollama["TEMPLATE"], "", [{"role": "user", "content": "hi"}])
+    assert prompt == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert said_to_ollama["PARAMETER stop"] == "<|im_end|>"
+    card = ModelCard.load(output / "README.md")
+    assert card.data.to_dict()["tags"][-1] == "dpo"
+    assert "20 prompts were scored" in card.text and "Not evaluated" in card.text
     # Scored beside the stack before it got its name; another model with the same files does not get one.
     assert said["compared"] == read_json(output / "rlguide.json")["compared"]
     assert said["compared"]["prompts"] == 20
