@@ -24,6 +24,7 @@ from rlguide.engine.find import Engine
 from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment
 from rlguide.errors import EngineError
+from rlguide.inference.endpoint import Endpoint
 from rlguide.policy import merge as merge_room
 from rlguide.policy.merge import merge, merged_base
 from rlguide.policy.policy import Policy
@@ -110,6 +111,15 @@ def served_answers(address: str) -> list[str]:
     return texts
 
 
+def asked_as_an_endpoint(address: str) -> tuple[list[str], str]:
+    """The same through `Endpoint`: greedy responses to all prompts at once, and to the first one streamed."""
+    with Endpoint(f"{address}/v1") as model:
+        prompts = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+        found = dict(model.responses(prompts, LENGTH))
+        streamed = "".join(model.stream(prompts[0], LENGTH, 0.0))
+    return [found[at].text for at in range(len(PROMPTS))], streamed
+
+
 def altered(folder: Path, out: Path) -> None:
     """A copy of a model, with the last layer's `down_proj` five per cent larger."""
     shutil.copytree(folder, out, dirs_exist_ok=True)
@@ -135,6 +145,7 @@ def test_stack_merged_export_and_api_server_answer_alike(
     assert answers(trained, Policy(str(output), (), TEMPLATE)) == expected
     with api_server(trained, stack, tmp_path) as address:
         assert served_answers(address) == expected
+        assert asked_as_an_endpoint(address) == (expected, expected[0])
     # The test can fail: without the upper adapter, or without the lower one, other answers come.
     assert answers(trained, Policy("models/tiny", (SFT,), TEMPLATE)) != expected
     assert answers(trained, Policy("models/tiny", (RUN,), TEMPLATE)) != expected

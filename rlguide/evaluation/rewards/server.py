@@ -52,12 +52,14 @@ class ScoreServer:
         found: Any = None
         for _, found in call([job], self._caller, 1):
             if isinstance(found, EngineError) and any(code in found.what for code in _NO_SCORES):
-                raise EngineError(f"{self.address} does not score texts", "name a server of a reward model")
+                raise EngineError(f"{self.address} does not score texts", "serve the reward model: `rlguide serve RUN`")
             if isinstance(found, BaseException):
                 raise found
         scores = found.get("scores") if isinstance(found, dict) else None
         if not isinstance(scores, list) or len(scores) != len(texts):
-            raise EngineError(f"{self.address} gave no rewards", "check that it serves a reward model")
+            raise EngineError(
+                f"{self.address} gave no rewards", "check that it serves a reward model, as `rlguide serve RUN` does"
+            )
         return [_number(score) for score in scores]
 
     def _caller(self, stopped: threading.Event) -> Caller:

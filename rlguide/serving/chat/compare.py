@@ -42,7 +42,7 @@ class Others:
             self._kept[key] = Kept(self.choice.named(key))
         other = self._kept[key]
         if not other.is_loaded:
-            say(f"loading {other.model.title}{_memory(beside)}; it stays loaded")
+            say(f"loading {other.model.title}{_memory(beside)}; it stays loaded" if other.is_ours else f"asking {key}")
             other.load()
         return other
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from rlguide.console import nobody_reads, say, show_error
 from rlguide.errors import RlguideError
-from rlguide.serving.chat.commands import COMMANDS, EXIT, Chat, command_in, completions
+from rlguide.serving.chat.commands import COMMANDS, EXIT, command_in, completions
 from rlguide.serving.chat.editing import Editor, FullEditor, PlainEditor, pastes_marked
 from rlguide.serving.chat.saved import whole
+from rlguide.serving.chat.state import Chat
 
 
 def chat_at_terminal(chat: Chat, editor: Editor) -> None:

@@ -307,8 +307,12 @@ def test_a_model_behind_an_address(home: Path) -> None:
             terminal.until("you:")
             terminal.type("你好\r")
             terminal.until("heard 你好[2J as message 1")
+            assert not any("loading" in line for line in terminal.everything())
             terminal.type("/compare\r")
             terminal.until("so it has no parent to compare with")
+            terminal.type(f"/compare {server.url}\r")  # any model can stand beside, also the same
+            terminal.until("──")
+            last_prompt(terminal)
             terminal.type("refuse\r")
             terminal.until("such thing")
             terminal.type("endless\r")
