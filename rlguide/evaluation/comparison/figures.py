@@ -8,8 +8,7 @@ from typing import Any
 
 from rlguide.evaluation.asked import followed
 from rlguide.evaluation.comparison.measures import Measures, measure
-from rlguide.evaluation.comparison.prompts import INSTRUCTIONS
-from rlguide.evaluation.comparison.record import Compared
+from rlguide.evaluation.comparison.record import INSTRUCTIONS, Compared
 from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, load_prompts
 from rlguide.evaluation.lines import Line
 from rlguide.statistics import Estimate, Proportion, mean, paired, proportion, wins

@@ -15,8 +15,8 @@ from rlguide.errors import UsageError
 from rlguide.evaluation.asked import SIZES
 from rlguide.evaluation.comparison.compare import RESULT, compare, comparison_of, default_name, resolution
 from rlguide.evaluation.comparison.figures import share
-from rlguide.evaluation.comparison.prompts import FILE, Prompt, prompts_of_file, prompts_of_suite
-from rlguide.evaluation.comparison.record import Compared, read_compared
+from rlguide.evaluation.comparison.prompts import Prompt, prompts_of_file, prompts_of_suite
+from rlguide.evaluation.comparison.record import FILE, Compared, read_compared
 from rlguide.inference.store import stored_responses
 from rlguide.workspace import Workspace
 from tests.evaluation.comparison.models import Scripted
