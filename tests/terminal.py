@@ -40,6 +40,7 @@ class Terminal:
         self._stream = pyte.ByteStream(self.screen)
         self._main, other = pty.openpty()
         self.resize(columns, lines)
+        self.modes_before = self.modes()
         changed = {"TERM": "xterm-256color", "COLUMNS": None, "LINES": None, "NO_COLOR": None, **(environment or {})}
         merged = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **changed}
         command = [sys.executable, "-c", _CONTROLLING, sys.executable, "-m", "rlguide", *arguments]
@@ -58,6 +59,10 @@ class Terminal:
         """Give the window another size."""
         fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.screen.resize(lines, columns)
+
+    def modes(self) -> list[object]:
+        """How the terminal treats keys (echo, lines, signals)."""
+        return list(termios.tcgetattr(self._main)[:4])
 
     def type(self, text: str) -> None:
         """Press these keys."""
@@ -81,7 +86,7 @@ class Terminal:
                 break
             self.raw += data
             self._stream.feed(data)
-        return [_without_stubs(line) for line in self.screen.display]
+        return [line.rstrip() for line in self.screen.display]
 
     def until(self, text: str, seconds: float = 30.0) -> list[str]:
         """The screen once this text is on it, wherever its lines break."""
@@ -96,7 +101,7 @@ class Terminal:
         """All lines, those that have scrolled away first, without the empty end."""
         self.read(0.05)
         above = ["".join(line[at].data for at in range(self.screen.columns)) for line in self.screen.history.top]
-        lines = [_without_stubs(line) for line in (*above, *self.screen.display)]
+        lines = [line.rstrip() for line in (*above, *self.screen.display)]
         while lines and not lines[-1]:
             lines.pop()
         return lines
@@ -124,8 +129,3 @@ import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-
-
-def _without_stubs(line: str) -> str:
-    """pyte keeps an empty string behind a wide character, so only trailing spaces have to go."""
-    return line.rstrip()

@@ -18,6 +18,16 @@ from rlguide.cli._options import (
     WorkspaceOption,
     open_workspace,
 )
+from rlguide.cli._preference import (
+    ConcurrencyOption,
+    JudgeEndpointOption,
+    JudgeOption,
+    JudgePromptOption,
+    SeedOption,
+    VoteOption,
+    VoterOption,
+    YesOption,
+)
 
 if TYPE_CHECKING:
     from rlguide.evaluation.comparison.compare import Comparison
@@ -53,6 +63,14 @@ def command(
     name: Annotated[
         str | None, typer.Option("--name", help="Of the folder in comparisons/; the names of the models by default.")
     ] = None,
+    judge: JudgeOption = None,
+    judge_endpoint: JudgeEndpointOption = None,
+    judge_prompt: JudgePromptOption = None,
+    concurrency: ConcurrencyOption = 4,
+    vote: VoteOption = False,
+    voter: VoterOption = "me",
+    seed: SeedOption = 0,
+    yes: YesOption = False,
     language: Annotated[Language, typer.Option("--lang", help="Of the page: en or zh.")] = Language.en,
     template: TemplateOption = None,
     trust_base: TrustBaseOption = False,
@@ -67,6 +85,9 @@ def command(
 
     Repetition, loops, length, refusals, language switches, empty and cut responses; with --prompts suite also
     instructions followed. Responses are greedy; what `rlguide eval` or an earlier comparison asked is not asked again.
+    A judge is asked about each pair in both orders: a win needs both, and a preference that flips with the order is a
+    tie, and counted. Beside the win rate stands the one at equal lengths, as in AlpacaEval 2. What the judge said is
+    stored, so that a judging that was killed goes on. Votes are kept in comparisons/NAME/votes.jsonl.
     Settings and curves of trainings are compared by `rlguide runs compare`.
 
     \b
@@ -75,9 +96,12 @@ def command(
     rlguide compare base sft saves/qwen3-4b-base/lora/dpo -n 50 --show all
     rlguide compare saves/qwen3-4b-base/lora/dpo:60 saves/qwen3-4b-base/lora/dpo
     rlguide compare http://127.0.0.1:8000/v1 saves/qwen3-4b-base/lora/dpo --prompts my_prompts.jsonl
+    rlguide compare --judge gpt-4.1-mini --judge-endpoint https://api.openai.com/v1
+    rlguide compare sft saves/qwen3-4b-base/lora/dpo --vote --voter ann
     """
     from functools import cache
 
+    from rlguide.cli._preference import elections, judge_of, judged, preferences, show_preferences, voted
     from rlguide.console import show_json
     from rlguide.engine.find import find_engine
     from rlguide.engine.hardware import list_gpus
@@ -94,17 +118,26 @@ def command(
     size = SIZES["usual" if list_gpus() else "quick"]
     run = run_named(ws, models or [])
     wanted = ModelRequest(template=template, trust_base=trust_base, trust_remote_code=trust_remote_code)
-    chosen, run = named_all(Choice(ws, found_engine, wanted, run), models or [])
+    choice = Choice(ws, found_engine, wanted, run)
+    chosen, run = named_all(choice, models or [])
+    judges = judge_of(choice, judge, judge_endpoint, judge_prompt, concurrency)
     if prompts == SUITE and not Path(prompts).exists():
         asked = prompts_of_suite(ws, found_engine, run, size, limit)
     else:
         asked = prompts_of_file(Path(prompts), limit)
     result = compare(ws, chosen, asked, max_new_tokens or size.tokens, name)
+    outcomes = judged(result, judges, yes) if judges else []
+    if vote:  # before anything is shown that says which model responded what
+        voted(result, voter, seed)
+    votes = elections(result)
+    preferred = preferences(result, outcomes, votes)
     page = ws.relative(write_comparison(result, language.value))
     if as_json:
-        show_json({**result.as_dict(), "file": ws.relative(result.file), "page": page})
+        found = {**result.as_dict(), "file": ws.relative(result.file), "page": page}
+        show_json({**found, "preferences": preferred} if preferred else found)
     else:
         _show(result, shown, page)
+        show_preferences(outcomes, votes)
 
 
 def _show(result: Comparison, shown: int | None, page: str) -> None:

@@ -9,29 +9,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlguide import __version__
-from rlguide.catalog.datasets import CatalogDataset, load_datasets
-from rlguide.console import printable
-from rlguide.data.store.manifest import read_manifest
 from rlguide.errors import DataError
-from rlguide.policy.base import cached_file, find_base, model_name
+from rlguide.policy.base import model_name
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
 from rlguide.policy.run_record import RunRecord
 from rlguide.runs.record import EVALUATED, Run
+from rlguide.serving.on_record import CARD, HUB_ID, Dataset, base_card, datasets_of, escaped, hub_id_of
 from rlguide.statistics import finite, read_estimate
-from rlguide.workspace import Workspace, atomic_write, read_json, read_text
+from rlguide.workspace import Workspace, atomic_write, read_json
 
-CARD = "README.md"
 SUITE = "suite.json"
-LONGEST = 300  # characters of a value
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$])")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Settings of a training that matter for what comes of it, in this order.
 _SETTINGS = (
     *("pref_beta", "pref_loss", "pref_ftx", "simpo_gamma", "kto_chosen_weight", "kto_rejected_weight"),
@@ -39,19 +32,6 @@ _SETTINGS = (
     *("finetuning_type", "lora_rank", "lora_alpha", "lora_target", "quantization_bit", "bf16", "seed"),
 )
 _VERSIONS = ("llamafactory", "torch", "transformers", "trl", "peft")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset of a training. `rows` are those that were registered; `known`: what the catalog says of it."""
-
-    name: str
-    rows: Any
-    sha256: Any
-    hub_id: str | None
-    commit: str | None
-    known: CatalogDataset | None
-    use: str
 
 
 def write_card(ws: Workspace, folder: Path, policy: Policy, run: Run | None) -> None:
@@ -63,9 +43,9 @@ def write_card(ws: Workspace, folder: Path, policy: Policy, run: Run | None) -> 
 def card(ws: Workspace, folder: Path, policy: Policy, run: Run | None) -> str:
     """The text of the card."""
     record = run.record if run is not None else RunRecord()
-    base, hub_id = _base_card(ws, policy.base), _hub_id(ws, policy.base)
+    base, hub_id = base_card(ws, policy.base), hub_id_of(ws, policy.base)
     name = hub_id or model_name(policy.base)
-    data = list(_datasets(ws, record))
+    data = list(datasets_of(ws, record))
     lines = [
         f"# {escaped(folder.name)}",
         "",
@@ -81,51 +61,6 @@ def card(ws: Workspace, folder: Path, policy: Policy, run: Run | None) -> str:
     return f"---\n{_metadata(hub_id, record, data)}---\n\n" + "\n".join(lines) + "\n"
 
 
-def escaped(value: Any) -> str:
-    """A value on one line, as Markdown that shows it as it is; a folder by its last part."""
-    text = " ".join(printable(str(value)).split())[:LONGEST]
-    text = " ".join(_without_folder(word) for word in text.split(" "))
-    return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _without_folder(word: str) -> str:
-    is_path = re.match(r"(?:[A-Za-z]:)?[\\/]|~|\.\.?/|file:", word) is not None
-    return re.split(r"[\\/]", word.rstrip("\\/"))[-1] if is_path else word
-
-
-def _hub_id(ws: Workspace, model: str) -> str | None:
-    """The hub id of a model; None for a folder of this machine, which may have a name of that form, too."""
-    return model if _HUB_ID.fullmatch(model) and find_base(ws, model).folder is None else None
-
-
-def _base_card(ws: Workspace, name: str) -> dict[str, Any]:
-    """The metadata of the base model's own card, where it lies on this machine; {} elsewhere."""
-    import yaml
-
-    base = find_base(ws, name)
-    path = base.folder / CARD if base.folder is not None else cached_file(name, CARD)
-    try:
-        text = read_text(path) if path is not None else ""
-        found = re.match(r"\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", text, re.DOTALL)
-        values = yaml.safe_load(found[1]) if found and len(found[1]) < 100_000 else None
-    except (DataError, yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
-
-
-def _datasets(ws: Workspace, record: RunRecord) -> Iterator[Dataset]:
-    catalog = {known.hub_id: known for known in load_datasets().values()}
-    for use, names in (("training", record.datasets or {}), ("held out", record.held_out or {})):
-        for name, rows in names.items():
-            manifest = read_manifest(ws, name)
-            source = manifest.source if manifest else {}
-            hub_id, commit = (
-                value if isinstance(value, str) else None for value in (source.get("hub_id"), source.get("commit"))
-            )
-            sha256 = (record.checksums or {}).get(name)
-            yield Dataset(name, rows, sha256, hub_id, commit, catalog.get(hub_id or ""), use)
-
-
 def _metadata(hub_id: str | None, record: RunRecord, data: list[Dataset]) -> str:
     """The metadata, in YAML. The licence of a derived model is its author's to choose, so none stands here."""
     import yaml
@@ -138,7 +73,8 @@ def _metadata(hub_id: str | None, record: RunRecord, data: list[Dataset]) -> str
     }
     if hub_id:
         values |= {"base_model": hub_id, "base_model_relation": "finetune"}
-    if sets := list(dict.fromkeys(item.hub_id for item in data if item.hub_id and _HUB_ID.fullmatch(item.hub_id))):
+    ids = [item.hub_id for item in data if item.hub == "hf" and item.hub_id and HUB_ID.fullmatch(item.hub_id)]
+    if sets := list(dict.fromkeys(ids)):
         values["datasets"] = sets
     if languages:
         values["language"] = list(languages)
@@ -174,6 +110,7 @@ def _data(data: list[Dataset]) -> list[str]:
     lines = ["## Data", "", "| Dataset | Use | Rows | Source | SHA-256 |", "|---|---|---|---|---|"]
     for item in data:
         source = item.hub_id or "a local file"
+        source += " on ModelScope" if item.hub == "modelscope" else ""
         if item.hub_id and item.commit:
             source += f" at {item.commit[:12]}"
         rows = f"{item.rows:,}" if type(item.rows) is int else "-"

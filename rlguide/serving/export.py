@@ -30,7 +30,8 @@ from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
 from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.runs.record import Run
-from rlguide.serving.card import CARD, write_card
+from rlguide.serving.card import write_card
+from rlguide.serving.on_record import CARD
 from rlguide.workspace import Workspace, read_json
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rlguide.policy.policy import Policy
 from rlguide.runs.record import open_run
-from rlguide.serving.card import card, escaped, write_card
+from rlguide.serving.card import card, write_card
+from rlguide.serving.on_record import escaped
 from rlguide.statistics import exact_proportion
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model
@@ -95,6 +96,17 @@ def test_a_base_of_the_hub_is_named_and_so_is_its_licence(ws: Workspace) -> None
     for damaged in ("---\n{[\n---\n", "---\n- a\n---\n", "no metadata", "---\nlicense: [1]\n---\n"):
         (ws.root / POLICY.base / "README.md").write_text(damaged)
         assert "licence is not on record here" in made(ws).text
+
+
+def test_a_dataset_of_another_hub_is_not_claimed_to_be_of_this_one(ws: Workspace) -> None:
+    path = ws.data / "ultrafeedback.manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["source"] |= {"hub": "modelscope", "hub_id": "llamafactory/ultrafeedback_binarized"}
+    path.write_text(json.dumps(manifest))
+    found = made(ws)
+    assert "datasets" not in found.data.to_dict()
+    assert "llamafactory/ultrafeedback\\_binarized on ModelScope at cccccccccccc" in found.text
+    assert "- trained on ultrafeedback: MIT" in found.text
 
 
 def test_results_have_their_interval_and_their_number(ws: Workspace) -> None:

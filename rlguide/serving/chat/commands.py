@@ -5,38 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rlguide.console import say
 from rlguide.errors import RlguideError, UsageError, did_you_mean
 from rlguide.serving.chat import saved
-from rlguide.serving.chat.compare import Others
 from rlguide.serving.chat.conversation import Conversation
 from rlguide.serving.chat.editing import KEYS
-from rlguide.serving.chat.kept import Kept
-from rlguide.serving.chat.screen import Screen
 from rlguide.serving.chat.settings import HIGHEST_TEMPERATURE, MOST_TOKENS, is_temperature, is_token_limit
+from rlguide.serving.chat.state import Chat
 
 EXIT = ("/exit", "/quit", "exit", "quit")
 NO_SYSTEM = "-"
-
-
-@dataclass
-class Chat:
-    """All that a command can see or change."""
-
-    conversation: Conversation
-    policy: Kept
-    others: Others
-    screen: Screen
-
-    def respond(self, pieces: Any) -> None:
-        """Show a response, and say how it ended where that is not to be seen."""
-        came = self.screen.show(pieces)
-        if not came:
-            say("  (no response: /retry asks again)" if self.policy.ended == "stopped" else "  (an empty response)")
-        elif self.policy.ended == "length":
-            say(f"  (stopped at {self.conversation.settings.max_new_tokens} tokens: /max N allows more)")
 
 
 @dataclass(frozen=True)

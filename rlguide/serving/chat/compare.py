@@ -42,7 +42,7 @@ class Others:
             self._kept[key] = Kept(self.choice.named(key))
         other = self._kept[key]
         if not other.is_loaded:
-            say(f"loading {other.model.title}{_memory(beside)}; it stays loaded")
+            say(f"loading {other.model.title}{_memory(beside)}; it stays loaded" if other.is_ours else f"asking {key}")
             other.load()
         return other
 
@@ -58,5 +58,6 @@ def _memory(beside: Kept) -> str:
     """What loading another model of the same base takes, if that is known."""
     if beside.weight is None:
         return ""
-    where = f" of {beside.model.device}" if beside.model.device else ""
-    return f", which takes about as much memory{where} as the policy: another {format_bytes(beside.weight)}"
+    device = beside.model.device
+    memory = "main memory" if device == "cpu" else f"memory of {device}"
+    return f", which takes about as much {memory} as the policy: another {format_bytes(beside.weight)}"

@@ -25,6 +25,11 @@ class Kept:
         return self.model.name or self.model.title
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is loaded here, and not behind an address."""
+        return isinstance(self.model, LoadedPolicy)
+
+    @property
     def ended(self) -> Ended:
         """How the last response ended."""
         return self.model.ended

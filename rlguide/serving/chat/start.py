@@ -13,7 +13,6 @@ from rlguide.errors import UsageError
 from rlguide.inference.choose import Choice
 from rlguide.inference.endpoint import is_address
 from rlguide.runs.choose import ModelRequest, run_meant
-from rlguide.serving.chat.commands import Chat
 from rlguide.serving.chat.compare import Others
 from rlguide.serving.chat.conversation import Conversation
 from rlguide.serving.chat.editing import keys_kept
@@ -21,6 +20,7 @@ from rlguide.serving.chat.kept import Kept
 from rlguide.serving.chat.pipe import chat_in_pipe
 from rlguide.serving.chat.screen import Screen, can_draw
 from rlguide.serving.chat.settings import Settings
+from rlguide.serving.chat.state import Chat
 from rlguide.serving.chat.terminal import chat_at_terminal, editor_for
 from rlguide.workspace import Workspace
 
@@ -58,7 +58,7 @@ def chat(ws: Workspace, find_engine: Callable[[], Engine], wanted: ModelRequest,
         draws = can_draw_prompt() if is_typed else False
         if draws:
             stack.enter_context(keys_kept())
-        say(f"loading {model.model.title}")
+        say(f"{'loading' if model.is_ours else 'asking'} {model.model.title}")
         stack.enter_context(model).load()
         stack.enter_context(others)
         if not is_typed:

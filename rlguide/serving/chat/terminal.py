@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rlguide.console import nobody_reads, say, show_error
 from rlguide.errors import RlguideError
-from rlguide.serving.chat.commands import COMMANDS, EXIT, Chat, command_in, completions
+from rlguide.serving.chat.commands import COMMANDS, EXIT, command_in, completions
 from rlguide.serving.chat.editing import Editor, FullEditor, PlainEditor, pastes_marked
 from rlguide.serving.chat.saved import whole
+from rlguide.serving.chat.state import Chat
 
 
 def chat_at_terminal(chat: Chat, editor: Editor) -> None:
     """Until /exit, `exit`, Ctrl-D or Ctrl-C at the prompt, or until nobody reads the responses any more."""
+    with _killed_ends():
+        _read_and_respond(chat, editor)
+
+
+@contextmanager
+def _killed_ends() -> Iterator[None]:
+    """Have `kill` end the chat: as Ctrl-C, which it is for other commands, it would only stop a response."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(130)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _read_and_respond(chat: Chat, editor: Editor) -> None:
     while not nobody_reads():
         try:
             text = whole(editor.read())

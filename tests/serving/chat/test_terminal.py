@@ -201,7 +201,7 @@ def test_compare_shows_the_parent_beside_or_below(chat: Start, columns: int, hom
         terminal.read(1.0)
     assert log.read_text().split("\n")[:-1] == ["loaded saves/dpo", "loaded saves/sft"]  # the parent once
     text = " ".join(" ".join(terminal.everything()).split())
-    assert "about as much memory of cpu as the policy: another 8.0 GB; it stays loaded" in text
+    assert "about as much main memory as the policy: another 8.0 GB; it stays loaded" in text
     both = [line for line in terminal.everything() if "dpo heard" in line and "sft heard" in line]
     assert len(both) == (2 if columns == 160 else 0)
     for line in both:
@@ -226,6 +226,8 @@ def test_commands_and_what_is_wrong_with_them(chat: Start, home: Path) -> None:
         ("/retry", "saves/dpo heard"),
         ("say one two three four", "(stopped at 3 tokens: /max N allows more)"),
         ("/undo", "the last prompt is now: hello"),
+        ("/save", "fix: /save chat.json"),
+        ("/undo now", "fix: /undo"),
         ("/save other.txt", "error: other.txt is there and is not a conversation"),
         ("/save chat.json", "saved to chat.json: 1 prompt, 1 response"),
         ("/load binary", "error: binary is not UTF-8"),
@@ -305,8 +307,12 @@ def test_a_model_behind_an_address(home: Path) -> None:
             terminal.until("you:")
             terminal.type("你好\r")
             terminal.until("heard 你好[2J as message 1")
+            assert not any("loading" in line for line in terminal.everything())
             terminal.type("/compare\r")
             terminal.until("so it has no parent to compare with")
+            terminal.type(f"/compare {server.url}\r")  # any model can stand beside, also the same
+            terminal.until("──")
+            last_prompt(terminal)
             terminal.type("refuse\r")
             terminal.until("such thing")
             terminal.type("endless\r")
@@ -333,6 +339,20 @@ def test_it_ends_right_after_a_response_and_leaves_nothing(chat: Start, chat_wor
     terminal.type(keys)
     assert terminal.wait() == 0
     assert workers(chat_workspace) == []
+    assert terminal.modes() == terminal.modes_before
+
+
+@pytest.mark.parametrize("prompt", ["endless", "half a prompt"])
+def test_kill_ends_it_and_the_terminal_is_as_before(chat: Start, chat_workspace: Path, prompt: str) -> None:
+    terminal = chat()
+    terminal.type(prompt + ("\r" if prompt == "endless" else ""))
+    terminal.until("word40" if prompt == "endless" else prompt)
+    terminal.process.terminate()
+    assert terminal.wait() == 130
+    assert workers(chat_workspace) == []
+    assert terminal.modes() == terminal.modes_before
+    assert terminal.raw.rfind(b"\x1b[?2004l") > terminal.raw.rfind(b"\x1b[?2004h")
+    assert b"Traceback" not in terminal.raw
 
 
 def workers(workspace: Path) -> list[str]:
