@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlguide.evaluation.preference.votes import Election
     from rlguide.inference.choose import Choice
     from rlguide.inference.model import Model
+    from rlguide.reports.compared import Preferred
 
 JudgeOption = Annotated[
     str | None,
@@ -151,21 +152,32 @@ def preferences(found: Comparison, outcomes: list[Outcome], votes: list[Election
     return value
 
 
-def show_preferences(outcomes: list[Outcome], votes: list[Election]) -> None:
+def preferred_in(outcomes: list[Outcome], votes: list[Election]) -> list[Preferred]:
+    """Judge and votes as they stand on the page, and on the screen."""
+    from rlguide.reports.compared import Preferred
+
+    found = [Preferred(item.model, item.other, "judge", item.rows(), [item.verdict]) for item in outcomes]
+    by_model = {outcome.model: outcome for outcome in outcomes}
+    for election in votes:
+        sentences = election.sentences()
+        outcome = by_model.get(election.model)
+        if outcome and (both := election.with_judge(outcome)):
+            said = f"judge and votes name the same winner in {both.hits} of {both.n} pairs on which both name one"
+            sentences.append(f"{said} (95 %: {100 * both.low:.0f} to {100 * both.high:.0f})")
+        found.append(Preferred(election.model, election.other, "votes", [], sentences))
+    return found
+
+
+def show_preferences(found: list[Preferred]) -> None:
     """Judge and votes as tables and sentences (stdout)."""
     from rlguide.console import show, show_table
 
-    for outcome in outcomes:
-        show("")
-        show_table(("judge", f"{outcome.model} against {outcome.other}", "95 % interval"), outcome.rows())
-        show(outcome.verdict)
-    for election in votes:
-        for sentence in election.sentences():
-            show(f"votes: {sentence}")
-    for outcome, election in _both(outcomes, votes):
-        if both := election.with_judge(outcome):
-            said = f"judge and votes name the same winner in {both.hits} of {both.n} pairs"
-            show(f"{said} on which both name one ({100 * both.low:.0f} to {100 * both.high:.0f} %)")
+    for item in found:
+        if item.rows:
+            show("")
+            show_table((item.by, f"{item.model} against {item.other}", "95 % interval"), item.rows)
+        for sentence in item.sentences:
+            show(sentence if item.rows else f"{item.by}: {sentence}")
 
 
 def _both(outcomes: list[Outcome], votes: list[Election]) -> list[tuple[Outcome, Election]]:

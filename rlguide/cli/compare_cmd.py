@@ -101,7 +101,7 @@ def command(
     """
     from functools import cache
 
-    from rlguide.cli._preference import elections, judge_of, judged, preferences, show_preferences, voted
+    from rlguide.cli._preference import elections, judge_of, judged, preferences, preferred_in, show_preferences, voted
     from rlguide.console import show_json
     from rlguide.engine.find import find_engine
     from rlguide.engine.hardware import list_gpus
@@ -126,18 +126,20 @@ def command(
     else:
         asked = prompts_of_file(Path(prompts), limit)
     result = compare(ws, chosen, asked, max_new_tokens or size.tokens, name)
+    write_comparison(result, language.value)  # it is there, whatever becomes of the judge
     outcomes = judged(result, judges, yes) if judges else []
     if vote:  # before anything is shown that says which model responded what
         voted(result, voter, seed)
     votes = elections(result)
     preferred = preferences(result, outcomes, votes)
-    page = ws.relative(write_comparison(result, language.value))
+    shown_too = preferred_in(outcomes, votes)
+    page = ws.relative(write_comparison(result, language.value, shown_too))
     if as_json:
         found = {**result.as_dict(), "file": ws.relative(result.file), "page": page}
         show_json({**found, "preferences": preferred} if preferred else found)
     else:
         _show(result, shown, page)
-        show_preferences(outcomes, votes)
+        show_preferences(shown_too)
 
 
 def _show(result: Comparison, shown: int | None, page: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +42,23 @@ class _Row:
     box: Mapping[str, float] | None
 
 
-def write_comparison(found: Comparison, language: str = "en") -> Path:
+@dataclass(frozen=True)
+class Preferred:
+    """What a judge or people prefer of a model against another one.
+
+    Attributes:
+        by: who: "judge" or "votes".
+        rows: figures, values and intervals.
+    """
+
+    model: str
+    other: str
+    by: str
+    rows: Sequence[tuple[str, str, str]]
+    sentences: Sequence[str]
+
+
+def write_comparison(found: Comparison, language: str = "en", preferences: Sequence[Preferred] = ()) -> Path:
     """Write `comparison.html` into the folder of the comparison; returns the file.
 
     Raises:
@@ -51,13 +67,13 @@ def write_comparison(found: Comparison, language: str = "en") -> Path:
     """
     path = found.folder / PAGE
     check_own(path)
-    page = comparison_page(found, language).encode("utf-8", "replace")
+    page = comparison_page(found, language, preferences).encode("utf-8", "replace")
     with atomic_write(path, "wb") as file:
         file.write(page)
     return path
 
 
-def comparison_page(found: Comparison, language: str = "en") -> str:
+def comparison_page(found: Comparison, language: str = "en", preferences: Sequence[Preferred] = ()) -> str:
     """The page."""
     return render(
         "compare.html",
@@ -73,6 +89,7 @@ def comparison_page(found: Comparison, language: str = "en") -> str:
             _prompt_of(record, {name: every[at] for name, every in found.measures.items()})
             for at, record in enumerate(found.records)
         ],
+        preferences=preferences,
         file=found.file.name,
         version=__version__,
         now=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

@@ -167,7 +167,8 @@ class _Server:
         try:
             prompt = self.policy.encode(asked.messages)
         except Exception as error:  # whatever a template makes of a text, such as one that names an image
-            traceback.print_exception(error)
+            traceback.print_tb(error.__traceback__)  # its message may hold the text
+            _log(f"the prompt failed with {type(error).__name__}")
             raise BadRequest("the template of the model cannot write this conversation", "messages") from error
         context = self.policy.context or 1 << 30
         wanted = asked.max_new_tokens

@@ -15,6 +15,7 @@ class Vllm:
     """A model folder without adapters, served by vLLM."""
 
     def __init__(self, arguments: dict[str, Any]) -> None:
+        import torch
         from loaded import Prompts
         from vllm import AsyncEngineArgs, AsyncLLMEngine
 
@@ -24,13 +25,18 @@ class Vllm:
             raise ValueError("vLLM is given one merged model, and this one has adapters")
         self.tokenizer, self.stops = self._prompts.tokenizer, self._prompts.stops
         self.device = "vLLM"
+        # Up to 0.10.0 vLLM logs what is asked unless it is told not to, later only if it is told to.
+        silent = {"disable_log_requests": True, "enable_log_requests": False}
+        quiet = {name: value for name, value in silent.items() if name in AsyncEngineArgs.__dataclass_fields__}
         self._engine = AsyncLLMEngine.from_engine_args(
             AsyncEngineArgs(
                 model=model_args.model_name_or_path,
                 trust_remote_code=model_args.trust_remote_code,
                 dtype=model_args.infer_dtype,
                 max_model_len=None,
+                tensor_parallel_size=torch.cuda.device_count() or 1,
                 disable_log_stats=True,
+                **quiet,
             )
         )
         self.context = self._engine.model_config.max_model_len

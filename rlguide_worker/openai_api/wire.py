@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 LARGEST = 8 << 20  # bytes of a request; a prompt of 128k tokens has about 0.5 MB
 _READ_AT_MOST = 8 * LARGEST  # of one that is too large, so that its client reads the refusal and no broken connection
-_PATIENCE = 60.0  # seconds for a whole request to arrive
+_PATIENCE = 60.0  # seconds for a whole request to arrive, and for a client to read on
 
 
 async def body_of(request: Request) -> bytes:
@@ -73,7 +73,7 @@ class EventStream(Response):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await unless_gone(receive, self._send(send))
-        except ClientDisconnect:
+        except (ClientDisconnect, TimeoutError):
             pass
 
     async def _send(self, send: Any) -> None:
@@ -81,5 +81,6 @@ class EventStream(Response):
         async with aclosing(self._events) as events:
             async for data in events:
                 body = f"data: {data}\n\n".encode()
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                async with asyncio.timeout(_PATIENCE):  # a client that reads no more is gone
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -6,7 +6,9 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +72,8 @@ def test_a_judge_in_a_pipe(folder: Path, server: Scripted) -> None:
     before = len(server.seen)
     again = compare(folder, server, *asked, "--show", "0")
     assert again.returncode == 0 and len(server.seen) == before
+    page = (folder / "comparisons/both/comparison.html").read_text()
+    assert '<h2 id="preferences">' in page and "win rate at equal lengths" in page and "66.7 %" in page
     assert (
         "win rate at equal lengths" in again.stdout and "the judge prefers" in again.stdout
     ) or "beyond chance" in again.stdout
@@ -169,3 +173,22 @@ def test_votes_on_a_terminal(folder: Path, server: Scripted, columns: int) -> No
     assert [json.loads(line)["choice"] for line in votes if line][2:] == ["tie", "undo"]
     assert any("4 pairs are left" in line for line in seen[-1])
     assert any("votes:" in line for line in seen[-1])
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(folder: Path, server: Scripted) -> None:
+    parent, child = pty.openpty()
+    before = termios.tcgetattr(child)
+    command = [RLGUIDE, "compare", f"{server.url}#sft", f"{server.url}#dpo", *prompts(folder, 6), "--vote"]
+    process = subprocess.Popen(command, cwd=folder, stdin=child, stdout=child, stderr=child)
+    votes = folder / "comparisons/both/votes.jsonl"
+    deadline = time.monotonic() + 30
+    while not votes.exists() and time.monotonic() < deadline:
+        if termios.tcgetattr(child) != before:
+            os.write(parent, b"t")
+        time.sleep(0.1)
+    assert termios.tcgetattr(child) != before
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert termios.tcgetattr(child) == before and '"tie"' in votes.read_text()
+    os.close(parent)
+    os.close(child)

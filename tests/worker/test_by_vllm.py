@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -12,10 +13,24 @@ import pytest
 
 from tests.worker.conftest import worker_module
 
+pytestmark = pytest.mark.engine
 GENERATING = {
     **{"do_sample": True, "temperature": 0.95, "top_p": 0.7, "top_k": 50, "repetition_penalty": 1.0},
     "max_new_tokens": 1024,
 }
+
+
+@dataclass
+class Arguments:
+    """The part of vLLM's AsyncEngineArgs that is used, as of 0.10.0."""
+
+    model: str
+    trust_remote_code: bool
+    dtype: str
+    max_model_len: int | None
+    tensor_parallel_size: int
+    disable_log_stats: bool
+    disable_log_requests: bool = False
 
 
 class Engine:
@@ -42,7 +57,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
     vllm, parameters = ModuleType("vllm"), ModuleType("vllm.sampling_params")
     for name, value in {
         "AsyncLLMEngine": Engine,
-        "AsyncEngineArgs": SimpleNamespace,
+        "AsyncEngineArgs": Arguments,
         "SamplingParams": SimpleNamespace,
     }.items():
         setattr(vllm, name, value)
@@ -72,6 +87,7 @@ def test_prompts_and_ends_are_those_of_the_template(worker: Any) -> None:
     model = worker({})
     assert tokens(model, {"temperature": 0.0, "max_new_tokens": 4}, seed=9) == [[5, 6], [7], [2]]
     given, prompt, how = model._engine.asked
+    assert given.disable_log_requests
     assert (given.model, prompt, model.context) == ("merged", {"prompt_token_ids": [1, 3]}, 99)
     assert (how.temperature, how.max_tokens, how.seed, how.stop_token_ids, how.ignore_eos) == (0.0, 4, 9, [2], True)
 

@@ -126,7 +126,7 @@ class Outcome:
         ]
         toward = counts["flips_to_the_one_shown_first"], counts["flips_to_the_one_shown_second"]
         if sum(toward):
-            found.append(("  to the one shown first, second", f"{toward[0]}, {toward[1]}", ""))
+            found.append(("flips to the one shown first, second", f"{toward[0]}, {toward[1]}", ""))
         found.append(("pairs without a verdict", str(counts["without_a_verdict"]), ""))
         return found
 

@@ -36,8 +36,8 @@ class Speller:
 
     def encode(self, messages: list[dict[str, str]]) -> list[int]:
         text = messages[-1]["content"]
-        if text == "<image>":
-            raise ValueError("no image was given")
+        if text.startswith("<image>"):
+            raise ValueError(f"no image was given with {text}")
         return [ord(letter) for letter in text]
 
     async def tokens(self, prompt: list[int], settings: dict[str, Any], seed: int | None) -> AsyncIterator[list[int]]:

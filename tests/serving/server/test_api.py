@@ -171,6 +171,8 @@ def test_a_client_that_hangs_up_frees_its_place(running: Running) -> None:
 
 def test_the_log_has_no_word_of_what_was_said(running: Running) -> None:
     say(running, "a secret of the user")
+    with pytest.raises(openai.BadRequestError):
+        say(running, "<image> of another secret")
     log = Path(running.told["log"]).read_text()
     assert "response of 21 tokens to 20" in log
-    assert "secret of the user" not in log and KEY not in log
+    assert "secret of the user" not in log and "another secret" not in log and KEY not in log
