@@ -137,9 +137,9 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     assert before.items() <= kept().items()
     answers = read_answers(trained.root / DPO)
     lengths = {line["name"]: line for line in again["table"]}["length of answers"]
-    asked = [item for item in answers if item.part == "length"]
+    asked = [item for item in answers if item.source == "held out"]
     for side in ("parent", "tuned"):  # the answers are those that were measured
-        assert sum(len(getattr(item, side)) for item in asked) / len(asked) == pytest.approx(lengths[side])
+        assert sum(len(item.responses[side].text) for item in asked) / len(asked) == pytest.approx(lengths[side])
     page = Path(trained.run("report", DPO).stdout.removesuffix("\n"))
     assert page == trained.root / DPO / "report.html"
     text = page.read_text(encoding="utf-8")
