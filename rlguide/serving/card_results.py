@@ -25,7 +25,7 @@ def results(ws: Workspace, policy: Policy, run: Run | None) -> list[str]:
     if not found:
         return [*lines, "Not evaluated.", ""]
     if other := _other_step(ws, policy, run, found):
-        return [*lines, f"Not evaluated at this step; {other} was.", ""]
+        return [*lines, f"Not evaluated: the results on record are of {other}.", ""]
     accuracy, margin = read_estimate(found.get("accuracy")), read_estimate(found.get("margin"))
     if accuracy is not None:
         of = f"{accuracy.n:,} held-out pairs"
@@ -66,7 +66,7 @@ def _other_step(ws: Workspace, policy: Policy, run: Run | None, found: Mapping[s
     top = locate(ws, policy.adapters[-1])
     own = step_of(top) if CHECKPOINT_NAME.fullmatch(top.name) else steps_done(top)
     if type(step) is int and own is not None:
-        return f"step {step}" if step != own else ""
+        return f"step {step} of the run" if step != own else ""
     is_other = isinstance(what, str) and what != policy.describe()
     return escaped(what.rpartition(" + ")[2]) if is_other and isinstance(what, str) else ""
 

@@ -152,7 +152,7 @@ def test_results_of_another_step_are_not_those_of_this_model(
     text = made(ws, Policy(POLICY.base, (POLICY.adapters[0], f"{RUN}/checkpoint-99"), POLICY.template)).text
     assert "tiny-base \\+ sft \\+ dpo at step 99." in text
     assert ("accuracy on 9" in text) is is_shown
-    assert ("Not evaluated at this step; " in text) is not is_shown
+    assert ("Not evaluated: the results on record are of " in text) is not is_shown
 
 
 @pytest.mark.parametrize("name", ["a b", "贾's", 'a"b', "x\n```\ny"])
@@ -194,6 +194,20 @@ def test_a_value_stays_on_its_line_and_shows_nothing_but_itself(text: str) -> No
     assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>|#]", shown)
 
 
-@pytest.mark.parametrize("path", ["/home/me/x", "~/x", "./a/x", "../x", "C:\\Users\\me\\x", "file:///home/me/x"])
+@pytest.mark.parametrize(
+    "path", ["/home/me/x", "~/x", "~me/x", "./a/x", "../x", "C:\\Users\\me\\x", "file:///home/me/x"]
+)
 def test_a_path_is_named_by_its_end(path: str) -> None:
     assert escaped(f"see {path} there") == "see x there"
+    assert escaped(f'of="{path}",{path}') == 'of="x",x'
+    assert escaped(f"({path}/)") == "\\(x\\)"
+
+
+@pytest.mark.parametrize("text", ["org/name", "https://hub/a/b", "and/or 1 / 2"])
+def test_what_is_no_path_stays(text: str) -> None:
+    assert escaped(text) == text
+
+
+def test_what_is_cut_is_seen_to_be_cut() -> None:
+    assert escaped("长" * 300) == "长" * 300
+    assert escaped("长" * 301) == "长" * 299 + "…"
