@@ -67,7 +67,7 @@ def find_target(name: str, is_private: bool, folder: Path | None = None) -> Targ
     """Ask the hub who pushes, and what is in the repository.
 
     Args:
-        folder: the export; None: not made yet, and what is in the repository is not looked at.
+        folder: the export; None: not made yet, so that any export in the repository may be this one.
 
     Raises:
         UsageError: the repository holds something else, or the name is none.
@@ -76,8 +76,9 @@ def find_target(name: str, is_private: bool, folder: Path | None = None) -> Targ
     check_name(name)
     with _explained(name):
         user = str(_api().whoami().get("name", ""))
-    found = _look_at(name) if folder is not None else None
-    if found is not None and folder is not None and found.files - _NOTHING and not _is_own(name, folder):
+    found = _look_at(name)
+    files = found.files - _NOTHING if found else set()
+    if files and (MANIFEST not in files or (folder is not None and not _is_own(name, folder))):
         raise UsageError(
             f"{name} holds something else than this export, which is never overwritten",
             "name another repository with --push, or empty that one on the hub first",

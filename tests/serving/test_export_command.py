@@ -144,6 +144,8 @@ def test_what_is_wrong_is_known_before_anything_is_merged(
     hub.refusals["whoami"] = 401
     assert run("export", "--push", NAME, "--yes") == 1
     assert "hf auth login" in capsys.readouterr().err
+    hub.repositories["org/theirs"] = {"model.safetensors": b"theirs"}
+    assert run("export", "--push", "org/theirs", "--yes") == 2
     assert run("export", "--gguf", "q8_0") == 2
     assert run("export", "--gguf", "q9") == 2
     assert run("export", "--push", "nobody") == 2
