@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.statistics import Z95, detectable_share, detectable_win_rate, exact_proportion, mean, proportion, wins
+from rlguide.statistics import (
+    Z95,
+    detectable_share,
+    detectable_win_rate,
+    exact_proportion,
+    mean,
+    paired_share,
+    proportion,
+    wins,
+)
 
 
 def test_wilson_against_published_values() -> None:
@@ -62,13 +71,34 @@ def test_an_interval_excludes_chance_only_where_the_sign_test_does() -> None:
 
 def test_ties_are_half() -> None:
     even, ties = wins([0.0] * 8)
-    assert (even.value, even.low, even.high, ties) == (0.5, 0.5, 0.5, 8)
+    assert (even.value, ties) == (0.5, 8)
+    assert even.high - 0.5 == 0.5 - even.low == pytest.approx((1 - 0.025 ** (1 / 8)) / 2)
     mixed, ties = wins([0.0, 0.0, 1.0, -1.0])
     assert (mixed.value, ties) == (0.5, 2)
     clear, ties = wins([0.3] * 10 + [0.0] * 10)
     assert (clear.value, ties) == (0.75, 10)
-    assert 0.5 < clear.low < clear.high == 0.75
+    assert 0.5 < clear.low < clear.value < clear.high < 1  # a win rate of 0.8, with fewer ties, is not excluded
     assert wins([1.0, -1.0, 1.0])[0].value == pytest.approx(2 / 3)
+
+
+@given(st.lists(st.sampled_from([-1.0, 1.0]), min_size=1, max_size=40))
+def test_without_ties_the_win_rate_is_a_plain_proportion(margins: list[float]) -> None:
+    found, plain = wins(margins)[0], exact_proportion(margins.count(1.0), len(margins))
+    assert (found.value, found.low, found.high) == pytest.approx((plain.value, plain.low, plain.high))
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0.01, 0.0), (0.05, 0.01), (0.5, 0.48), (0.3, 0.3)])
+def test_the_interval_of_a_win_rate_holds_the_truth_whatever_the_ties(won: float, lost: float) -> None:
+    """Over all outcomes of 12 pairs; an interval scaled by the ties that are seen holds the first in 11 of 100."""
+    n, held = 12, 0.0
+    for hits in range(n + 1):
+        for misses in range(n - hits + 1):
+            ties = n - hits - misses
+            found = wins([1.0] * hits + [-1.0] * misses + [0.0] * ties)[0]
+            if found.low <= 0.5 + (won - lost) / 2 <= found.high:
+                orders = math.comb(n, hits) * math.comb(n - hits, misses)
+                held += orders * won**hits * lost**misses * (1 - won - lost) ** ties
+    assert 0.95 <= held <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("n", [20, 100, 805])
@@ -95,3 +125,23 @@ def test_nothing_is_resolved_by_a_handful_of_prompts() -> None:
     assert [detectable_win_rate(n) for n in (0, 1, 3)] == [None] * 3
     assert detectable_share(10) is None and detectable_share(100, 0.0) is None
     assert all(detectable_win_rate(4 * n) < detectable_win_rate(n) for n in range(10, 100))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("n", "more", "fewer"), [(12, 0.02, 0.0), (30, 0.1, 0.02), (100, 0.2, 0.0), (100, 0.4, 0.1)])
+def test_the_interval_of_paired_shares_holds_the_truth(n: int, more: float, fewer: float) -> None:
+    draw, held = random.Random(7), 0
+    for _ in range(300):
+        moves = draw.choices((1, -1, 0), (more, fewer, 1 - more - fewer), k=n)
+        found = paired_share([move < 0 for move in moves], [move > 0 for move in moves])
+        assert found.low <= found.value <= found.high and found.low >= -1 and found.high <= 1
+        held += found.low <= more - fewer <= found.high
+    assert held >= 285
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_paired_shares_are_told_apart_where_the_sign_test_does(n: int) -> None:
+    is_told = 2 * 0.5**n <= 0.05
+    assert (paired_share([False] * n, [True] * n).low > 0) == is_told
+    assert (paired_share([True] * n, [False] * n).high < 0) == is_told
+    same = paired_share([True] * n, [True] * n)
+    assert same.value == 0 and same.high == -same.low == pytest.approx(1 - 0.025 ** (1 / n))

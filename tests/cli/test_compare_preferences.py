@@ -6,7 +6,9 @@ import json
 import os
 import pty
 import shlex
+import signal
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +63,8 @@ def test_a_judge_in_a_pipe(folder: Path, server: Scripted) -> None:
     asked = [*prompts(folder, 60), "--judge", "judge", "--judge-endpoint", server.url]
     done = compare(folder, server, *asked, "--json")
     assert done.returncode == 0, done.stderr
-    assert "120 calls of the judge, about" in done.stderr and "60 prompts can tell a win rate of" in done.stderr
+    assert "120 calls of the judge, about" in done.stderr and "prices of the endpoint" in done.stderr
+    assert "a win rate of" in done.stderr and "what 60 prompts can show" in done.stderr
     found = json.loads(done.stdout)["preferences"]["judge"][0]
     assert (found["wins"], found["losses"], found["position_bias"]["value"]) == (40, 20, 0)
     assert abs(found["length_controlled"]["win_rate"]["value"] - 2 / 3) < 0.1
@@ -171,3 +174,22 @@ def test_votes_on_a_terminal(folder: Path, server: Scripted, columns: int) -> No
     assert [json.loads(line)["choice"] for line in votes if line][2:] == ["tie", "undo"]
     assert any("4 pairs are left" in line for line in seen[-1])
     assert any("votes:" in line for line in seen[-1])
+
+
+def test_ctrl_c_leaves_the_terminal_as_it_was(folder: Path, server: Scripted) -> None:
+    parent, child = pty.openpty()
+    before = termios.tcgetattr(child)
+    command = [RLGUIDE, "compare", f"{server.url}#sft", f"{server.url}#dpo", *prompts(folder, 6), "--vote"]
+    process = subprocess.Popen(command, cwd=folder, stdin=child, stdout=child, stderr=child)
+    votes = folder / "comparisons/both/votes.jsonl"
+    deadline = time.monotonic() + 30
+    while not votes.exists() and time.monotonic() < deadline:
+        if termios.tcgetattr(child) != before:
+            os.write(parent, b"t")
+        time.sleep(0.1)
+    assert termios.tcgetattr(child) != before
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert termios.tcgetattr(child) == before and '"tie"' in votes.read_text()
+    os.close(parent)
+    os.close(child)

@@ -8,11 +8,10 @@ from typing import Any
 
 from rlguide.evaluation.asked import followed
 from rlguide.evaluation.comparison.measures import Measures, measure
-from rlguide.evaluation.comparison.prompts import INSTRUCTIONS
-from rlguide.evaluation.comparison.record import Compared
+from rlguide.evaluation.comparison.record import INSTRUCTIONS, Compared
 from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, load_prompts
 from rlguide.evaluation.lines import Line
-from rlguide.statistics import Estimate, Proportion, mean, paired, proportion, wins
+from rlguide.statistics import Estimate, Proportion, mean, paired, paired_share, proportion
 
 # A bootstrap over fewer prompts gives intervals that are too narrow: of three prompts all may lie on one side.
 _LEAST = 10
@@ -105,18 +104,9 @@ def chance(compared: Sequence[Against]) -> str:
 
 
 def share(name: str, before: Sequence[bool], after: Sequence[bool], goal: str) -> Line:
-    """How the share of prompts with a property differs.
-
-    The interval is exact, of the prompts on which the two differ (as McNemar's test; `statistics.wins`): so it claims
-    nothing of five prompts, on which a bootstrap would.
-    """
-    differences = [float(right) - float(left) for left, right in zip(before, after, strict=True)]
-    won, _ = wins(differences)
-    value = sum(differences) / len(differences)
-    low, high = min(value, 2 * won.low - 1), max(value, 2 * won.high - 1)  # rounding puts a value outside its interval
-    difference = Estimate(value, low, high, len(differences))
+    """How the share of prompts with a property differs."""
     old, new = (sum(values) / len(values) for values in (before, after))
-    return Line(name, old, new, difference, goal, "Clopper-Pearson of the prompts that differ", 3, POINTS)
+    return Line(name, old, new, paired_share(before, after), goal, "Clopper-Pearson", 3, POINTS)
 
 
 def _length(before: Sequence[float], after: Sequence[float]) -> Line:

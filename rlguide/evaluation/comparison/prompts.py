@@ -12,13 +12,13 @@ from rlguide.data.ingest.prompts import read_prompts
 from rlguide.engine.find import Engine
 from rlguide.errors import CheckpointError, DataError, EngineError, UsageError
 from rlguide.evaluation.asked import Asked, Size
+from rlguide.evaluation.comparison.record import FILE, HELD_OUT, INSTRUCTIONS
 from rlguide.evaluation.config import held_out_pairs
 from rlguide.evaluation.instructions.prompts import LANGUAGES, load_prompts
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 
 SUITE = "suite"
-INSTRUCTIONS, HELD_OUT, FILE = "instructions", "held out", "file"
 _FIRST = 200  # prompts of a file, where nobody says how many
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NARROWEST = 34  # cells of a column of text; with less, responses stand one below the other
-_ENDS = {"length": "cut", "stopped": "stopped"}
+_ENDS = {"length": "cut", "stopped": "stopped", "filtered": "withheld by a content filter"}
 
 
 def show_figures(found: Comparison) -> None:

@@ -15,8 +15,8 @@ from rlguide.errors import UsageError
 from rlguide.evaluation.asked import SIZES
 from rlguide.evaluation.comparison.compare import RESULT, compare, comparison_of, default_name, resolution
 from rlguide.evaluation.comparison.figures import share
-from rlguide.evaluation.comparison.prompts import FILE, Prompt, prompts_of_file, prompts_of_suite
-from rlguide.evaluation.comparison.record import Compared, read_compared
+from rlguide.evaluation.comparison.prompts import Prompt, prompts_of_file, prompts_of_suite
+from rlguide.evaluation.comparison.record import FILE, Compared, read_compared
 from rlguide.inference.store import stored_responses
 from rlguide.workspace import Workspace
 from tests.evaluation.comparison.models import Scripted
@@ -51,7 +51,7 @@ def test_a_model_beside_itself_differs_in_nothing(rows: list[tuple[str, Response
     for item in found.against:
         assert item.same.value == 1
         assert {line.difference.value for line in item.lines} == {0.0}
-        assert all(line.difference.low in (0, float("-inf")) for line in item.lines)
+        assert all(line.difference.low == -line.difference.high for line in item.lines)
         assert all(line.is_better is None for line in item.lines)
         assert item.verdict == f"{item.model} gives the same response as a to every prompt"
 

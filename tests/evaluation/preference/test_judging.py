@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from rlguide.cli._preference import preferred_in
 from rlguide.conversation import Response
 from rlguide.evaluation.comparison.record import Compared, keep_compared
-from rlguide.evaluation.preference.judge_prompt import load_judge_prompt
+from rlguide.evaluation.preference.judge_prompt import Verdict, load_judge_prompt
 from rlguide.evaluation.preference.judging import Judging
-from rlguide.evaluation.preference.outcome import Outcome
+from rlguide.evaluation.preference.outcome import Judged, Outcome
+from rlguide.evaluation.preference.votes import Election, Vote
+from rlguide.html.words import Words
 from rlguide.inference.endpoint import Endpoint
 from tests.inference.server import Reply, Scripted, completion, serving
 
@@ -168,3 +171,32 @@ def test_what_was_judged_before_a_kill_is_not_asked_again(tmp_path: Path, monkey
         assert 120 <= len(server.seen) <= 120 + 8
         assert all(head["Authorization"] == f"Bearer {key}" for head in server.heads)
     assert not any(key in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_verdicts_on_few_of_the_pairs_are_no_win_rate_of_all() -> None:
+    same = [Judged(f"s{at}", "tie", "tie", (1, 1), same=True) for at in range(5)]
+    unread = [Judged(f"u{at}", None, "first", (1, 1)) for at in range(5)]
+    assert Outcome("m", "n", "judge", same, 0).win_rate is not None
+    assert Outcome("m", "n", "judge", [*same, *unread], 0).win_rate is None
+    some = [Judged(f"r{at}", "first", "first", (1, 1)) for at in range(5)]
+    assert "no verdict on 5 of 10 pairs" in Outcome("m", "n", "judge", [*some, *unread], 0).verdict
+
+
+@pytest.mark.parametrize("kind", ["win", "tie", "none", "some", "longer", "few"])
+def test_what_is_said_is_said_in_chinese(kind: str) -> None:
+    words = Words("zh")
+    sides: dict[str, tuple[Verdict | None, Verdict | None]] = {
+        "win": ("first", "first"),
+        "tie": ("first", "second"),
+        "none": (None, "first"),
+    }
+    there, back = sides.get(kind, ("first", "first"))
+    found = [Judged(f"k{at}", there, back, (9 + at, 7 if kind == "longer" else 9 + at % 40)) for at in range(60)]
+    if kind == "some":
+        found[:20] = [Judged(f"n{at}", None, None, (9, 9)) for at in range(20)]
+    found += [Judged(f"l{at}", "second", "second", (9, 7)) for at in range(0 if kind in ("none", "few") else 15)]
+    outcome = Outcome("m 1", "m 0", "judge", found, 0)
+    votes = [Vote(item.key, name, "model", "m 1", "m 0", "model", 0) for item in found for name in ("ann", "bo")]
+    page = preferred_in([outcome], [Election("m 1", "m 0", votes, 60), Election("m 1", "m 0", [], 60)])
+    said = [text for item in page for text in (item.by, *(row[0] for row in item.rows), *item.sentences)]
+    assert len(said) > 9 and [text for text in said if words.sentence(text) is None] == []
