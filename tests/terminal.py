@@ -92,7 +92,7 @@ class Terminal:
         """The screen once this text is on it, wherever its lines break."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            lines = self.read(0.1)
+            lines = self.read(0.03)
             if text in " ".join(" ".join(lines).split()):
                 return lines
         raise AssertionError("\n".join([f"no {text!r} in", *self.everything()]))
