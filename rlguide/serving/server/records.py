@@ -22,7 +22,7 @@ class ServerRecord:
         pid, birth: its process, which is the leader of its group, for good (`engine.process.birth_of`).
         model: as clients say it; `title`: what it is.
         address: up to `/v1`.
-        needs_key: whether clients must say a key, which is not kept.
+        needs_key: whether clients must send a key, which is not kept.
     """
 
     pid: int
