@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -107,7 +108,8 @@ def stop(record: ServerRecord) -> None:
 
 
 def _folder() -> Path:
-    return user_state() / "servers"
+    """Of this host: where hosts share the user's home, none knows whether a process of another one lives."""
+    return user_state() / "servers" / (platform.node() or "unnamed")
 
 
 def _modified(path: Path) -> float:
