@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 from collections.abc import Mapping
@@ -50,6 +51,14 @@ class ServerRecord:
     def file(self) -> Path:
         """Where the record lies."""
         return _folder() / f"{self.pid}.json"
+
+
+def check_place() -> None:
+    """Raises RlguideError where no record can be written, which is better known before a model is loaded."""
+    trial = _folder() / f"{os.getpid()}.trial"
+    write_json(trial, {})
+    with suppress(OSError):
+        trial.unlink()
 
 
 def keep(record: ServerRecord) -> None:
