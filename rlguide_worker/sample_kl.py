@@ -51,7 +51,7 @@ def main() -> None:
             score(policy, policy, prompts, answers)
         else:
             waiting.update(answers)
-            tell(phase=f"sampled {len(waiting)} of {len(prompts)} answers")
+            tell(phase=f"sampled {len(waiting)} of {len(prompts)} responses")
     if waiting:
         tell(phase="loading the reference")
         score(policy, Loaded(request["reference"]), prompts, waiting)
