@@ -4,6 +4,7 @@
 
     {"messages": [{"role", "content"}...], "generation": {"max_new_tokens", "temperature", "top_p"}}
         -> {"event": "delta", "text"}... {"event": "done", "reason": "stop" | "length" | "stopped"}
+           before them {"event": "note", "text"} where there is something to say of the request
     {"stop": true}                     ends the response that is being generated
     {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16 or null}
         -> {"event": "response", "index", "text", "reason"}... {"event": "done"}     greedy decoding, in padded batches
@@ -114,7 +115,7 @@ def respond_by_vllm(model: Model, prompts: list[list[int]], order: list[int], li
                 break
     except Exception as error:  # whatever another package's engine may raise: transformers can do it, too
         traceback.print_exception(error)
-        send("note", text=f"vLLM failed ({type(error).__name__}), so transformers responds, which is slower")
+        send("note", text=f"vLLM failed ({type(error).__name__}), so transformers generates, which is slower")
         model.model.to("cuda")
     return left
 
