@@ -143,7 +143,7 @@ def test_an_interrupted_load_leaves_nothing(rlguide: Rlguide) -> None:
     wait_until(rlguide.workers)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    assert process.returncode == 130 and rlguide.workers() == []
+    assert process.returncode == 130 and rlguide.workers() == [] and rlguide.logs() == []
 
 
 @pytest.mark.parametrize(("text", "why"), [("crash", "exit code 7"), ("broken", "the GPU stopped with an error")])
