@@ -15,8 +15,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from rlguide.conversation import Response
 from rlguide.engine.chat import ChatSession
 from rlguide.engine.process import group_alive
+from rlguide.errors import EngineError
+from rlguide.evaluation.comparison.record import Compared
+from rlguide.evaluation.preference.judge_prompt import load_judge_prompt
+from rlguide.evaluation.preference.judging import Judging
+from rlguide.inference.endpoint import Endpoint
 from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 from tests.e2e.conftest import Bench
@@ -125,7 +131,7 @@ def test_clients_that_hang_up_leave_the_model_free(server: Server) -> None:
     assert time.monotonic() - begin < 10  # the twelve would take minutes
 
 
-def test_the_key_is_not_told_and_ctrl_c_leaves_nothing(server: Server, trained: Bench) -> None:
+def ends_without_a_trace(server: Server, trained: Bench) -> None:
     assert KEY.encode() not in subprocess.run(["ps", "axww", "-o", "args"], capture_output=True).stdout
     log = Path(server.told["log"])
     text = log.read_text(encoding="utf-8")
@@ -138,6 +144,29 @@ def test_the_key_is_not_told_and_ctrl_c_leaves_nothing(server: Server, trained: 
     assert not group_alive(group)
     listed = trained.run("serve", "--list", "--json", env=server.variables)
     assert json.loads(listed.stdout) == []
+
+
+def judging(server: Server, count: int) -> Judging:
+    pairs = [{"sft": Response(f"one {at}", "stop"), "dpo": Response(f"two {at}", "stop")} for at in range(count)]
+    records = [Compared("file", [{"role": "user", "content": "which?"}], pair) for pair in pairs]
+    return Judging(records, "dpo", "sft", Endpoint(server.told["address"], RUN), load_judge_prompt())
+
+
+def test_the_key_is_not_told_ctrl_c_leaves_nothing_and_what_it_judged_is_kept(
+    server: Server, trained: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RLGUIDE_API_KEY", KEY)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = judging(server, 1)
+    assert first.plan().startswith("2 calls of the judge, about ")
+    outcome = first.run()
+    assert "no verdict on dpo against sft: 2 of its 2 replies" in outcome.verdict
+    ends_without_a_trace(server, trained)
+    again = judging(server, 1)
+    assert again.plan().startswith("0 calls of the judge (2 more are stored)")
+    assert again.run().as_dict() == outcome.as_dict()
+    with pytest.raises(EngineError, match="cannot reach"):
+        judging(server, 2).run()
 
 
 def test_in_the_background_until_it_is_stopped(trained: Bench, tmp_path: Path) -> None:
