@@ -84,8 +84,8 @@ def test_responses_are_those_of_chat_also_several_at_once(server: Server, traine
 
 def test_a_seed_gives_the_same_response_whatever_else_is_served(server: Server) -> None:
     def sampled(seed: int | None) -> str:
-        answer = server.ask(CONVERSATIONS[1], temperature=2, top_p=1, max_tokens=24, seed=seed)
-        return str(answer.choices[0].message.content)
+        response = server.ask(CONVERSATIONS[1], temperature=2, top_p=1, max_tokens=24, seed=seed)
+        return str(response.choices[0].message.content)
 
     alone = sampled(7)
     with ThreadPoolExecutor(4) as pool:

@@ -13,11 +13,11 @@ from rlguide.console import say
 from rlguide.errors import UsageError
 from rlguide.evaluation.comparison.figures import Against, against_first, chance, measured
 from rlguide.evaluation.comparison.measures import Measures
+from rlguide.evaluation.comparison.power import DIFFERING, detectable_share, detectable_win_rate
 from rlguide.evaluation.comparison.prompts import Prompt
 from rlguide.evaluation.comparison.record import RESPONSES, Compared, folder_of, keep_compared
 from rlguide.inference.model import Model
 from rlguide.inference.store import stored_responses
-from rlguide.statistics import DIFFERING, detectable_share, detectable_win_rate
 from rlguide.workspace import Workspace, write_json
 
 RESULT = "result.json"

@@ -41,8 +41,10 @@ class Screen:
         except KeyboardInterrupt:
             pass
         finally:
-            pieces.close()
-            sink.end()
+            try:
+                pieces.close()  # which waits until the model has stopped; a second Ctrl-C does not
+            finally:
+                sink.end()
         return not is_empty
 
     def collect(self, pieces: Generator[str, None, None], what: str) -> str:
