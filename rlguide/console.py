@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import select
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -24,6 +25,7 @@ _consoles: dict[bool, Console] = {}
 
 _NOBODY_READS = (errno.EPIPE, errno.EIO)  # of a pipe that is closed; of a terminal that is
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+_silenced: set[int] = set()  # streams for which the null device stands in
 
 
 class _Output(io.FileIO):
@@ -43,8 +45,21 @@ class _Output(io.FileIO):
             return len(data)
 
 
+def nobody_reads() -> bool:
+    """Whether the reader of stdout, a pipe, is gone: what is made for it now is made for nobody."""
+    if _STREAMS["stdout"] in _silenced:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError):  # a stream without a file
+        return False
+
+
 def silence(descriptor: int) -> None:
     """Let the null device stand in for a stream, for this process and for those that it starts."""
+    _silenced.add(descriptor)
     null = os.open(os.devnull, os.O_RDWR)
     if null != descriptor:
         os.dup2(null, descriptor)

@@ -180,6 +180,29 @@ def paired(
     return Estimate(value, low, high, n)
 
 
+def paired_share(before: Sequence[bool], after: Sequence[bool]) -> Estimate:
+    """How far two shares of the same cases are apart, with an interval that holds for few cases and rare properties.
+
+    Two exact intervals are combined: of how many cases differ, and of which way those that differ go. So it leaves out
+    0 just where the sign test at 5 % does (of 5 cases never), and is wider than it need be: drawn at 12 to 100 cases,
+    it held the true difference in 98 of 100 draws or more, where the second interval alone, scaled by the observed
+    share of cases that differ, held it in as few as 22.
+
+    Raises:
+        ValueError: no cases, or not as many of one as of the other.
+    """
+    differences = [int(new) - int(old) for old, new in zip(before, after, strict=True)]
+    n, more, fewer = len(differences), differences.count(1), differences.count(-1)
+    differing = exact_proportion(more + fewer, n)
+    if more + fewer == 0:
+        return Estimate(0.0, -differing.high, differing.high, n)
+    up = exact_proportion(more, more + fewer)
+    low, high = 2 * up.low - 1, 2 * up.high - 1
+    low *= differing.high if low < 0 else differing.low
+    high *= differing.high if high > 0 else differing.low
+    return Estimate((more - fewer) / n, low, high, n)
+
+
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
     return math.fsum(pair[0] for pair in pairs) / math.fsum(pair[1] for pair in pairs)
 

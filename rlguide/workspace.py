@@ -58,11 +58,11 @@ class Workspace:
 
 
 @contextmanager
-def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "w", is_private: bool = False) -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; rename it over `path` when the block ends without an exception.
 
     A reader sees the old file or the whole new one, never a part; a full disk or a killed process leaves
-    `path` as it was. `mode` is "w" (UTF-8 text) or "wb".
+    `path` as it was. `mode` is "w" (UTF-8 text) or "wb"; `is_private`: only its owner may read it.
 
     Raises:
         RlguideError: the folder cannot be written or the disk is full.
@@ -79,7 +79,8 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         handle.flush()
         os.fsync(handle.fileno())
         handle.close()
-        Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes 0600; match what open() would have made
+        if not is_private:
+            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp makes 0600; match what open() would have made
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:

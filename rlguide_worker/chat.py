@@ -169,7 +169,8 @@ def main() -> None:
     except BaseException as error:
         fail(error)
         leave(1)
-    send("ready", device=str(model.model.device), parameters=model.parameters)
+    weights = sum(weight.nbytes for weight in model.model.parameters())
+    send("ready", device=str(model.model.device), parameters=model.parameters, bytes=weights)
     while True:
         request = _requests.get()
         settings = request.get("generation") or {}

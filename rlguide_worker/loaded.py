@@ -1,37 +1,20 @@
 """A model with its tokenizer and template, as LLaMA-Factory loads them for inference, and its prompts in batches."""
 
 
-class Loaded:
-    """A loaded policy. `last` is an adapter that was left out, `generating` the engine's defaults for generation."""
+class Prompts:
+    """How prompts become tokens, without the model. `generating`: the engine's defaults for generation."""
 
-    def __init__(self, arguments, leave_last=False):
+    def __init__(self, arguments):
         from llamafactory.data import get_template_and_fix_tokenizer
         from llamafactory.hparams import get_infer_args
-        from llamafactory.model import load_model, load_tokenizer
+        from llamafactory.model import load_tokenizer
 
-        model_args, data_args, finetuning_args, generating_args = get_infer_args(arguments)
-        adapters = model_args.adapter_name_or_path or []
-        self.last = None
-        if leave_last and adapters:
-            self.last = adapters[-1]
-            model_args.adapter_name_or_path = adapters[:-1] or None
-        self.folders = {"subfolder": model_args.adapter_folder, "offload_folder": model_args.offload_folder}
+        self.model_args, data_args, self.finetuning_args, generating_args = get_infer_args(arguments)
         self.generating = generating_args.to_dict()
-        loaded = load_tokenizer(model_args)
+        loaded = load_tokenizer(self.model_args)
         self.tokenizer, self.processor = loaded["tokenizer"], loaded["processor"]
         self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
-        self.model = load_model(self.tokenizer, model_args, finetuning_args, is_trainable=False)
         self.stops = [token for token in self.template.get_stop_token_ids(self.tokenizer) if token is not None]
-
-    def add_last(self):
-        """Put the adapter that was left out beside the weights, as LLaMA-Factory does when it trains one on."""
-        from peft import PeftModel
-
-        self.model = PeftModel.from_pretrained(self.model, self.last, is_trainable=False, **self.folders).eval()
-
-    def merge_last(self):
-        """Merge it, as LLaMA-Factory does for inference."""
-        self.model = self.model.merge_and_unload()
 
     def encode(self, messages, response=""):
         """(tokens of the prompt, tokens of the response) of a conversation, as in training."""
@@ -42,6 +25,33 @@ class Loaded:
             [*messages, {"role": "assistant", "content": response}], [], [], [], self.processor
         )
         return self.template.encode_oneturn(self.tokenizer, turns, system)
+
+
+class Loaded(Prompts):
+    """A loaded policy. `last` is an adapter that was left out."""
+
+    def __init__(self, arguments, leave_last=False):
+        from llamafactory.model import load_model
+
+        super().__init__(arguments)
+        model_args = self.model_args
+        adapters = model_args.adapter_name_or_path or []
+        self.last = None
+        if leave_last and adapters:
+            self.last = adapters[-1]
+            model_args.adapter_name_or_path = adapters[:-1] or None
+        self.folders = {"subfolder": model_args.adapter_folder, "offload_folder": model_args.offload_folder}
+        self.model = load_model(self.tokenizer, model_args, self.finetuning_args, is_trainable=False)
+
+    def add_last(self):
+        """Put the adapter that was left out beside the weights, as LLaMA-Factory does when it trains one on."""
+        from peft import PeftModel
+
+        self.model = PeftModel.from_pretrained(self.model, self.last, is_trainable=False, **self.folders).eval()
+
+    def merge_last(self):
+        """Merge it, as LLaMA-Factory does for inference."""
+        self.model = self.model.merge_and_unload()
 
     def padded(self, prompts):
         """Tokens and mask (B, width) of prompts of any length, padded on the left, so that responses begin alike."""

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.statistics import Z95, detectable_share, detectable_win_rate, exact_proportion, mean, proportion, wins
+from rlguide.statistics import (
+    Z95,
+    detectable_share,
+    detectable_win_rate,
+    exact_proportion,
+    mean,
+    paired_share,
+    proportion,
+    wins,
+)
 
 
 def test_wilson_against_published_values() -> None:
@@ -95,3 +104,23 @@ def test_nothing_is_resolved_by_a_handful_of_prompts() -> None:
     assert [detectable_win_rate(n) for n in (0, 1, 3)] == [None] * 3
     assert detectable_share(10) is None and detectable_share(100, 0.0) is None
     assert all(detectable_win_rate(4 * n) < detectable_win_rate(n) for n in range(10, 100))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("n", "more", "fewer"), [(12, 0.02, 0.0), (30, 0.1, 0.02), (100, 0.2, 0.0), (100, 0.4, 0.1)])
+def test_the_interval_of_paired_shares_holds_the_truth(n: int, more: float, fewer: float) -> None:
+    draw, held = random.Random(7), 0
+    for _ in range(300):
+        moves = draw.choices((1, -1, 0), (more, fewer, 1 - more - fewer), k=n)
+        found = paired_share([move < 0 for move in moves], [move > 0 for move in moves])
+        assert found.low <= found.value <= found.high and found.low >= -1 and found.high <= 1
+        held += found.low <= more - fewer <= found.high
+    assert held >= 285
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_paired_shares_are_told_apart_where_the_sign_test_does(n: int) -> None:
+    is_told = 2 * 0.5**n <= 0.05
+    assert (paired_share([False] * n, [True] * n).low > 0) == is_told
+    assert (paired_share([True] * n, [False] * n).high < 0) == is_told
+    same = paired_share([True] * n, [True] * n)
+    assert same.value == 0 and same.high == -same.low == pytest.approx(1 - 0.025 ** (1 / n))

@@ -59,6 +59,7 @@ class ChatSession:
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._log: Path | None = None
         self.device = ""
+        self.size: int | None = None  # bytes of the weights, once they are loaded
         self.ended: Ended = "stop"
 
     def __enter__(self) -> ChatSession:
@@ -99,6 +100,9 @@ class ChatSession:
                 elif event["event"] == "done":
                     self.ended = ended_of(event.get("reason"))
             is_done = True
+        except EngineError:
+            is_done = True  # it has ended: there is nothing to stop, and nothing more will come
+            raise
         finally:
             if not is_done and self._process is not None and self._process.poll() is None:
                 self._cancel()
@@ -160,6 +164,8 @@ class ChatSession:
                     self._on_wait(time.monotonic() - started)
             elif event["event"] == "ready":
                 self.device = str(event.get("device", ""))
+                size = event.get("bytes")
+                self.size = size if isinstance(size, int) else None
                 return
 
     def _read(self) -> None:
@@ -208,6 +214,7 @@ class ChatSession:
         while time.monotonic() < deadline:
             event = self._next(timeout=1.0)
             if event is not None and event["event"] == "done":
+                self.ended = "stopped"
                 return
         self.close()
 
@@ -217,12 +224,20 @@ class ChatSession:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:
                 pass
-        log = read_tail(self._log) if self._log else ""
-        returncode = self._process.poll() if self._process else None
-        cause = explain_failure(f"{log}\n{text}", returncode if returncode is not None else 1)
-        fix = {
-            "gpu": "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
-            "or ask for less with --max-new-tokens",
-            "main": "close other programs: the model needs its own size in main memory, twice that in float32",
-        }.get(cause.memory, f"{cause.fix}: {self._log}")
-        return EngineError(f"the model could not be run: {cause.what}", fix)
+        return model_failure(self._log, self._process.poll() if self._process else None, text)
+
+
+def model_failure(log: Path | None, returncode: int | None, text: str = "") -> EngineError:
+    """Why a worker with a loaded model failed, of what it has told (`text`), its log and how it ended.
+
+    Args:
+        returncode: None while it runs.
+    """
+    printed = read_tail(log) if log else ""
+    cause = explain_failure(f"{printed}\n{text}", returncode if returncode is not None else 1)
+    fix = {
+        "gpu": "free the GPU (`nvidia-smi` shows who uses it), choose another with CUDA_VISIBLE_DEVICES, "
+        "or ask for less with --max-new-tokens",
+        "main": "close other programs: the model needs its own size in main memory, twice that in float32",
+    }.get(cause.memory, f"{cause.fix}: {log}")
+    return EngineError(f"the model could not be run: {cause.what}", fix)

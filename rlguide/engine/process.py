@@ -175,6 +175,20 @@ def is_alive(pid: Any) -> bool:
         return False
 
 
+def birth_of(pid: int) -> str:
+    """When a process began, as "<id of the boot>:<clock ticks since then>"; "" if none of this id runs.
+
+    With its id it names one process for good: ids are given again, also after a restart of the host.
+    """
+    if not is_alive(pid):
+        return ""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]  # field 22 of proc(5)
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}:{ticks}"
+    except (OSError, IndexError):
+        return ""
+
+
 _LOG_TAIL = 200_000  # bytes of the log that are searched for the cause of a failure
 
 

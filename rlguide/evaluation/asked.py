@@ -8,15 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from rlguide.conversation import Message
+from rlguide.conversation import Message, Response
 from rlguide.engine.find import Engine
 from rlguide.errors import DataError
 from rlguide.evaluation import divergence
-from rlguide.evaluation.asking import answers, conversation_of
+from rlguide.evaluation.asking import conversation_of
 from rlguide.evaluation.config import HeldOut
 from rlguide.evaluation.instructions.check import check
 from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, load_prompts
 from rlguide.evaluation.scoring import examples_of
+from rlguide.inference.loaded import LoadedPolicy
+from rlguide.inference.store import stored_responses
 from rlguide.policy.policy import Policy
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
@@ -53,14 +55,14 @@ class Asked:
     languages: tuple[str, ...] = tuple(LANGUAGES)
     own_prompts: Path | None = None
 
-    def both(self, conversations: Sequence[Sequence[Message]]) -> tuple[list[str], list[str]]:
-        """The answers of the parent and of the tuned model."""
-        return self.answers(self.run.reference, conversations), self.answers(self.run.policy, conversations)
+    def both(self, conversations: Sequence[Sequence[Message]]) -> tuple[list[Response], list[Response]]:
+        """The greedy responses of the parent and of the tuned model."""
+        return self.responses(self.run.reference, conversations), self.responses(self.run.policy, conversations)
 
-    def answers(self, policy: Policy, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        """The greedy answers of a policy."""
-        args = {**self.keys, **policy.model_config()}
-        return answers(self.ws, self.engine, policy, args, conversations, self.size.tokens)
+    def responses(self, policy: Policy, conversations: Sequence[Sequence[Message]]) -> list[Response]:
+        """The greedy responses of a policy; those that it gave before are not asked again. Raises EngineError."""
+        model = LoadedPolicy(self.ws, self.engine, policy, {**self.keys, **policy.model_config()})
+        return stored_responses(model, conversations, self.size.tokens)
 
     def divergence(self, policy: Policy, conversations: Sequence[Sequence[Message]]) -> divergence.Divergence:
         """How far a policy has moved from the parent of the run."""

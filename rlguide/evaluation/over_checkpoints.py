@@ -54,8 +54,8 @@ def measure(asked: Asked) -> list[Point]:
     for step in sorted(steps):
         say(f"checkpoint {step}")
         policy = replace(run.policy, adapters=(*run.policy.adapters[:-1], run.file(f"checkpoint-{step}")))
-        texts = asked.answers(policy, [[{"role": "user", "content": prompt.prompt}] for prompt in prompts])
-        hits = sum(followed(prompts, texts, "strict"))
+        found = asked.responses(policy, [[{"role": "user", "content": prompt.prompt}] for prompt in prompts])
+        hits = sum(followed(prompts, [response.text for response in found], "strict"))
         kl = asked.divergence(policy, conversations)
         points.append(Point(step, kl.answer.value, proportion(int(hits), len(prompts)), margins.get(step)))
     return points

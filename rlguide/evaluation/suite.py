@@ -16,8 +16,9 @@ from rlguide.engine.find import Engine
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
 from rlguide.evaluation import benchmarks, divergence, over_checkpoints, reward_model
-from rlguide.evaluation.answers import HELD_OUT, Answered, answered, keep_answers
+from rlguide.evaluation.answers import answered, keep_answers
 from rlguide.evaluation.asked import SIZES, Asked, followed
+from rlguide.evaluation.comparison.record import HELD_OUT, INSTRUCTIONS, Compared
 from rlguide.evaluation.config import check_run, held_out_pairs
 from rlguide.evaluation.instructions.prompts import LANGUAGES
 from rlguide.evaluation.lines import Line, lines_of_pairs
@@ -32,8 +33,7 @@ from rlguide.workspace import Workspace, write_json
 
 RESULT, DOCUMENTS = "suite.json", "benchmarks.json"
 _READINGS: dict[Literal["strict", "loose"], str] = {"strict": "", "loose": " (loose)"}
-_INSTRUCTIONS = "instructions"
-PARTS = ("pairs", "instructions", "kl", "length")
+PARTS = ("pairs", INSTRUCTIONS, "kl", "length")
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Suite:
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: list[over_checkpoints.Point] = field(default_factory=list)
     tasks: benchmarks.Benchmarks | None = None
-    answers: list[Answered] = field(default_factory=list, repr=False)
+    answers: list[Compared] = field(default_factory=list, repr=False)
 
     @property
     def table(self) -> list[Line]:
@@ -75,7 +75,7 @@ class Suite:
         """Whether it got better, in a sentence."""
         said = []
         for line in self.lines:
-            if _INSTRUCTIONS in line.name and not line.name.endswith(_READINGS["loose"]):
+            if INSTRUCTIONS in line.name and not line.name.endswith(_READINGS["loose"]):
                 points = f"{abs(line.difference.value) * 100:.1f} points"
                 words = {True: f"{points} more", False: f"{points} FEWER", None: "about as many"}
                 said.append(f"follows {words[line.is_better]} {line.name}")
@@ -164,7 +164,7 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         if said:
             say(said)
         found.tasks = benchmarks.measure(ws, engine, run, keys, what.tasks)
-    has_pairs = what.checkpoints or bool({*parts} - {_INSTRUCTIONS})
+    has_pairs = what.checkpoints or bool({*parts} - {INSTRUCTIONS})
     held_out = held_out_pairs(ws, engine, run, what.datasets, settings) if has_pairs else None
     if said and what.tasks is None:  # after all checks, so that an error has two lines
         say(said)
@@ -183,7 +183,7 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         how_much = replace(how_much, tokens=what.max_new_tokens)
     languages = (what.language,) if what.language else tuple(LANGUAGES)
     asked = Asked(ws, engine, run, keys, held_out, how_much, languages, what.prompts)
-    if what.prompts is not None and _INSTRUCTIONS in parts:
+    if what.prompts is not None and INSTRUCTIONS in parts:
         say(f"{len(asked.prompts)} prompts of {what.prompts}")  # before anything else is measured
     for part in parts:
         measure[part](asked, found)
@@ -216,14 +216,14 @@ def _instructions(asked: Asked, found: Suite) -> None:
     prompts = asked.prompts  # at once, so that a model loads once
     conversations: list[list[Message]] = [[{"role": "user", "content": prompt.prompt}] for prompt in prompts]
     pair = asked.both(conversations)
-    found.answers += answered(_INSTRUCTIONS, conversations, pair)
+    found.answers += answered(INSTRUCTIONS, conversations, pair)
     source = f" of {asked.own_prompts.name}" if asked.own_prompts else ""
     for reading, suffix in _READINGS.items():
-        before, after = (followed(prompts, texts, reading) for texts in pair)
+        before, after = (followed(prompts, [item.text for item in own], reading) for own in pair)
         for code in dict.fromkeys(prompt.language for prompt in prompts):
             chosen = [at for at, prompt in enumerate(prompts) if prompt.language == code]
             old, new = ([values[at] for at in chosen] for values in (before, after))
-            found.lines.append(_line(f"{LANGUAGES[code]} {_INSTRUCTIONS}{source}{suffix}", old, new, "more"))
+            found.lines.append(_line(f"{LANGUAGES[code]} {INSTRUCTIONS}{source}{suffix}", old, new, "more"))
 
 
 def _length(asked: Asked, found: Suite) -> None:
@@ -234,7 +234,7 @@ def _length(asked: Asked, found: Suite) -> None:
         return
     pair = asked.both(conversations)
     found.answers += answered(HELD_OUT, conversations, pair)
-    before, after = ([float(len(text)) for text in texts] for texts in pair)
+    before, after = ([float(len(item.text)) for item in own] for own in pair)
     line = _line("length of answers", before, after, "")
     found.lines.append(replace(line, digits=1, unit="characters"))
 

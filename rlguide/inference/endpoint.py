@@ -100,7 +100,7 @@ class Endpoint:
         def job(messages: Sequence[Message]) -> Callable[[Caller], Iterator[Response]]:
             return lambda caller: iter([self._whole(caller, self._body(messages, max_new_tokens, 0.0))])
 
-        from rlguide.inference.wire import Refused
+        from rlguide.inference.refusals import Refused
 
         refused: list[Refused] = []
         for place, value in self._call([job(messages) for messages in conversations], self.concurrency):
@@ -174,7 +174,7 @@ class Endpoint:
 
         OpenAI's reasoning models take `max_completion_tokens` for `max_tokens`, and no temperature.
         """
-        from rlguide.inference.wire import Refused
+        from rlguide.inference.refusals import Refused
 
         names = {key: self._renamed.get(key, key) for key in body}
         while True:

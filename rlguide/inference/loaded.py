@@ -57,6 +57,11 @@ class LoadedPolicy:
         return self._session.device if self._session else ""
 
     @property
+    def size(self) -> int | None:
+        """Bytes of its weights, once entered."""
+        return self._session.size if self._session else None
+
+    @property
     def ended(self) -> Ended:
         """As of `Model`."""
         return self._session.ended if self._session else "stop"

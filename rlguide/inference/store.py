@@ -13,7 +13,7 @@ from rlguide.console import progress
 from rlguide.conversation import Message, Response, response_of
 from rlguide.errors import EngineError
 from rlguide.inference.model import Model
-from rlguide.remembered import remembered
+from rlguide.remembered import remembered, some_remembered
 from rlguide.workspace import user_cache
 
 FOLDER = "responses"
@@ -34,7 +34,7 @@ def stored_responses(
         EngineError: the model failed, or the store holds something else.
     """
     asked = [list(messages) for messages in conversations]
-    what = {**model.identity(), "max_new_tokens": max_new_tokens}
+    what = _decides(model, max_new_tokens)
 
     def ask(missing: list[int]) -> Iterator[tuple[int, Any]]:
         with model, progress("responses") as bar:
@@ -49,3 +49,14 @@ def stored_responses(
         folder = shlex.quote(str(user_cache() / FOLDER))
         raise EngineError("some stored responses are of another rlguide", f"remove them: `rm -r {folder}`")
     return whole
+
+
+def missing_responses(model: Model, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[int]:
+    """The places of the conversations to which the model would have to respond now."""
+    asked = [list(messages) for messages in conversations]
+    found = some_remembered(FOLDER, _decides(model, max_new_tokens), asked, lambda missing: ())
+    return [place for place in range(len(asked)) if place not in found]
+
+
+def _decides(model: Model, max_new_tokens: int) -> dict[str, Any]:
+    return {**model.identity(), "max_new_tokens": max_new_tokens}

@@ -9,7 +9,6 @@ Importing this module imports `requests`.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,18 +20,15 @@ from typing import Any, NoReturn, TypeVar
 import requests
 
 from rlguide.errors import EngineError
-from rlguide.inference.address import OPENAI_KEY, OWN_KEY, Address
-from rlguide.inference.completion import Unfit, events_in, fault_in, json_of
+from rlguide.inference.address import Address
+from rlguide.inference.completion import Unfit, events_in, json_of
+from rlguide.inference.refusals import Refusals
 from rlguide.network.faults import FAULTS, fault_name
 from rlguide.network.retry import BUSY, Backoff, GaveUp, requested_wait
 
 T = TypeVar("T")
 BLOCK = 1 << 16  # bytes
-_SAID = 300  # characters of what the endpoint says of an error that are shown
 _SPENT = "insufficient_quota"  # a 429 of OpenAI's that no waiting helps
-_RUN = 6  # characters of a key that are not shown, whatever stands between them
-_WITHOUT_SIGNS = re.compile(r"[^A-Za-z0-9]")
-LEFT_OUT = "(key left out)"
 
 
 @dataclass(frozen=True)
@@ -50,18 +46,6 @@ class Limits:
     silent: float = 120.0
     total: float = 600.0
     body: int = 32 << 20
-
-
-class Refused(EngineError):
-    """The endpoint refuses this one request (400, 413, 422); others may go through.
-
-    Attributes:
-        named: the parameter and the code that it names.
-    """
-
-    def __init__(self, what: str, fix: str, named: str) -> None:
-        super().__init__(what, fix)
-        self.named = named
 
 
 class _Later(Exception):
@@ -97,9 +81,11 @@ class Caller:
 
     def __init__(self, address: Address, limits: Limits, stopped: threading.Event, say: Callable[[str], None]) -> None:
         self.address, self.limits = address, limits
-        self._key, self._stopped, self._say = address.key(), stopped, say
+        self._stopped, self._say = stopped, say
+        key = address.key()
+        self._refusals = Refusals(address.url, key)
         self._session = requests.Session()
-        self._session.auth = _Bearer(self._key)
+        self._session.auth = _Bearer(key)
         self._session.headers.update({"User-Agent": "rlguide", "Accept-Encoding": "identity"})
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.trust_env = not address.is_loopback
@@ -110,7 +96,7 @@ class Caller:
     def check_event(self, event: Any) -> None:
         """Raises EngineError if an event of a stream is an error."""
         if isinstance(event, Mapping) and event.get("error"):
-            said, _ = self._shown(event)
+            said, _ = self._refusals.shown(event)
             raise EngineError(f"{self.address.url} broke off within a response{said}", "ask again; look at its log")
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -149,7 +135,7 @@ class Caller:
 
     def without_key(self, text: str) -> str:
         """A text that the endpoint sent, without the key that it was given."""
-        return text.replace(self._key, LEFT_OUT) if self._key and len(self._key) >= _RUN else text
+        return self._refusals.without_key(text)
 
     def _guarded(self, events: Iterator[Any]) -> Iterator[Any]:
         with self.meant():
@@ -259,51 +245,16 @@ class Caller:
             yield chunk
 
     def _refuse(self, response: requests.Response) -> NoReturn:
+        """Raise what a status other than 200 means."""
         status = response.status_code
-        fault = f"HTTP {status}"
-        said, named = self._said(response)
-        if (status in BUSY or status > 505) and _SPENT not in named:
-            raise _Later(f"{fault}{said}", requested_wait(response.headers))
-        url = self.address.url
-        if 300 <= status < 400:
-            raise EngineError(f"{url} redirects ({fault})", "name the address that it redirects to, up to and with /v1")
-        if status in (401, 403):
-            held = "the key is refused" if self._key else "a key is needed"
-            raise EngineError(f"{url}: {held} ({fault})", f"set {OWN_KEY} or {OPENAI_KEY} in the environment")
-        if status == 404:
-            raise EngineError(
-                f"{url} has no such path or model ({fault}{said})", f"see which it has: `curl {url}/models`"
-            )
-        if status in (400, 413, 422):
-            raise Refused(f"{url} refuses a request ({fault}{said})", "shorten the prompt, or leave it out", named)
-        raise EngineError(f"{url} refuses ({fault}{said})", "look at its log, or name another endpoint")
-
-    def _said(self, response: requests.Response) -> tuple[str, str]:
-        """What the endpoint says of an error, and the parameter and code that it names; "" where that is nothing.
-
-        What holds a part of the key is left out whole: OpenAI repeats its ends, and a hostile endpoint what it likes.
-        """
         try:
             body = json.loads(b"".join(self._chunks(response, BLOCK)))
         except (Unfit, ValueError, RecursionError, *FAULTS):
-            return "", ""
-        return self._shown(body)
-
-    def _shown(self, body: Any) -> tuple[str, str]:
-        said, named = fault_in(body)
-        if not said:
-            return "", named
-        if self._holds_key(said):
-            return ": what it says repeats the key and is left out", named
-        said = " ".join(said.split())
-        return f": {said[:_SAID]}{' ...' if len(said) > _SAID else ''}", named
-
-    def _holds_key(self, text: str) -> bool:
-        if not self._key:
-            return False
-        bare, key = (_WITHOUT_SIGNS.sub("", value).lower() for value in (text, self._key))
-        runs = [key[at : at + _RUN] for at in range(max(1, len(key) - _RUN + 1))]
-        return self._key in text or any(run and (run in bare or run[::-1] in bare) for run in runs)
+            body = None
+        said, named = self._refusals.shown(body)
+        if (status in BUSY or status > 505) and _SPENT not in named:
+            raise _Later(f"HTTP {status}{said}", requested_wait(response.headers))
+        raise self._refusals.of_status(status, said, named)
 
     def _foreign(self, words: str) -> EngineError:
         return EngineError(

@@ -65,11 +65,10 @@ def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def modelfile(parts: TemplateParts, weights: str = ".", cutoff: int | None = None) -> str:
-    """The Modelfile.
+def modelfile(parts: TemplateParts, cutoff: int | None = None) -> str:
+    """The Modelfile, for a model in its folder.
 
     Args:
-        weights: the model's folder or GGUF file, from the Modelfile's own folder.
         cutoff: tokens of the longest example in training.
 
     Raises:
@@ -78,7 +77,7 @@ def modelfile(parts: TemplateParts, weights: str = ".", cutoff: int | None = Non
     context = max(CONTEXT, cutoff or 0)
     lines = [
         "# Template, system prompt and stop tokens as in training; written by rlguide export.",
-        f"FROM {weights}",
+        "FROM .",
         "",
         f"TEMPLATE {_quoted(template(parts))}",
         "",
@@ -88,6 +87,11 @@ def modelfile(parts: TemplateParts, weights: str = ".", cutoff: int | None = Non
     lines += [f"PARAMETER stop {_quoted(stop)}" for stop in parts.stops]
     lines += [f"PARAMETER num_ctx {min(context, parts.positions or context)}"]
     return "\n".join(lines) + "\n"
+
+
+def retargeted(text: str, weights: str) -> str:
+    """A Modelfile of `modelfile` for a GGUF file, named from the Modelfile's own folder."""
+    return text.replace("\nFROM .\n", f"\nFROM {_quoted(weights)}\n", 1)
 
 
 def template(parts: TemplateParts) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from rlguide.data.inspect.examples import EARLIER, shortened
 from rlguide.data.inspect.page import differences, titled
 from rlguide.errors import DataError
-from rlguide.evaluation.answers import HELD_OUT, Answered, read_answers
+from rlguide.evaluation.answers import PARENT, TUNED, read_answers
+from rlguide.evaluation.comparison.record import HELD_OUT, Compared, texts_of
 from rlguide.evaluation.scoring import scored_pairs
 from rlguide.runs.record import Run
 
@@ -19,24 +20,25 @@ _MOST_OF_A_PART = 4  # the others are left for other parts of the evaluation
 def answers_of(run: Run) -> list[dict[str, Any]]:
     """Some of the answers that `rlguide eval` kept, before and after."""
     return [
-        _row(item.prompt, ("before", item.parent), ("after", item.tuned)) for item in picked(read_answers(run.path))
+        _row(item.prompt, ("before", item.responses[PARENT].text), ("after", item.responses[TUNED].text))
+        for item in picked(read_answers(run.path))
     ]
 
 
-def picked(answers: Sequence[Answered]) -> list[Answered]:
+def picked(answers: Sequence[Compared]) -> list[Compared]:
     """Answers whose wording differs, if there are any, from all over the list: not picked by who did better.
 
     Those to held-out prompts come first.
     """
-    found: list[Answered] = []
-    for part in sorted({item.part for item in answers}, key=lambda part: part != HELD_OUT):
-        own = [item for item in answers if item.part == part]
-        different = [item for item in own if item.parent != item.tuned]
+    found: list[Compared] = []
+    for source in sorted({item.source for item in answers}, key=lambda source: source != HELD_OUT):
+        own = [item for item in answers if item.source == source]
+        different = [item for item in own if len({*texts_of(item)}) > 1]
         found += _spread(different or own, min(_MOST_OF_A_PART, _SAMPLES - len(found)))
     return found
 
 
-def _spread(items: Sequence[Answered], count: int) -> list[Answered]:
+def _spread(items: Sequence[Compared], count: int) -> list[Compared]:
     number = min(count, len(items))
     return [items[at * len(items) // number] for at in range(number)]
 

@@ -22,12 +22,16 @@ from typing import Any
 from rlguide.console import say, warn
 from rlguide.engine.find import Engine
 from rlguide.engine.schema import load_schema
+from rlguide.errors import RlguideError
 from rlguide.policy.merge import check_adapters, default_folder, merge
-from rlguide.policy.merge_fingerprint import MANIFEST
+from rlguide.policy.merge_fingerprint import MANIFEST, fingerprint, is_merge_of
+from rlguide.policy.modelfile import MODELFILE
 from rlguide.policy.policy import Policy
 from rlguide.progress import format_bytes
 from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.runs.record import Run
+from rlguide.serving.card import write_card
+from rlguide.serving.on_record import CARD
 from rlguide.workspace import Workspace, read_json
 
 
@@ -58,14 +62,23 @@ class Exported:
         }
 
 
-def export(
-    ws: Workspace, engine: Engine, wanted: ModelRequest, output: str | None = None, is_compared: bool = True
-) -> Exported:
-    """Merge the run or checkpoint that is meant (as for chat; the newest usable run by default).
+@dataclass(frozen=True)
+class Wish:
+    """How the model is exported.
 
-    Args:
+    Attributes:
         output: the folder to make, from the workspace; `saves/<model>/merged/<name>` by default.
         is_compared: whether the merged model is scored beside the stack before the folder gets its name.
+        may_exist: whether a folder that holds this very merge is taken as it is.
+    """
+
+    output: str | None = None
+    is_compared: bool = True
+    may_exist: bool = False
+
+
+def export(ws: Workspace, engine: Engine, wanted: ModelRequest, wish: Wish = Wish()) -> Exported:
+    """Merge the run or checkpoint that is meant (as for chat; the newest usable run by default).
 
     Raises:
         UsageError: a reward model, a model without adapters, or a target that holds something.
@@ -79,22 +92,29 @@ def export(
     partner = choose_partner(ws, wanted, lambda: load_schema(engine).model_templates)
     policy = partner.policy
     check_adapters(policy)
-    target = ws.root / Path(output).expanduser() if output else default_folder(ws, policy)
+    target = ws.root / Path(wish.output).expanduser() if wish.output else default_folder(ws, policy)
     keys = {key: value for key, value in partner.args.items() if key not in policy.model_config()}
-    say(f"merging {partner.title}")
+    if run is not None and type(cutoff := run.config.get("cutoff_len")) is int:
+        keys["cutoff_len"] = cutoff
     name = ws.relative(target)
-    say(f"into {name}")
-    if not is_compared:
-        warn("the merged model will not be compared with the stack (--no-verify)")
-    merge(ws, engine, policy, target, keys, is_compared)
+    if wish.may_exist and is_merge_of(target, fingerprint(ws, policy)):
+        say(f"merged already: {name}")
+    else:
+        say(f"merging {partner.title}")
+        say(f"into {name}")
+        if not wish.is_compared:
+            warn("the merged model will not be compared with the stack (--no-verify)")
+        merge(ws, engine, policy, target, keys, wish.is_compared)
+    if not (target / CARD).is_file():  # else somebody may have written more into it
+        write_card(ws, target, policy, run)
     manifest = read_json(target / MANIFEST)
     return Exported(target, name, folder_size(target), str(manifest["dtype"]), policy, manifest.get("compared"))
 
 
 def next_steps(done: Exported) -> list[str]:
     """What was made and what to do with it, one line each."""
-    folder, modelfile = shlex.quote(done.name), shlex.quote(f"{done.name}/Modelfile")
-    name = re.sub(r"[^a-z0-9._-]+", "-", done.path.name.lower()).strip("-.") or "model"
+    folder = shlex.quote(done.name)
+    ollama = f"    or: {ollama_command(done, done.path / MODELFILE)}" if (done.path / MODELFILE).is_file() else ""
     if done.compared:
         apart, before = (f"{done.compared[key]:.1g}" for key in ("difference", "trained_difference"))
         compared = (
@@ -106,8 +126,20 @@ def next_steps(done: Exported) -> list[str]:
         f"{format_bytes(done.size)}, {done.dtype}, template {done.policy.template}",
         compared,
         f"chat with it: rlguide chat {folder}",
-        f"serve it: vllm serve {folder}    or: ollama create {name} -f {modelfile}",
+        f"serve it: vllm serve {folder}{ollama}",
     ]
+
+
+def ollama_command(done: Exported, file: Path) -> str:
+    """What makes a model of ollama of a Modelfile. Raises RlguideError where there is none."""
+    if not file.is_file():
+        raise RlguideError(
+            f"no Modelfile can say the template {done.policy.template} as it was in training",
+            f"serve the model with its own chat template: `vllm serve {shlex.quote(done.name)}`",
+        )
+    name = re.sub(r"[^a-z0-9._-]+", "-", done.path.name.lower()).strip("-.") or "model"
+    beside = f"{done.name}/{file.name}" if file.parent == done.path else str(Path(done.name).parent / file.name)
+    return f"ollama create {name} -f {shlex.quote(beside)}"
 
 
 def folder_size(folder: Path) -> int:

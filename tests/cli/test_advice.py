@@ -93,7 +93,7 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         write_model(target)
         (target / MANIFEST).write_text('{"dtype": "float32"}')
 
-    def chat(ws: Workspace, engine: Engine, wanted: Any, options: Any) -> None:
+    def chat(ws: Workspace, find_engine: Any, wanted: Any, options: Any) -> None:
         from rlguide.runs.choose import choose_partner
 
         choose_partner(ws, wanted, lambda: {"Tiny": "qwen3_nothink"})
@@ -103,7 +103,7 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"kl": 0.1, "log_ratio": 0.1, "tokens": 3, "is_whole": True}
     monkeypatch.setattr("rlguide.evaluation.divergence.measure", lambda *given: summarize([row] * len(given[4])))
     monkeypatch.setattr("rlguide.serving.export.merge", merge)
-    monkeypatch.setattr("rlguide.serving.chat.chat", chat)
+    monkeypatch.setattr("rlguide.serving.chat.start.chat", chat)
 
 
 def make_run(ws: Workspace, name: str = "tiny/lora/dpo", weights: bool = True, **values: Any) -> Path:

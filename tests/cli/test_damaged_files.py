@@ -219,7 +219,7 @@ def workspace() -> Iterator[Path]:
         patch.setenv("HF_HUB_OFFLINE", "1")
         engine = Engine(root / "no/bin/python", {"llamafactory": "0.9.5", "trl": "0.19.1"})
         patch.setattr("rlguide.engine.find.find_engine", lambda explicit=None: engine)
-        for user in ("recipes.checks", "runs.choose", "serving.chat", "serving.export", "evaluation.config"):
+        for user in ("recipes.checks", "runs.choose", "inference.choose", "serving.export", "evaluation.config"):
             patch.setattr(f"rlguide.{user}.load_schema", lambda engine: TABLE, raising=False)
         write_model(root / "models/tiny-base")
         for name in ("saves/tiny/lora/sft", RUN, f"{RUN}/checkpoint-20"):

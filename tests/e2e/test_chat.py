@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from rlguide.engine.find import Engine, find_engine
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 from tests.e2e.conftest import generate
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.engine
 
@@ -111,16 +111,27 @@ def test_answers_are_those_of_llamafactory_itself(engine: Engine, root: Path) ->
     with ChatSession(engine, stack, root) as session:
         streamed = ["".join(session.ask(item, max_new_tokens=12, temperature=0)) for item in questions]
         assert session.ended in ("stop", "length")
+        assert session.size and session.size > 10_000  # bytes of the weights
         batched = dict(session.responses(questions, batch_size=3, max_new_tokens=12))
     assert streamed == expected
     assert [batched[index].text for index in range(len(questions))] == expected
     assert_nothing_left(root)
 
 
-def test_every_adapter_of_the_stack_counts(engine: Engine, root: Path) -> None:
-    stacks = [args(), args("saves/sft"), args("saves/dpo"), args("saves/sft", "saves/dpo")]
-    answers = [generate(engine, stack, QUESTIONS, root, 12, 2) for stack in stacks]
-    assert len({tuple(item) for item in answers}) == len(stacks)
+@pytest.fixture(scope="module")
+def responses(engine: Engine, root: Path) -> Callable[..., list[str]]:
+    """The greedy responses of a stack of these adapters to QUESTIONS; each stack is asked once."""
+
+    @cache
+    def of(*adapters: str) -> list[str]:
+        return generate(engine, args(*adapters), QUESTIONS, root, 12, 2)
+
+    return of
+
+
+def test_every_adapter_of_the_stack_counts(responses: Callable[..., list[str]]) -> None:
+    stacks = [(), ("saves/sft",), ("saves/dpo",), ("saves/sft", "saves/dpo")]
+    assert len({tuple(responses(*stack)) for stack in stacks}) == len(stacks)
 
 
 def test_a_stopped_answer_does_not_disturb_the_next(engine: Engine, root: Path) -> None:
@@ -131,6 +142,7 @@ def test_a_stopped_answer_does_not_disturb_the_next(engine: Engine, root: Path) 
         started = time.monotonic()
         long.close()  # type: ignore[attr-defined]
         assert time.monotonic() - started < 5
+        assert session.ended == "stopped"
         assert "".join(session.ask(QUESTIONS[1], max_new_tokens=20, temperature=0)) == first
 
 
@@ -166,7 +178,7 @@ def rlguide(*arguments: str) -> list[str]:
     return [sys.executable, "-c", code, *arguments]
 
 
-def test_piped_input_gives_a_line_for_a_line(engine: Engine, root: Path) -> None:
+def test_piped_input_gives_a_line_for_a_line(engine: Engine, root: Path, responses: Callable[..., list[str]]) -> None:
     command = rlguide("chat", "-w", str(root), "--engine", str(engine.python), "--temperature", "0", "--json")
     text = "你好\n\n/clear\nhi there\nexit\nnever asked\n"
     done = subprocess.run([*command, "--max-new-tokens", "12"], input=text, capture_output=True, text=True)
@@ -174,93 +186,43 @@ def test_piped_input_gives_a_line_for_a_line(engine: Engine, root: Path) -> None
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["prompt"] for row in rows] == ["你好", "hi there"]
     assert "base + sft + dpo" in done.stderr
-    expected = generate(engine, args("saves/sft", "saves/dpo"), QUESTIONS[:2], root, max_new_tokens=12)
-    assert [row["response"] for row in rows] == expected
+    assert [row["response"] for row in rows] == responses("saves/sft", "saves/dpo")[:2]
     assert_nothing_left(root)
 
 
-class Terminal:
-    """rlguide in a terminal of its own, as a person has it."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.pid, self.screen = pty.fork()
-        if self.pid == 0:
-            os.execvp(command[0], command)
-        self.seen = ""
-
-    def wait_for(self, text: str, seconds: float = 60.0) -> None:
-        deadline = time.monotonic() + seconds
-        while text not in self.seen:
-            assert time.monotonic() < deadline, f"{text!r} did not come; seen: {self.seen!r}"
-            if select.select([self.screen], [], [], 0.2)[0]:
-                self.seen += os.read(self.screen, 65536).decode("utf-8", "replace")
-        self.seen = self.seen.partition(text)[2]
-
-    def type(self, keys: bytes) -> None:
-        """As a person does: not within the microseconds between a prompt and the program's waiting for keys."""
-        time.sleep(0.5)
-        os.write(self.screen, keys)
-
-    def exit_code(self, seconds: float = 20.0) -> int:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if select.select([self.screen], [], [], 0.1)[0]:
-                try:
-                    self.seen += os.read(self.screen, 65536).decode("utf-8", "replace")
-                except OSError:  # the other side has closed
-                    pass
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.pid = 0
-                return os.waitstatus_to_exitcode(status)
-        raise AssertionError(f"it did not end; seen: {self.seen!r}")
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self.screen)
+def words(text: str) -> str:
+    """What of a text is the same on a screen, wherever lines break."""
+    return "".join(char for char in text if char.isalnum())
 
 
-@pytest.fixture
-def terminal(engine: Engine, root: Path) -> Iterator[Terminal]:
-    options = ["-w", str(root), "--engine", str(engine.python), "--max-new-tokens", "8", "--temperature", "0"]
-    terminal = Terminal(rlguide("chat", "saves/dpo", *options))
-    yield terminal
-    terminal.close()
-    assert_nothing_left(root)
-
-
-@pytest.mark.parametrize("keys", [b"exit\r", b"/quit\r", b"\x04", b"\x03"], ids=["exit", "/quit", "Ctrl-D", "Ctrl-C"])
-def test_ends_with_zero_right_after_a_reply(terminal: Terminal, root: Path, keys: bytes) -> None:
-    terminal.wait_for("you: ")
-    assert len(workers(root)) == 1
-    terminal.type("你好\r".encode())
-    terminal.wait_for("\n")  # while wide characters are typed, readline may draw its prompt again on the same line
-    terminal.wait_for("you: ")
-    terminal.type(keys)
-    assert terminal.exit_code() == 0
-    assert "Traceback" not in terminal.seen
-    assert_nothing_left(root)
-
-
-def test_ctrl_c_stops_the_answer_and_not_the_chat(engine: Engine, root: Path) -> None:
-    options = ["-w", str(root), "--engine", str(engine.python), "--max-new-tokens", "1900"]
-    # The likeliest token each time: these random weights then repeat themselves and never end an answer.
-    terminal = Terminal(rlguide("chat", "saves/dpo", "--temperature", "0", *options))
+def test_in_a_terminal_the_policy_responds_and_its_parent_beside_it(
+    engine: Engine, root: Path, responses: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    options = ["-w", str(root), "--engine", str(engine.python), "--max-new-tokens", "12", "--temperature", "0"]
+    terminal = Terminal(["chat", "saves/dpo", *options], columns=160, lines=50)
     try:
-        terminal.wait_for("you: ")
-        terminal.type(b"hi there\r")
-        terminal.wait_for("hi there")
+        terminal.until("you:", seconds=60)
+        assert len(workers(root)) == 1
+        terminal.type(f"你好\r/save {tmp_path}/chat.json\r")
+        terminal.until("1 prompt, 1 response")
+        saved = json.loads((tmp_path / "chat.json").read_text())
+        assert saved["messages"][1]["content"] == responses("saves/sft", "saves/dpo")[0]
+        terminal.type("/compare\r")
+        terminal.until("│ sft", seconds=60)
+        columns = [line.split("│") for line in terminal.everything() if "│" in line]
+        assert words("".join(line[1] for line in columns[1:])) == words(responses("saves/sft")[0])
+        assert words("".join(line[0] for line in columns[1:])) == words(responses("saves/sft", "saves/dpo")[0])
+        assert len(workers(root)) == 2
+        # the likeliest token each time: these random weights then repeat themselves and never end a response
+        terminal.type("/clear\r/max 1900\rhi there\r")
+        terminal.until("you: hi there")
         time.sleep(1.0)
-        assert "you: " not in terminal.seen
-        terminal.type(b"\x03")
-        terminal.wait_for("you: ", seconds=10)
-        terminal.type(b"/help\r")
-        terminal.wait_for("/clear")
-        terminal.wait_for("you: ")
-        terminal.type(b"\x04")
-        assert terminal.exit_code() == 0
+        terminal.type("\x03")
+        terminal.type("/save\r")
+        terminal.until("/save needs a file", seconds=10)
+        terminal.type("\x04")
+        assert terminal.wait() == 0
+        assert b"Traceback" not in terminal.raw
     finally:
         terminal.close()
     assert_nothing_left(root)

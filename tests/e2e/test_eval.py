@@ -12,6 +12,7 @@ from markupsafe import escape
 from rlguide.engine.find import Engine
 from rlguide.evaluation import divergence
 from rlguide.evaluation.answers import read_answers
+from rlguide.evaluation.comparison.record import read_compared
 from rlguide.policy.policy import Policy
 from rlguide.workspace import Workspace
 from tests.e2e.conftest import SFT, Bench, settings
@@ -19,6 +20,24 @@ from tests.e2e.conftest import SFT, Bench, settings
 pytestmark = pytest.mark.engine
 
 DPO = "saves/tiny/lora/dpo"
+
+
+def _compare_asks_nothing_again(trained: Bench, env: dict[str, str], evaluated: dict[str, dict[str, float]]) -> None:
+    """`rlguide compare` loads no model for what `rlguide eval` has asked, and counts the same."""
+    done = trained.run("compare", "sft", DPO, "--max-new-tokens", "128", "--name", "x", "--json", env=env)
+    assert "loading" not in done.stderr
+    found = json.loads(done.stdout)
+    figures = {line["name"]: line for line in found["against_first"][0]["figures"]}
+    for language in ("English", "Chinese"):
+        line, expected = figures[f"{language} instructions followed"], evaluated[f"{language} instructions"]
+        assert (line["first"], line["value"]) == (expected["parent"], expected["tuned"])
+    sources = [record.source for record in read_compared(trained.root / "comparisons/x")]
+    assert sources.count("instructions") == 100 and sources.count("held out") == found["prompts"] - 100 > 0
+    # Only the base is loaded, and only for what it has not been asked.
+    few = ("--max-new-tokens", "128", "-n", "3", "--show", "all", "--name", "y")
+    done = trained.run("compare", "base", "sft", DPO, *few, env=env)
+    assert done.stdout.count("prompt (") == 3 and done.stdout.count("the same response to") == 2
+    assert done.stdout.rstrip().endswith("comparisons/y/comparison.html")
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +113,7 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     env = {"XDG_CACHE_HOME": str(tmp_path)}
 
     def kept() -> dict[Path, int]:
-        folders = (tmp_path / "rlguide/answers", tmp_path / "rlguide/divergence")
+        folders = (tmp_path / "rlguide/responses", tmp_path / "rlguide/divergence")
         return {path: path.stat().st_mtime_ns for folder in folders for path in folder.iterdir()}
 
     first = json.loads(trained.run("eval", DPO, "--suite", "quick", "--json", env=env).stdout)
@@ -114,11 +133,13 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     assert again["table"] == first["table"][5:]
     assert kept() == before
     assert json.loads((trained.root / DPO / "eval/suite.json").read_text(encoding="utf-8")) == again
+    _compare_asks_nothing_again(trained, env, lines)
+    assert before.items() <= kept().items()
     answers = read_answers(trained.root / DPO)
     lengths = {line["name"]: line for line in again["table"]}["length of answers"]
-    asked = [item for item in answers if item.part == "length"]
+    asked = [item for item in answers if item.source == "held out"]
     for side in ("parent", "tuned"):  # the answers are those that were measured
-        assert sum(len(getattr(item, side)) for item in asked) / len(asked) == pytest.approx(lengths[side])
+        assert sum(len(item.responses[side].text) for item in asked) / len(asked) == pytest.approx(lengths[side])
     page = Path(trained.run("report", DPO).stdout.removesuffix("\n"))
     assert page == trained.root / DPO / "report.html"
     text = page.read_text(encoding="utf-8")

@@ -18,17 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import ModelCard
 
 from rlguide.engine.find import Engine
 from rlguide.engine.process import EngineProcess
 from rlguide.engine.worker import engine_environment
 from rlguide.errors import EngineError
+from rlguide.inference.endpoint import Endpoint
 from rlguide.policy import merge as merge_room
 from rlguide.policy.merge import merge, merged_base
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
 from tests.e2e.conftest import SFT, Bench, generate, rlguide_executable
+from tests.policy.go_template import parse_modelfile, render
 
 pytestmark = pytest.mark.engine
 
@@ -108,6 +111,15 @@ def served_answers(address: str) -> list[str]:
     return texts
 
 
+def asked_as_an_endpoint(address: str) -> tuple[list[str], str]:
+    """The same through `Endpoint`: greedy responses to all prompts at once, and to the first one streamed."""
+    with Endpoint(f"{address}/v1") as model:
+        prompts = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+        found = dict(model.responses(prompts, LENGTH))
+        streamed = "".join(model.stream(prompts[0], LENGTH, 0.0))
+    return [found[at].text for at in range(len(PROMPTS))], streamed
+
+
 def altered(folder: Path, out: Path) -> None:
     """A copy of a model, with the last layer's `down_proj` five per cent larger."""
     shutil.copytree(folder, out, dirs_exist_ok=True)
@@ -133,6 +145,7 @@ def test_stack_merged_export_and_api_server_answer_alike(
     assert answers(trained, Policy(str(output), (), TEMPLATE)) == expected
     with api_server(trained, stack, tmp_path) as address:
         assert served_answers(address) == expected
+        assert asked_as_an_endpoint(address) == (expected, expected[0])
     # The test can fail: without the upper adapter, or without the lower one, other answers come.
     assert answers(trained, Policy("models/tiny", (SFT,), TEMPLATE)) != expected
     assert answers(trained, Policy("models/tiny", (RUN,), TEMPLATE)) != expected
@@ -150,6 +163,13 @@ def test_stack_merged_export_and_api_server_answer_alike(
     assert json.loads(chat.stdout)["response"] == expected[PROMPTS.index("hi there")]
     assert f"template {TEMPLATE}" in chat.stderr
     assert "config.json" not in chat.stderr  # read beside the model, not guessed
+    said_to_ollama = dict(parse_modelfile((output / "Modelfile").read_text(encoding="utf-8")))
+    prompt = render(said_to_ollama["TEMPLATE"], "", [{"role": "user", "content": "hi"}])
+    assert prompt == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert said_to_ollama["PARAMETER stop"] == "<|im_end|>"
+    card = ModelCard.load(output / "README.md")
+    assert card.data.to_dict()["tags"][-1] == "dpo"
+    assert "20 prompts were scored" in card.text and "Not evaluated" in card.text
     # Scored beside the stack before it got its name; another model with the same files does not get one.
     assert said["compared"] == read_json(output / "rlguide.json")["compared"]
     assert said["compared"]["prompts"] == 20

@@ -156,8 +156,19 @@ def score_server(bench: Bench) -> Iterator[str]:
             process.kill()
 
 
+@contextmanager
+def rlguide_server(bench: Bench) -> Iterator[str]:
+    """The address of `rlguide serve`."""
+    environment = {"XDG_STATE_HOME": str(bench.root / "state"), "RLGUIDE_API_KEY": ""}
+    started = bench.run("serve", RM, "--port", "0", "--background", env=environment)
+    try:
+        yield started.stdout.strip()
+    finally:
+        bench.run("serve", "--stop", env=environment)
+
+
 def test_a_file_is_scored_as_by_eval_and_as_by_a_server(scored: Bench, result: dict[str, Any]) -> None:
-    """Tokens, template, truncation and the whole stack are the same on all three ways."""
+    """Tokens, template, truncation and the whole stack are the same on all ways."""
     scored.run("eval", RM)  # another test may have evaluated it on other pairs
     rows = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows_of(scored)]
     long = "and so on, 如此等等 " * 40  # far above cutoff_len
@@ -174,17 +185,17 @@ def test_a_file_is_scored_as_by_eval_and_as_by_a_server(scored: Bench, result: d
     assert all(row["reward_cut"] > 100 for row in here[12:])
     said = json.loads(done.stdout)
     assert (said["rows"], said["scored"], said["cut"]) == (14, 14, sum(row["reward_cut"] > 0 for row in here))
-    with score_server(scored) as address:
-        scored.run(
-            "score", file.name, "--reward-model", RM, "--endpoint", address, "-o", "there.jsonl", env=environment
-        )
-    there = [json.loads(line) for line in (scored.root / "there.jsonl").read_text(encoding="utf-8").splitlines()]
-    for row, other in zip(here, there, strict=True):
-        if "reward_missing" in other:  # cut within a character, which no text can say
-            assert row["reward_cut"] > 0
-            continue
-        assert [row[name] for name in names] == pytest.approx([other[name] for name in names], abs=1e-5)
-    assert sum("reward_missing" not in row for row in there) >= 10
+    for server in (score_server, rlguide_server):
+        with server(scored) as address:
+            asked = ("--endpoint", address, "-o", "there.jsonl")
+            scored.run("score", file.name, "--reward-model", RM, *asked, env=environment)
+        there = [json.loads(line) for line in (scored.root / "there.jsonl").read_text(encoding="utf-8").splitlines()]
+        for row, other in zip(here, there, strict=True):
+            if "reward_missing" in other:  # cut within a character, which no text can say
+                assert row["reward_cut"] > 0
+                continue
+            assert [row[name] for name in names] == pytest.approx([other[name] for name in names], abs=1e-5)
+        assert sum("reward_missing" not in row for row in there) >= 10
 
 
 @pytest.mark.parametrize(

@@ -82,4 +82,4 @@ def test_only_paths_are_drawn() -> None:
 
 
 def test_there_are_templates_to_check() -> None:
-    assert {"base.html", "parts.html", "report.html", "inspect.html"} == {path.name for path in FILES}
+    assert {"base.html", "compare.html", "parts.html", "report.html", "inspect.html"} == {path.name for path in FILES}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlguide.policy.modelfile import CONTEXT, TemplateParts, modelfile, read_parts, template
+from rlguide.policy.modelfile import CONTEXT, TemplateParts, modelfile, read_parts, retargeted, template
 from tests.policy.go_template import parse_modelfile, render
 from tests.worker.conftest import worker_module
 
@@ -98,9 +98,9 @@ def test_any_template_that_can_be_said_is_said_right(parts: TemplateParts, turns
 
 
 def test_what_stands_in_it() -> None:
-    said = parse_modelfile(modelfile(CHATML, "./model.gguf", cutoff=8192))
+    said = parse_modelfile(retargeted(modelfile(CHATML, cutoff=8192), "./my model.gguf"))
     assert [(name, value) for name, value in said if name != "TEMPLATE"] == [
-        ("FROM", "./model.gguf"),
+        ("FROM", "./my model.gguf"),
         ("SYSTEM", "You are kind."),
         ("PARAMETER stop", "<|endoftext|>"),
         ("PARAMETER stop", "<|im_end|>"),

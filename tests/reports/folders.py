@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rlguide.conversation import Response
 from rlguide.evaluation.answers import answered, keep_answers
+from rlguide.evaluation.comparison.record import HELD_OUT
 from rlguide.evaluation.lines import Line
 from rlguide.statistics import Estimate, mean, proportion
 from rlguide.workspace import Workspace
@@ -130,12 +132,17 @@ def make_run(ws: Workspace, **changes: Any) -> Path:
     return folder
 
 
+def said(*texts: str) -> list[Response]:
+    """Responses that ended by themselves."""
+    return [Response(text, "stop") for text in texts]
+
+
 def evaluate(folder: Path, *texts: str) -> None:
     """Put into the run what an evaluation leaves, with these texts as prompts and answers."""
     write(folder / "eval/result.json", result())
     write(folder / "eval/suite.json", suite())
     asked = [[{"role": "user", "content": text}] for text in texts]
-    keep_answers(folder, answered("length", asked, (texts, [f"{text} changed" for text in texts])))
+    keep_answers(folder, answered(HELD_OUT, asked, (said(*texts), said(*(f"{text} changed" for text in texts)))))
     scores = {"loss": 1.0, "chosen_reward": -1.0, "rejected_reward": 0.5}
     pairs = [{**scores, "prompt": prompt, "chosen": "c", "rejected": "r"} for prompt in asked]
     write(folder / "eval/pairs.jsonl", pairs)

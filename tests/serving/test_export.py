@@ -26,7 +26,7 @@ from rlguide.policy.merge import default_folder, merge, merged_base
 from rlguide.policy.merge_fingerprint import fingerprint, is_merge_of
 from rlguide.policy.policy import Policy
 from rlguide.runs.choose import ModelRequest, choose_partner
-from rlguide.serving.export import export, next_steps
+from rlguide.serving.export import Wish, export, next_steps
 from rlguide.workspace import Workspace, read_json
 from tests.policy.checkpoint_files import lora_shapes, write_lora, write_model, write_safetensors
 
@@ -216,7 +216,7 @@ def test_a_merge_that_cannot_be_compared_is_refused_unless_told(
     assert again[:2] == ["rlguide", "export"]
     assert again[3:] == ["--no-verify"]
     wanted = ModelRequest(again[2], trust_remote_code=True)
-    done = export(ws, engine, wanted, is_compared=False)
+    done = export(ws, engine, wanted, Wish(is_compared=False))
     assert done.compared is None
     assert "not compared with the stack" in next_steps(done)
     assert read_json(done.path / "rlguide.json")["compared"] is None

@@ -28,6 +28,8 @@ def command(
 ) -> None:
     """Compare runs: the settings that differ, the figures with 95 % intervals, the curves as PNG and in the terminal.
 
+    What their models respond is compared by `rlguide compare`.
+
     \b
     rlguide runs compare saves/qwen3-4b-base/lora/dpo saves/qwen3-4b-base/lora/simpo
     """

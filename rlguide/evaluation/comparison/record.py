@@ -15,6 +15,7 @@ from rlguide.workspace import Workspace, atomic_write, read_text
 
 RESPONSES = "responses.jsonl"
 FOLDER = "comparisons"
+INSTRUCTIONS, HELD_OUT, FILE = "instructions", "held out", "file"  # where a prompt is from
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Compared:
         return {"source": self.source, "prompt": self.prompt, "responses": responses}
 
 
+def texts_of(record: Compared) -> list[str]:
+    """The texts of its responses, in the order of the models."""
+    return [response.text for response in record.responses.values()]
+
+
 def compared_of(value: Any) -> Compared | None:
     """The record that a file describes as `Compared.as_dict` does; None if it describes none."""
     if not isinstance(value, Mapping) or not isinstance(value.get("responses"), Mapping):
@@ -71,10 +77,15 @@ def keep_compared(folder: Path, found: Sequence[Compared]) -> Path:
         RlguideError: it cannot be written.
     """
     path = folder / RESPONSES
+    write_compared(path, found)
+    return path
+
+
+def write_compared(path: Path, found: Sequence[Compared]) -> None:
+    """Write records as JSON lines. Raises RlguideError."""
     with atomic_write(path) as file:
         # ASCII, because half a surrogate pair, which a file of prompts may hold, cannot be written in UTF-8.
         file.writelines(json.dumps(item.as_dict()) + "\n" for item in found)
-    return path
 
 
 def read_compared(folder: Path) -> list[Compared]:

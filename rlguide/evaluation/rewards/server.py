@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Sequence
-from typing import Any
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rlguide.errors import EngineError, UsageError
-from rlguide.hub_settings import without_password
+from rlguide.console import say
+from rlguide.errors import EngineError
+from rlguide.inference.address import parse_address
+from rlguide.inference.calls import call
+from rlguide.statistics import finite
 
-KEY = "RLGUIDE_API_KEY"  # the variable that holds the key, where the server asks for one
-TIMEOUTS = (10.0, 600.0)  # seconds to connect, and without a byte: a batch of long texts on a CPU takes minutes
-TRIES = 4
-LARGEST = 16 << 20  # bytes of a response: rewards of a batch are some hundred
+if TYPE_CHECKING:
+    from rlguide.inference.wire import Caller
+
+_PATH = "/score/evaluation"
+_NO_SCORES = ("HTTP 404", "HTTP 405")  # of a server without rewards; of LLaMA-Factory's, where it holds a policy
 
 
 class ScoreServer:
@@ -28,11 +31,8 @@ class ScoreServer:
     """
 
     def __init__(self, address: str) -> None:
-        self.address = address.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-        if not self.address.startswith(("http://", "https://")) or self.address.endswith(":"):
-            raise UsageError(
-                f"--endpoint {address} is not an address of http or https", "give for example http://127.0.0.1:8000/v1"
-            )
+        self._address = parse_address(address)
+        self.address = self._address.url
 
     def scores(self, texts: Sequence[str], longest: int) -> list[float]:
         """The rewards of texts, in their order.
@@ -44,64 +44,33 @@ class ScoreServer:
             EngineError: the server cannot be reached, refuses, or gives something else; busy and failing servers are
                 asked again some times.
         """
-        body = {"model": "reward-model", "messages": list(texts), "max_length": longest}
-        found = self._post("/v1/score/evaluation", body)
+        body = {"model": self._address.model or "reward-model", "messages": list(texts), "max_length": longest}
+
+        def job(caller: Caller) -> Iterator[Any]:
+            yield caller.ask("POST", _PATH, body)
+
+        found: Any = None
+        for _, found in call([job], self._caller, 1):
+            if isinstance(found, EngineError) and any(code in found.what for code in _NO_SCORES):
+                raise EngineError(f"{self.address} does not score texts", "serve the reward model: `rlguide serve RUN`")
+            if isinstance(found, BaseException):
+                raise found
         scores = found.get("scores") if isinstance(found, dict) else None
         if not isinstance(scores, list) or len(scores) != len(texts):
-            raise EngineError(f"{self._shown} gave no rewards", "check that it serves a reward model")
+            raise EngineError(
+                f"{self.address} gave no rewards", "check that it serves a reward model, as `rlguide serve RUN` does"
+            )
         return [_number(score) for score in scores]
 
-    @property
-    def _shown(self) -> str:
-        return without_password(self.address)
+    def _caller(self, stopped: threading.Event) -> Caller:
+        from rlguide.inference.wire import Caller, Limits
 
-    def _post(self, path: str, body: Any) -> Any:
-        import requests
-
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        for attempt in range(TRIES):
-            is_last = attempt == TRIES - 1
-            try:
-                answer = requests.post(
-                    self.address + path,
-                    json=body,
-                    headers=headers,
-                    timeout=TIMEOUTS,
-                    stream=True,
-                    allow_redirects=False,
-                )
-                with answer:
-                    raw = answer.raw.read(LARGEST + 1, decode_content=True)
-            except (requests.RequestException, OSError, ValueError) as error:
-                if is_last or isinstance(error, ValueError):
-                    raise EngineError(
-                        f"no answer from {self._shown} ({type(error).__name__})",
-                        "start the server, or check its address; rewards that came are kept",
-                    ) from None
-                time.sleep(2**attempt)
-                continue
-            if answer.status_code in (429, 500, 502, 503, 504) and not is_last:
-                time.sleep(2**attempt)
-                continue
-            return self._read(answer.status_code, raw)
-        raise AssertionError("the last try returns or raises")
-
-    def _read(self, status: int, raw: bytes) -> Any:
-        if status in (401, 403):
-            raise EngineError(f"{self._shown} wants a key ({status})", f"export {KEY}=... with the key of the server")
-        if status in (404, 405):
-            raise EngineError(f"{self._shown} does not score texts ({status})", "serve a reward model there")
-        if status != 200:
-            raise EngineError(f"{self._shown} failed ({status})", "look at what the server has logged")
-        try:
-            return json.loads(raw) if len(raw) <= LARGEST else None
-        except (ValueError, RecursionError):
-            return None
+        return Caller(self._address, Limits(), stopped, say)
 
 
 def _number(value: Any) -> float:
-    """A reward; some versions of the engine give each one as a list."""
+    """A reward, or NaN, which is none; some versions of the engine may give each one as a list."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    found = finite(value)
+    return math.nan if found is None else found

@@ -42,6 +42,27 @@ for (const group of document.querySelectorAll("[data-charts]")) {
     chart.svg.addEventListener("pointerleave", leave);
   }
 }
+// Search and order of the parts of a group; without this script all are shown in their own order.
+for (const group of document.querySelectorAll("[data-find]")) {
+  const bar = group.querySelector(".find");
+  const [input, select, said] = bar.children;
+  const parts = [...group.querySelectorAll("details")];
+  const texts = parts.map((part) => part.textContent.toLowerCase());
+  const find = () => {
+    const wanted = input.value.toLowerCase();
+    parts.forEach((part, index) => { part.hidden = !texts[index].includes(wanted); });
+    said.textContent = parts.filter((part) => !part.hidden).length + " / " + parts.length;
+  };
+  const sort = () => {
+    const key = select.value;
+    group.append(...(key ? [...parts].sort((a, b) => b.dataset[key] - a.dataset[key]) : parts));
+  };
+  input.addEventListener("input", find);
+  select.addEventListener("change", sort);
+  sort();  // a page that is shown again keeps what was chosen
+  find();
+  bar.hidden = false;
+}
 // What is folded up is printed, too.
 const folded = [];
 addEventListener("beforeprint", () => {

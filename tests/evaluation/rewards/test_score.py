@@ -28,7 +28,8 @@ from rlguide.engine.find import Engine
 from rlguide.errors import CheckpointError, EngineError, UsageError
 from rlguide.evaluation.rewards.model import RewardModel, find_reward_model
 from rlguide.evaluation.rewards.score import Wanted, score_file
-from rlguide.evaluation.rewards.server import KEY, ScoreServer
+from rlguide.evaluation.rewards.server import ScoreServer
+from rlguide.inference.address import OPENAI_KEY, OWN_KEY
 from rlguide.statistics import mean, wins
 from rlguide.workspace import Workspace
 from tests.policy.checkpoint_files import write_lora, write_model, write_safetensors
@@ -292,8 +293,9 @@ def server() -> Iterator[Any]:
 
 @pytest.fixture
 def behind(server: Any, model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> RewardModel:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    monkeypatch.delenv(KEY, raising=False)
+    monkeypatch.setattr("rlguide.inference.wire.Caller._sleep", lambda caller, seconds: None)
+    for name in (OWN_KEY, OPENAI_KEY):
+        monkeypatch.delenv(name, raising=False)
     return replace(model, server=ScoreServer(f"http://127.0.0.1:{server.server_port}/v1"))
 
 
@@ -331,20 +333,20 @@ def test_a_server_that_holds_another_model_by_now_is_noticed(
 @pytest.mark.parametrize(
     ("code", "body", "what"),
     [
-        (401, b"{}", "wants a key"),
+        (401, b"{}", "the key is refused"),
         (404, b"{}", "does not score texts"),
         (405, b"{}", "does not score texts"),
-        (400, b"no", "failed (400)"),
-        (200, b"[" * 100_000, "gave no rewards"),
+        (400, b"no", "refuses a request (HTTP 400)"),
+        (200, b"[" * 100_000, "gave no response"),
         (200, b'{"scores": [1]}', "gave no rewards"),
         (200, b'{"scores": "12"}', "gave no rewards"),
-        (302, b"", "failed (302)"),
+        (302, b"", "redirects"),
     ],
 )
 def test_what_a_server_gives_instead(
     score: Any, server: Any, behind: RewardModel, monkeypatch: pytest.MonkeyPatch, code: int, body: bytes, what: str
 ) -> None:
-    monkeypatch.setenv(KEY, "sk-thisIsAKey")
+    monkeypatch.setenv(OWN_KEY, "sk-thisIsAKey")
     server.codes, server.body = [code], body
     with pytest.raises(EngineError) as caught:
         score(PAIRS[:1], behind)
@@ -353,10 +355,18 @@ def test_what_a_server_gives_instead(
     assert server.seen[0][1] == "Bearer sk-thisIsAKey"
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "NaN", '"7"', "null", "[[1.5, 2]]"])
+def test_a_reward_that_is_no_number_is_null(score: Any, server: Any, behind: RewardModel, number: str) -> None:
+    server.body = f'{{"scores": [[1.5], {number}]}}'.encode()
+    rows, said = score(PAIRS[:1], behind)
+    assert (rows[0]["chosen_reward"], rows[0]["rejected_reward"]) == (None, None)
+    assert (said["scored"], sum(said["unscored"].values())) == (0, 1)
+
+
 def test_no_server_at_all(score: Any, server: Any, behind: RewardModel) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(EngineError, match="no answer from http://127"):
+    with pytest.raises(EngineError, match="cannot reach http://127"):
         score(PAIRS[:1], behind)
 
 
@@ -366,7 +376,7 @@ def test_what_is_refused(ws: Workspace, engine: Engine, model: RewardModel) -> N
     with pytest.raises(UsageError, match="is the file that is scored"):
         score_file(model, Wanted(file, IngestOptions()), file)
     for address in ("127.0.0.1:8000", "https://", "ftp://x"):
-        with pytest.raises(UsageError, match="not an address"):
+        with pytest.raises(UsageError, match="not the address of an endpoint"):
             ScoreServer(address)
     (ws.root / RM / "value_head.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"has no value_head\.safetensors"):

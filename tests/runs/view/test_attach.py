@@ -6,14 +6,8 @@ import fcntl
 import json
 import os
 import platform
-import pty
-import select
 import shlex
 import signal
-import struct
-import subprocess
-import sys
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +28,7 @@ from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.cli.test_printed_commands import parse
 from tests.runs.view.conftest import CONFIG, NAME, Clock, make_run, recorded, recorded_lines
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.terminal import Terminal
 
 
 def write_events(root: Path, count: int | None = None, shift: float = 0.0) -> None:
@@ -258,53 +251,6 @@ def test_damaged_folders_are_no_traceback(tmp_path: Path, capsys: pytest.Capture
         (run.path / "run.json").unlink()
     assert rlguide("watch", NAME, "-w", str(tmp_path), "--json") == (2 if damage == "no folder" else 0)
     assert "Traceback" not in capsys.readouterr().err
-
-
-class Terminal:
-    """A process in a terminal of its own, as an emulator shows it."""
-
-    def __init__(self, arguments: list[str], columns: int, lines: int) -> None:
-        pyte = pytest.importorskip("pyte")
-        self.screen = pyte.Screen(columns, lines)
-        self._stream = pyte.ByteStream(self.screen)
-        self._main, other = pty.openpty()
-        self.resize(columns, lines)
-        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-        for name in ("COLUMNS", "LINES", "NO_COLOR"):
-            environment.pop(name, None)
-        command = [sys.executable, "-m", "rlguide", *arguments]
-        self.process = subprocess.Popen(
-            command, stdin=other, stdout=other, stderr=other, env=environment, start_new_session=True
-        )
-        os.close(other)
-        self.raw = b""
-
-    def resize(self, columns: int, lines: int) -> None:
-        fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        self.screen.resize(lines, columns)
-
-    def read(self, seconds: float) -> list[str]:
-        """What is on the screen after so many seconds."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            if not select.select([self._main], [], [], left)[0]:
-                break
-            try:
-                data = os.read(self._main, 1 << 16)
-            except OSError:
-                break
-            self.raw += data
-            self._stream.feed(data)
-        return [line.rstrip() for line in self.screen.display]
-
-    def until(self, text: str, seconds: float = 30.0) -> list[str]:
-        """The screen once this text is on it."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            lines = self.read(0.2)
-            if text in " ".join(" ".join(lines).split()):
-                return lines
-        raise AssertionError("\n".join([f"no {text!r} in", *self.read(0.1)]))
 
 
 def test_a_terminal_that_is_resized_has_no_stale_line_and_ctrl_c_leaves_the_run_alone(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+"""Serve a policy or a reward model over HTTP, on a socket that is open already.
+
+    python serve.py       one line on stdin:
+
+    {"args": {LLaMA-Factory keys}, "kind": "hf" | "vllm" | "rewards", "name", "key", "hosts": [...], "max_new_tokens",
+     "socket": descriptor, "stays": whether it goes on when stdin ends}
+
+On stdout comes one line, {"event": "ready", "device"} or {"event": "error", "kind", "text"}. It ends with exit code 0
+at SIGTERM, SIGINT, and, unless it stays, when stdin ends. The key is on no command line and in no environment here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import Any
+
+import few_imports
+
+# Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
+_protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+os.dup2(2, 1)
+
+_GRACE = 2  # seconds that responses have to end when the server is stopped
+
+
+def send(event: str, **values: Any) -> None:
+    """Write one line for the process that started this one."""
+    with contextlib.suppress(OSError):  # it may be gone
+        _protocol.write(json.dumps({"event": event, **values}) + "\n")
+        _protocol.flush()
+
+
+def leave(code: int) -> None:
+    """End now. The interpreter's own shutdown can abort in background threads of the model (SIGABRT)."""
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def load(asked: dict[str, Any]) -> dict[str, Any]:
+    """What is served, as an argument of `create_app`."""
+    if asked["kind"] == "rewards":
+        from openai_api.by_rewards import Rewards
+
+        return {"reward_model": Rewards(asked["args"])}
+    if asked["kind"] == "vllm":
+        from openai_api.by_vllm import Vllm
+
+        return {"policy": Vllm(asked["args"])}
+    from openai_api.by_transformers import Transformers
+
+    return {"policy": Transformers(asked["args"])}
+
+
+class _Life:
+    """When the server ends, and with which exit code."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.server: Any = None
+
+    def end(self) -> None:
+        """Asked to end."""
+        if self.server is None:
+            leave(0)  # still loading
+        self.server.should_exit = True
+
+    def break_down(self, error: BaseException) -> None:
+        """Nothing works any more: a process that starts anew is needed."""
+        self.code = 1
+        send("error", kind=type(error).__name__, text=_first_line(error))
+        self.end()
+
+    def watch(self) -> None:
+        """End when stdin does; runs in a thread of its own."""
+        sys.stdin.buffer.read()
+        self.end()
+
+
+async def run(life: _Life, app: Any, listening: socket.socket, ready: dict[str, Any]) -> None:
+    """Serve until the end."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Signals are handled here: uvicorn would let them end the process afterwards."""
+
+        def capture_signals(self) -> Any:
+            return contextlib.nullcontext()
+
+        def install_signal_handlers(self) -> None:
+            """As older versions call it."""
+
+    config = uvicorn.Config(
+        app, http="h11", loop="asyncio", ws="none", lifespan="off", log_level="warning", access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=_GRACE, limit_concurrency=1024,
+    )  # fmt: skip
+    life.server = Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, life.end)
+    serving = asyncio.ensure_future(life.server.serve(sockets=[listening]))
+    while not life.server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    send("ready", **ready)
+    await serving
+
+
+def main() -> None:
+    """Load, serve, leave."""
+    few_imports.leave_out_most()
+    asked = json.loads(sys.stdin.buffer.readline())
+    life = _Life()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: life.end())
+    if not asked["stays"]:
+        threading.Thread(target=life.watch, daemon=True).start()
+    listening = socket.socket(fileno=asked["socket"])
+    try:
+        given = load(asked)
+        from openai_api.app import Served, create_app
+
+        hosts = tuple(asked["hosts"])
+        served = Served(asked["name"], asked["key"], hosts, asked["max_new_tokens"], life.break_down)
+        [model] = given.values()
+        asyncio.run(run(life, create_app(served, **given), listening, {"device": model.device}))
+        model.close()
+    except BaseException as error:
+        traceback.print_exception(error)
+        send("error", kind=type(error).__name__, text=_first_line(error))
+        leave(1)
+    leave(life.code)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:500]
+
+
+if __name__ == "__main__":
+    main()
