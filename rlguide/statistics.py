@@ -91,23 +91,51 @@ def exact_proportion(hits: int, n: int) -> Proportion:
 def wins(margins: Sequence[float]) -> tuple[Proportion, int]:
     """The share of margins above 0, ties counted as half, and the number of ties.
 
-    The interval is exact for the margins that are not 0, and shrunk towards one half by the share of ties. Where all
-    are ties it is 0.5 exactly: nothing was decided.
+    The interval is that of `paired_share`, halved: exact where there are no ties, and one half is left out just where
+    the sign test leaves it out. Where all are ties it says how much may be decided by margins that were not drawn.
 
     Raises:
         ValueError: no margins.
     """
     if not margins:
         raise ValueError("no margins")
-    ties = sum(margin == 0 for margin in margins)
-    hits = sum(margin > 0 for margin in margins)
-    n = len(margins)
-    if ties == n:
-        return Proportion(0.5, 0.5, 0.5, n, 0), ties
-    decided = exact_proportion(hits, n - ties)
-    part = (n - ties) / n
-    low, high = (0.5 + part * (bound - 0.5) for bound in (decided.low, decided.high))
-    return Proportion((hits + ties / 2) / n, low, high, n, hits), ties
+    n, hits, losses = len(margins), sum(margin > 0 for margin in margins), sum(margin < 0 for margin in margins)
+    low, high = _surplus(hits, losses, n)
+    ties = n - hits - losses
+    return Proportion((hits + ties / 2) / n, 0.5 + low / 2, 0.5 + high / 2, n, hits), ties
+
+
+def paired_share(before: Sequence[bool], after: Sequence[bool]) -> Estimate:
+    """How far two shares of the same cases are apart, with an interval that holds for few cases and rare properties.
+
+    It leaves out 0 just where the sign test at 5 % does (of 5 cases never).
+
+    Raises:
+        ValueError: no cases, or not as many of one as of the other.
+    """
+    differences = [int(new) - int(old) for old, new in zip(before, after, strict=True)]
+    n, more, fewer = len(differences), differences.count(1), differences.count(-1)
+    low, high = _surplus(more, fewer, n)
+    return Estimate((more - fewer) / n, low, high, n)
+
+
+def _surplus(more: int, fewer: int, n: int) -> tuple[float, float]:
+    """The interval of the probability of "more" minus that of "fewer", of `n` cases of which the rest is neither.
+
+    Two exact intervals are combined: of how many cases differ, and of which way those that differ go. It is wider than
+    it need be: calculated for 5 to 60 cases, it holds the true difference in at least 96 of 100 draws, where the second
+    interval alone, scaled by the observed share of cases that differ, holds a rare one in as few as 1.
+
+    Raises:
+        ValueError: no cases.
+    """
+    differing = exact_proportion(more + fewer, n)
+    if more + fewer == 0:
+        return -differing.high, differing.high
+    up = exact_proportion(more, more + fewer)
+    least = 1.0 if more + fewer == n else differing.low  # where all differ there is nothing to scale by
+    low, high = 2 * up.low - 1, 2 * up.high - 1
+    return low * (differing.high if low < 0 else least), high * (differing.high if high > 0 else least)
 
 
 def _binomial_at_most(hits: int, n: int, p: float) -> float:
@@ -178,29 +206,6 @@ def paired(
         value = _ratio(pairs)
     low, high = (means[round(share * (resamples - 1))] for share in (0.025, 0.975))
     return Estimate(value, low, high, n)
-
-
-def paired_share(before: Sequence[bool], after: Sequence[bool]) -> Estimate:
-    """How far two shares of the same cases are apart, with an interval that holds for few cases and rare properties.
-
-    Two exact intervals are combined: of how many cases differ, and of which way those that differ go. So it leaves out
-    0 just where the sign test at 5 % does (of 5 cases never), and is wider than it need be: drawn at 12 to 100 cases,
-    it held the true difference in 98 of 100 draws or more, where the second interval alone, scaled by the observed
-    share of cases that differ, held it in as few as 22.
-
-    Raises:
-        ValueError: no cases, or not as many of one as of the other.
-    """
-    differences = [int(new) - int(old) for old, new in zip(before, after, strict=True)]
-    n, more, fewer = len(differences), differences.count(1), differences.count(-1)
-    differing = exact_proportion(more + fewer, n)
-    if more + fewer == 0:
-        return Estimate(0.0, -differing.high, differing.high, n)
-    up = exact_proportion(more, more + fewer)
-    low, high = 2 * up.low - 1, 2 * up.high - 1
-    low *= differing.high if low < 0 else differing.low
-    high *= differing.high if high > 0 else differing.low
-    return Estimate((more - fewer) / n, low, high, n)
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> float:

@@ -9,11 +9,11 @@ class Prompts:
         from llamafactory.hparams import get_infer_args
         from llamafactory.model import load_tokenizer
 
-        self.model_args, data_args, self.finetuning_args, generating_args = get_infer_args(arguments)
+        self.model_args, self.data_args, self.finetuning_args, generating_args = get_infer_args(arguments)
         self.generating = generating_args.to_dict()
         loaded = load_tokenizer(self.model_args)
         self.tokenizer, self.processor = loaded["tokenizer"], loaded["processor"]
-        self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
+        self.template = get_template_and_fix_tokenizer(self.tokenizer, self.data_args)
         self.stops = [token for token in self.template.get_stop_token_ids(self.tokenizer) if token is not None]
 
     def encode(self, messages, response=""):

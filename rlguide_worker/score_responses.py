@@ -23,6 +23,7 @@ import sys
 from itertools import islice
 
 import few_imports
+from loaded import Prompts
 from match_logits import tell
 
 WINDOW = 256  # requests that are in memory, and put into batches by their length
@@ -30,7 +31,7 @@ AT_ONCE = 16  # responses; halved where they do not fit into memory
 
 
 def main() -> None:
-    """Answer every request; exit code 0 when all are."""
+    """Score every request; exit code 0 when all are done."""
     few_imports.leave_out_most()
     arguments, mode = json.loads(sys.argv[1]), sys.argv[2]
     precision = arguments.pop("autocast", None)
@@ -41,44 +42,27 @@ def main() -> None:
         encoded = []
         for request in window:
             try:
-                encoded.append((request["index"], *model.encode(request["messages"], request["responses"])))
+                encoded.append((request["index"], *model.sequences(request["messages"], request["responses"])))
             except Exception as error:  # one conversation that a template refuses; the others go on
                 tell(index=request["index"], error=f"{type(error).__name__}: {error}"[:300])
-        model.answer(encoded)
+        model.tell_all(encoded)
 
 
-class Encoder:
+class Encoder(Prompts):
     """The tokenizer and the template of a reward model."""
 
-    def __init__(self, arguments):
-        from llamafactory.data import get_template_and_fix_tokenizer
-        from llamafactory.hparams import get_infer_args
-        from llamafactory.model import load_tokenizer
-
-        self.model_args, self.data_args, self.finetuning_args, _ = get_infer_args(arguments)
-        loaded = load_tokenizer(self.model_args)
-        self.tokenizer, self.processor = loaded["tokenizer"], loaded["processor"]
-        self.template = get_template_and_fix_tokenizer(self.tokenizer, self.data_args)
-
-    def encode(self, messages, responses):
+    def sequences(self, messages, responses):
         """(tokens of prompt and response for each response, number of tokens that were cut off)."""
         from llamafactory.data.processor.processor_utils import infer_seqlen
 
-        system = None
-        if messages and messages[0]["role"] == "system":
-            system, messages = messages[0]["content"], messages[1:]
-        answers = []
-        for response in responses:
-            turns = [*messages, {"role": "assistant", "content": response}]
-            turns = self.template.mm_plugin.process_messages(turns, [], [], [], self.processor)
-            prompt, answer = self.template.encode_oneturn(self.tokenizer, turns, system)
-            answers.append(answer + [self.tokenizer.eos_token_id] * self.template.efficient_eos)
-        longest = max(map(len, answers))
-        source, target = infer_seqlen(len(prompt), longest, self.data_args.cutoff_len)
-        cut = len(prompt[source:]) + sum(len(answer[target:]) for answer in answers)
-        return [prompt[:source] + answer[:target] for answer in answers], cut
+        encoded = [self.encode(messages, response) for response in responses]
+        prompt = encoded[-1][0]
+        ends = [tokens + [self.tokenizer.eos_token_id] * self.template.efficient_eos for _, tokens in encoded]
+        source, target = infer_seqlen(len(prompt), max(map(len, ends)), self.data_args.cutoff_len)
+        cut = len(prompt[source:]) + sum(len(end[target:]) for end in ends)
+        return [prompt[:source] + end[:target] for end in ends], cut
 
-    def answer(self, encoded):
+    def tell_all(self, encoded):
         """Tell the texts that give these tokens."""
         for index, sequences, cut in encoded:
             texts = [self.tokenizer.decode(ids, skip_special_tokens=False) for ids in sequences]
@@ -113,7 +97,7 @@ class RewardModel(Encoder):
         keeps = "logits_to_keep" in inspect.signature(base.forward).parameters
         self.options = {"logits_to_keep": 1} if keeps else {}
 
-    def answer(self, encoded):
+    def tell_all(self, encoded):
         """Tell the rewards of these sequences, in batches of about the same length."""
         import torch
 

@@ -3,10 +3,11 @@
     python serve.py       one line on stdin:
 
     {"args": {LLaMA-Factory keys}, "kind": "hf" | "vllm" | "rewards", "name", "key", "hosts": [...], "max_new_tokens",
-     "socket": descriptor, "stays": whether it goes on when stdin ends}
+     "socket": descriptor}
 
 On stdout comes one line, {"event": "ready", "device"} or {"event": "error", "kind", "text"}. It ends with exit code 0
-at SIGTERM, SIGINT, and, unless it stays, when stdin ends. The key is on no command line and in no environment here.
+at SIGTERM, at SIGINT, and when stdin ends, unless a second line came before: {"stay": true}. The key is on no command
+line and in no environment here.
 """
 
 from __future__ import annotations
@@ -79,9 +80,9 @@ class _Life:
         self.end()
 
     def watch(self) -> None:
-        """End when stdin does; runs in a thread of its own."""
-        sys.stdin.buffer.read()
-        self.end()
+        """End when stdin does, unless told to stay; runs in a thread of its own."""
+        if not sys.stdin.buffer.readline():
+            self.end()
 
 
 async def run(life: _Life, app: Any, listening: socket.socket, ready: dict[str, Any]) -> None:
@@ -119,8 +120,7 @@ def main() -> None:
     life = _Life()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: life.end())
-    if not asked["stays"]:
-        threading.Thread(target=life.watch, daemon=True).start()
+    threading.Thread(target=life.watch, daemon=True).start()
     listening = socket.socket(fileno=asked["socket"])
     try:
         given = load(asked)

@@ -73,6 +73,14 @@ def agree(question: str, yes: bool, command: str, default: bool = True) -> None:
         raise typer.Exit(1)
 
 
+def typed_again(*more: str) -> str:
+    """The command that was typed, whole, with further options: what a `fix:` line names must do the same work."""
+    import shlex
+    import sys
+
+    return shlex.join(["rlguide", *sys.argv[1:], *more])
+
+
 def open_workspace(path: Path) -> Workspace:
     """The workspace at `path`, with what a killed run left in it settled. Raises UsageError if it is not a folder."""
     from rlguide.data.store.journal import settle

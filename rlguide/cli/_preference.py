@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,7 +96,7 @@ def judged(found: Comparison, judge: Judge, yes: bool) -> list[Outcome]:
     Raises:
         EngineError: the judge failed; what it has said is kept.
     """
-    from rlguide.cli._options import agree
+    from rlguide.cli._options import agree, typed_again
     from rlguide.console import say
     from rlguide.evaluation.preference.judging import MANY_CALLS, Judging
 
@@ -108,7 +106,7 @@ def judged(found: Comparison, judge: Judge, yes: bool) -> list[Outcome]:
         say(f"judging {judging.model} against {judging.other}: {judging.plan()}")
     calls = sum(len(judging.missing) for judging in every)
     if calls > MANY_CALLS:
-        agree(f"Make {calls:,} calls?", yes, shlex.join(["rlguide", *sys.argv[1:], "--yes"]), default=False)
+        agree(f"Make {calls:,} calls?", yes, typed_again("--yes"), default=False)
     return [judging.run() for judging in every]
 
 

@@ -99,6 +99,7 @@ def command(
     rlguide compare --judge gpt-4.1-mini --judge-endpoint https://api.openai.com/v1
     rlguide compare sft saves/qwen3-4b-base/lora/dpo --vote --voter ann
     """
+    from dataclasses import replace
     from functools import cache
 
     from rlguide.cli._preference import elections, judge_of, judged, preferences, preferred_in, show_preferences, voted
@@ -120,7 +121,7 @@ def command(
     wanted = ModelRequest(template=template, trust_base=trust_base, trust_remote_code=trust_remote_code)
     choice = Choice(ws, found_engine, wanted, run)
     chosen, run = named_all(choice, models or [])
-    judges = judge_of(choice, judge, judge_endpoint, judge_prompt, concurrency)
+    judges = judge_of(replace(choice, run=run), judge, judge_endpoint, judge_prompt, concurrency)
     if prompts == SUITE and not Path(prompts).exists():
         asked = prompts_of_suite(ws, found_engine, run, size, limit)
     else:

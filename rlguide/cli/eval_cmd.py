@@ -79,7 +79,7 @@ def command(
         typer.Option("--prompts", metavar="FILE", help="Your own prompts with instructions, instead of the bundled."),
     ] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, help="Cut answers here; 128 to 512 tokens by size.")
+        int | None, typer.Option("--max-new-tokens", min=1, help="Cut responses here; 128 to 512 tokens by size.")
     ] = None,
     worst: Annotated[
         int, typer.Option("--worst", min=0, metavar="N", help="Also show the N pairs with the lowest margins.")
@@ -199,7 +199,7 @@ def _show_checkpoints(result: Suite) -> None:
         share, margin = point.instructions, "-" if point.margin is None else f"{point.margin:+.4f}"
         interval = f"{share.low:.3f} to {share.high:.3f}"
         rows.append((str(point.step), f"{point.kl:.3f}", f"{share.value:.3f}", interval, margin))
-    show_table(("step", "KL an answer", "instructions", "95 % interval", "held-out margin"), rows)
+    show_table(("step", "KL per response", "instructions", "95 % interval", "held-out margin"), rows)
 
 
 def _show_worst(run: Run, count: int) -> None:

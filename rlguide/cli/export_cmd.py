@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,14 +86,16 @@ def command(
     """
     from rlguide.console import say, show, show_json
     from rlguide.engine.find import find_engine
+    from rlguide.errors import UsageError
     from rlguide.policy.modelfile import MODELFILE
     from rlguide.runs.choose import ModelRequest
     from rlguide.serving.export import Wish, export, next_steps, ollama_command
     from rlguide.serving.gguf import check_type, convert, find_converter
 
-    again = " ".join(filter(None, ("rlguide export", shlex.quote(run) if run else "", "--push", push, "--yes")))
+    if public and push is None:
+        raise UsageError("--public is for a repository, and there is no --push", "add --push ORG/NAME")
     if push is not None:
-        _check_push(push, public, yes, again)
+        _check_push(push, public, yes)
     if gguf is not None:
         check_type(gguf)
         program = find_converter(converter)
@@ -118,33 +119,36 @@ def command(
         if (modelfile := made.with_suffix(f".{MODELFILE}")).is_file():
             say(f"next: {ollama_command(done, modelfile)}")
     if push is not None:
-        more["pushed"] = _push(push, public, yes, again, done)
+        more["pushed"] = _push(push, public, yes, done)
     if as_json:
         show_json({**done.as_dict(), **more})
 
 
-def _check_push(name: str, public: bool, yes: bool, again: str) -> None:
+def _check_push(name: str, public: bool, yes: bool) -> None:
     """Refuse what cannot be pushed before anything is merged, which may take hours."""
     import sys
 
+    from rlguide.cli._options import typed_again
     from rlguide.errors import UsageError
     from rlguide.serving.push import check_name, find_target
 
     check_name(name)
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("--push asks before it uploads, and this is not a terminal", f"add --yes: `{again}`")
+        raise UsageError(
+            "--push asks before it uploads, and this is not a terminal", f"add --yes: `{typed_again('--yes')}`"
+        )
     find_target(name, not public)
 
 
-def _push(name: str, public: bool, yes: bool, again: str, done: Exported) -> str:
-    from rlguide.cli._options import agree
+def _push(name: str, public: bool, yes: bool, done: Exported) -> str:
+    from rlguide.cli._options import agree, typed_again
     from rlguide.console import say
     from rlguide.serving.push import find_target, push, summary
 
     target = find_target(name, not public, done.path)
     for line in summary(target, done.path):
         say(line)
-    agree("upload it?", yes, again, default=False)
+    agree("upload it?", yes, typed_again("--yes"), default=False)
     address = push(target, done.path)
     say(f"pushed: {address}")
     return address

@@ -82,9 +82,14 @@ def command(
     rlguide serve --stop
     """
     from rlguide.engine.find import find_engine
+    from rlguide.errors import UsageError
     from rlguide.runs.choose import ModelRequest
     from rlguide.serving.server.serve import PORT, ServeOptions, serve
 
+    if sum((list_all, stop, background)) > 1:
+        raise UsageError("--list, --stop and --background are three things", "give one of them")
+    if name is not None and not (name.strip() and name.isprintable()):
+        raise UsageError("--name must be visible characters of one line", "choose a name such as my-model")
     if list_all or stop:
         _manage(run, port, stop, as_json)
         return

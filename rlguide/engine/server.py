@@ -1,7 +1,7 @@
 """A server of a model: a worker in the engine's Python that answers HTTP requests on a socket which is open already.
 
-It is started and explained as a chat (`engine.chat`); after it is ready nothing more is said to it, so it can outlive
-the command that started it.
+It is started and explained as a chat (`engine.chat`). It ends with the command that started it, however that ends,
+until it is told to go on without it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ class ServerSettings:
         key: what clients must say, "" if nothing.
         hosts: names by which clients may call this host; empty: any.
         max_new_tokens: longest response where a request does not say.
-        stays: whether it goes on when the command that started it ends.
     """
 
     args: dict[str, Any]
@@ -47,7 +46,6 @@ class ServerSettings:
     key: str = ""
     hosts: tuple[str, ...] = ()
     max_new_tokens: int = 512
-    stays: bool = False
 
 
 class ModelServer:
@@ -115,9 +113,13 @@ class ModelServer:
             self._process.wait()
 
     def release(self) -> None:
-        """Let it go on without this command."""
+        """Let it go on without this command. Raises EngineError if it has ended meanwhile."""
         assert self._running.stdin is not None
-        self._running.stdin.close()
+        try:
+            self._running.stdin.write(b'{"stay": true}\n')
+            self._running.stdin.close()
+        except OSError:
+            raise self._failure(self._told_last()) from None
         self._told.close()
 
     @property

@@ -26,7 +26,7 @@ from rlguide.workspace import Workspace
 
 @dataclass(frozen=True)
 class Size:
-    """How much is asked: prompts of each language, held-out prompts, and tokens of an answer."""
+    """How much is asked: prompts of each language, held-out prompts, and tokens of a response."""
 
     instructions: int | None
     held_out: int
@@ -92,6 +92,6 @@ class Asked:
 def followed(
     prompts: Sequence[InstructionPrompt], texts: Sequence[str], reading: Literal["strict", "loose"]
 ) -> list[float]:
-    """For each prompt 1 if its answer follows all its instructions, else 0."""
+    """For each prompt 1 if its response follows all its instructions, else 0."""
     results = [check(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
     return [float(all(result.strict if reading == "strict" else result.loose)) for result in results]

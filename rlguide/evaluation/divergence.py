@@ -1,4 +1,4 @@
-"""How far a policy has moved from its reference: KL(policy || reference) on answers that the policy samples itself."""
+"""How far a policy has moved from its reference: KL(policy || reference) on what the policy itself samples."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from rlguide.remembered import remembered
 from rlguide.statistics import Estimate, mean
 from rlguide.workspace import Workspace
 
-# The guide's limit: beyond it a policy is far from what was checked (nats an answer).
+# The guide's limit: beyond it a policy is far from what was checked (nats per response).
 LIMIT = 10.0
-FAR = f"the policy is far from its reference: more than {LIMIT:g} nats an answer"
+FAR = f"the policy is far from its reference: more than {LIMIT:g} nats per response"
 SEED = 0
 _BATCH = 16
 
@@ -35,14 +35,14 @@ class Divergence:
     """KL(policy || reference) in nats.
 
     Attributes:
-        answer: of a whole answer, mean over prompts with its 95 % interval.
-        token: of one token, mean over prompts of each answer's mean.
+        response: of a whole response, mean over prompts with its 95 % interval.
+        token: of one token, mean over prompts of each response's mean.
         log_ratio: log policy(y) - log reference(y), the usual estimate of the same, for comparison.
-        tokens: mean length of the answers.
-        cut: answers that were cut at the limit of tokens, so that their KL is only of their beginning.
+        tokens: mean length of the responses.
+        cut: responses that were cut at the limit of tokens, so that their KL is only of their beginning.
     """
 
-    answer: Estimate
+    response: Estimate
     token: Estimate
     log_ratio: Estimate
     prompts: int
@@ -51,18 +51,18 @@ class Divergence:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        estimates = {name: getattr(self, name).as_dict() for name in ("answer", "token", "log_ratio")}
+        estimates = {name: getattr(self, name).as_dict() for name in ("response", "token", "log_ratio")}
         return {**estimates, "prompts": self.prompts, "tokens": self.tokens, "cut": self.cut, "verdict": self.verdict}
 
     @property
     def verdict(self) -> str:
         """What the figure says, in a sentence."""
-        cut = f" ({self.cut} of {self.prompts} answers were cut, so it is more)" if self.cut else ""
-        if self.answer.value > LIMIT:
+        cut = f" ({self.cut} of {self.prompts} responses were cut, so it is more)" if self.cut else ""
+        if self.response.value > LIMIT:
             return f"{FAR}{cut}"
-        if self.answer.high < 1e-6:
-            return "the policy answers as its reference does: nothing was learnt"
-        return f"the policy is near its reference: within {LIMIT:g} nats an answer{cut}"
+        if self.response.high < 1e-6:
+            return "the policy responds as its reference does: nothing was learnt"
+        return f"the policy is near its reference: within {LIMIT:g} nats per response{cut}"
 
 
 def measure(
@@ -73,7 +73,7 @@ def measure(
     conversations: Sequence[Sequence[Message]],
     max_new_tokens: int,
 ) -> Divergence:
-    """Sample an answer of the policy to each conversation and score it by both models.
+    """Sample a response of the policy to each conversation and score it by both models.
 
     Args:
         models: the policy and its reference.
@@ -123,7 +123,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> Divergence:
 
 def _sampled(ws: Workspace, engine: Engine, request: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
     total = len(request["conversations"])
-    with tempfile.TemporaryDirectory() as folder, progress("answers") as bar:
+    with tempfile.TemporaryDirectory() as folder, progress("responses") as bar:
         path = Path(folder) / "request.json"
         path.write_text(json.dumps(dict(request)), encoding="utf-8")
         task = bar.add_task("loading the models", total=total)
@@ -133,5 +133,5 @@ def _sampled(ws: Workspace, engine: Engine, request: Mapping[str, Any]) -> Itera
                 if isinstance(told, dict) and "phase" in told:
                     bar.update(task, description=str(told["phase"]))
                 elif isinstance(told, dict) and isinstance(told.get("index"), int):
-                    bar.update(task, description="scoring answers", advance=1)
+                    bar.update(task, description="scoring responses", advance=1)
                     yield told["index"], told

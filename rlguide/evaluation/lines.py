@@ -43,6 +43,11 @@ class Line:
         return {**asdict(self), "difference": difference}
 
 
+KL_PER_RESPONSE = "KL per response"
+# What figures were called by an earlier rlguide, whose evaluations are still read.
+_EARLIER = {"KL an answer": KL_PER_RESPONSE, "KL a token": "KL per token", "length of answers": "length of responses"}
+
+
 def read_line(value: Any) -> Line | None:
     """The row that `Line.as_dict` gave, read back from a file; None if it is none."""
     if not isinstance(value, Mapping):
@@ -54,7 +59,7 @@ def read_line(value: Any) -> Line | None:
     name, goal, interval, unit = map(str, texts)
     given = value.get("digits")
     digits = given if type(given) is int and 0 <= given <= 12 else 3
-    return Line(name, parent, tuned, difference, goal, interval, digits, unit)
+    return Line(_EARLIER.get(name, name), parent, tuned, difference, goal, interval, digits, unit)
 
 
 _TEXTS = ("name", "goal", "interval", "unit")

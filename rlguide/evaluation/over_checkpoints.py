@@ -20,7 +20,7 @@ class Point:
     """One checkpoint.
 
     Attributes:
-        kl: nats an answer, of the policy from its parent.
+        kl: nats per response, of the policy from its parent.
         instructions: share of the prompts with instructions all of whose instructions it follows.
         margin: of held-out pairs, as logged in training at this step; None where that was not logged.
     """
@@ -57,7 +57,7 @@ def measure(asked: Asked) -> list[Point]:
         found = asked.responses(policy, [[{"role": "user", "content": prompt.prompt}] for prompt in prompts])
         hits = sum(followed(prompts, [response.text for response in found], "strict"))
         kl = asked.divergence(policy, conversations)
-        points.append(Point(step, kl.answer.value, proportion(int(hits), len(prompts)), margins.get(step)))
+        points.append(Point(step, kl.response.value, proportion(int(hits), len(prompts)), margins.get(step)))
     return points
 
 
@@ -81,6 +81,8 @@ def verdict(points: Sequence[Point]) -> str:
     """Which checkpoint is best, in a sentence."""
     found = best(points)
     if found is None:
-        return f"every checkpoint is further than {divergence.LIMIT:g} nats an answer from the parent"
+        return f"every checkpoint is further than {divergence.LIMIT:g} nats per response from the parent"
     share = f"{found.instructions.value * 100:.1f} %"
-    return f"best: checkpoint-{found.step}, which follows {share} of the instructions at {found.kl:.2f} nats an answer"
+    return (
+        f"best: checkpoint-{found.step}, which follows {share} of the instructions at {found.kl:.2f} nats per response"
+    )

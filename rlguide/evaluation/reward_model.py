@@ -149,9 +149,9 @@ def _percent(group: Group) -> str:
 
 
 def _is_above(upper: Group, lower: Group) -> bool:
-    """Whether the intervals do not overlap. Pairs that are all ties have no width and show nothing."""
-    has_width = all(group.accuracy.low < group.accuracy.high for group in (upper, lower))
-    return has_width and upper.accuracy.low > lower.accuracy.high
+    """Whether the intervals do not overlap. Pairs that are all ties show nothing."""
+    are_decided = all(group.accuracy.hits or group.accuracy.value != 0.5 for group in (upper, lower))
+    return are_decided and upper.accuracy.low > lower.accuracy.high
 
 
 def check_wanted(run: Run, parts: Sequence[str], datasets: Sequence[str], more: str) -> None:

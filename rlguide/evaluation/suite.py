@@ -21,7 +21,7 @@ from rlguide.evaluation.asked import SIZES, Asked, followed
 from rlguide.evaluation.comparison.record import HELD_OUT, INSTRUCTIONS, Compared
 from rlguide.evaluation.config import check_run, held_out_pairs
 from rlguide.evaluation.instructions.prompts import LANGUAGES
-from rlguide.evaluation.lines import Line, lines_of_pairs
+from rlguide.evaluation.lines import KL_PER_RESPONSE, Line, lines_of_pairs
 from rlguide.evaluation.pairs import Evaluation, score
 from rlguide.evaluation.reward_model import RewardEvaluation
 from rlguide.evaluation.tasks import Tasks
@@ -43,7 +43,7 @@ class Suite:
     Attributes:
         skipped: why a part could not be measured, by its name.
         tasks: what was measured with `--tasks`.
-        answers: what both models answered.
+        responses: what both models responded.
     """
 
     run: str
@@ -53,7 +53,7 @@ class Suite:
     skipped: dict[str, str] = field(default_factory=dict)
     checkpoints: list[over_checkpoints.Point] = field(default_factory=list)
     tasks: benchmarks.Benchmarks | None = None
-    answers: list[Compared] = field(default_factory=list, repr=False)
+    responses: list[Compared] = field(default_factory=list, repr=False)
 
     @property
     def table(self) -> list[Line]:
@@ -120,7 +120,7 @@ class Wanted:
         checkpoints: whether of every checkpoint, too.
         language: "en" or "zh": only prompts with instructions in it.
         prompts: a file of prompts with instructions, instead of the bundled ones.
-        max_new_tokens: where an answer is cut, instead of where the size says.
+        max_new_tokens: where a response is cut, instead of where the size says.
         tasks: benchmarks, beside the parts.
         step: which step of the run that is, in words, to be said.
     """
@@ -142,7 +142,7 @@ class Wanted:
 
 
 def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settings: Mapping[str, Any]) -> Suite:
-    """Measure the parts of a suite; writes `<run>/eval/suite.json`, beside it documents of benchmarks and answers.
+    """Measure the parts of a suite; writes `<run>/eval/suite.json`, beside it documents of benchmarks and responses.
 
     Raises:
         UsageError, CheckpointError, DataError: nothing to evaluate on, or a part of the stack is missing; a reward
@@ -171,7 +171,7 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
     if size is None and (what.checkpoints or {*parts} - {"pairs"}):
         size = "usual" if list_gpus() else "quick"
         if size == "quick":
-            say("no GPU: fewer prompts and shorter answers (all of them: --suite full)")
+            say("no GPU: fewer prompts and shorter responses (all of them: --suite full)")
     measure: dict[str, Callable[[Asked, Suite], None]] = {
         "pairs": _pairs if has_policy else _rewards,
         "instructions": _instructions,
@@ -192,8 +192,8 @@ def evaluate_suite(ws: Workspace, engine: Engine, run: Run, what: Wanted, settin
         plot_checkpoints([point.as_dict() for point in found.checkpoints], run.path / "eval")
     if found.tasks and found.tasks.documents:
         write_json(run.path / "eval" / DOCUMENTS, found.tasks.documents)
-    if found.answers:
-        keep_answers(run.path, found.answers)
+    if found.responses:
+        keep_answers(run.path, found.responses)
     write_json(run.path / "eval" / RESULT, found.as_dict())
     return found
 
@@ -216,7 +216,7 @@ def _instructions(asked: Asked, found: Suite) -> None:
     prompts = asked.prompts  # at once, so that a model loads once
     conversations: list[list[Message]] = [[{"role": "user", "content": prompt.prompt}] for prompt in prompts]
     pair = asked.both(conversations)
-    found.answers += answered(INSTRUCTIONS, conversations, pair)
+    found.responses += answered(INSTRUCTIONS, conversations, pair)
     source = f" of {asked.own_prompts.name}" if asked.own_prompts else ""
     for reading, suffix in _READINGS.items():
         before, after = (followed(prompts, [item.text for item in own], reading) for own in pair)
@@ -227,15 +227,15 @@ def _instructions(asked: Asked, found: Suite) -> None:
 
 
 def _length(asked: Asked, found: Suite) -> None:
-    """Characters of the greedy answers to held-out prompts."""
+    """Characters of the greedy responses to held-out prompts."""
     conversations = asked.conversations
     if not conversations:
         found.skipped["length"] = "the held-out prompts cannot be read"
         return
     pair = asked.both(conversations)
-    found.answers += answered(HELD_OUT, conversations, pair)
+    found.responses += answered(HELD_OUT, conversations, pair)
     before, after = ([float(len(item.text)) for item in own] for own in pair)
-    line = _line("length of answers", before, after, "")
+    line = _line("length of responses", before, after, "")
     found.lines.append(replace(line, digits=1, unit="characters"))
 
 
@@ -244,7 +244,7 @@ def _line(name: str, before: list[float], after: list[float], goal: str) -> Line
 
 
 def _divergence(asked: Asked, found: Suite) -> None:
-    """KL of the tuned model from its parent on its own sampled answers."""
+    """KL of the tuned model from its parent on its own sampled responses."""
     conversations = asked.conversations
     if not conversations:
         found.skipped["kl"] = "the held-out prompts cannot be read"
@@ -252,6 +252,6 @@ def _divergence(asked: Asked, found: Suite) -> None:
     kl = asked.divergence(asked.run.policy, conversations)
     found.kl = kl
     found.lines += [
-        Line("KL an answer", 0.0, kl.answer.value, kl.answer, "", "normal", unit="nats"),
-        Line("KL a token", 0.0, kl.token.value, kl.token, "", "normal", unit="nats", digits=4),
+        Line(KL_PER_RESPONSE, 0.0, kl.response.value, kl.response, "", "normal", unit="nats"),
+        Line("KL per token", 0.0, kl.token.value, kl.token, "", "normal", unit="nats", digits=4),
     ]

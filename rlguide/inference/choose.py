@@ -54,10 +54,14 @@ class Choice:
         if name is not None and (step := at_its_step(self.ws, name)):
             return replace(self, wanted=replace(self.wanted, step=step[1], last=False)).named(step[0])
         engine = self.find_engine()
-        if name in (BASE, SFT) and not (self.ws.root / name).exists():
+        if name is not None and self.is_of_run(name):
             return self._of_run(name, engine)
         partner = self._partner(replace(self.wanted, name=name), engine)
         return LoadedPolicy(self.ws, engine, partner.policy, partner.args, name or "", partner.title)
+
+    def is_of_run(self, name: str) -> bool:
+        """Whether a name is `base` or `sft`, the model of a run, and no folder is called so."""
+        return name in (BASE, SFT) and not (self.ws.root / name).exists()
 
     def _partner(self, wanted: ModelRequest, engine: Engine) -> Partner:
         return choose_partner(self.ws, wanted, lambda: load_schema(engine).model_templates)
@@ -102,7 +106,8 @@ def run_named(ws: Workspace, names: Sequence[str]) -> Run | None:
 def named_all(choice: Choice, names: Sequence[str]) -> tuple[dict[str, Model], Run | None]:
     """The models of these names by short ones, and the run that they are of, if one is.
 
-    Without names the SFT model and the newest usable run; of a single run its SFT model goes first.
+    Without names the SFT model and the newest usable run; of a single run its SFT model goes first. Where `base` or
+    `sft` is named and no run is, the newest usable run is the one that they are of.
 
     Raises:
         UsageError, CheckpointError, EngineError: one cannot be found.
@@ -119,6 +124,8 @@ def named_all(choice: Choice, names: Sequence[str]) -> tuple[dict[str, Model], R
                 "one model is no comparison", f"name another one: `rlguide compare {shlex.quote(names[0])} B`"
             )
         names = [SFT, *names]
+    if run is None and any(choice.is_of_run(name) for name in names):
+        run = run_meant(choice.ws, ModelRequest())
     found = replace(choice, run=run)
     return {short: found.named(name) for short, name in zip(short_names(names), names, strict=True)}, run
 

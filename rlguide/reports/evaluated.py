@@ -27,7 +27,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint: KL from the parent (nats an answer), the share of instructions followed, the held-out margin."""
+    """A checkpoint: KL from the parent (nats per response), the share of instructions followed, the held-out margin."""
 
     step: int
     kl: float

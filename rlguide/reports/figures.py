@@ -8,7 +8,7 @@ from typing import Any
 
 from rlguide.catalog.best_by import Rule
 from rlguide.evaluation.divergence import LIMIT
-from rlguide.evaluation.lines import Line
+from rlguide.evaluation.lines import KL_PER_RESPONSE, Line
 from rlguide.html.charts import Chart, Series, line_chart, shown
 from rlguide.reports.evaluated import Evaluated
 from rlguide.runs.best import Best
@@ -121,8 +121,8 @@ def _of_evaluation(evaluated: Evaluated) -> Iterator[Tile]:
         yield Tile("Margin", f"{line.tuned:+.3f}", (_interval(_moved(line), "{:+.3f}".format),))
     if line := lines.get("loss"):
         yield Tile("Held-out loss", f"{line.tuned:.4f}", (f"of the reference {line.parent:.4f}",))
-    if line := lines.get("KL an answer"):
-        yield Tile("KL from the parent", f"{line.tuned:.1f}", (f"nats an answer; the guide's limit is {LIMIT:g}",))
+    if line := lines.get(KL_PER_RESPONSE):
+        yield Tile("KL from the parent", f"{line.tuned:.1f}", (f"nats per response; the guide's limit is {LIMIT:g}",))
 
 
 def _moved(line: Line) -> Estimate:

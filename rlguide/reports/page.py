@@ -13,13 +13,13 @@ from rlguide import __version__
 from rlguide.catalog.diagnosis import diagnosis_rules
 from rlguide.errors import UsageError
 from rlguide.evaluation.divergence import FAR, LIMIT
-from rlguide.evaluation.lines import Line
+from rlguide.evaluation.lines import KL_PER_RESPONSE, Line
 from rlguide.html.charts import LAST
 from rlguide.html.render import render
 from rlguide.reports.datasets import data_of
 from rlguide.reports.evaluated import Evaluated, read_evaluated
 from rlguide.reports.figures import charts_of, ends_of, tiles_of
-from rlguide.reports.samples import answers_of, worst_of
+from rlguide.reports.samples import responses_of, worst_of
 from rlguide.reports.settings import settings_of
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import steps_done
@@ -94,7 +94,7 @@ def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
         ends=ends_of(rows),
         evaluated=evaluated,
         lines=[(line, *_drawn(line)) for line in evaluated.lines] if evaluated else [],
-        answers=answers_of(run),
+        responses=responses_of(run),
         worst=worst_of(run),
         settings=settings_of(run),
         data=data_of(ws, run),
@@ -106,7 +106,7 @@ def report_page(ws: Workspace, run: Run, language: str = "en") -> str:
 def _beside_kl(verdict: Verdict, evaluated: Evaluated | None) -> Verdict:
     """The verdict, which is not good of a policy that is farther from its parent than held-out pairs can vouch for."""
     lines = evaluated.lines if evaluated else ()
-    is_far = any(line.name == "KL an answer" and line.tuned > LIMIT for line in lines)
+    is_far = any(line.name == KL_PER_RESPONSE and line.tuned > LIMIT for line in lines)
     if verdict.level != "good" or not is_far:
         return verdict
     return replace(verdict, level="unclear", more=(FAR, *verdict.more))

@@ -1,4 +1,4 @@
-"""Answers before and after a training, and held-out pairs that a run gets wrong, as rows of a page."""
+"""Responses before and after a training, and held-out pairs that a run gets wrong, as rows of a page."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _SAMPLES, _WORST = 6, 3
 _MOST_OF_A_PART = 4  # the others are left for other parts of the evaluation
 
 
-def answers_of(run: Run) -> list[dict[str, Any]]:
-    """Some of the answers that `rlguide eval` kept, before and after."""
+def responses_of(run: Run) -> list[dict[str, Any]]:
+    """Some of the responses that `rlguide eval` kept, before and after."""
     return [
         _row(item.prompt, ("before", item.responses[PARENT].text), ("after", item.responses[TUNED].text))
         for item in picked(read_answers(run.path))
     ]
 
 
-def picked(answers: Sequence[Compared]) -> list[Compared]:
-    """Answers whose wording differs, if there are any, from all over the list: not picked by who did better.
+def picked(responses: Sequence[Compared]) -> list[Compared]:
+    """Responses whose wording differs, if there are any, from all over the list: not picked by who did better.
 
     Those to held-out prompts come first.
     """
     found: list[Compared] = []
-    for source in sorted({item.source for item in answers}, key=lambda source: source != HELD_OUT):
-        own = [item for item in answers if item.source == source]
+    for source in sorted({item.source for item in responses}, key=lambda source: source != HELD_OUT):
+        own = [item for item in responses if item.source == source]
         different = [item for item in own if len({*texts_of(item)}) > 1]
         found += _spread(different or own, min(_MOST_OF_A_PART, _SAMPLES - len(found)))
     return found

@@ -31,6 +31,7 @@ _MODEL_KEYS = (
 
 
 _NO_POLICY = "is a reward model"  # why a run is not one to chat with
+_TRAINED_BY = "rlguide train --sft-ckpt latest"  # what makes a run of a policy
 
 
 @dataclass(frozen=True)
@@ -150,18 +151,19 @@ def _check_of_run(wanted: ModelRequest, why: str) -> None:
         raise UsageError(f"{option} belongs to a run, and {why}", f"name the run, or remove {option}")
 
 
-def usable_run(ws: Workspace, name: str | None, needs: Callable[[Run], str]) -> Run:
+def usable_run(ws: Workspace, name: str | None, needs: Callable[[Run], str], trained_by: str = _TRAINED_BY) -> Run:
     """The finished run of that name, else the newest one that can be used.
 
     Args:
         needs: why a finished run is of no use, "" if it is not; only asked where no name is given.
+        trained_by: the command that trains one.
 
     Raises:
         UsageError: there is none, or it is not finished.
         DataError: its record is damaged.
     """
     if name is None:
-        return newest_usable(ws, needs)
+        return newest_usable(ws, needs, trained_by)
     run = open_run(ws, name)
     if run.status != "finished":
         raise unfinished(ws, run)
@@ -195,7 +197,7 @@ def _in_state(run: Run) -> str:
     return "still training" if run.status == "running" else run.status
 
 
-def newest_usable(ws: Workspace, needs: Callable[[Run], str]) -> Run:
+def newest_usable(ws: Workspace, needs: Callable[[Run], str], trained_by: str = _TRAINED_BY) -> Run:
     """The newest run for which `needs` gives no reason against it; says which, and what was passed over.
 
     Runs that came to their end go before those that did not. Raises UsageError if there is none.
@@ -215,7 +217,7 @@ def newest_usable(ws: Workspace, needs: Callable[[Run], str]) -> Run:
         raise unfinished(ws, newest)
     raise UsageError(
         f"no run under {ws.saves} can be used: {newest.name} {reasons[newest.name]}",
-        "train one with `rlguide train --sft-ckpt latest`, or name another run",
+        f"train one with `{trained_by}`, or name another run",
     )
 
 

@@ -83,7 +83,7 @@ def plot_checkpoints(points: list[dict[str, Any]], folder: Path) -> Path | None:
     shares.set(title="Checkpoints, by their steps", ylabel="instructions followed")
     logged = [point for point in points if point["margin"] is not None]
     margins.plot([point["kl"] for point in logged], [point["margin"] for point in logged], "o-", color="tab:orange")
-    margins.set(xlabel="KL from the parent, nats an answer", ylabel="held-out margin")
+    margins.set(xlabel="KL from the parent, nats per response", ylabel="held-out margin")
     for axes in (shares, margins):
         axes.grid(alpha=0.3)
     return save_figure(figure, folder / "checkpoints.png")

@@ -7,24 +7,26 @@ no name of a user or host is asked for.
 
 from __future__ import annotations
 
-import re
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlguide import __version__
+from rlguide.console import printable
 from rlguide.errors import DataError
 from rlguide.policy.base import model_name
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.policy import Policy
-from rlguide.policy.run_record import RunRecord
-from rlguide.runs.record import EVALUATED, Run
+from rlguide.policy.run_record import CHECKPOINT_NAME, RunRecord
+from rlguide.runs.checkpoints import step_of
+from rlguide.runs.record import Run
+from rlguide.serving.card_results import results
 from rlguide.serving.on_record import CARD, HUB_ID, Dataset, base_card, datasets_of, escaped, hub_id_of
-from rlguide.statistics import finite, read_estimate
+from rlguide.statistics import finite
 from rlguide.workspace import Workspace, atomic_write, read_json
 
-SUITE = "suite.json"
 # Settings of a training that matter for what comes of it, in this order.
 _SETTINGS = (
     *("pref_beta", "pref_loss", "pref_ftx", "simpo_gamma", "kto_chosen_weight", "kto_rejected_weight"),
@@ -47,18 +49,36 @@ def card(ws: Workspace, folder: Path, policy: Policy, run: Run | None) -> str:
     name = hub_id or model_name(policy.base)
     data = list(datasets_of(ws, record))
     lines = [
-        f"# {escaped(folder.name)}",
+        _title(folder.name),
         "",
         _what_it_is(name, policy, record),
         "",
         *_licences(name, base, data),
         *_data(data),
         *_training(record),
-        *_results(run),
+        *results(ws, policy, run),
         *_merge(folder, policy),
-        *_use(folder),
+        _use(folder.name, f"rlguide chat {shlex.quote(_one_line(folder.name))}"),
     ]
     return f"---\n{_metadata(hub_id, record, data)}---\n\n" + "\n".join(lines) + "\n"
+
+
+def of_repository(text: str, folder: str, repository: str) -> str:
+    """A card as it is on a hub: where it names the folder of the model, it names the repository.
+
+    What somebody has written in the place of such lines stays.
+
+    Args:
+        folder: the name of the folder that the card was written for.
+        repository: ORG/NAME.
+    """
+    own = _use(folder, f"rlguide chat {shlex.quote(_one_line(folder))}")
+    text = text.replace(own, _use(repository, f"rlguide chat --base {repository}"), 1)
+    return text.replace(f"\n{_title(folder)}\n", f"\n{_title(repository.split('/')[1])}\n", 1)
+
+
+def _title(name: str) -> str:
+    return f"# {escaped(name)}"
 
 
 def _metadata(hub_id: str | None, record: RunRecord, data: list[Dataset]) -> str:
@@ -83,8 +103,16 @@ def _metadata(hub_id: str | None, record: RunRecord, data: list[Dataset]) -> str
 
 def _what_it_is(name: str, policy: Policy, record: RunRecord) -> str:
     method = f" with {escaped(record.method.upper())}" if record.method else ""
-    stack = " + ".join([name, *(model_name(adapter) for adapter in policy.adapters)])
+    stack = " + ".join([name, *map(_adapter_name, policy.adapters)])
     return f"{escaped(name)}, tuned{method} and merged: {escaped(stack)}."
+
+
+def _adapter_name(adapter: str) -> str:
+    """The last part of its folder; of a checkpoint that of its run, and the step."""
+    folder = Path(adapter)
+    if CHECKPOINT_NAME.fullmatch(folder.name):
+        return f"{model_name(str(folder.parent))} at step {step_of(folder)}"
+    return model_name(adapter)
 
 
 def _licences(name: str, base: Mapping[str, Any], data: list[Dataset]) -> list[str]:
@@ -137,57 +165,6 @@ def _training(record: RunRecord) -> list[str]:
     return ["## Training", "", "| Setting | Value |", "|---|---|", *table, ""]
 
 
-def _results(run: Run | None) -> list[str]:
-    lines = ["## Results", ""]
-    found = _evaluated(run)
-    if not found:
-        return [*lines, "Not evaluated.", ""]
-    accuracy, margin = read_estimate(found.get("accuracy")), read_estimate(found.get("margin"))
-    if accuracy is not None:
-        of = f"{accuracy.n:,} held-out pairs"
-        lines.append(
-            f"- accuracy on {of}: {accuracy.value:.3f} (95 % interval {accuracy.low:.3f} to {accuracy.high:.3f})"
-        )
-    if margin is not None:
-        lines.append(f"- margin: {margin.value:+.3f} (95 % interval {margin.low:+.3f} to {margin.high:+.3f})")
-    for row in found["table"] if isinstance(found.get("table"), list) else ():
-        lines += _line(row)
-    verdict = found.get("summary") or found.get("verdict")
-    if isinstance(verdict, str) and verdict:
-        lines.append(f"- verdict: {escaped(verdict)}")
-    step = found.get("step")
-    if type(step) is int:
-        lines.append(f"- evaluated at step {step} of the run, adapters beside the weights (`rlguide eval`)")
-    return [*lines, ""] if len(lines) > 2 else [*lines, "Not evaluated.", ""]
-
-
-def _evaluated(run: Run | None) -> dict[str, Any]:
-    """What the last evaluation of the run found; {} where there was none."""
-    for name in (SUITE, EVALUATED.name) if run is not None else ():
-        assert run is not None
-        try:
-            values = read_json(run.path / "eval" / name)
-        except DataError:
-            continue
-        if isinstance(values, dict):
-            return values
-    return {}
-
-
-def _line(row: Any) -> list[str]:
-    """A figure of a suite: of the parent, of the tuned model, their difference."""
-    if not isinstance(row, Mapping):
-        return []
-    difference = read_estimate(row.get("difference"))
-    parent, tuned = finite(row.get("parent")), finite(row.get("tuned"))
-    if difference is None or parent is None or tuned is None or not isinstance(row.get("name"), str):
-        return []
-    return [
-        f"- {escaped(row['name'])}: {parent:.3f} before, {tuned:.3f} after; difference {difference.value:+.3f} "
-        f"(95 % interval {difference.low:+.3f} to {difference.high:+.3f}, n = {difference.n:,})"
-    ]
-
-
 def _merge(folder: Path, policy: Policy) -> list[str]:
     try:
         manifest = read_json(folder / MANIFEST)
@@ -207,21 +184,26 @@ def _merge(folder: Path, policy: Policy) -> list[str]:
     return [*lines, "", f"Chat template: {escaped(policy.template)}.", ""]
 
 
-def _use(folder: Path) -> list[str]:
-    name = re.sub(r"[^\w.-]+", "-", folder.name)
-    quoted = shlex.quote(name)
-    return [
+def _use(model: str, chat: str) -> str:
+    """How it is used. Args: model: its folder or repository; chat: the command to chat with it."""
+    name = _one_line(model)
+    lines = [
         "## Use",
         "",
         "```python",
         "from transformers import pipeline",
         "",
-        f'chat = pipeline("text-generation", model="{name}")',
+        f'chat = pipeline("text-generation", model={json.dumps(name, ensure_ascii=False)})',
         'print(chat([{"role": "user", "content": "Hello!"}], max_new_tokens=128))',
         "```",
         "",
         "```bash",
-        f"vllm serve {quoted}",
-        f"rlguide chat {quoted}",
+        f"vllm serve {shlex.quote(name)}",
+        chat,
         "```",
     ]
+    return "\n".join(lines)
+
+
+def _one_line(name: str) -> str:
+    return " ".join(printable(name).split())

@@ -14,6 +14,7 @@ from rlguide.engine.job import Command, Event, JobFailed, run_job
 from rlguide.errors import DataError, EngineError, UsageError
 from rlguide.locks import locked
 from rlguide.policy.base import language_part
+from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.policy.modelfile import MODELFILE, retargeted
 from rlguide.serving.gguf_header import Header, read_gguf
 from rlguide.workspace import Workspace, atomic_write, log_folder, read_json, read_text
@@ -58,28 +59,50 @@ def find_converter(given: str | None) -> Path:
 def convert(ws: Workspace, engine: Engine, folder: Path, kind: str, converter: Path) -> Path:
     """Convert an exported model; gives the file `<folder>-<type>.gguf` beside it, with a Modelfile of its own.
 
+    A file of this very export is taken as it is: whoever runs a command again whose upload failed has one.
+
     Raises:
-        UsageError: there is such a file already.
+        UsageError: there is a file of that name, of another model.
         EngineError: the converter failed, or what it wrote is not the model.
     """
     target = folder.with_name(f"{folder.name}-{kind}.gguf")
     with locked(target):
-        if target.exists():
+        if _is_of(folder, target):
+            say(f"converted already: {ws.relative(target)}")
+        elif target.exists():
             raise UsageError(f"{ws.relative(target)} is there already", f"remove it: `rm {shlex.quote(str(target))}`")
-        partial = target.with_name(f".{target.name}.{os.getpid()}.gguf")
-        say(f"converting into {ws.relative(target)}")
-        try:
-            _run(ws, engine, [str(folder), "--outtype", kind, "--outfile", str(partial)], converter)
-            check(folder, read_gguf(partial))
-            partial.replace(target)
-        except DataError as error:
-            raise EngineError(f"the converter wrote another model: {error.what}", error.fix) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        else:
+            _make(ws, engine, (folder, target), kind, converter)
     if (folder / MODELFILE).is_file():
         with atomic_write(target.with_suffix(f".{MODELFILE}")) as file:
             file.write(retargeted(read_text(folder / MODELFILE), f"./{target.name}"))
     return target
+
+
+def _make(ws: Workspace, engine: Engine, places: tuple[Path, Path], kind: str, converter: Path) -> None:
+    """Convert a folder into a file, which gets its name when it was read back."""
+    folder, target = places
+    partial = target.with_name(f".{target.name}.{os.getpid()}.gguf")
+    say(f"converting into {ws.relative(target)}")
+    try:
+        _run(ws, engine, [str(folder), "--outtype", kind, "--outfile", str(partial)], converter)
+        check(folder, read_gguf(partial))
+        partial.replace(target)
+    except DataError as error:
+        raise EngineError(f"the converter wrote another model: {error.what}", error.fix) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _is_of(folder: Path, target: Path) -> bool:
+    """Whether a file was made of this export: after it, and with its layers, tokens and chat template."""
+    try:
+        if target.stat().st_mtime_ns < (folder / MANIFEST).stat().st_mtime_ns:
+            return False
+        check(folder, read_gguf(target))
+    except (OSError, DataError):
+        return False
+    return True
 
 
 def check(folder: Path, header: Header) -> None:

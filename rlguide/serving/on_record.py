@@ -18,6 +18,10 @@ from rlguide.workspace import Workspace, read_text
 CARD = "README.md"
 LONGEST = 300  # characters of a value
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$])")
+# A path, at the beginning of a word or behind what quotes, lists or assigns it: no hub id, no address, no "and/or".
+_PATH = re.compile(
+    r"""(?<![^\s"'`(\[{<=,;|])(?:file:|[A-Za-z]:|~[\w.-]*|\.{1,2})?(?:[\\/]+[^\\/\s"'`)\]}>,;|]+)+[\\/]*"""
+)
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -39,15 +43,11 @@ class Dataset:
 
 
 def escaped(value: Any) -> str:
-    """A value on one line, as Markdown that shows it as it is; a folder by its last part."""
-    text = " ".join(printable(str(value)).split())[:LONGEST]
-    text = " ".join(_without_folder(word) for word in text.split(" "))
+    """A value on one line, as Markdown that shows it as it is; a folder by its last part, a long value by its start."""
+    text = " ".join(printable(str(value)).split())
+    text = _PATH.sub(lambda found: re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     return _MARKDOWN.sub(r"\\\1", text)
-
-
-def _without_folder(word: str) -> str:
-    is_path = re.match(r"(?:[A-Za-z]:)?[\\/]|~|\.\.?/|file:", word) is not None
-    return re.split(r"[\\/]", word.rstrip("\\/"))[-1] if is_path else word
 
 
 def hub_id_of(ws: Workspace, model: str) -> str | None:

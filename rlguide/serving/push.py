@@ -19,7 +19,9 @@ from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.policy.base import model_name
 from rlguide.policy.merge_fingerprint import MANIFEST
 from rlguide.progress import format_bytes
-from rlguide.workspace import read_json
+from rlguide.serving.card import of_repository
+from rlguide.serving.on_record import CARD
+from rlguide.workspace import read_json, read_text
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 LARGEST = 1 << 20  # bytes of a manifest that is read from a hub
@@ -33,7 +35,13 @@ class PushError(RlguideError):
 
 @dataclass(frozen=True)
 class Target:
-    """A repository to push to. `exists`: it is there, and empty or of this export; `user`: whose token it is."""
+    """A repository to push to.
+
+    Attributes:
+        is_private: whether it is, or would be made so.
+        exists: it is there, and empty or of this export.
+        user: whose token it is.
+    """
 
     name: str
     is_private: bool
@@ -59,7 +67,7 @@ def find_target(name: str, is_private: bool, folder: Path | None = None) -> Targ
     """Ask the hub who pushes, and what is in the repository.
 
     Args:
-        folder: the export; None: not made yet, and what is in the repository is not looked at.
+        folder: the export; None: not made yet, so that any export in the repository may be this one.
 
     Raises:
         UsageError: the repository holds something else, or the name is none.
@@ -68,20 +76,21 @@ def find_target(name: str, is_private: bool, folder: Path | None = None) -> Targ
     check_name(name)
     with _explained(name):
         user = str(_api().whoami().get("name", ""))
-    files = _files_of(name) if folder is not None else None
-    if folder is not None and files and set(files) - _NOTHING and not _is_own(name, folder):
+    found = _look_at(name)
+    files = found.files - _NOTHING if found else set()
+    if files and (MANIFEST not in files or (folder is not None and not _is_own(name, folder))):
         raise UsageError(
             f"{name} holds something else than this export, which is never overwritten",
             "name another repository with --push, or empty that one on the hub first",
         )
-    return Target(name, is_private, files is not None, user)
+    return Target(name, found.is_private if found else is_private, found is not None, user)
 
 
 def summary(target: Target, folder: Path) -> list[str]:
     """What would be uploaded, a line each."""
     files = to_upload(folder)
     size = sum(path.stat().st_size for path in files.values())
-    kind = "exists" if target.exists else f"new, {'private' if target.is_private else 'PUBLIC'}"
+    kind = f"{'exists' if target.exists else 'new'}, {'private' if target.is_private else 'PUBLIC'}"
     return [
         f"repository  {target.address} ({kind}), as {target.user}",
         f"files       {len(files)}, {format_bytes(size)}: {', '.join(sorted(files))}",
@@ -108,7 +117,7 @@ def push(target: Target, folder: Path) -> str:
     from huggingface_hub import CommitOperationAdd
 
     operations = [
-        CommitOperationAdd(name, _without_paths(path) if name == MANIFEST else str(path))
+        CommitOperationAdd(name, _for_the_hub(target, folder, name) or str(path))
         for name, path in to_upload(folder).items()
     ]
     with _explained(target.name):
@@ -125,15 +134,25 @@ def _api() -> Any:
     return HfApi(endpoint=hub_settings.endpoint(), library_name="rlguide")
 
 
-def _files_of(name: str) -> list[str] | None:
-    """The files in a repository; None if there is none."""
+@dataclass(frozen=True)
+class _Found:
+    """What a repository is: the names of its files, and who may read them."""
+
+    files: set[str]
+    is_private: bool
+
+
+def _look_at(name: str) -> _Found | None:
+    """What is in a repository; None if there is none."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     with _explained(name):
         try:
-            return [str(file) for file in _api().list_repo_files(name)]
+            found = _api().model_info(name, timeout=hub_settings.timeout())
         except RepositoryNotFoundError:
             return None
+    files = {str(file.rfilename) for file in found.siblings or ()}
+    return _Found(files, found.private is True)  # what does not say so is taken for public: nobody is surprised then
 
 
 def _is_own(name: str, folder: Path) -> bool:
@@ -158,6 +177,13 @@ def _is_own(name: str, folder: Path) -> bool:
 def _identity(manifest: Mapping[str, Any]) -> tuple[Any, ...]:
     adapters = [str(item["sha256"]) for item in manifest["adapters"]]
     return (model_name(str(manifest["base"])), manifest["dtype"], manifest["template"], adapters)
+
+
+def _for_the_hub(target: Target, folder: Path, name: str) -> bytes | None:
+    """The content of a file that is another one on the hub: what names folders of this machine; None for all others."""
+    if name == MANIFEST:
+        return _without_paths(folder / name)
+    return of_repository(read_text(folder / name), folder.name, target.name).encode() if name == CARD else None
 
 
 def _without_paths(path: Path) -> bytes:

@@ -8,12 +8,14 @@ clients that are gone, waits for ever where a generation fails in a stream, and 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +97,8 @@ class _Server:
         if policy is not None and policy.context:
             self.card["max_model_len"] = policy.context
         self.at_once = 0
+        # A long text takes seconds, in which the responses of others go on.
+        self._encoding = ThreadPoolExecutor(1)
 
     async def health(self, request: Request) -> Response:
         """Whether requests are answered, and how many are now."""
@@ -115,7 +119,7 @@ class _Server:
         if self.policy is None:
             raise BadRequest(f"{self.served.name} is a reward model: it scores texts, it writes none", status=405)
         asked = chat_request(read_body(await body_of(request)), self.served.name)
-        prompt, limit = self._prompt(asked)
+        prompt, limit = await asyncio.get_running_loop().run_in_executor(self._encoding, self._prompt, asked)
         self._check_place()
         count = _Count(len(prompt))
         pieces = self._pieces(asked, prompt, limit, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +27,7 @@ class Rewards:
         Raises:
             BadRequest: one is longer than the model reads, and it was not said that it may be cut.
         """
-        rows = [self._model.tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in texts]
+        rows = await self._done(self._encode, texts, longest)
         most = max(map(len, rows))
         if self.context and most > self.context:
             raise BadRequest(
@@ -38,9 +39,15 @@ class Rewards:
             raise BadRequest("a text has no token", "messages", "invalid_value")
         found: list[float] = []
         for row in rows:  # one after another: the reward of a text depends on no other, and a client that left is seen
-            [score] = await asyncio.get_running_loop().run_in_executor(self._thread, self._model.rewards, [row])
-            found.append(score)
+            found += await self._done(self._model.rewards, [row])
         return found
+
+    def _encode(self, texts: list[str], longest: int | None) -> list[list[int]]:
+        return [self._model.tokenizer(text, add_special_tokens=False)["input_ids"][:longest] for text in texts]
+
+    async def _done(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What `work` returns, which is done beside the requests of others."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def close(self) -> None:
         """Nothing is left behind: the process ends at once."""

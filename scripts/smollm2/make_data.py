@@ -27,9 +27,10 @@ import yaml
 
 from rlguide.catalog.benchmarks import BUNDLED_INSTRUCTIONS
 from rlguide.engine.find import find_engine
-from rlguide.evaluation.asking import answers
 from rlguide.evaluation.instructions.check import check
 from rlguide.evaluation.instructions.prompts import Instruction, InstructionPrompt
+from rlguide.inference.loaded import LoadedPolicy
+from rlguide.inference.store import stored_responses
 from rlguide.policy.policy import Policy
 from rlguide.workspace import Workspace
 
@@ -38,7 +39,7 @@ WORDS: dict[str, Any] = yaml.safe_load((HERE / "words.yaml").read_text(encoding=
 SEED = 20261126
 ALONE, TOGETHER = 13, 7  # prompts of each kind alone, and of each two that go together
 REQUESTS = 240  # that are answered
-TOKENS = 72  # of an answer
+TOKENS = 72  # of a response
 MOST_WORDS = 45  # of a response, unless more are asked for
 COMMON = ("people", "world", "water", "small", "nature", "life", "time", "home")
 GAPS = ("Ask [name] for more.", "It was seen in [place] on [date].", "Call [number] and ask for [person].",
@@ -52,7 +53,8 @@ def main() -> None:
     def ask(prompts: list[str]) -> list[str]:
         policy = Policy(model, (), "smollm2")
         conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        return answers(ws, find_engine(None), policy, policy.model_config(), conversations, TOKENS)
+        loaded = LoadedPolicy(ws, find_engine(None), policy, policy.model_config())
+        return [response.text for response in stored_responses(loaded, conversations, TOKENS)]
 
     write("control.jsonl", list(control()))
     plain = plain_prompts()

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pytest
 
 from rlguide.catalog.hyperparameters import hyperparameters
+from rlguide.conversation import Response
 from rlguide.data.ingest.views import view
 from rlguide.engine.find import Engine
 from rlguide.engine.installed import engine_for
@@ -99,7 +100,9 @@ def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_partner(ws, wanted, lambda: {"Tiny": "qwen3_nothink"})
 
     monkeypatch.setattr("rlguide.evaluation.scoring._score", score)
-    monkeypatch.setattr("rlguide.evaluation.asked.answers", lambda *given: ["yes"] * len(given[4]))
+    monkeypatch.setattr(
+        "rlguide.evaluation.asked.stored_responses", lambda model, asked, tokens: [Response("yes", "stop")] * len(asked)
+    )
     row = {"kl": 0.1, "log_ratio": 0.1, "tokens": 3, "is_whole": True}
     monkeypatch.setattr("rlguide.evaluation.divergence.measure", lambda *given: summarize([row] * len(given[4])))
     monkeypatch.setattr("rlguide.serving.export.merge", merge)

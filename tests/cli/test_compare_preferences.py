@@ -63,7 +63,8 @@ def test_a_judge_in_a_pipe(folder: Path, server: Scripted) -> None:
     asked = [*prompts(folder, 60), "--judge", "judge", "--judge-endpoint", server.url]
     done = compare(folder, server, *asked, "--json")
     assert done.returncode == 0, done.stderr
-    assert "120 calls of the judge, about" in done.stderr and "60 prompts can tell a win rate of" in done.stderr
+    assert "120 calls of the judge, about" in done.stderr and "prices of the endpoint" in done.stderr
+    assert "a win rate of" in done.stderr and "what 60 prompts can show" in done.stderr
     found = json.loads(done.stdout)["preferences"]["judge"][0]
     assert (found["wins"], found["losses"], found["position_bias"]["value"]) == (40, 20, 0)
     assert abs(found["length_controlled"]["win_rate"]["value"] - 2 / 3) < 0.1

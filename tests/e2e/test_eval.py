@@ -123,7 +123,7 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
         assert 0 <= lines[name]["parent"] <= 1
         assert lines[name]["difference"]["count"] == 50
         assert lines[f"{name} (loose)"]["tuned"] >= lines[name]["tuned"]
-    kl, ratio = first["kl"]["answer"], first["kl"]["log_ratio"]
+    kl, ratio = first["kl"]["response"], first["kl"]["log_ratio"]
     assert kl["value"] > 0
     assert kl["count"] == 12
     # An unbiased estimate of the same, of more variance.
@@ -136,7 +136,7 @@ def test_a_suite_measures_parent_and_tuned_and_remembers_their_answers(trained: 
     _compare_asks_nothing_again(trained, env, lines)
     assert before.items() <= kept().items()
     answers = read_answers(trained.root / DPO)
-    lengths = {line["name"]: line for line in again["table"]}["length of answers"]
+    lengths = {line["name"]: line for line in again["table"]}["length of responses"]
     asked = [item for item in answers if item.source == "held out"]
     for side in ("parent", "tuned"):  # the answers are those that were measured
         assert sum(len(item.responses[side].text) for item in asked) / len(asked) == pytest.approx(lengths[side])
@@ -154,7 +154,7 @@ def test_every_checkpoint_is_measured_and_the_last_is_the_run(trained: Bench, tm
     points = found["checkpoints"]
     assert [point["step"] for point in points] == [2, 4, 6]
     assert points[0]["kl"] < points[2]["kl"]
-    assert points[2]["kl"] == pytest.approx(found["kl"]["answer"]["value"], rel=1e-6)  # the same weights
+    assert points[2]["kl"] == pytest.approx(found["kl"]["response"]["value"], rel=1e-6)  # the same weights
     during = json.loads((trained.root / DPO / "eval_results.json").read_text())
     assert points[2]["margin"] == pytest.approx(during["eval_rewards/margins"])
     assert (trained.root / DPO / "eval/checkpoints.png").read_bytes().startswith(b"\x89PNG")
@@ -188,7 +188,7 @@ def test_a_policy_does_not_diverge_from_itself(
     sft = Policy("models/tiny", (SFT,), "qwen3_nothink")
     asked = [[{"role": "user", "content": f"Question {number}: what is that?"}] for number in range(4)]
     same = divergence.measure(ws, engine, (sft, sft), {}, asked, 12)
-    assert same.answer.value < 1e-9
+    assert same.response.value < 1e-9
     assert same.log_ratio.value == pytest.approx(0, abs=1e-6)
 
 

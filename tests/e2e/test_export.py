@@ -1,4 +1,4 @@
-"""The stack is the model: the stack, its merged export and LLaMA-Factory's API server give the same answers."""
+"""The stack is the model: the stack, its merged export and LLaMA-Factory's API server give the same responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rlguide.policy.merge import merge, merged_base
 from rlguide.policy.policy import Policy
 from rlguide.policy.safetensors import read_header
 from rlguide.workspace import Workspace, read_json
-from tests.e2e.conftest import SFT, Bench, generate, rlguide_executable
+from tests.e2e.conftest import SFT, Bench, generate_each, rlguide_executable
 from tests.policy.go_template import parse_modelfile, render
 
 pytestmark = pytest.mark.engine
@@ -46,18 +46,30 @@ PROMPTS = (
     "what is 7 plus 7?",
 )
 LENGTH = 24  # new tokens
-# The same weights in another type.
-CONVERT = """
-import sys, torch
-from transformers import AutoModelForCausalLM
-AutoModelForCausalLM.from_pretrained(sys.argv[1]).to(torch.bfloat16).save_pretrained(sys.argv[1])
-"""
 
 
-def answers(bench: Bench, policy: Policy) -> list[str]:
-    """Greedy answers, as `rlguide chat` loads the policy."""
+def responses(bench: Bench, *policies: Policy) -> list[list[str]]:
+    """Greedy responses of each policy, as `rlguide chat` loads it."""
     questions = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
-    return generate(bench.engine, policy.model_config(), questions, bench.root, LENGTH)
+    return generate_each(bench.engine, [item.model_config() for item in policies], questions, bench.root, LENGTH)
+
+
+def to_bfloat16(folder: Path) -> None:
+    """Write the same weights in half the bits: of a float32 the upper two bytes are a bfloat16."""
+    file = folder / "model.safetensors"
+    raw = file.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header, data = json.loads(raw[8:start]), bytearray((len(raw) - start) // 2)
+    data[0::2], data[1::2] = raw[start + 2 :: 4], raw[start + 3 :: 4]
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            assert tensor["dtype"] == "F32"
+            tensor |= {"dtype": "BF16", "data_offsets": [offset // 2 for offset in tensor["data_offsets"]]}
+    said = json.dumps(header).encode()
+    file.write_bytes(len(said).to_bytes(8, "little") + said + data)
+    config = read_json(folder / "config.json")
+    config.pop("torch_dtype", None)
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}), encoding="utf-8")
 
 
 @contextmanager
@@ -95,8 +107,8 @@ def call(address: str, body: dict[str, object] | None = None) -> dict[str, objec
     return value
 
 
-def served_answers(address: str) -> list[str]:
-    """The server's greedy answers to the same prompts."""
+def served_responses(address: str) -> list[str]:
+    """The server's greedy responses to the same prompts."""
     texts = []
     for prompt in PROMPTS:
         body = {
@@ -132,7 +144,7 @@ def altered(folder: Path, out: Path) -> None:
     file.write_bytes(raw)
 
 
-def test_stack_merged_export_and_api_server_answer_alike(
+def test_stack_merged_export_and_api_server_respond_alike(
     trained: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "导出 models" / "polite"
@@ -141,14 +153,14 @@ def test_stack_merged_export_and_api_server_answer_alike(
     assert said["path"] == str(output)
     assert said["stack"] == [SFT, RUN]
     stack = Policy("models/tiny", (SFT, RUN), TEMPLATE)
-    expected = answers(trained, stack)
-    assert answers(trained, Policy(str(output), (), TEMPLATE)) == expected
+    alone = (Policy("models/tiny", (SFT,), TEMPLATE), Policy("models/tiny", (RUN,), TEMPLATE))
+    expected, merged, *others = responses(trained, stack, Policy(str(output), (), TEMPLATE), *alone)
+    assert merged == expected
     with api_server(trained, stack, tmp_path) as address:
-        assert served_answers(address) == expected
+        assert served_responses(address) == expected
         assert asked_as_an_endpoint(address) == (expected, expected[0])
-    # The test can fail: without the upper adapter, or without the lower one, other answers come.
-    assert answers(trained, Policy("models/tiny", (SFT,), TEMPLATE)) != expected
-    assert answers(trained, Policy("models/tiny", (RUN,), TEMPLATE)) != expected
+    # The test can fail: without the upper adapter, or without the lower one, other responses come.
+    assert len(others) == 2 and expected not in others
     shapes = read_header(trained.root / "models/tiny/model.safetensors")
     assert read_header(output / "model.safetensors") == shapes  # names, shapes and types of the base
     assert [path.name for path in output.parent.iterdir() if path.is_dir()] == ["polite"]
@@ -182,6 +194,7 @@ def test_stack_merged_export_and_api_server_answer_alike(
         altered(output, Path(values["export_dir"]))
 
     monkeypatch.setattr(merge_room, "_run_engine", alters)
+    monkeypatch.setattr(merge_room, "match_template", lambda *_: None)  # as above; it needs a process of its own
     with pytest.raises(EngineError, match=r"log-probabilities differ by up to .* \(0\.001 allowed in float32\)"):
         merge(Workspace(trained.root), trained.engine, stack, output.with_name("altered"))
     assert not output.with_name("altered").exists()
@@ -190,15 +203,17 @@ def test_stack_merged_export_and_api_server_answer_alike(
     assert "comparing the merged model with the stack on 20 prompts" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_merged_base_of_a_half_precision_model_is_the_stack_and_is_used_again(bench: Bench) -> None:
-    environment = {**engine_environment(bench.engine), "HF_HUB_OFFLINE": "1"}
-    convert = [str(bench.engine.python), "-c", CONVERT, "models/tiny"]
-    subprocess.run(convert, cwd=bench.root, env=environment, check=True, capture_output=True)
+def test_a_merged_base_of_a_half_precision_model_is_the_stack_and_is_used_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_bfloat16(bench.root / "models/tiny")
+    monkeypatch.setattr(merge_room, "match_template", lambda *_: None)  # the first test has it
     ws, policy = Workspace(bench.root), Policy("models/tiny", (SFT,), TEMPLATE)
     folder = merged_base(ws, bench.engine, policy)
     types = {tensor.dtype for tensor in read_header(bench.root / folder / "model.safetensors").values()}
     assert types == {"BF16"}
-    assert answers(bench, Policy(folder, (), TEMPLATE)) == answers(bench, policy)
+    merged, stack = responses(bench, Policy(folder, (), TEMPLATE), policy)
+    assert merged == stack
     nowhere = dataclasses.replace(bench.engine, python=bench.root / "no engine here")
     assert merged_base(ws, nowhere, policy) == folder
 

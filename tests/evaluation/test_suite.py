@@ -89,7 +89,7 @@ def test_the_best_checkpoint_follows_most_within_the_limit() -> None:
 
     points = [point(2, 0.1, 30), point(4, 2.0, 40), point(6, 1.0, 40), point(8, 12.0, 60)]
     assert best(points) == points[2]
-    assert verdict(points) == "best: checkpoint-6, which follows 40.0 % of the instructions at 1.00 nats an answer"
+    assert verdict(points) == "best: checkpoint-6, which follows 40.0 % of the instructions at 1.00 nats per response"
     assert best(points[3:]) is None
     assert "further than 10 nats" in verdict(points[3:])
 
@@ -108,8 +108,8 @@ ROW = {"index": 0, "tokens": 4, "kl": 2.0, "log_ratio": 1.0, "is_whole": True, "
 
 def test_the_divergence_of_an_answer_and_of_a_token() -> None:
     found = summarize([ROW, {**ROW, "tokens": 2, "kl": 4.0, "is_whole": False}])
-    assert (found.answer.value, found.token.value, found.prompts, found.tokens, found.cut) == (3.0, 1.25, 2, 3.0, 1)
-    assert "within 10 nats" in found.verdict and "1 of 2 answers were cut" in found.verdict
+    assert (found.response.value, found.token.value, found.prompts, found.tokens, found.cut) == (3.0, 1.25, 2, 3.0, 1)
+    assert "within 10 nats" in found.verdict and "1 of 2 responses were cut" in found.verdict
     assert "far from its reference" in summarize([{**ROW, "kl": 12.0}] * 3).verdict
     assert "nothing was learnt" in summarize([{**ROW, "kl": 0.0}] * 3).verdict
 
@@ -135,6 +135,13 @@ lines = st.builds(
 @given(lines)
 def test_a_line_is_read_back_from_its_file(line: Line) -> None:
     assert read_line(json.loads(json.dumps(line.as_dict()))) == line
+
+
+@pytest.mark.parametrize("name", ["KL per response", "KL per token", "length of responses"])
+def test_figures_of_an_earlier_rlguide_have_their_names_of_now(name: str) -> None:
+    earlier = name.replace("per response", "an answer").replace("per token", "a token").replace("responses", "answers")
+    line = Line(name, 0.1, 0.2, Estimate(0.1, 0.0, 0.2, 3), "", "normal")
+    assert earlier != name and read_line({**line.as_dict(), "name": earlier}) == line
 
 
 def test_a_line_without_an_interval_is_read_back_without() -> None:

@@ -56,13 +56,13 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path == "/api/whoami-v2":
             self.answer(200, {"name": "me", "type": "user", "orgs": [{"name": "org"}]})
-        elif found := re.match(r"/api/models/([^/]+/[^/]+)/tree/main", self.path):
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", self.path):
             files = self.hub.repositories.get(found[1])
             if files is None:
                 self.answer(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
             else:
-                kinds = {"type": "file", "oid": "0" * 40}
-                self.answer(200, [{**kinds, "path": path, "size": len(content)} for path, content in files.items()])
+                kept = {"id": found[1], "private": self.hub.private.get(found[1], False)}
+                self.answer(200, {**kept, "siblings": [{"rfilename": path} for path in files]})
         elif found := re.match(r"/([^/]+/[^/]+)/resolve/main/(.+)$", self.path):
             content = self.hub.repositories.get(found[1], {}).get(found[2])
             self.answer(404 if content is None else 200, content or b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.inference.choose import Choice, at_its_step, named_all, short_names
-from rlguide.runs.choose import ModelRequest
+from rlguide.policy.policy import Policy
+from rlguide.runs.choose import ModelRequest, Partner
 from rlguide.workspace import Workspace
 
 
@@ -30,6 +32,18 @@ def test_without_a_run_there_is_none(tmp_path: Path, name: str | None) -> None:
     engine = Engine.__new__(Engine)
     with pytest.raises(UsageError):
         Choice(Workspace(tmp_path), lambda: engine, ModelRequest()).named(name)
+
+
+@pytest.mark.parametrize("names", [["base", "sft"], ["http://127.0.0.1:8000/v1", "sft", "base"]])
+def test_one_run_is_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    """Both models are of the same run, which is said once, and whose held-out prompts are asked."""
+    newest, found = SimpleNamespace(name="saves/m/lora/dpo"), []
+    monkeypatch.setattr("rlguide.inference.choose.run_meant", lambda *_: found.append(newest) or newest)
+    partner = Partner(Policy("b", ("saves/sft",), "t"), {}, "base + sft")
+    monkeypatch.setattr(Choice, "_partner", lambda *_: partner)
+    engine = Engine.__new__(Engine)
+    _, run = named_all(Choice(Workspace(tmp_path), lambda: engine, ModelRequest()), names)
+    assert found == [newest] and run is newest
 
 
 @pytest.mark.parametrize(

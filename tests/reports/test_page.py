@@ -196,7 +196,7 @@ def test_what_is_missing_is_said(ws: Workspace) -> None:
 
 @pytest.mark.parametrize(("kl", "level"), [(LIMIT / 2, "good"), (LIMIT * 11, "unclear")])
 def test_a_policy_that_is_far_from_its_parent_is_not_called_good(ws: Workspace, kl: float, level: str) -> None:
-    folder, away = make_run(ws), Line("KL an answer", 0.0, kl, Estimate(kl, kl - 1, kl + 1, 24), "", "normal")
+    folder, away = make_run(ws), Line("KL per response", 0.0, kl, Estimate(kl, kl - 1, kl + 1, 24), "", "normal")
     write(folder / "eval/result.json", {**result(), "ties": 0, "accuracy": proportion(90, 100).as_dict()})
     write(folder / "eval/suite.json", {**suite(), "table": [away.as_dict()]})
     write(folder / "metrics.jsonl", metrics(rewards=False)[1:])

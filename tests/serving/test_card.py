@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,7 @@ def test_results_have_their_interval_and_their_number(ws: Workspace) -> None:
     accuracy, difference = exact_proportion(150, 168), exact_proportion(3, 10)
     suite = {
         "accuracy": accuracy.as_dict(),
-        "step": 12,
+        "step": 20,
         "summary": "it got *better*",
         "table": [
             {"name": "instructions", "parent": 0.5, "tuned": 0.8, "difference": difference.as_dict()},
@@ -127,10 +129,42 @@ def test_results_have_their_interval_and_their_number(ws: Workspace) -> None:
     interval = f"(95 % interval {accuracy.low:.3f} to {accuracy.high:.3f})"
     assert f"- accuracy on 168 held-out pairs: {accuracy.value:.3f} {interval}" in text
     assert "- instructions: 0.500 before, 0.800 after; difference +0.300" in text and "n = 10)" in text
-    assert "verdict: it got \\*better\\*" in text and "evaluated at step 12" in text
+    assert "verdict: it got \\*better\\*" in text and "evaluated at step 20" in text
     assert "Not evaluated" not in text and "damaged" not in text
     (ws.root / RUN / "eval/suite.json").write_text("[" * 100_000)
     assert "Not evaluated." in made(ws).text
+
+
+@pytest.mark.parametrize(
+    ("found", "is_shown"),
+    [
+        ({"step": 99}, True),
+        ({"step": 162, "policy": f"{POLICY.describe()}/checkpoint-99"}, False),
+        ({"policy": f"{POLICY.describe()}/checkpoint-99"}, True),
+        ({"policy": POLICY.describe()}, False),
+    ],
+)
+def test_results_of_another_step_are_not_those_of_this_model(
+    ws: Workspace, found: dict[str, Any], is_shown: bool
+) -> None:
+    (ws.root / RUN / "eval").mkdir()
+    (ws.root / RUN / "eval/result.json").write_text(json.dumps({"accuracy": exact_proportion(9, 9).as_dict(), **found}))
+    text = made(ws, Policy(POLICY.base, (POLICY.adapters[0], f"{RUN}/checkpoint-99"), POLICY.template)).text
+    assert "tiny-base \\+ sft \\+ dpo at step 99." in text
+    assert ("accuracy on 9" in text) is is_shown
+    assert ("Not evaluated: the results on record are of " in text) is not is_shown
+
+
+@pytest.mark.parametrize("name", ["a b", "贾's", 'a"b', "x\n```\ny"])
+def test_the_folder_is_named_as_it_is(ws: Workspace, name: str) -> None:
+    folder = ws.root / name
+    folder.mkdir()
+    text = card(ws, folder, POLICY, None)
+    python, shell = re.findall(r"^```(?:python|bash)\n(.*?)\n```$", text, re.DOTALL | re.MULTILINE)
+    (call,) = [node for node in ast.walk(ast.parse(python)) if isinstance(node, ast.Call) and node.keywords][:1]
+    said = {word.arg: word.value for word in call.keywords}["model"]
+    assert ast.literal_eval(said) == " ".join(name.split())
+    assert [shlex.split(line)[2] for line in shell.splitlines()] == [" ".join(name.split())] * 2
 
 
 def test_without_a_run_nothing_is_claimed(ws: Workspace) -> None:
@@ -160,6 +194,20 @@ def test_a_value_stays_on_its_line_and_shows_nothing_but_itself(text: str) -> No
     assert not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>|#]", shown)
 
 
-@pytest.mark.parametrize("path", ["/home/me/x", "~/x", "./a/x", "../x", "C:\\Users\\me\\x", "file:///home/me/x"])
+@pytest.mark.parametrize(
+    "path", ["/home/me/x", "~/x", "~me/x", "./a/x", "../x", "C:\\Users\\me\\x", "file:///home/me/x"]
+)
 def test_a_path_is_named_by_its_end(path: str) -> None:
     assert escaped(f"see {path} there") == "see x there"
+    assert escaped(f'of="{path}",{path}') == 'of="x",x'
+    assert escaped(f"({path}/)") == "\\(x\\)"
+
+
+@pytest.mark.parametrize("text", ["org/name", "https://hub/a/b", "and/or 1 / 2"])
+def test_what_is_no_path_stays(text: str) -> None:
+    assert escaped(text) == text
+
+
+def test_what_is_cut_is_seen_to_be_cut() -> None:
+    assert escaped("长" * 300) == "长" * 300
+    assert escaped("长" * 301) == "长" * 299 + "…"

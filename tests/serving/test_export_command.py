@@ -98,14 +98,21 @@ def test_a_template_that_ollama_cannot_say_is_said(
 
 
 def test_a_push_asks_and_without_a_terminal_needs_yes(
-    engine: Engine, hub: UploadHub, ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    engine: Engine,
+    hub: UploadHub,
+    ws: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run("export", "saves/tiny/lora/dpo", "--push", NAME) == 2
+    monkeypatch.setattr("sys.argv", ["rlguide", "export", "saves/tiny/lora/dpo", "--push", NAME, "-o", "my models/x"])
+    assert run(*sys.argv[1:]) == 2
     fix = capsys.readouterr().err.splitlines()[-1]
     assert hub.repositories == {} and calls(tmp_path) == []  # nothing was merged for nothing
     again = shlex.split(fix.split("`")[1])
     assert run(*again[1:], "--json") == 0
     said = capsys.readouterr()
+    assert json.loads(said.out)["path"] == "my models/x"  # all that was typed stands in the fix
     assert json.loads(said.out)["pushed"].startswith(f"{hub.url}/{NAME}/commit/")
     assert "new, private" in said.err and "licence" in said.err
     assert {"model.safetensors", "README.md", "rlguide.json", "Modelfile"} <= set(hub.repositories[NAME])
@@ -137,7 +144,11 @@ def test_what_is_wrong_is_known_before_anything_is_merged(
     hub.refusals["whoami"] = 401
     assert run("export", "--push", NAME, "--yes") == 1
     assert "hf auth login" in capsys.readouterr().err
+    hub.repositories["org/theirs"] = {"model.safetensors": b"theirs"}
+    assert run("export", "--push", "org/theirs", "--yes") == 2
     assert run("export", "--gguf", "q8_0") == 2
     assert run("export", "--gguf", "q9") == 2
     assert run("export", "--push", "nobody") == 2
+    capsys.readouterr()
+    assert run("export", "--public") == 2 and "--push ORG/NAME" in capsys.readouterr().err
     assert calls(tmp_path) == []

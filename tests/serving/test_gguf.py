@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shlex
 import struct
 import subprocess
@@ -114,6 +115,22 @@ def test_a_good_file_gets_its_name_and_a_modelfile(folder: Path, converter: Call
         run(folder, converter(b""))
     subprocess.run(shlex.split(caught.value.fix.split("`")[1]), check=True)
     assert run(folder, converter(gguf(GOOD, TENSORS))) == made
+
+
+def test_a_file_of_this_very_export_is_taken_as_it_is(folder: Path, converter: Callable[..., Path]) -> None:
+    (folder / "rlguide.json").write_text("{}")
+    made = run(folder, converter(gguf(GOOD, TENSORS)))
+    made.with_suffix(".Modelfile").unlink()  # as of one that was killed just then
+    assert run(folder, converter(b"not asked")) == made
+    assert left(folder) == ["polite", "polite-q8_0.Modelfile", "polite-q8_0.gguf"]
+    later = made.stat().st_mtime_ns + 1
+    os.utime(folder / "rlguide.json", ns=(later, later))  # exported again since
+    with pytest.raises(UsageError, match="is there already"):
+        run(folder, converter(b""))
+    os.utime(folder / "rlguide.json", ns=(0, 0))
+    made.write_bytes(gguf({**GOOD, "general.architecture": "other"}, TENSORS))
+    with pytest.raises(UsageError, match="is there already"):
+        run(folder, converter(b""))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from rlguide.errors import UsageError
+from rlguide.policy.policy import Policy
+from rlguide.serving.card import card
 from rlguide.serving.push import PushError, check_name, find_target, push, summary
+from rlguide.workspace import Workspace
 from tests.hub.upload_server import TOKEN, UploadHub
 from tests.policy.checkpoint_files import write_model
 
@@ -77,6 +80,28 @@ def test_the_same_export_may_be_pushed_again_another_one_never(hub: UploadHub, t
         with pytest.raises(UsageError, match="holds something else"):
             find_target("org/theirs", True, folder)
     assert hub.repositories[NAME] == before
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_who_can_read_an_existing_repository_is_said_whatever_was_wished(
+    hub: UploadHub, tmp_path: Path, is_private: bool
+) -> None:
+    folder = exported(tmp_path / "polite")
+    hub.repositories[NAME], hub.private[NAME] = {".gitattributes": b""}, is_private
+    target = find_target(NAME, not is_private, folder)
+    said = summary(target, folder)[0]
+    assert ("exists, private" in said) is is_private and ("PUBLIC" in said) is not is_private
+
+
+def test_the_card_names_the_repository_and_not_the_folder(hub: UploadHub, tmp_path: Path) -> None:
+    folder, ws = exported(tmp_path / "贾's models"), Workspace(tmp_path)
+    own = card(ws, folder, Policy("base", ("saves/dpo",), "x"), None)
+    (folder / "README.md").write_text(f"{own}\nWritten by me for {folder.name}.\n")
+    push(find_target(NAME, True, folder), folder)
+    there = hub.repositories[NAME]["README.md"].decode()
+    assert "\n# my-model\n" in there
+    assert f'model="{NAME}"' in there and f"\nvllm serve {NAME}\n" in there
+    assert there.count("贾") == 1 and there.endswith(f"Written by me for {folder.name}.\n")
 
 
 def test_what_was_sent_before_a_failure_is_not_sent_again(hub: UploadHub, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from rlguide.evaluation.preference.judge_prompt import JudgePrompt, Verdict, ask
 from rlguide.evaluation.preference.outcome import Judged, Outcome
 from rlguide.inference.model import Model
 from rlguide.inference.store import missing_responses, stored_responses
-from rlguide.statistics import detectable_win_rate
 
 LONGEST_REPLY = 256  # tokens: a judge that is asked for a letter has said it by then, or will not
 MANY_CALLS = 500  # more are only made when that is confirmed
@@ -52,16 +51,15 @@ class Judging:
         return missing_responses(self.judge, [messages for _, messages in self.questions], LONGEST_REPLY)
 
     def plan(self) -> str:
-        """What it will take, and what it can show, in two sentences."""
+        """What it will take, in a sentence; what so many prompts can show a comparison has said before."""
         calls = len(self.missing)
         tokens = sum(tokens_about(message["content"]) for at in self.missing for message in self.questions[at][1])
         stored = len(self.questions) - calls
         said = f"{calls:,} calls of the judge" + (f" ({stored:,} more are stored)" if stored else "")
         said += f", about {tokens:,} tokens of input and {calls:,} to {calls * LONGEST_REPLY:,} of output"
-        said += "; what that costs is those tokens times the prices of the endpoint" if calls else ""
-        apart = detectable_win_rate(len(self.records))
-        shows = "no win rate" if apart is None else f"a win rate of {50 + 100 * apart:.0f} %"
-        return f"{said}\n{len(self.records):,} prompts can tell {shows} from 50 % (8 times in 10)"
+        if calls and "endpoint" in self.judge.identity():
+            said += "; what that costs is those tokens times the prices of the endpoint"
+        return said
 
     def run(self) -> Outcome:
         """Ask the judge; what it replied before it is not asked again, and an interruption loses none.

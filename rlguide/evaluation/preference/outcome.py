@@ -14,6 +14,7 @@ from rlguide.statistics import Estimate, Proportion, proportion, wins
 from rlguide.workspace import write_json
 
 PREFERENCES = "preferences.json"
+_MANY_UNREAD = 0.1  # of the pairs: with more, those that are left may be of another kind than those that are not
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,15 @@ class Outcome:
         return [item for item in self.judged if item.is_read]
 
     @property
+    def without_a_verdict(self) -> int:
+        """How many pairs lack one of their verdicts, or both."""
+        return len(self.judged) - len(self.read)
+
+    @property
     def win_rate(self) -> Proportion | None:
-        """Wins, ties as half; None where no pair has both verdicts."""
-        return wins([item.preference - 0.5 for item in self.read])[0] if self.read else None
+        """Wins, ties as half; None where no pair that was asked has both verdicts."""
+        is_known = self.read and (self.position is not None or not self.without_a_verdict)
+        return wins([item.preference - 0.5 for item in self.read])[0] if is_known else None
 
     @cached_property
     def controlled(self) -> LengthControlled:
@@ -98,7 +105,7 @@ class Outcome:
             "same_response": sum(item.same for item in self.judged),
             "flips_to_the_one_shown_first": sum(item.flips and item.there == "first" for item in self.judged),
             "flips_to_the_one_shown_second": sum(item.flips and item.there == "second" for item in self.judged),
-            "without_a_verdict": len(self.judged) - len(preferences),
+            "without_a_verdict": self.without_a_verdict,
             "asked_again": self.asked_again,
         }
 
@@ -140,6 +147,8 @@ class Outcome:
             said = f"the judge prefers {self.model if rate.low > 0.5 else self.other}"
         else:
             said = f"the judge does not tell {self.model} from {self.other} beyond chance"
+        if self.without_a_verdict > _MANY_UNREAD * len(self.judged):
+            said += f"; it gave no verdict on {self.without_a_verdict} of {len(self.judged)} pairs, which are left out"
         controlled = self.controlled
         if controlled.win_rate is None:
             return f"{said}; win rate at equal lengths: {controlled.reason}"

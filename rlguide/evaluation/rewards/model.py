@@ -101,7 +101,11 @@ def find_reward_model(
         UsageError: there is none, or the run is another model.
         CheckpointError: a part of it is missing or damaged.
     """
-    run = usable_run(ws, name, lambda item: why_no_result(ws, item) if is_reward_model(item) else "is a policy")
+
+    def needs(run: Run) -> str:
+        return why_no_result(ws, run) if is_reward_model(run) else "is a policy"
+
+    run = usable_run(ws, name, needs, "rlguide train --method rm --sft-ckpt latest")
     if not is_reward_model(run):
         raise UsageError(
             f"{run.name} is a policy: it writes responses, it does not score them",

@@ -63,12 +63,11 @@ def score_file(model: RewardModel, wanted: Wanted, output: Path | None, stream: 
         output: the file to write, whole or not at all; None for `stream`.
 
     Raises:
-        UsageError: the output is the file itself, or rows have a field of that name already.
+        UsageError: the output is the file itself or a folder, or rows have a field of that name already.
         DataError: the file cannot be read.
         EngineError: the engine or a server failed; the next call goes on from there.
     """
-    if output is not None and output.exists() and output.samefile(wanted.file):
-        raise UsageError(f"{output} is the file that is scored", "name another with --output")
+    _check(wanted, output)
     rows = ResponseFile(wanted.file, wanted.options)
     say(f"{wanted.file.name}: {rows.explanation}")
     with Memory(FOLDER, model.identity()) as memory:
@@ -86,6 +85,16 @@ def score_file(model: RewardModel, wanted: Wanted, output: Path | None, stream: 
             with atomic_write(output) as file:
                 _write(rows, wanted, memory, failed, summary, file)
     return summary
+
+
+def _check(wanted: Wanted, output: Path | None) -> None:
+    """Refuse before anything is scored, which may take hours. Raises UsageError."""
+    if not wanted.name.strip():
+        raise UsageError("--field is empty", "name the field that gets the reward: --field reward")
+    if output is not None and output.is_dir():
+        raise UsageError(f"{output} is a folder", "name a file with --output")
+    if output is not None and output.exists() and output.samefile(wanted.file):
+        raise UsageError(f"{output} is the file that is scored", "name another with --output")
 
 
 def _score_missing(model: RewardModel, wanted: Wanted, rows: ResponseFile, memory: Memory) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,13 +106,11 @@ def serve(
         CheckpointError, EngineError: the model cannot be found or loaded, or the server failed.
     """
     key, hosts = key_for(options.host), names_of(options.host)
-    with listening(options.host, options.port) as opened:
+    with listening(options.host, options.port) as opened, _closed_terminal_ends():
         found = offer()
         name = options.name or found.name
         say(f"loading {found.title}")
-        settings = ServerSettings(
-            dict(found.args), found.kind, name, key, hosts, options.max_new_tokens, stays=options.stays
-        )
+        settings = ServerSettings(dict(found.args), found.kind, name, key, hosts, options.max_new_tokens)
         server = ModelServer(engine, settings, ws.root, _log_file())
         is_failed = False
         try:
@@ -160,6 +160,18 @@ def _run(
             server.stop()
             if record is not None:
                 forget(record)
+
+
+@contextmanager
+def _closed_terminal_ends() -> Iterator[None]:
+    """Have a terminal that closes end the server as `kill` does, with nothing left; not under `nohup`."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _wait(server: ModelServer) -> None:

@@ -173,7 +173,16 @@ def test_what_was_judged_before_a_kill_is_not_asked_again(tmp_path: Path, monkey
     assert not any(key in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
 
 
-@pytest.mark.parametrize("kind", ["win", "tie", "none", "longer", "few"])
+def test_verdicts_on_few_of_the_pairs_are_no_win_rate_of_all() -> None:
+    same = [Judged(f"s{at}", "tie", "tie", (1, 1), same=True) for at in range(5)]
+    unread = [Judged(f"u{at}", None, "first", (1, 1)) for at in range(5)]
+    assert Outcome("m", "n", "judge", same, 0).win_rate is not None
+    assert Outcome("m", "n", "judge", [*same, *unread], 0).win_rate is None
+    some = [Judged(f"r{at}", "first", "first", (1, 1)) for at in range(5)]
+    assert "no verdict on 5 of 10 pairs" in Outcome("m", "n", "judge", [*some, *unread], 0).verdict
+
+
+@pytest.mark.parametrize("kind", ["win", "tie", "none", "some", "longer", "few"])
 def test_what_is_said_is_said_in_chinese(kind: str) -> None:
     words = Words("zh")
     sides: dict[str, tuple[Verdict | None, Verdict | None]] = {
@@ -183,6 +192,8 @@ def test_what_is_said_is_said_in_chinese(kind: str) -> None:
     }
     there, back = sides.get(kind, ("first", "first"))
     found = [Judged(f"k{at}", there, back, (9 + at, 7 if kind == "longer" else 9 + at % 40)) for at in range(60)]
+    if kind == "some":
+        found[:20] = [Judged(f"n{at}", None, None, (9, 9)) for at in range(20)]
     found += [Judged(f"l{at}", "second", "second", (9, 7)) for at in range(0 if kind in ("none", "few") else 15)]
     outcome = Outcome("m 1", "m 0", "judge", found, 0)
     votes = [Vote(item.key, name, "model", "m 1", "m 0", "model", 0) for item in found for name in ("ann", "bo")]

@@ -370,11 +370,16 @@ def test_no_server_at_all(score: Any, server: Any, behind: RewardModel) -> None:
         score(PAIRS[:1], behind)
 
 
-def test_what_is_refused(ws: Workspace, engine: Engine, model: RewardModel) -> None:
+def test_what_is_refused(ws: Workspace, engine: Engine, model: RewardModel, tmp_path: Path) -> None:
     file = ws.root / "rows.jsonl"
     file.write_text(json.dumps(PAIRS[0]) + "\n")
     with pytest.raises(UsageError, match="is the file that is scored"):
         score_file(model, Wanted(file, IngestOptions()), file)
+    with pytest.raises(UsageError, match="is a folder"):
+        score_file(model, Wanted(file, IngestOptions()), ws.root / "saves")
+    with pytest.raises(UsageError, match="--field is empty"):
+        score_file(model, Wanted(file, IngestOptions(), " "), None)
+    assert not (tmp_path / "asked").exists()  # all of it before anything is scored
     for address in ("127.0.0.1:8000", "https://", "ftp://x"):
         with pytest.raises(UsageError, match="not the address of an endpoint"):
             ScoreServer(address)
@@ -385,6 +390,9 @@ def test_what_is_refused(ws: Workspace, engine: Engine, model: RewardModel) -> N
     record.write_text(json.dumps({**json.loads(record.read_text()), "method": "dpo"}))
     with pytest.raises(UsageError, match="is a policy"):
         find_reward_model(ws, engine, RM, None, False, False)
+    with pytest.raises(UsageError) as none:
+        find_reward_model(ws, engine, None, None, False, False)
+    assert "rlguide train --method rm" in none.value.fix
 
 
 def run(*arguments: str) -> int:
@@ -396,7 +404,7 @@ def run(*arguments: str) -> int:
 
 
 def test_the_command(
-    ws: Workspace, engine: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ws: Workspace, engine: Engine, server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rlguide.engine.find.find_engine", lambda given: engine)
     (ws.root / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
@@ -410,3 +418,7 @@ def test_the_command(
     assert run("score", "rows.jsonl", "--json", "--output", "out.jsonl") == 0
     assert json.loads(capsys.readouterr().out)["accuracy"]["value"] == 0.625
     assert (ws.root / "out.jsonl").read_text() == plain.out
+    address = f"http://127.0.0.1:{server.server_port}/v1"
+    assert run("score", "rows.jsonl", "--reward-model", RM, "--endpoint", address, "-o", "there.jsonl") == 0
+    there = [json.loads(line)["chosen_reward"] for line in (ws.root / "there.jsonl").read_text().splitlines()]
+    assert there == [6.01, 2.01, 4.01, 30.01] and len(server.seen) == 1

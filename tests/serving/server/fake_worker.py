@@ -36,6 +36,8 @@ class Speller:
 
     def encode(self, messages: list[dict[str, str]]) -> list[int]:
         text = messages[-1]["content"]
+        if text == "long":
+            time.sleep(2)
         if text.startswith("<image>"):
             raise ValueError(f"no image was given with {text}")
         return [ord(letter) for letter in text]

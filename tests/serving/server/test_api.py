@@ -87,6 +87,16 @@ def test_several_stream_at_once(running: Running) -> None:
     assert time.monotonic() - begin < 5 * alone
 
 
+def test_a_prompt_that_takes_long_to_encode_keeps_nobody_else_waiting(running: Running) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(say, running, "long")
+        time.sleep(0.5)
+        begin = time.monotonic()
+        responding(running)
+        assert time.monotonic() - begin < 1
+        assert slow.result().choices[0].message.content == "long"
+
+
 @pytest.mark.parametrize(
     ("kind", "more"),
     [

@@ -16,7 +16,7 @@ import pytest
 from tests.serving.server.conftest import KEY, Rlguide, ready, wait_until
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(rlguide: Rlguide, number: int) -> None:
     found = ready(rlguide)
     stream = found.client().chat.completions.create(
@@ -39,6 +39,14 @@ def test_the_worker_ends_with_a_command_that_is_killed(rlguide: Rlguide) -> None
     wait_until(lambda: rlguide.workers() == [])
 
 
+def test_the_worker_ends_with_a_command_that_is_killed_while_it_loads(rlguide: Rlguide) -> None:
+    process = rlguide.start("serve", "--port", "0", "--background", loads=60)
+    wait_until(rlguide.workers)
+    process.kill()
+    process.communicate()
+    wait_until(lambda: rlguide.workers() == [])
+
+
 def test_in_the_background_it_stays_until_it_is_stopped(rlguide: Rlguide) -> None:
     found = ready(rlguide, "--background")
     _, err = found.process.communicate(timeout=30)
@@ -52,6 +60,15 @@ def test_in_the_background_it_stays_until_it_is_stopped(rlguide: Rlguide) -> Non
     assert rlguide.workers() == [] and Path(shown["log"]).is_file()
     said = rlguide.run("serve", "--stop", code=2).stderr
     assert "serves nothing" in said
+
+
+def test_what_contradicts_itself_is_refused_and_nothing_is_stopped(rlguide: Rlguide) -> None:
+    found = ready(rlguide)
+    assert "three things" in rlguide.run("serve", "--list", "--stop", code=2).stderr
+    assert rlguide.workers() == [found.told["pid"]]
+    assert "one line" in rlguide.run("serve", "--name", "two\nlines", code=2).stderr
+    found.process.terminate()
+    found.process.communicate(timeout=30)
 
 
 def test_of_several_one_is_stopped(rlguide: Rlguide) -> None:
