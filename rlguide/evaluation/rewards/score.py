@@ -63,7 +63,7 @@ def score_file(model: RewardModel, wanted: Wanted, output: Path | None, stream: 
         output: the file to write, whole or not at all; None for `stream`.
 
     Raises:
-        UsageError: the output is the file itself or none that a file can replace, or rows have a field of that name already.
+        UsageError: the output is the file itself or cannot be replaced, or rows have a field of that name already.
         DataError: the file cannot be read.
         EngineError: the engine or a server failed; the next call goes on from there.
     """
