@@ -1,4 +1,4 @@
-"""What models have answered before: kept in the user's cache, answer by answer, so that nothing is lost on Ctrl-C."""
+"""What models have given before: kept in the user's cache, value by value, so that nothing is lost on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def remembered(kind: str, what: Mapping[str, Any], items: Sequence[Any], make: M
     """
     found = some_remembered(kind, what, items, make)
     if len(found) < len(items):
-        raise EngineError("the engine gave only some of the answers", "run `rlguide doctor`, then try again")
+        raise EngineError("the engine gave only some of the responses", "run `rlguide doctor`, then try again")
     return [found[place] for place in range(len(items))]
 
 
@@ -137,4 +137,4 @@ def _written(file: TextIO | None, key: str, value: Any) -> TextIO | None:
 
 
 def _not_kept(error: OSError) -> None:
-    say(f"note: answers are not kept for the next time: {error}")
+    say(f"note: responses are not kept for the next time: {error}")

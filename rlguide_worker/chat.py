@@ -4,6 +4,7 @@
 
     {"messages": [{"role", "content"}...], "generation": {"max_new_tokens", "temperature", "top_p"}}
         -> {"event": "delta", "text"}... {"event": "done", "reason": "stop" | "length" | "stopped"}
+           before them {"event": "note", "text"} where there is something to say of the request
     {"stop": true}                     ends the response that is being generated
     {"conversations": [[...]...], "generation": {"max_new_tokens"}, "batch_size": 16 or null}
         -> {"event": "response", "index", "text", "reason"}... {"event": "done"}     greedy decoding, in padded batches
@@ -16,7 +17,6 @@ template of LLaMA-Factory, hence token for token as in training.
 from __future__ import annotations
 
 import json
-import os
 import queue
 import sys
 import threading
@@ -24,12 +24,9 @@ import traceback
 from typing import Any
 
 import few_imports
-import vllm_answers
+import vllm_responses
 from generation import Model, Pieces
-
-# Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
-_protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)
+from protocol import leave, send, send_error
 
 # Conversations at once. More is faster, but without a GPU a process that takes too much memory is killed and cannot try
 # again with fewer, so a large model gets few.
@@ -38,18 +35,6 @@ LARGE = 1_000_000_000  # parameters
 
 _requests: queue.Queue[dict[str, Any]] = queue.Queue()
 _stop = threading.Event()
-
-
-def send(event: str, **values: Any) -> None:
-    """Write one line for the process that started this one."""
-    _protocol.write(json.dumps({"event": event, **values}) + "\n")
-    _protocol.flush()
-
-
-def leave(code: int) -> None:
-    """End now. The interpreter's own shutdown can abort in background threads of the model (SIGABRT)."""
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def read_requests() -> None:
@@ -101,7 +86,7 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     config = model.generation_config({**settings, "temperature": 0.0})
     prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)  # the hardest first
-    if vllm_answers.usable(model):
+    if vllm_responses.usable(model):
         order = respond_by_vllm(model, prompts, order, config.max_new_tokens)
     while order and not _stop.is_set():
         batch = order[:size]
@@ -123,14 +108,14 @@ def respond_by_vllm(model: Model, prompts: list[list[int]], order: list[int], li
     """Respond to the prompts in `order` by vLLM; returns those that are left if it fails, which is said."""
     left = list(order)
     try:
-        for place, tokens in vllm_answers.responses(model, [prompts[index] for index in order], limit):
+        for place, tokens in vllm_responses.responses(model, [prompts[index] for index in order], limit):
             send_response(model, order[place], tokens, limit)
             left.remove(order[place])
             if _stop.is_set():
                 break
     except Exception as error:  # whatever another package's engine may raise: transformers can do it, too
         traceback.print_exception(error)
-        send("note", text=f"vLLM failed ({type(error).__name__}), so transformers answers, which is slower")
+        send("note", text=f"vLLM failed ({type(error).__name__}), so transformers generates, which is slower")
         model.model.to("cuda")
     return left
 
@@ -155,7 +140,7 @@ def generate_batch(model: Model, prompts: list[list[int]], config: Any) -> list[
 def fail(error: BaseException) -> None:
     """Report a failure; the traceback goes to the log."""
     traceback.print_exception(error)
-    send("error", kind=type(error).__name__, text=str(error).strip().split("\n")[0][:500])
+    send_error(error)
 
 
 def main() -> None:

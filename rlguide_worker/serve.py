@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -24,25 +23,9 @@ import traceback
 from typing import Any
 
 import few_imports
-
-# Only this program's JSON may reach the real stdout: what libraries print there goes to stderr, the log.
-_protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(2, 1)
+from protocol import leave, send, send_error
 
 _GRACE = 2  # seconds that responses have to end when the server is stopped
-
-
-def send(event: str, **values: Any) -> None:
-    """Write one line for the process that started this one."""
-    with contextlib.suppress(OSError):  # it may be gone
-        _protocol.write(json.dumps({"event": event, **values}) + "\n")
-        _protocol.flush()
-
-
-def leave(code: int) -> None:
-    """End now. The interpreter's own shutdown can abort in background threads of the model (SIGABRT)."""
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def load(asked: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +59,7 @@ class _Life:
     def break_down(self, error: BaseException) -> None:
         """Nothing works any more: a process that starts anew is needed."""
         self.code = 1
-        send("error", kind=type(error).__name__, text=_first_line(error))
+        send_error(error)
         self.end()
 
     def watch(self) -> None:
@@ -133,13 +116,9 @@ def main() -> None:
         model.close()
     except BaseException as error:
         traceback.print_exception(error)
-        send("error", kind=type(error).__name__, text=_first_line(error))
+        send_error(error)
         leave(1)
     leave(life.code)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:500]
 
 
 if __name__ == "__main__":

@@ -75,7 +75,13 @@ class Terminal:
         self.type(f"\x1b[200~{keys}\x1b[201~" if is_marked else keys)
 
     def read(self, seconds: float) -> list[str]:
-        """What is on the screen once nothing has come for so many seconds."""
+        """What is on the screen after so many seconds, or at the end of the process."""
+        self._take(seconds)
+        return [line.rstrip() for line in self.screen.display]
+
+    def _take(self, seconds: float) -> bool:
+        """Let the screen draw what comes within so many seconds; whether anything came. Looking at it costs more."""
+        before = len(self.raw)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             if not select.select([self._main], [], [], left)[0]:
@@ -86,20 +92,23 @@ class Terminal:
                 break
             self.raw += data
             self._stream.feed(data)
-        return [line.rstrip() for line in self.screen.display]
+        return len(self.raw) > before
 
     def until(self, text: str, seconds: float = 30.0) -> list[str]:
         """The screen once this text is on it, wherever its lines break."""
         end = time.monotonic() + seconds
+        is_new = True
         while time.monotonic() < end:
-            lines = self.read(0.1)
-            if text in " ".join(" ".join(lines).split()):
-                return lines
+            if is_new:
+                lines = self.read(0.0)
+                if text in " ".join(" ".join(lines).split()):
+                    return lines
+            is_new = self._take(0.03)
         raise AssertionError("\n".join([f"no {text!r} in", *self.everything()]))
 
     def everything(self) -> list[str]:
         """All lines, those that have scrolled away first, without the empty end."""
-        self.read(0.05)
+        self._take(0.05)
         above = ["".join(line[at].data for at in range(self.screen.columns)) for line in self.screen.history.top]
         lines = [line.rstrip() for line in (*above, *self.screen.display)]
         while lines and not lines[-1]:
@@ -110,8 +119,8 @@ class Terminal:
         """The exit code; what comes until then is drawn."""
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
-            self.read(0.05)
-        self.read(0.05)
+            self._take(0.05)
+        self._take(0.05)
         assert self.process.poll() is not None, "\n".join(["it does not end", *self.everything()])
         return self.process.returncode
 

@@ -47,7 +47,7 @@ def command(
     trust_remote_code: TrustCodeOption = False,
     template: TemplateOption = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. For another than this host's own, a key is needed.")
+        str, typer.Option("--host", help="Address to listen on; for any but the loopback, set RLGUIDE_API_KEY.")
     ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option("--port", min=0, max=65535, help="Port, 8000 by default; 0: any free one.")
@@ -72,7 +72,7 @@ def command(
 ) -> None:
     """Serve a run over OpenAI's API: base model and all its adapters, with the template it was trained with.
 
-    Clients must say the key in RLGUIDE_API_KEY, if there is one. A reward model is served at /v1/score/evaluation.
+    Clients must send the key in RLGUIDE_API_KEY, if it is set. A reward model is served at /v1/score/evaluation.
     Ctrl-C ends it.
 
     \b

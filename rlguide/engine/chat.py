@@ -57,6 +57,7 @@ class ChatSession:
         self._on_wait = on_wait
         self._process: subprocess.Popen[bytes] | None = None
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._is_busy = False  # whether events of a request are still to come
         self._log: Path | None = None
         self.device = ""
         self.size: int | None = None  # bytes of the weights, once they are loaded
@@ -89,23 +90,17 @@ class ChatSession:
         Raises:
             EngineError: the worker failed.
         """
-        self._send({"messages": list(messages), "generation": generation})
-        is_done = False
+        events = self._request({"messages": list(messages), "generation": generation})
         try:
-            for event in self._until_done():
+            for event in events:
                 if event["event"] == "delta":
                     yield str(event["text"])
                 elif event["event"] == "note":
                     _note(event)
                 elif event["event"] == "done":
                     self.ended = ended_of(event.get("reason"))
-            is_done = True
-        except EngineError:
-            is_done = True  # it has ended: there is nothing to stop, and nothing more will come
-            raise
         finally:
-            if not is_done and self._process is not None and self._process.poll() is None:
-                self._cancel()
+            self._cancel()
 
     def responses(
         self, conversations: Sequence[Sequence[Message]], batch_size: int | None = None, **generation: Any
@@ -118,8 +113,7 @@ class ChatSession:
             EngineError: the worker failed.
         """
         request = {"conversations": [list(item) for item in conversations], "batch_size": batch_size}
-        self._send({**request, "generation": generation})
-        for event in self._until_done():
+        for event in self._request({**request, "generation": generation}):
             if event["event"] == "response":
                 yield int(event["index"]), Response(str(event["text"]), ended_of(event.get("reason")))
             elif event["event"] == "note":
@@ -193,28 +187,38 @@ class ChatSession:
             event = self._events.get(timeout=timeout)
         except queue.Empty:
             return None
+        if event is None or event["event"] == "error":
+            self._is_busy = False  # it has ended: there is nothing to stop, and nothing more will come
         if event is None:
             raise self._failure()
         if event["event"] == "error":
             raise self._failure(f"{event.get('kind')}: {event.get('text')}")
         return event
 
-    def _until_done(self) -> Iterator[dict[str, Any]]:
-        while True:
+    def _request(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a request; its events, up to `done`. What is left of one that was ended early is discarded first."""
+        self._cancel()
+        self._send(request)
+        self._is_busy = True
+        while self._is_busy:
             event = self._next()
             assert event is not None  # no timeout was given
+            self._is_busy = event["event"] != "done"
             yield event
-            if event["event"] == "done":
-                return
 
     def _cancel(self) -> None:
-        """Stop the response and discard what is left of it, so that the next prompt gets its own response."""
+        """Stop what is being generated and discard what is left of it, so that the next request gets its own response.
+
+        A second Ctrl-C can end this, too: then the next request does it.
+        """
+        if not self._is_busy or self._process is None or self._process.poll() is not None:
+            return
         self._send({"stop": True})
         deadline = time.monotonic() + 30.0
         while time.monotonic() < deadline:
             event = self._next(timeout=1.0)
             if event is not None and event["event"] == "done":
-                self.ended = "stopped"
+                self.ended, self._is_busy = "stopped", False
                 return
         self.close()
 

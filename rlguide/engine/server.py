@@ -24,7 +24,7 @@ from rlguide.engine.process import start_process, stop_group
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
 
-KEY = "RLGUIDE_API_KEY"  # the variable that holds the key which clients must say
+KEY = "RLGUIDE_API_KEY"  # the variable that holds the key that clients must send
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ServerSettings:
         args: LLaMA-Factory keys of the model.
         kind: "hf" or "vllm" for a policy, "rewards" for a reward model.
         name: of the model, as clients say it.
-        key: what clients must say, "" if nothing.
+        key: what clients must send, "" if nothing.
         hosts: names by which clients may call this host; empty: any.
         max_new_tokens: longest response where a request does not say.
     """

@@ -39,7 +39,7 @@ class Served:
 
     Attributes:
         name: of the model, as clients say it.
-        key: what a client must say, "" if nothing.
+        key: what a client must send, "" if nothing.
         hosts: names by which this server may be called; empty: any.
         max_new_tokens: longest response where the request does not say.
         on_broken: called when the model can respond to nothing any more.

@@ -20,7 +20,7 @@ class Guard:
     to a name that is not this server's, are refused.
 
     Args:
-        key: what a client must say, "" if nothing.
+        key: what a client must send, "" if nothing.
         hosts: names by which this server may be called; empty: any.
     """
 

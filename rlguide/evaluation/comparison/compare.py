@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +13,15 @@ from rlguide.console import say
 from rlguide.errors import UsageError
 from rlguide.evaluation.comparison.figures import Against, against_first, chance, measured
 from rlguide.evaluation.comparison.measures import Measures
+from rlguide.evaluation.comparison.power import DIFFERING, detectable_share, detectable_win_rate
 from rlguide.evaluation.comparison.prompts import Prompt
 from rlguide.evaluation.comparison.record import RESPONSES, Compared, folder_of, keep_compared
 from rlguide.inference.model import Model
 from rlguide.inference.store import stored_responses
-from rlguide.statistics import DIFFERING, detectable_share, detectable_win_rate
 from rlguide.workspace import Workspace, write_json
 
 RESULT = "result.json"
+_LONGEST = 200  # bytes of the name of a folder: a usual file system takes 255
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,10 @@ def compare(
         RlguideError: the files cannot be written.
     """
     chosen = name or default_name(list(models))
-    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", chosen) or chosen.startswith("."):
-        raise UsageError(f"--name {chosen} is no name of a folder", "give letters, digits, - and _")
+    if not re.fullmatch(r"[^/\\\x00-\x1f]+", chosen) or chosen.startswith(".") or len(os.fsencode(chosen)) > _LONGEST:
+        raise UsageError(
+            f"--name {chosen} is no name of a folder", f"give letters, digits, - and _, {_LONGEST} bytes at most"
+        )
     say(resolution(len(prompts)))
     conversations = [prompt.messages for prompt in prompts]
     given = {}
@@ -126,4 +130,5 @@ def comparison_of(
 
 def default_name(shorts: Sequence[str]) -> str:
     """The name of a comparison of these models."""
-    return "-vs-".join(re.sub(r"[^\w.-]+", "_", short).strip("._") or "model" for short in shorts)[:100]
+    name = "-vs-".join(re.sub(r"[^\w.-]+", "_", short).strip("._") or "model" for short in shorts)
+    return name.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")

@@ -94,6 +94,8 @@ def _check_of_address(wanted: ModelRequest) -> None:
     given = {
         "--sft": wanted.sft,
         "--base": wanted.base is not None,
+        "--trust-base": wanted.trust_base,
+        "--trust-remote-code": wanted.trust_remote_code,
         "--template": wanted.template is not None,
         "--step": wanted.step is not None,
         "--last": wanted.last,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
 import os
 import socket
@@ -19,7 +20,7 @@ _BACKLOG = 128  # connections that wait while the model loads, or while all are 
 
 
 def key_for(host: str) -> str:
-    """The key that clients must say: of the environment only, "" where there is none and only this host reaches it.
+    """The key that clients must send: of the environment only, "" where there is none and only this host reaches it.
 
     Raises:
         UsageError: others reach it and there is no key, or it cannot be sent in a header. The key is never shown.
@@ -28,7 +29,7 @@ def key_for(host: str) -> str:
     if not key and not is_loopback(host):
         raise UsageError(
             f"with --host {printable(host)} others on the network can use the model, and {KEY} holds no key",
-            f"set one, which clients then say: `export {KEY}=$(openssl rand -hex 24)`",
+            f"set one, which clients then send: `export {KEY}=$(openssl rand -hex 24)`",
         )
     if key and not (key.isascii() and key.isprintable() and " " not in key and len(key) >= _SHORTEST_KEY):
         raise UsageError(
@@ -102,6 +103,7 @@ def _unusable(host: str, port: int, error: OSError) -> RlguideError:
     )
 
 
+@functools.cache  # what was found harmless is what is listened on
 def _resolved(host: str) -> list[tuple[socket.AddressFamily, str]]:
     """The addresses of a name, with their families. Raises UsageError if there is none."""
     try:

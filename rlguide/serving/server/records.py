@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,7 +24,7 @@ class ServerRecord:
         pid, birth: its process, which is the leader of its group, for good (`engine.process.birth_of`).
         model: as clients say it; `title`: what it is.
         address: up to `/v1`.
-        needs_key: whether clients must say a key, which is not kept.
+        needs_key: whether clients must send a key, which is not kept.
     """
 
     pid: int
@@ -49,6 +51,14 @@ class ServerRecord:
     def file(self) -> Path:
         """Where the record lies."""
         return _folder() / f"{self.pid}.json"
+
+
+def check_place() -> None:
+    """Raises RlguideError where no record can be written, which is better known before a model is loaded."""
+    trial = _folder() / f"{os.getpid()}.trial"
+    write_json(trial, {})
+    with suppress(OSError):
+        trial.unlink()
 
 
 def keep(record: ServerRecord) -> None:
@@ -107,7 +117,8 @@ def stop(record: ServerRecord) -> None:
 
 
 def _folder() -> Path:
-    return user_state() / "servers"
+    """Of this host: where hosts share the user's home, none knows whether a process of another one lives."""
+    return user_state() / "servers" / (platform.node() or "unnamed")
 
 
 def _modified(path: Path) -> float:

@@ -23,7 +23,7 @@ from rlguide.policy.merge import merged_base
 from rlguide.policy.policy import Policy
 from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.serving.server.listen import LOOPBACK, address_of, key_for, listening, names_of
-from rlguide.serving.server.records import ServerRecord, forget, keep
+from rlguide.serving.server.records import ServerRecord, check_place, forget, keep
 from rlguide.workspace import Workspace, log_folder
 
 PORT = 8000  # as of vLLM and of LLaMA-Factory's own server
@@ -103,24 +103,27 @@ def serve(
 
     Raises:
         UsageError: the address cannot be used, or needs a key.
+        RlguideError: what is served cannot be recorded.
         CheckpointError, EngineError: the model cannot be found or loaded, or the server failed.
     """
     key, hosts = key_for(options.host), names_of(options.host)
     with listening(options.host, options.port) as opened, _closed_terminal_ends():
+        check_place()
         found = offer()
         name = options.name or found.name
         say(f"loading {found.title}")
         settings = ServerSettings(dict(found.args), found.kind, name, key, hosts, options.max_new_tokens)
         server = ModelServer(engine, settings, ws.root, _log_file())
-        is_failed = False
+        is_named = False
         try:
             _run(ws, server, opened, found, options, on_ready)
+            is_named = options.stays
         except EngineError:
-            is_failed = True
+            is_named = True
             raise
         finally:
-            if not options.stays and not is_failed:
-                server.log.unlink(missing_ok=True)  # kept only where an error names it
+            if not is_named:
+                server.log.unlink(missing_ok=True)
 
 
 def _run(

@@ -133,13 +133,15 @@ def test_an_interruption_loses_nothing(tmp_path: Path) -> None:
     assert (a.asked, b.asked) == (0, 19)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "", "a\x1bb"])
+@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", "", "a\x1bb", "字" * 80])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     models = {"a": Scripted("a", echo), "b": Scripted("b", echo)}
     if name:
         with pytest.raises(UsageError):
             compare(Workspace(tmp_path), models, PROMPTS, 50, name)
-    assert default_name([name, "/etc/passwd"]).count("/") == 0 and not default_name([name]).startswith(".")
+    usual = default_name([name, "/etc/passwd"])
+    assert usual.count("/") == 0 and not default_name([name]).startswith(".")
+    assert compare(Workspace(tmp_path), models, PROMPTS, 50, usual).folder.is_dir()
 
 
 def test_instructions_are_counted_as_eval_counts_them(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Stands for rlguide_worker/chat.py: the same JSON lines, without a model.
 
 What it says is written in the last prompt: `say TEXT` (\\n is a line break) comes in small pieces, `slowly TEXT` too,
-but with a pause after each word, `endless` never ends, `fail` is an error, `die` ends the process, `nothing` is an
-empty response; any other prompt is repeated, with the number of messages and what model it is.
+but with a pause after each word, `endless` never ends, `deaf` ends a second after it was stopped, `fail` is an error,
+`die` ends the process, `nothing` is an empty response; any other prompt is repeated, with the number of messages and
+what model it is.
 """
 
 from __future__ import annotations
@@ -45,11 +46,15 @@ def pieces(prompt: str, messages: list[dict[str, str]], who: str) -> Any:
     elif kind == "slowly":
         for word in text.split(" "):
             yield word + " "
-            stopped.wait(0.25)
+            stopped.wait(0.15)
     elif kind == "endless":
         for number in range(100_000):
             yield f"word{number} " if number % 20 else f"word{number}\n\n"
             stopped.wait(0.01)
+    elif kind == "deaf":
+        yield "deaf "
+        stopped.wait()
+        time.sleep(1.0)
     elif kind == "fail":
         raise RuntimeError("the fake worker was told to fail")
     elif kind == "die":

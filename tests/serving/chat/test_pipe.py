@@ -56,7 +56,13 @@ def test_a_reader_that_leaves_ends_it_without_a_word(home: Path, chat_arguments:
     assert not log.exists()
 
 
-@pytest.mark.parametrize("option", [["--sft"], ["--base", "x"], ["--template", "x"], ["--step", "3"], ["--last"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--sft"], ["--base", "x"], ["--template", "x"], ["--step", "3"], ["--last"]),
+        *(["--trust-base"], ["--trust-remote-code"]),
+    ],
+)
 def test_an_address_has_loaded_its_own_model(home: Path, capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
     assert run("chat", "http://127.0.0.1:1/v1", *option) == 2
     first, second = capsys.readouterr().err.splitlines()

@@ -32,7 +32,29 @@ def last_prompt(terminal: Terminal) -> None:
         assert time.monotonic() < end, "\n".join(terminal.everything())
 
 
-def test_a_paste_is_one_prompt_and_the_keys_for_new_lines_do_the_same(chat: Start) -> None:
+def typed(terminal: Terminal, text: str, shown: str) -> None:
+    """Type a line, and wait until this comes after it and the next prompt stands there."""
+    before = len(terminal.everything())
+    terminal.type(text + "\r")
+    end = time.monotonic() + 20
+    while True:
+        new = " ".join(" ".join(terminal.everything()[before - 1 :]).split())
+        if shown in new and new.endswith("you:"):
+            return
+        assert time.monotonic() < end, (text, terminal.everything())
+
+
+def assert_ends(terminal: Terminal, keys: str, workspace: Path) -> None:
+    """These keys, typed right after a response, end the chat; nothing is left, and the terminal is as before."""
+    last_prompt(terminal)
+    assert len(workers(workspace)) == 1
+    terminal.type(keys)
+    assert terminal.wait() == 0
+    assert workers(workspace) == []
+    assert terminal.modes() == terminal.modes_before
+
+
+def test_a_paste_is_one_prompt_and_the_keys_for_new_lines_do_the_same(chat: Start, chat_workspace: Path) -> None:
     terminal = chat()
     terminal.paste("one\n二\nthree")
     shown = terminal.until("three")
@@ -42,11 +64,10 @@ def test_a_paste_is_one_prompt_and_the_keys_for_new_lines_do_the_same(chat: Star
     last_prompt(terminal)
     terminal.type("a\\\rb\x1b\rc\nd\r")  # a backslash and Enter, Alt+Enter, Ctrl-J
     terminal.until("heard 'a\\nb\\nc\\nd' as message 3")
-    terminal.type("\x04")
-    assert terminal.wait() == 0
+    assert_ends(terminal, "\x04", chat_workspace)
 
 
-def test_wide_characters_are_edited_where_they_stand(chat: Start) -> None:
+def test_wide_characters_are_edited_where_they_stand(chat: Start, chat_workspace: Path) -> None:
     terminal = chat()
     terminal.type("你好世界")
     terminal.until("你好世界")
@@ -56,9 +77,10 @@ def test_wide_characters_are_edited_where_they_stand(chat: Start) -> None:
     assert terminal.screen.cursor.x == cell_len("you: 你吗")
     terminal.type("\r")
     terminal.until("heard '你吗世界'")
+    assert_ends(terminal, "exit\r", chat_workspace)
 
 
-def test_history_is_kept_for_its_owner_alone_and_comes_back(chat: Start, home: Path) -> None:
+def test_history_is_kept_for_its_owner_alone_and_comes_back(chat: Start, home: Path, chat_workspace: Path) -> None:
     terminal = chat()
     terminal.type("first 一\r")
     terminal.until("heard 'first 一'")
@@ -66,9 +88,7 @@ def test_history_is_kept_for_its_owner_alone_and_comes_back(chat: Start, home: P
     terminal.paste("two\nlines")
     terminal.type("\r")
     terminal.until("as message 3")
-    last_prompt(terminal)
-    terminal.type("/exit\r")
-    assert terminal.wait() == 0
+    assert_ends(terminal, "/exit\r", chat_workspace)
     file = home / "state/rlguide/chat_history"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     again = chat()
@@ -76,6 +96,7 @@ def test_history_is_kept_for_its_owner_alone_and_comes_back(chat: Start, home: P
     again.until("you: first 一")
     again.type("\r")
     again.until("heard 'first 一' as message 1")
+    assert_ends(again, "\x03", chat_workspace)
 
 
 def test_ctrl_c_stops_the_response_and_what_came_stays(chat: Start, home: Path) -> None:
@@ -107,14 +128,27 @@ def test_ctrl_c_stops_the_response_and_what_came_stays(chat: Start, home: Path) 
 def test_what_is_typed_and_pasted_during_a_response_waits_for_the_next_prompt(chat: Start) -> None:
     terminal = chat()
     terminal.type("slowly one two three four five\r")
-    terminal.until("one")
+    terminal.until("five one")
     terminal.type("later\r")
     terminal.paste("a\nb")
-    terminal.until("three four five")
+    terminal.until("five one two three four five")
     assert "later" not in "".join(lines_from(terminal.everything(), "one"))[:20]
     terminal.until("heard 'later' as message 3")
     terminal.type("\r")
     terminal.until("heard 'a\\nb' as message 5")
+
+
+def test_a_second_ctrl_c_while_the_model_stops_does_not_mix_up_the_responses(chat: Start) -> None:
+    terminal = chat()
+    terminal.type("deaf\r")
+    terminal.until("you: deaf deaf")
+    terminal.type("\x03")
+    terminal.read(0.2)
+    terminal.type("\x03")
+    last_prompt(terminal)
+    assert not terminal.screen.cursor.hidden
+    terminal.type("next\r")
+    terminal.until("heard 'next' as message 3")
 
 
 DOCUMENT = r"# Title\n\nSome **bold** 文字 text.\n\n- item one\n- 第二项\n\n```python\nx = 1\n```\n\nlast *line*"
@@ -148,6 +182,7 @@ def test_where_nothing_is_drawn_the_text_comes_as_it_is(chat: Start, environment
     before = len(terminal.raw)
     terminal.type(f"say {DOCUMENT}\r")
     terminal.until("last *line*")
+    last_prompt(terminal)
     assert "Some **bold** 文字 text." in terminal.everything()
     assert not environment or b"\x1b" not in terminal.raw[before:]
 
@@ -188,17 +223,11 @@ def test_escapes_in_a_response_never_reach_the_screen(chat: Start) -> None:
 def test_compare_shows_the_parent_beside_or_below(chat: Start, columns: int, home: Path) -> None:
     log = home / "loaded"
     terminal = chat("--temperature", "0", columns=columns, lines=40, environment={"FAKE_LOG": str(log)})
-    terminal.type("/compare\r")
-    terminal.until("error: there is no response to compare with yet")
-    terminal.type("比较 this\r")
-    terminal.until("saves/dpo heard '比较 this' as message 1")
+    typed(terminal, "/compare", "error: there is no response to compare with yet")
     for _ in range(2):
-        last_prompt(terminal)
-        terminal.type("/compare\r")
-        terminal.until("saves/sft heard '比较 this' as message 1")
-        last_prompt(terminal)
-        terminal.type("/clear\r比较 this\r")
-        terminal.read(1.0)
+        typed(terminal, "比较 this", "saves/dpo heard '比较 this' as message 1")
+        typed(terminal, "/compare", "saves/sft heard '比较 this' as message 1")
+        typed(terminal, "/clear", "new conversation")
     assert log.read_text().split("\n")[:-1] == ["loaded saves/dpo", "loaded saves/sft"]  # the parent once
     text = " ".join(" ".join(terminal.everything()).split())
     assert "about as much main memory as the policy: another 8.0 GB; it stays loaded" in text
@@ -212,7 +241,7 @@ def test_commands_and_what_is_wrong_with_them(chat: Start, home: Path) -> None:
     terminal = chat(lines=60)
     (home / "other.txt").write_text("mine")
     (home / "binary").write_bytes(os.urandom(2000))
-    for typed, shown in (
+    for text, shown in (
         ("/temperature 11", "error: 11 is no temperature"),
         ("/temperature nan", "error: nan is no temperature"),
         ("/temperature 0.5", "temperature 0.5, at most 512 new tokens"),
@@ -243,14 +272,7 @@ def test_commands_and_what_is_wrong_with_them(chat: Start, home: Path) -> None:
         (" /etc is a folder", "heard '/etc is a folder'"),
         ("nothing", "(an empty response)"),
     ):
-        before = len(terminal.everything())
-        terminal.type(typed + "\r")
-        end = time.monotonic() + 20
-        while True:
-            new = " ".join(" ".join(terminal.everything()[before - 1 :]).split())
-            if shown in new and new.endswith("you:"):
-                break
-            assert time.monotonic() < end, (typed, terminal.everything())
+        typed(terminal, text, shown)
     assert (home / "other.txt").read_text() == "mine"
     assert b"Traceback" not in terminal.raw
 
@@ -270,9 +292,9 @@ def test_tab_completes_commands_and_files(chat: Start, home: Path) -> None:
 
 def test_another_size_of_the_window_while_a_response_comes(chat: Start) -> None:
     terminal = chat(columns=120, lines=30)
-    terminal.type("slowly " + "lorem ipsum 你好 " * 12 + r"\n\nend." + "\r")
+    terminal.type("slowly one two 你好 three four five six 你好 " + r"\n\nend." + "\r")
     for columns, lines in ((70, 24), (100, 30), (60, 20)):
-        terminal.read(0.6)
+        terminal.read(0.3)
         terminal.resize(columns, lines)
     terminal.until("end.")
     last_prompt(terminal)
@@ -327,19 +349,6 @@ def test_a_model_behind_an_address(home: Path) -> None:
             assert b"\x1b[2J" not in terminal.raw and b"Traceback" not in terminal.raw
         finally:
             terminal.close()
-
-
-@pytest.mark.parametrize("keys", ["exit\r", "/quit\r", "\x04", "\x03"], ids=["exit", "/quit", "Ctrl-D", "Ctrl-C"])
-def test_it_ends_right_after_a_response_and_leaves_nothing(chat: Start, chat_workspace: Path, keys: str) -> None:
-    terminal = chat()
-    terminal.type("你好\r")
-    terminal.until("heard '你好'")
-    last_prompt(terminal)
-    assert len(workers(chat_workspace)) == 1
-    terminal.type(keys)
-    assert terminal.wait() == 0
-    assert workers(chat_workspace) == []
-    assert terminal.modes() == terminal.modes_before
 
 
 @pytest.mark.parametrize("prompt", ["endless", "half a prompt"])

@@ -124,6 +124,12 @@ def test_a_port_that_is_taken_is_known_before_anything_is_loaded(rlguide: Rlguid
     assert "no address of this host" in rlguide.run("serve", "--host", "192.0.2.1", key=KEY, code=2).stderr
 
 
+def test_a_state_that_cannot_be_written_is_known_before_anything_is_loaded(rlguide: Rlguide) -> None:
+    (rlguide.root / "state").write_text("a file where the folder should be")
+    said = rlguide.run("serve", "--port", "0", code=1).stderr
+    assert "cannot write" in said and "loading" not in said
+
+
 def test_a_model_that_cannot_be_loaded_is_explained(rlguide: Rlguide) -> None:
     process = rlguide.start("serve", "--port", "0", fails="Template nope does not exist.")
     _, err = process.communicate(timeout=30)
@@ -137,7 +143,7 @@ def test_an_interrupted_load_leaves_nothing(rlguide: Rlguide) -> None:
     wait_until(rlguide.workers)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    assert process.returncode == 130 and rlguide.workers() == []
+    assert process.returncode == 130 and rlguide.workers() == [] and rlguide.logs() == []
 
 
 @pytest.mark.parametrize(("text", "why"), [("crash", "exit code 7"), ("broken", "the GPU stopped with an error")])

@@ -34,6 +34,16 @@ def test_a_record_counts_as_long_as_its_process_lives(mine: ServerRecord) -> Non
     assert records.running() == ([], [])
 
 
+def test_another_host_that_shares_the_home_forgets_nothing(mine: ServerRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.keep(mine)
+    birth = "boot-of-another-host:1"
+    with monkeypatch.context() as other:
+        other.setattr(records.platform, "node", lambda: "other")
+        other.setattr(records, "birth_of", lambda pid: birth)
+        assert records.running() == ([], [])
+    assert records.running() == ([mine], [])
+
+
 def test_no_port_is_another_one_that_ends_alike(mine: ServerRecord) -> None:
     other = replace(mine, address="http://127.0.0.1:8001/v1")
     assert records.meant([mine, other], None, 1) == mine
