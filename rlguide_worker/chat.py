@@ -24,7 +24,7 @@ import traceback
 from typing import Any
 
 import few_imports
-import vllm_answers
+import vllm_responses
 from generation import Model, Pieces
 from protocol import leave, send, send_error
 
@@ -86,7 +86,7 @@ def respond_all(model: Model, conversations: list[list[dict[str, str]]], setting
     config = model.generation_config({**settings, "temperature": 0.0})
     prompts = [model.encode_within(messages, config.max_new_tokens)[0] for messages in conversations]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]), reverse=True)  # the hardest first
-    if vllm_answers.usable(model):
+    if vllm_responses.usable(model):
         order = respond_by_vllm(model, prompts, order, config.max_new_tokens)
     while order and not _stop.is_set():
         batch = order[:size]
@@ -108,7 +108,7 @@ def respond_by_vllm(model: Model, prompts: list[list[int]], order: list[int], li
     """Respond to the prompts in `order` by vLLM; returns those that are left if it fails, which is said."""
     left = list(order)
     try:
-        for place, tokens in vllm_answers.responses(model, [prompts[index] for index in order], limit):
+        for place, tokens in vllm_responses.responses(model, [prompts[index] for index in order], limit):
             send_response(model, order[place], tokens, limit)
             left.remove(order[place])
             if _stop.is_set():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rlguide.evaluation.preference.outcome import Outcome
     from rlguide.evaluation.preference.votes import Election
     from rlguide.inference.choose import Choice
+    from rlguide.inference.endpoint import Endpoint
     from rlguide.inference.model import Model
     from rlguide.reports.compared import Preferred
 
@@ -63,6 +64,7 @@ def judge_of(
 
     Raises:
         UsageError, DataError: there is no such judge, or no such prompt.
+        EngineError: an endpoint of which no model is named cannot be asked which it has.
     """
     from rlguide.errors import UsageError
     from rlguide.evaluation.preference.judge_prompt import load_judge_prompt
@@ -78,7 +80,7 @@ def judge_of(
     words = load_judge_prompt(prompt)
     if endpoint is None and name is not None:
         if is_address(name):
-            return Judge(Endpoint(name, None, concurrency), words)
+            return _at(Endpoint(name, None, concurrency), words)
         if name in (BASE, SFT) or at_its_step(choice.ws, name) or locate(choice.ws, name).exists():
             return Judge(choice.named(name), words)
         endpoint = os.environ.get(OPENAI_ADDRESS, "").strip() or None
@@ -87,7 +89,12 @@ def judge_of(
             f"--judge {name} is no run or folder here, and no endpoint is named",
             f"add --judge-endpoint URL, or set {OPENAI_ADDRESS}",
         )
-    return Judge(Endpoint(endpoint, name, concurrency), words)
+    return _at(Endpoint(endpoint, name, concurrency), words)
+
+
+def _at(endpoint: Endpoint, prompt: JudgePrompt) -> Judge:
+    endpoint.identity()  # what it lacks is said now, and not after hours in which the models responded
+    return Judge(endpoint, prompt)
 
 
 def judged(found: Comparison, judge: Judge, yes: bool) -> list[Outcome]:

@@ -163,5 +163,9 @@ def _manage(run: str | None, port: int | None, stop: bool, as_json: bool) -> Non
     elif not alive:
         say("nothing is served on this host")
     else:
-        rows = [(item.model, item.address, item.backend, item.device, str(item.pid), item.log) for item in alive]
-        show_table(("model", "address", "backend", "device", "process", "log"), rows)
+        columns = ("model", "address", "workspace", "backend", "device", "process", "log")
+        rows = [
+            (item.model, item.address, item.workspace, item.backend, item.device, str(item.pid), item.log)
+            for item in alive
+        ]
+        show_table(columns, rows, lesser=("log", "process", "backend", "device", "workspace"))

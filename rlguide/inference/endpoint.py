@@ -23,6 +23,8 @@ CONCURRENCY = 4
 _PATH = "/chat/completions"
 _SHOWN = 10  # models that an error lists
 _MOST_REFUSED = 5  # single requests that may be refused before all are given up
+_LONGEST_TOKEN = 128  # characters: the longest of the vocabularies in use is 128 spaces
+_LEAST_TEXT = 1 << 16  # characters that any response may have: some endpoints count tokens their own way
 _AGAIN = 5.0  # seconds within which the same line is not said twice
 # Parameters that some endpoints want under another name, or not at all.
 _OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None}
@@ -98,7 +100,7 @@ class Endpoint:
         """As of `Model`. Where single requests are refused, the others are asked first, and the error comes last."""
 
         def job(messages: Sequence[Message]) -> Callable[[Caller], Iterator[Response]]:
-            return lambda caller: iter([self._whole(caller, self._body(messages, max_new_tokens, 0.0))])
+            return lambda caller: iter([self._whole(caller, messages, max_new_tokens)])
 
         from rlguide.inference.refusals import Refused
 
@@ -156,8 +158,15 @@ class Endpoint:
         body: dict[str, Any] = {"model": self.model, "messages": list(messages), "max_tokens": max_new_tokens}
         return body if temperature is None else {**body, "temperature": temperature}
 
-    def _whole(self, caller: Caller, body: dict[str, Any]) -> Response:
+    def _whole(self, caller: Caller, messages: Sequence[Message], max_new_tokens: int) -> Response:
+        body = self._body(messages, max_new_tokens, 0.0)
         value = self._adapted(body, lambda fitting: _response(caller, caller.ask("POST", _PATH, fitting)))
+        if len(value.text) > max(_LEAST_TEXT, _LONGEST_TOKEN * max_new_tokens):
+            # All responses are held and stored, and a reply of a judge is sent back when it is asked again.
+            raise EngineError(
+                f"{self.address} sent {len(value.text):,} characters where {max_new_tokens:,} tokens were asked for",
+                "look at its log, or name another endpoint",
+            )
         return Response(caller.without_key(value.text), value.ended)
 
     def _pieces(self, caller: Caller, body: dict[str, Any]) -> Iterator[Piece]:

@@ -51,11 +51,13 @@ def stored_responses(
     return whole
 
 
-def missing_responses(model: Model, conversations: Sequence[Sequence[Message]], max_new_tokens: int) -> list[int]:
-    """The places of the conversations to which the model would have to respond now."""
+def known_responses(
+    model: Model, conversations: Sequence[Sequence[Message]], max_new_tokens: int
+) -> list[Response | None]:
+    """The stored responses, in the order of the conversations; None for what the model would have to be asked now."""
     asked = [list(messages) for messages in conversations]
     found = some_remembered(FOLDER, _decides(model, max_new_tokens), asked, lambda missing: ())
-    return [place for place in range(len(asked)) if place not in found]
+    return [response_of(found.get(place)) for place in range(len(asked))]
 
 
 def _decides(model: Model, max_new_tokens: int) -> dict[str, Any]:

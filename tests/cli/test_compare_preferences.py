@@ -59,6 +59,14 @@ def compare(folder: Path, server: Scripted, *more: str, typed: str = "") -> subp
     return subprocess.run(command, cwd=folder, input=typed, capture_output=True, text=True, timeout=120)
 
 
+def test_a_judge_that_is_not_named_well_is_said_before_any_model_is_asked(folder: Path, server: Scripted) -> None:
+    done = compare(folder, server, *prompts(folder, 2), "--judge-endpoint", server.url)
+    assert done.returncode == 2 and "serves several models" in done.stderr and not server.seen
+    fix = done.stderr.split("fix: name one: ")[1].strip()
+    assert fix == f"{server.url}#sft"
+    assert compare(folder, server, *prompts(folder, 2), "--judge", fix.replace("sft", "judge")).returncode == 0
+
+
 def test_a_judge_in_a_pipe(folder: Path, server: Scripted) -> None:
     asked = [*prompts(folder, 60), "--judge", "judge", "--judge-endpoint", server.url]
     done = compare(folder, server, *asked, "--json")

@@ -122,12 +122,12 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import few_imports
 few_imports.leave_out_most()
-import chat
+import chat, protocol
 from generation import Model
 asked = json.loads(sys.argv[2])
 for arguments in asked["policies"]:
     chat.respond_all(Model(arguments), asked["conversations"], {"max_new_tokens": asked["limit"]}, 16)
-chat.leave(0)
+protocol.leave(0)
 """
 
 

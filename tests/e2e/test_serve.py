@@ -14,8 +14,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from rlguide.conversation import Response
 from rlguide.engine.chat import ChatSession
 from rlguide.engine.process import group_alive, stop_group
+from rlguide.evaluation.comparison.record import Compared
+from rlguide.evaluation.preference.judge_prompt import load_judge_prompt
+from rlguide.evaluation.preference.judging import Judging
+from rlguide.inference.endpoint import Endpoint
 from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 from tests.e2e.conftest import Bench
@@ -115,6 +120,20 @@ def test_clients_that_hang_up_leave_the_model_free(server: Server) -> None:
     begin = time.monotonic()
     server.ask(CONVERSATIONS[1], temperature=0, max_tokens=4)
     assert time.monotonic() - begin < 10  # the twelve would take minutes
+
+
+def test_a_judge_that_says_nonsense_is_said_to_give_no_verdict(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RLGUIDE_API_KEY", KEY)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    pair = {"sft": Response("one", "stop"), "dpo": Response("two", "stop")}
+    records = [Compared("file", [{"role": "user", "content": "which?"}], pair)]
+    endpoint = Endpoint(server.told["address"])
+    first, again = (Judging(records, "dpo", "sft", endpoint, load_judge_prompt()) for _ in range(2))
+    assert first.plan().startswith("2 calls of the judge, about ")
+    assert "no verdict on dpo against sft: 2 of its 2 replies" in first.run().verdict
+    assert again.plan().startswith("0 calls of the judge (2 more are stored)")
 
 
 def test_the_key_is_not_told_and_the_end_leaves_nothing(server: Server, trained: Bench) -> None:

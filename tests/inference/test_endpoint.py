@@ -419,3 +419,9 @@ def test_plain_http_elsewhere_is_said_once(monkeypatch: pytest.MonkeyPatch, caps
         endpoint._warn_of_plain_text(parse_address(address))
     said = capsys.readouterr().err
     assert said.count("gpu.example over plain http") == 1 and KEY not in said
+
+
+def test_a_response_far_longer_than_was_asked_for_is_not_held() -> None:
+    error, calls = failed(always(Reply(completion("A " * 40_000))))
+    assert "sent 80,000 characters where 16 tokens were asked for" in error.what and calls == 1
+    assert one(always(Reply(completion("A" * 60_000))))[0].text == "A" * 60_000

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rlguide.conversation import Message
+from rlguide.conversation import Message, Response
 from rlguide.evaluation.comparison.record import Compared
 from rlguide.evaluation.preference.judge_prompt import JudgePrompt, Verdict, asked_again, verdict_in
 from rlguide.evaluation.preference.outcome import Judged, Outcome
 from rlguide.inference.model import Model
-from rlguide.inference.store import missing_responses, stored_responses
+from rlguide.inference.store import known_responses, stored_responses
 
 LONGEST_REPLY = 256  # tokens: a judge that is asked for a letter has said it by then, or will not
 MANY_CALLS = 500  # more are only made when that is confirmed
@@ -46,17 +47,32 @@ class Judging:
         return found
 
     @cached_property
-    def missing(self) -> list[int]:
-        """The places of the questions that the judge has not replied to yet."""
-        return missing_responses(self.judge, [messages for _, messages in self.questions], LONGEST_REPLY)
+    def _stored(self) -> list[Response | None]:
+        return known_responses(self.judge, [messages for _, messages in self.questions], LONGEST_REPLY)
+
+    @cached_property
+    def missing(self) -> list[list[Message]]:
+        """What the judge has to be asked now, each only once: the questions without a stored reply, and once more those
+        whose stored reply is no verdict."""
+        replies = list(zip(self.questions, self._stored, strict=True))
+        found = [messages for (_, messages), reply in replies if reply is None]
+        unread = [
+            asked_again(messages, reply.text)
+            for (_, messages), reply in replies
+            if reply and not verdict_in(reply.text)
+        ]
+        again = known_responses(self.judge, unread, LONGEST_REPLY)
+        found += [messages for messages, reply in zip(unread, again, strict=True) if reply is None]
+        return list({json.dumps(messages): messages for messages in found}.values())
 
     def plan(self) -> str:
         """What it will take, in a sentence; what so many prompts can show a comparison has said before."""
-        calls = len(self.missing)
-        tokens = sum(tokens_about(message["content"]) for at in self.missing for message in self.questions[at][1])
-        stored = len(self.questions) - calls
+        calls, stored = len(self.missing), sum(reply is not None for reply in self._stored)
+        tokens = sum(tokens_about(message["content"]) for messages in self.missing for message in messages)
         said = f"{calls:,} calls of the judge" + (f" ({stored:,} more are stored)" if stored else "")
         said += f", about {tokens:,} tokens of input and {calls:,} to {calls * LONGEST_REPLY:,} of output"
+        if stored < len(self.questions):
+            said += "; one more call for each reply that is no verdict"
         if calls and "endpoint" in self.judge.identity():
             said += "; what that costs is those tokens times the prices of the endpoint"
         return said

@@ -142,7 +142,11 @@ class Outcome:
         """What it comes to, in a sentence."""
         rate = self.win_rate
         if rate is None:
-            return f"the judge gave no verdict on {self.model} against {self.other}"
+            replies = [verdict for item in self.judged if not item.same for verdict in (item.there, item.back)]
+            return (
+                f"the judge gave no verdict on {self.model} against {self.other}: {replies.count(None)} of its"
+                f" {len(replies)} replies are not A, B or C, asked again or not; take another judge or --judge-prompt"
+            )
         if rate.low > 0.5 or rate.high < 0.5:
             said = f"the judge prefers {self.model if rate.low > 0.5 else self.other}"
         else:

@@ -24,7 +24,7 @@ from rlguide.evaluation.rewards.model import RewardModel, Scored
 from rlguide.evaluation.rewards.summary import Summary
 from rlguide.progress import Ticker
 from rlguide.remembered import Memory
-from rlguide.workspace import atomic_write
+from rlguide.workspace import atomic_write, check_replaceable
 
 FOLDER = "rewards"  # in the cache
 _CLOSE = 1e-4  # relative and absolute: by far more than batches of another shape change a float32
@@ -63,7 +63,7 @@ def score_file(model: RewardModel, wanted: Wanted, output: Path | None, stream: 
         output: the file to write, whole or not at all; None for `stream`.
 
     Raises:
-        UsageError: the output is the file itself or a folder, or rows have a field of that name already.
+        UsageError: the output is the file itself or cannot be replaced, or rows have a field of that name already.
         DataError: the file cannot be read.
         EngineError: the engine or a server failed; the next call goes on from there.
     """
@@ -91,9 +91,10 @@ def _check(wanted: Wanted, output: Path | None) -> None:
     """Refuse before anything is scored, which may take hours. Raises UsageError."""
     if not wanted.name.strip():
         raise UsageError("--field is empty", "name the field that gets the reward: --field reward")
-    if output is not None and output.is_dir():
-        raise UsageError(f"{output} is a folder", "name a file with --output")
-    if output is not None and output.exists() and output.samefile(wanted.file):
+    if output is None:
+        return
+    check_replaceable(output)
+    if output.exists() and output.samefile(wanted.file):
         raise UsageError(f"{output} is the file that is scored", "name another with --output")
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from markdown_it import MarkdownIt
 from rich import markdown as rich_markdown
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
@@ -48,6 +48,12 @@ class Blocks:
         bounds = [0, *starts[1:]]
         self.rest = "\n".join(lines[bounds[-1] :])
         return ["\n".join(lines[a:b]) + "\n" for a, b in pairwise(bounds)]
+
+    def end(self) -> list[str]:
+        """The blocks that are left once no more comes: more than one, if the last line has no end."""
+        left = [*self.feed("\n"), self.rest]
+        self.rest = ""
+        return [text for text in left if text.strip()]
 
 
 _DEEPEST = 16  # levels
@@ -118,6 +124,13 @@ class Block:
             except Exception:  # Rich fails on some Markdown that no person writes; the text counts
                 pass
         return console.render_lines(Text(self.text), options, pad=False)
+
+
+def whole_response(text: str) -> Group:
+    """A response that is complete, block by block as it looks when it streams."""
+    blocks = Blocks()
+    ended = [block for block in blocks.feed(text) if block.strip()]
+    return Group(*(Block(block, at == 0) for at, block in enumerate([*ended, *blocks.end()])))
 
 
 def _trimmed(line: list[Segment]) -> list[Segment]:

@@ -70,14 +70,14 @@ class Screen:
             return
         from rich.text import Text
 
-        from rlguide.serving.chat.markdown import Block
+        from rlguide.serving.chat.markdown import whole_response
 
         if console().width >= NARROWEST:
             console().print(_columns(responses))
             return
         for title, text in responses:
             console().print(Text(f"── {title} ──", style="bold cyan"))
-            console().print(Block(printable(text)))
+            console().print(whole_response(printable(text)))
             console().print()
 
 
@@ -86,12 +86,12 @@ def _columns(responses: list[tuple[str, str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from rlguide.serving.chat.markdown import Block
+    from rlguide.serving.chat.markdown import whole_response
 
     table = Table(box=box.MINIMAL, expand=True, show_edge=False, pad_edge=False)
     for title, _ in responses:
         table.add_column(Text(title, style="bold cyan"), ratio=1, overflow="fold")
-    table.add_row(*[Block(printable(text)) for _, text in responses])
+    table.add_row(*[whole_response(printable(text)) for _, text in responses])
     return table
 
 
@@ -150,8 +150,8 @@ class _Drawn:
         with self._console:
             self._live.update("")
             self._live.stop()
-            if self._blocks.rest.strip():
-                self._print(self._blocks.rest)
+            for text in self._blocks.end():
+                self._print(text)
 
     def _print(self, text: str) -> None:
         from rlguide.serving.chat.markdown import Block

@@ -114,15 +114,16 @@ def serve(
         say(f"loading {found.title}")
         settings = ServerSettings(dict(found.args), found.kind, name, key, hosts, options.max_new_tokens)
         server = ModelServer(engine, settings, ws.root, _log_file())
-        is_failed = False
+        is_named = False
         try:
             _run(ws, server, opened, found, options, on_ready)
+            is_named = options.stays
         except EngineError:
-            is_failed = True
+            is_named = True
             raise
         finally:
-            if not options.stays and not is_failed:
-                server.log.unlink(missing_ok=True)  # kept only where an error names it
+            if not is_named:
+                server.log.unlink(missing_ok=True)
 
 
 def _run(

@@ -16,6 +16,7 @@ import pytest
 
 from rlguide.cli._preference import preferred_in
 from rlguide.conversation import Response
+from rlguide.errors import EngineError
 from rlguide.evaluation.comparison.record import Compared, keep_compared
 from rlguide.evaluation.preference.judge_prompt import Verdict, load_judge_prompt
 from rlguide.evaluation.preference.judging import Judging
@@ -110,7 +111,8 @@ def test_who_takes_the_longer_one_prefers_nobody_at_equal_lengths() -> None:
 def test_nonsense_is_asked_once_more_and_counted() -> None:
     outcome, server = judged(lambda body, place: Reply(completion("Both are fine, A more so.")))
     assert len(server.seen) == 240 and outcome.counts()["without_a_verdict"] == 60
-    assert outcome.win_rate is None and outcome.position is None and "no verdict" in outcome.verdict
+    assert outcome.win_rate is None and outcome.position is None
+    assert "no verdict on dpo against sft: 120 of its 120 replies are not A, B or C" in outcome.verdict
     outcome, server = judged(
         lambda body, place: perfect(body, place) if len(body["messages"]) > 2 else Reply(completion("hm"))
     )
@@ -135,6 +137,31 @@ def test_the_plan_counts_what_is_asked() -> None:
         again = Judging(records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt())
         assert again.plan().startswith("0 calls of the judge (120 more are stored)")
         assert again.run().as_dict() == judging.run().as_dict() and len(server.seen) == 120
+
+
+def test_the_plan_counts_what_is_asked_again_too() -> None:
+    twice = [*records(10), *records(10)]  # the same pair is asked once
+
+    def judging(server: Scripted) -> Judging:
+        return Judging(twice, "dpo", "sft", Endpoint(server.url), load_judge_prompt())
+
+    def broken(body: dict[str, Any], place: int) -> Reply:
+        once_more = len(body["messages"]) > 3
+        return Reply({"error": "no"}, status=403) if once_more else Reply(completion("hm"))
+
+    with serving(broken) as server:
+        first = judging(server)
+        assert first.plan().startswith("20 calls of the judge, about ")
+        assert "one more call for each reply that is no verdict" in first.plan()
+        with pytest.raises(EngineError):
+            first.run()
+        server.script = lambda body, place: Reply(completion("hm"))
+        before, again = len(server.seen), judging(server)
+        assert again.plan().startswith("20 calls of the judge (40 more are stored)") and "one more" not in again.plan()
+        asked = again.missing
+        assert again.run().win_rate is None
+        assert {str(body["messages"]) for body in server.seen[before:]} == set(map(str, asked))
+        assert judging(server).plan().startswith("0 calls of the judge (40 more are stored)")
 
 
 _PROGRAM = """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from rlguide.serving.chat.markdown import Block, Blocks, _parser
+from rlguide.serving.chat.markdown import Block, Blocks, _parser, whole_response
 
 # Lines that begin, go on with or end blocks of every kind. Not `[a]: address`, which shows nothing by itself.
 LINES = (
@@ -79,6 +79,24 @@ def test_html_breaks_of_lines_and_addresses_stay() -> None:
         "第二行 so (http://x.y/z)",
     ]
     assert "\x1b]8" not in drawn("[so](http://x.y/z) ![im](http://x.y/z)")
+
+
+@given(documents)
+def test_a_whole_response_looks_as_it_does_when_it_streams(text: str) -> None:
+    blocks = Blocks()
+    ended = [*(block for block in blocks.feed(text) if block.strip()), *blocks.end()]
+    assert "".join(ended).split() == text.split()
+    console = Console(file=io.StringIO(), width=40)
+    console.print(whole_response(text), end="")
+    expected = [line for at, block in enumerate(ended) for line in plain(block, is_first=at == 0)]
+    assert console.file.getvalue().split("\n")[:-1] == expected  # type: ignore[attr-defined]
+
+
+def test_there_is_one_empty_line_before_and_after_a_table() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    console.print(whole_response("# Title\n\n| a |\n|---|\n| b |\n\nend"), end="")
+    lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+    assert [line.strip() for line in lines] == ["Title", "", "a", "─", "b", "", "end", ""]
 
 
 def test_code_is_drawn_as_it_is() -> None:

@@ -128,10 +128,10 @@ def test_ctrl_c_stops_the_response_and_what_came_stays(chat: Start, home: Path) 
 def test_what_is_typed_and_pasted_during_a_response_waits_for_the_next_prompt(chat: Start) -> None:
     terminal = chat()
     terminal.type("slowly one two three four five\r")
-    terminal.until("one")
+    terminal.until("five one")
     terminal.type("later\r")
     terminal.paste("a\nb")
-    terminal.until("three four five")
+    terminal.until("five one two three four five")
     assert "later" not in "".join(lines_from(terminal.everything(), "one"))[:20]
     terminal.until("heard 'later' as message 3")
     terminal.type("\r")
@@ -182,6 +182,7 @@ def test_where_nothing_is_drawn_the_text_comes_as_it_is(chat: Start, environment
     before = len(terminal.raw)
     terminal.type(f"say {DOCUMENT}\r")
     terminal.until("last *line*")
+    last_prompt(terminal)
     assert "Some **bold** 文字 text." in terminal.everything()
     assert not environment or b"\x1b" not in terminal.raw[before:]
 

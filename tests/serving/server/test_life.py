@@ -75,6 +75,8 @@ def test_of_several_one_is_stopped(rlguide: Rlguide) -> None:
     first, second = (ready(rlguide, "--background", "--name", name) for name in ("first", "second"))
     for item in (first, second):
         item.process.communicate(timeout=30)
+    listed = rlguide.run("serve", "--list").stdout
+    assert all(f"{item.told['address']}  {rlguide.root}" in listed for item in (first, second))
     said = rlguide.run("serve", "--stop", code=2).stderr
     fix = said.rpartition("`rlguide ")[2].partition("`")[0]
     rlguide.run(*shlex.split(fix))
@@ -143,7 +145,7 @@ def test_an_interrupted_load_leaves_nothing(rlguide: Rlguide) -> None:
     wait_until(rlguide.workers)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    assert process.returncode == 130 and rlguide.workers() == []
+    assert process.returncode == 130 and rlguide.workers() == [] and rlguide.logs() == []
 
 
 @pytest.mark.parametrize(("text", "why"), [("crash", "exit code 7"), ("broken", "the GPU stopped with an error")])

@@ -59,11 +59,11 @@ def merged(torch: Any) -> Any:
     return stack.merge_and_unload().eval()
 
 
-def test_answers_are_those_of_the_whole_stack(merged: Any, torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_are_those_of_the_whole_stack(merged: Any, torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("vllm")
     module.LLM, module.SamplingParams = StandIn, SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", module)
-    worker = worker_module("vllm_answers")
+    worker = worker_module("vllm_responses")
     own: list[list[int]] = []
     for ids in PROMPTS:
         output = merged.generate(
@@ -85,7 +85,7 @@ def test_answers_are_those_of_the_whole_stack(merged: Any, torch: Any, monkeypat
 
 
 def test_is_not_used_without_a_gpu_or_with_adapters_beside_the_weights(merged: Any, torch: Any) -> None:
-    worker = worker_module("vllm_answers")
+    worker = worker_module("vllm_responses")
     assert not worker.usable(SimpleNamespace(model=SimpleNamespace(peft_config={})))
     if not torch.cuda.is_available():
         assert not worker.usable(SimpleNamespace(model=merged))
