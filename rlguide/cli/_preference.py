@@ -38,6 +38,9 @@ JudgeEndpointOption = Annotated[
 JudgePromptOption = Annotated[
     Path | None, typer.Option("--judge-prompt", metavar="FILE", help="What the judge is asked (YAML).")
 ]
+JudgeTokensOption = Annotated[
+    int, typer.Option("--judge-tokens", min=1, help="Longest reply of the judge; a judge that thinks needs thousands.")
+]
 ConcurrencyOption = Annotated[
     int, typer.Option("--concurrency", min=1, max=64, help="Requests at once to the judge's endpoint.")
 ]
@@ -97,8 +100,11 @@ def _at(endpoint: Endpoint, prompt: JudgePrompt) -> Judge:
     return Judge(endpoint, prompt)
 
 
-def judged(found: Comparison, judge: Judge, yes: bool) -> list[Outcome]:
+def judged(found: Comparison, judge: Judge, longest: int, yes: bool) -> list[Outcome]:
     """Ask the judge about each model against the first one; what it takes is said before, and many calls are confirmed.
+
+    Args:
+        longest: reply of the judge, in tokens.
 
     Raises:
         EngineError: the judge failed; what it has said is kept.
@@ -108,7 +114,7 @@ def judged(found: Comparison, judge: Judge, yes: bool) -> list[Outcome]:
     from rlguide.evaluation.preference.judging import MANY_CALLS, Judging
 
     first, *others = found.titles
-    every = [Judging(found.records, model, first, judge.model, judge.prompt) for model in others]
+    every = [Judging(found.records, model, first, judge.model, judge.prompt, longest) for model in others]
     for judging in every:
         say(f"judging {judging.model} against {judging.other}: {judging.plan()}")
     calls = sum(len(judging.missing) for judging in every)

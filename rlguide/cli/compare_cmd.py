@@ -23,6 +23,7 @@ from rlguide.cli._preference import (
     JudgeEndpointOption,
     JudgeOption,
     JudgePromptOption,
+    JudgeTokensOption,
     SeedOption,
     VoteOption,
     VoterOption,
@@ -66,6 +67,7 @@ def command(
     judge: JudgeOption = None,
     judge_endpoint: JudgeEndpointOption = None,
     judge_prompt: JudgePromptOption = None,
+    judge_tokens: JudgeTokensOption = 256,
     concurrency: ConcurrencyOption = 4,
     vote: VoteOption = False,
     voter: VoterOption = "me",
@@ -128,7 +130,7 @@ def command(
         asked = prompts_of_file(Path(prompts), limit)
     result = compare(ws, chosen, asked, max_new_tokens or size.tokens, name)
     write_comparison(result, language.value)  # it is there, whatever becomes of the judge
-    outcomes = judged(result, judges, yes) if judges else []
+    outcomes = judged(result, judges, judge_tokens, yes) if judges else []
     if vote:  # before anything is shown that says which model responded what
         voted(result, voter, seed)
     votes = elections(result)

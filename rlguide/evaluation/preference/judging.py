@@ -14,7 +14,7 @@ from rlguide.evaluation.preference.outcome import Judged, Outcome
 from rlguide.inference.model import Model
 from rlguide.inference.store import known_responses, stored_responses
 
-LONGEST_REPLY = 256  # tokens: a judge that is asked for a letter has said it by then, or will not
+LONGEST_REPLY = 256  # tokens: a judge that is asked for a letter has said it by then; one that thinks first has not
 MANY_CALLS = 500  # more are only made when that is confirmed
 _SWAPPED: dict[Verdict | None, Verdict | None] = {"first": "second", "second": "first", "tie": "tie", None: None}
 _TIED: list[Verdict | None] = ["tie", "tie"]  # of equal responses
@@ -27,6 +27,7 @@ class Judging:
     Attributes:
         model, other: their short names in the records; a win is one of `model`.
         judge: not entered yet.
+        longest: reply, in tokens.
     """
 
     records: Sequence[Compared]
@@ -34,6 +35,7 @@ class Judging:
     other: str
     judge: Model
     prompt: JudgePrompt
+    longest: int = LONGEST_REPLY
 
     @cached_property
     def questions(self) -> list[tuple[int, list[Message]]]:
@@ -48,7 +50,7 @@ class Judging:
 
     @cached_property
     def _stored(self) -> list[Response | None]:
-        return known_responses(self.judge, [messages for _, messages in self.questions], LONGEST_REPLY)
+        return known_responses(self.judge, [messages for _, messages in self.questions], self.longest)
 
     @cached_property
     def missing(self) -> list[list[Message]]:
@@ -61,7 +63,7 @@ class Judging:
             for (_, messages), reply in replies
             if reply and not verdict_in(reply.text)
         ]
-        again = known_responses(self.judge, unread, LONGEST_REPLY)
+        again = known_responses(self.judge, unread, self.longest)
         found += [messages for messages, reply in zip(unread, again, strict=True) if reply is None]
         return list({json.dumps(messages): messages for messages in found}.values())
 
@@ -70,7 +72,7 @@ class Judging:
         calls, stored = len(self.missing), sum(reply is not None for reply in self._stored)
         tokens = sum(tokens_about(message["content"]) for messages in self.missing for message in messages)
         said = f"{calls:,} calls of the judge" + (f" ({stored:,} more are stored)" if stored else "")
-        said += f", about {tokens:,} tokens of input and {calls:,} to {calls * LONGEST_REPLY:,} of output"
+        said += f", about {tokens:,} tokens of input and {calls:,} to {calls * self.longest:,} of output"
         if stored < len(self.questions):
             said += "; one more call for each reply that is no verdict"
         if calls and "endpoint" in self.judge.identity():
@@ -84,11 +86,11 @@ class Judging:
             EngineError: the judge failed.
         """
         conversations = [messages for _, messages in self.questions]
-        replies = [item.text for item in stored_responses(self.judge, conversations, LONGEST_REPLY, "judging")]
+        replies = [item.text for item in stored_responses(self.judge, conversations, self.longest, "judging")]
         verdicts = [verdict_in(text) for text in replies]
         unread = [at for at, verdict in enumerate(verdicts) if verdict is None]
         once_more = [asked_again(conversations[at], replies[at]) for at in unread]
-        again = stored_responses(self.judge, once_more, LONGEST_REPLY, "asking again") if once_more else []
+        again = stored_responses(self.judge, once_more, self.longest, "asking again") if once_more else []
         for at, reply in zip(unread, again, strict=True):
             verdicts[at] = verdict_in(reply.text)
         return Outcome(self.model, self.other, self.judge.title, self._judged(verdicts), len(unread))

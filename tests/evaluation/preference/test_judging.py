@@ -139,6 +139,18 @@ def test_the_plan_counts_what_is_asked() -> None:
         assert again.run().as_dict() == judging.run().as_dict() and len(server.seen) == 120
 
 
+def test_a_judge_that_thinks_first_is_given_room() -> None:
+    def thinking(body: dict[str, Any], place: int) -> Reply:
+        return Reply(completion("<think>hm</think>A" if body["max_tokens"] >= 4096 else "<think>hm"))
+
+    with serving(thinking) as server:
+        judge = Endpoint(server.url)
+        short, long = (Judging(records(4), "dpo", "sft", judge, load_judge_prompt(), room) for room in (256, 4096))
+        assert short.run().without_a_verdict == 4
+        assert "8 to 32,768 of output" in long.plan()
+        assert long.run().without_a_verdict == 0
+
+
 def test_the_plan_counts_what_is_asked_again_too() -> None:
     twice = [*records(10), *records(10)]  # the same pair is asked once
 
