@@ -73,7 +73,7 @@ def of_repository(text: str, folder: str, repository: str) -> str:
         repository: ORG/NAME.
     """
     own = _use(folder, f"rlguide chat {shlex.quote(_one_line(folder))}")
-    text = text.replace(own, _use(repository, f"rlguide chat --base {repository}"), 1)
+    text = text.replace(own, _use(repository, f"rlguide chat --base {shlex.quote(repository)}"), 1)
     return text.replace(f"\n{_title(folder)}\n", f"\n{_title(repository.split('/')[1])}\n", 1)
 
 
