@@ -51,7 +51,7 @@ class Memory:
     """
 
     def __init__(self, kind: str, what: Mapping[str, Any]) -> None:
-        self._path = user_cache() / kind / f"{_digest(what)}.jsonl"
+        self._path = user_cache() / kind / f"{digest(what)}.jsonl"
         self._kept = _read(self._path)
         self._file: TextIO | None = None
         self._is_open = False
@@ -67,7 +67,7 @@ class Memory:
     @staticmethod
     def key(item: Any) -> str:
         """What stands for an item, which may be any value of JSON."""
-        return _digest(item)
+        return digest(item)
 
     def __contains__(self, key: str) -> bool:
         return key in self._kept
@@ -90,7 +90,8 @@ class Memory:
         self._file = _written(self._file, key, value)
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A checksum of a value in JSON's terms, 32 hex digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -107,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
             key, checksum, value = json.loads(line)
         except (ValueError, TypeError, RecursionError):
             continue
-        if isinstance(key, str) and _digest(value) == checksum:
+        if isinstance(key, str) and digest(value) == checksum:
             found[key] = value
     return found
 
@@ -128,7 +129,7 @@ def _written(file: TextIO | None, key: str, value: Any) -> TextIO | None:
     if file is None:
         return None
     try:
-        file.write(json.dumps([key, _digest(value), value]) + "\n")
+        file.write(json.dumps([key, digest(value), value]) + "\n")
         file.flush()
     except OSError as error:
         _not_kept(error)

@@ -110,7 +110,8 @@ def main() -> None:
         from openai_api.app import Served, create_app
 
         hosts = tuple(asked["hosts"])
-        served = Served(asked["name"], asked["key"], hosts, asked["max_new_tokens"], life.break_down)
+        limit, content = asked["max_new_tokens"], asked["content"]
+        served = Served(asked["name"], asked["key"], hosts, limit, content, life.break_down)
         [model] = given.values()
         asyncio.run(run(life, create_app(served, **given), listening, {"device": model.device}))
         model.close()

@@ -38,6 +38,7 @@ class ServerSettings:
         key: what clients must send, "" if nothing.
         hosts: names by which clients may call this host; empty: any.
         max_new_tokens: longest response where a request does not say.
+        content: a checksum of what decides the responses, for clients that store them; "" if it is not known.
     """
 
     args: dict[str, Any]
@@ -46,6 +47,7 @@ class ServerSettings:
     key: str = ""
     hosts: tuple[str, ...] = ()
     max_new_tokens: int = 512
+    content: str = ""
 
 
 class ModelServer:

@@ -13,6 +13,7 @@ from rlguide.conversation import Ended, Response, ended_of
 LONGEST_LINE = 1 << 20  # bytes of a line of an event stream
 _LINE_END = re.compile(rb"\r\n|\n|\r(?=[^\n])")  # a carriage return at the end may be half of a line end
 _FILTERED = "content_filter"
+_CHECKSUM = 64  # characters of a checksum at most
 _CALLS = ("tool_calls", "function_call")
 _END = {"choices": [{"finish_reason": "stop"}]}  # what `[DONE]` says
 
@@ -67,11 +68,17 @@ def piece_in(event: Any) -> Piece:
     return Piece(_text(message) or "", _ended(choice.get("finish_reason")))
 
 
-def models_in(body: Any) -> list[str]:
-    """The names of the models that an endpoint lists; [] if it lists none."""
+def models_in(body: Any) -> dict[str, str]:
+    """The models that an endpoint lists: the name of each, and the checksum of its content that `rlguide serve` tells,
+    "" elsewhere."""
     data = body.get("data") if isinstance(body, Mapping) else None
-    ids = [item.get("id") for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
-    return list(dict.fromkeys(name for name in ids if isinstance(name, str) and name))
+    items = [item for item in data if isinstance(item, Mapping)] if isinstance(data, list) else []
+    named = [(item.get("id"), item.get("content")) for item in items]
+    return {
+        name: content[:_CHECKSUM] if isinstance(content, str) else ""
+        for name, content in named
+        if isinstance(name, str) and name
+    }
 
 
 def fault_in(body: Any) -> tuple[str, str]:

@@ -50,6 +50,7 @@ class Endpoint:
         self._address = parse_address(address, model)
         self.address = self._address.url
         self._named(self._address.model)
+        self._content: str | None = None
         self.concurrency, self._limits = concurrency, limits
         self.ended: Ended = "stop"
         self.device = ""
@@ -62,12 +63,19 @@ class Endpoint:
         self.title = f"{model or ''}@{self.address}".removeprefix("@")
 
     def identity(self) -> dict[str, Any]:
-        """As of `Model`. Where no model was named the endpoint is asked: what it serves may be another by now.
+        """As of `Model`. The endpoint is asked where no model was named, and on this machine: `rlguide serve` tells
+        whether what it serves under a name is another model by now.
 
         Raises:
-            EngineError, UsageError: it cannot be asked, or serves several.
+            EngineError, UsageError: it cannot be asked; or no model was named, and it serves several.
         """
-        return {"endpoint": self.address, "model": self._model()}
+        found = {"endpoint": self.address, "model": self._model()}
+        if self._content is None and self._address.is_loopback:
+            listed = self._list()
+            if isinstance(listed, BaseException) and "HTTP " not in str(listed):
+                raise listed  # nothing is there; a server may well refuse to list what it has
+            self._content = listed.get(self.model or "", "") if isinstance(listed, dict) else ""
+        return {**found, "content": self._content} if self._content else found
 
     def __enter__(self) -> Self:
         self._model()
@@ -135,9 +143,15 @@ class Endpoint:
     def _model(self) -> str:
         """The model that is asked: what was named, or the only one that the endpoint lists."""
         if self.model is None:
-            found = [self._only(value) for _, value in call([_listed], self._caller, 1)]
-            self._named(found[0])
+            listed = self._list()
+            name = self._only(listed)
+            self._named(name)
+            self._content = listed[name]
         return self.model or ""
+
+    def _list(self) -> Any:
+        """The models of the endpoint, as `models_in` gives them, or the error."""
+        return next(iter(call([_listed], self._caller, 1)))[1]
 
     def _only(self, value: Any) -> str:
         if isinstance(value, EngineError) and "HTTP 404" in value.what:
@@ -146,13 +160,14 @@ class Endpoint:
             raise value
         if not value:
             raise EngineError(f"{self.address} lists no model", f"name one: {self.address}#MODEL")
-        if len(value) > 1:
-            names = ", ".join(name[:80] for name in value[:_SHOWN])
+        first, *others = value
+        if others:
+            names = ", ".join(name[:80] for name in [first, *others][:_SHOWN])
             more = f", and {len(value) - _SHOWN} more" if len(value) > _SHOWN else ""
             raise UsageError(
-                f"{self.address} serves several models: {names}{more}", f"name one: {self.address}#{value[0][:80]}"
+                f"{self.address} serves several models: {names}{more}", f"name one: {self.address}#{first[:80]}"
             )
-        return str(value[0])
+        return str(first)
 
     def _body(self, messages: Sequence[Message], max_new_tokens: int, temperature: float | None) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.model, "messages": list(messages), "max_tokens": max_new_tokens}
@@ -210,8 +225,9 @@ def _piece(caller: Caller, event: Any) -> Piece:
     return piece
 
 
-def _listed(caller: Caller) -> Iterator[list[str]]:
-    yield [caller.without_key(name) for name in models_in(caller.ask("GET", "/models"))]
+def _listed(caller: Caller) -> Iterator[dict[str, str]]:
+    listed = models_in(caller.ask("GET", "/models"))
+    yield {caller.without_key(name): caller.without_key(content) for name, content in listed.items()}
 
 
 def _warn_of_plain_text(address: Address) -> None:

@@ -42,6 +42,7 @@ class Served:
         key: what a client must send, "" if nothing.
         hosts: names by which this server may be called; empty: any.
         max_new_tokens: longest response where the request does not say.
+        content: a checksum of what decides the responses, told to clients; "" if it is not known.
         on_broken: called when the model can respond to nothing any more.
     """
 
@@ -49,6 +50,7 @@ class Served:
     key: str = ""
     hosts: tuple[str, ...] = ()
     max_new_tokens: int = 512
+    content: str = ""
     on_broken: Callable[[BaseException], None] = lambda error: None
 
 
@@ -94,6 +96,8 @@ class _Server:
     def __init__(self, served: Served, policy: Any, reward_model: Any) -> None:
         self.served, self.policy, self.reward_model = served, policy, reward_model
         self.card = {"id": served.name, "object": "model", "created": int(time.time()), "owned_by": "rlguide"}
+        if served.content:
+            self.card["content"] = served.content
         if policy is not None and policy.context:
             self.card["max_model_len"] = policy.context
         self.at_once = 0

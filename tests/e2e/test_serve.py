@@ -21,6 +21,8 @@ from rlguide.evaluation.comparison.record import Compared
 from rlguide.evaluation.preference.judge_prompt import load_judge_prompt
 from rlguide.evaluation.preference.judging import Judging
 from rlguide.inference.endpoint import Endpoint
+from rlguide.inference.loaded import content_of
+from rlguide.remembered import digest
 from rlguide.runs.choose import ModelRequest, choose_partner
 from rlguide.workspace import Workspace
 from tests.e2e.conftest import Bench
@@ -71,7 +73,10 @@ def server(trained: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_responses_are_those_of_chat_also_several_at_once(server: Server, trained: Bench) -> None:
-    partner = choose_partner(Workspace(trained.root), ModelRequest(RUN), dict)
+    ws = Workspace(trained.root)
+    partner = choose_partner(ws, ModelRequest(RUN), dict)
+    content = content_of(ws, trained.engine, partner.policy, partner.args)
+    assert server.client.models.list().data[0].model_extra["content"] == digest({**content, "backend": "hf"})
     with ChatSession(trained.engine, partner.args, trained.root) as session:
         expected = ["".join(session.ask(item, max_new_tokens=24, temperature=0)) for item in CONVERSATIONS]
     assert len(set(expected)) > 1

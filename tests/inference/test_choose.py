@@ -23,8 +23,8 @@ def no_engine() -> Engine:
 
 def test_an_address_needs_no_engine(tmp_path: Path) -> None:
     choice = Choice(Workspace(tmp_path), no_engine, ModelRequest(), model="m")
-    found = choice.named("http://127.0.0.1:8000/v1/")
-    assert found.identity() == {"endpoint": "http://127.0.0.1:8000/v1", "model": "m"}
+    found = choice.named("http://box:8000/v1/")
+    assert found.identity() == {"endpoint": "http://box:8000/v1", "model": "m"}
 
 
 @pytest.mark.parametrize("name", ["base", "sft", None])

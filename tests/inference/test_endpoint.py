@@ -224,7 +224,8 @@ def test_the_only_model_is_found_and_several_are_listed() -> None:
     ],
 )
 def test_addresses(typed: str, url: str) -> None:
-    assert Endpoint(typed, "m").identity() == {"endpoint": url, "model": "m"}
+    found = Endpoint(typed, "m")
+    assert (found.address, found.model) == (url, "m")
     assert Endpoint(f"{typed}#org/m", None).model == "org/m"
 
 
@@ -243,6 +244,24 @@ def test_addresses(typed: str, url: str) -> None:
 def test_no_addresses(typed: str) -> None:
     with pytest.raises(UsageError):
         Endpoint(typed)
+
+
+@pytest.mark.parametrize("named", ["", "#m"])
+def test_another_model_under_the_same_name_is_another_one(named: str) -> None:
+    def listed(content: Any) -> Reply:
+        return Reply({"data": [{"id": "m", "object": "model", "content": content}]})
+
+    with serving(echo, models=listed("a" * 32)) as server:
+        address = f"{server.url}{named}"
+        first = Endpoint(address).identity()
+        assert Endpoint(address).identity() == first
+        server.models = listed("b" * 32)  # served anew, after another training
+        assert Endpoint(address).identity() != first
+        server.models = listed(["x" * 1000])  # a checksum is a short text
+        assert Endpoint(address).identity().keys() == {"endpoint", "model"}
+        if named:  # the list decides nothing else
+            server.models = Reply({"error": "x"}, 404)
+            assert Endpoint(address).identity() == {"endpoint": server.url, "model": "m"}
 
 
 def test_nobody_there() -> None:

@@ -18,9 +18,10 @@ from rlguide.engine.process import birth_of
 from rlguide.engine.schema import load_schema
 from rlguide.engine.server import ModelServer, ServerSettings
 from rlguide.errors import EngineError, UsageError
-from rlguide.inference.loaded import loading_message
+from rlguide.inference.loaded import content_of, loading_message
 from rlguide.policy.merge import merged_base
 from rlguide.policy.policy import Policy
+from rlguide.remembered import digest
 from rlguide.runs.choose import ModelRequest, choose_partner, run_meant
 from rlguide.serving.server.listen import LOOPBACK, address_of, key_for, listening, names_of
 from rlguide.serving.server.records import ServerRecord, check_place, forget, keep
@@ -51,12 +52,16 @@ class ServeOptions:
 
 @dataclass(frozen=True)
 class Offer:
-    """A model that can be served: its name, what it is, and LLaMA-Factory's keys that load it."""
+    """A model that can be served: its name, what it is, and LLaMA-Factory's keys that load it.
+
+    `content` is a checksum of what decides its responses, "" if it is not known.
+    """
 
     name: str
     title: str
     args: Mapping[str, Any]
     kind: str
+    content: str = ""
 
 
 def policy_offer(ws: Workspace, engine: Engine, wanted: ModelRequest, backend: str) -> Offer:
@@ -78,7 +83,8 @@ def policy_offer(ws: Workspace, engine: Engine, wanted: ModelRequest, backend: s
     args: Mapping[str, Any] = partner.args
     if backend == VLLM and partner.policy.adapters:
         args = _merged(ws, engine, partner.policy, args)
-    return Offer(wanted.name or str(wanted.base), partner.title, args, backend)
+    content = digest({**content_of(ws, engine, partner.policy, partner.args), "backend": backend})
+    return Offer(wanted.name or str(wanted.base), partner.title, args, backend, content)
 
 
 def _merged(ws: Workspace, engine: Engine, policy: Policy, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +118,7 @@ def serve(
         found = offer()
         name = options.name or found.name
         say(f"loading {found.title}")
-        settings = ServerSettings(dict(found.args), found.kind, name, key, hosts, options.max_new_tokens)
+        settings = ServerSettings(dict(found.args), found.kind, name, key, hosts, options.max_new_tokens, found.content)
         server = ModelServer(engine, settings, ws.root, _log_file())
         is_named = False
         try:
