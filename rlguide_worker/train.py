@@ -20,6 +20,7 @@ spaces in paths do no harm.
 """
 
 import functools
+import gc
 import os
 import sys
 from pathlib import Path
@@ -100,6 +101,7 @@ def read(config: str) -> dict:
 
 def leave_out(keys: dict) -> None:
     """Spare the start what this training does not need; before transformers is imported, which notes what there is."""
+    gc.disable()  # until all is imported: see few_imports
     few_imports.leave_out(*few_imports.ALWAYS)
     if not keys.get("predict_with_generate"):
         few_imports.leave_out(*few_imports.FIGURES)
