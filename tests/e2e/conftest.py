@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from rlguide.conversation import Message
 from rlguide.engine.chat import ChatSession
@@ -197,7 +198,22 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def master(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace that every test gets a copy of: base model, LoRA SFT, full SFT, registered pairs."""
-    bench = Bench(tmp_path_factory.mktemp("e2e") / WORKSPACE, engine)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make_master(Bench(tmp_path_factory.mktemp("e2e") / WORKSPACE, engine))
+    folder = tmp_path_factory.getbasetemp().parent / "e2e"  # one of the processes makes it, the others wait
+    with FileLock(f"{folder}.lock"):
+        bench, is_made = Bench(folder / WORKSPACE, engine), folder / "made"
+        if not is_made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make_master(bench)
+            is_made.touch()
+    return bench.root
+
+
+def make_master(bench: Bench) -> Path:
+    """Make it in the folder of the bench, which is not there yet."""
+    engine = bench.engine
     bench.root.mkdir()
     made = subprocess.run(
         worker_command(engine, "make_model", "--out", str(bench.root / "models/tiny"), "--tiny"),
