@@ -3,7 +3,7 @@
     python serve.py       one line on stdin:
 
     {"args": {LLaMA-Factory keys}, "kind": "hf" | "vllm" | "rewards", "name", "key", "hosts": [...], "max_new_tokens",
-     "socket": descriptor}
+     "content": checksum of what is served, "socket": descriptor}
 
 On stdout comes one line, {"event": "ready", "device"} or {"event": "error", "kind", "text"}. It ends with exit code 0
 at SIGTERM, at SIGINT, and when stdin ends, unless a second line came before: {"stay": true}. The key is on no command

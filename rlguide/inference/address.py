@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from rlguide.engine.server import KEY as OWN_KEY
 from rlguide.errors import UsageError
 
-OWN_KEY, OPENAI_KEY, OPENAI_ADDRESS = "RLGUIDE_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"
+OPENAI_KEY, OPENAI_ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
 # So narrow that every reader of addresses reads the same host in it.
 _SHAPE = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[A-Za-z0-9._~%/+-]*)?")
 _KEY = re.compile(r"[\x21-\x7e]+")

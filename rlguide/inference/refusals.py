@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from rlguide.engine.server import KEY as OWN_KEY
 from rlguide.errors import EngineError
-from rlguide.inference.address import OPENAI_KEY, OWN_KEY
+from rlguide.inference.address import OPENAI_KEY
 from rlguide.inference.completion import fault_in
 
 LEFT_OUT = "(key left out)"
