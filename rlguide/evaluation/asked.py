@@ -15,7 +15,7 @@ from rlguide.evaluation import divergence
 from rlguide.evaluation.asking import conversation_of
 from rlguide.evaluation.config import HeldOut
 from rlguide.evaluation.instructions.check import check
-from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, load_prompts
+from rlguide.evaluation.instructions.prompts import LANGUAGES, InstructionPrompt, by_language, load_prompts
 from rlguide.evaluation.scoring import examples_of
 from rlguide.inference.loaded import LoadedPolicy
 from rlguide.inference.store import stored_responses
@@ -80,7 +80,7 @@ class Asked:
     def prompts(self) -> list[InstructionPrompt]:
         """Prompts with verifiable instructions, one language after another. Raises DataError: not readable, or none."""
         every = load_prompts(self.own_prompts) if self.own_prompts else load_prompts()
-        found = [[prompt for prompt in every if prompt.language == code] for code in self.languages]
+        found = by_language(every, self.languages)
         if not any(found):
             raise DataError(
                 f"{self.own_prompts} has no prompt in {' or '.join(self.languages)}", "leave out --language"

@@ -14,7 +14,7 @@ from rlguide.errors import CheckpointError, DataError, EngineError, UsageError
 from rlguide.evaluation.asked import Asked, Size
 from rlguide.evaluation.comparison.record import FILE, HELD_OUT, INSTRUCTIONS
 from rlguide.evaluation.config import held_out_pairs
-from rlguide.evaluation.instructions.prompts import LANGUAGES, load_prompts
+from rlguide.evaluation.instructions.prompts import by_language, load_prompts
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 
@@ -57,9 +57,10 @@ def prompts_of_suite(
         say("no run is compared, so there are no held-out prompts; only the bundled instructions are asked")
     else:
         held_out = _held_out(ws, find_engine, run, size)
-    every = load_prompts()
-    languages = [[item for item in every if item.language == code][: size.instructions] for code in LANGUAGES]
-    groups = [[Prompt(INSTRUCTIONS, [{"role": "user", "content": item.prompt}]) for item in own] for own in languages]
+    groups = [
+        [Prompt(INSTRUCTIONS, [{"role": "user", "content": item.prompt}]) for item in own[: size.instructions]]
+        for own in by_language(load_prompts())
+    ]
     groups.append(held_out)
     kept = _shares([len(group) for group in groups], limit)
     return [prompt for group, count in zip(groups, kept, strict=True) for prompt in group[:count]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ def load_prompts(file: Path = BUNDLED_INSTRUCTIONS) -> list[InstructionPrompt]:
         DataError: it cannot be read, or a row is not of this form.
     """
     return [_prompt(row, f"{file.name}, line {number}") for number, row in _rows(file)]
+
+
+def by_language(
+    prompts: Sequence[InstructionPrompt], codes: Iterable[str] = LANGUAGES
+) -> list[list[InstructionPrompt]]:
+    """The prompts of each language, in the order of the codes."""
+    return [[prompt for prompt in prompts if prompt.language == code] for code in codes]
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Any]]:
