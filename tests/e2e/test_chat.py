@@ -18,6 +18,7 @@ from rlguide.engine.chat import ChatSession
 from rlguide.engine.find import Engine
 from rlguide.engine.worker import engine_environment, worker_command
 from rlguide.errors import EngineError
+from tests.policy.checkpoint_files import DPO_RECORD
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.engine
@@ -75,16 +76,7 @@ def made(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    manifest = {
-        "method": "dpo",
-        "status": "finished",
-        "base": "models/tiny-base",
-        "template": "qwen3_nothink",
-        "stack": ["saves/sft", "saves/dpo"],
-        "reference": {"base": "models/tiny-base", "adapters": ["saves/sft"]},
-        "config": {"stage": "dpo"},
-    }
-    (root / "saves/dpo/run.json").write_text(json.dumps(manifest))
+    (root / "saves/dpo/run.json").write_text(json.dumps(DPO_RECORD))
     return Workspace(root, dict(zip(STACKS, json.loads(done.stdout.rpartition("@@")[2]), strict=True)))
 
 

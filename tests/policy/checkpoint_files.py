@@ -7,6 +7,17 @@ import struct
 from pathlib import Path
 from typing import Any
 
+# Of a DPO run on top of an SFT adapter, as `run.json` in saves/dpo.
+DPO_RECORD = {
+    "method": "dpo",
+    "status": "finished",
+    "base": "models/tiny-base",
+    "template": "qwen3_nothink",
+    "stack": ["saves/sft", "saves/dpo"],
+    "reference": {"base": "models/tiny-base", "adapters": ["saves/sft"]},
+    "config": {"stage": "dpo"},
+}
+
 
 def write_safetensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
     """A safetensors file of float32 ones."""

@@ -10,19 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.policy.checkpoint_files import write_lora, write_model
+from tests.policy.checkpoint_files import DPO_RECORD, write_lora, write_model
 from tests.terminal import Terminal
 
 WORKER = Path(__file__).with_name("fake_worker.py")
-RECORD = {
-    "method": "dpo",
-    "status": "finished",
-    "base": "models/tiny-base",
-    "template": "qwen3_nothink",
-    "stack": ["saves/sft", "saves/dpo"],
-    "reference": {"base": "models/tiny-base", "adapters": ["saves/sft"]},
-    "config": {"stage": "dpo"},
-}
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +23,7 @@ def chat_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(root / "models" / "tiny-base")
     write_lora(root / "saves" / "sft")
     write_lora(root / "saves" / "dpo")
-    (root / "saves/dpo/run.json").write_text(json.dumps(RECORD), encoding="utf-8")
+    (root / "saves/dpo/run.json").write_text(json.dumps(DPO_RECORD), encoding="utf-8")
     said = {"base": "/usr/bin/python3", "folders": [], "versions": {"llamafactory": "0.9.5"}, "python": "3.11.0"}
     script = f"""#!/bin/sh
 if [ "$1" = -c ]; then echo {shlex.quote(json.dumps(said))}; else exec {shlex.quote(sys.executable)} {WORKER}; fi
