@@ -55,6 +55,7 @@ COMMANDS = {
 _FOLDERS = {
     **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
     **dict.fromkeys(("runs", "stop", "watch", "report"), "runs."),
+    **dict.fromkeys(("chat", "compare", "score", "serve", "export"), "models."),
 }
 
 

@@ -47,6 +47,7 @@ StepOption = Annotated[
     typer.Option("--step", min=1, metavar="N", help="Take the run at this step; its best step by default."),
 ]
 LastOption = Annotated[bool, typer.Option("--last", help="Take the end of the run, although another step is better.")]
+BaseOption = Annotated[str | None, typer.Option("--base", help="Base model of a checkpoint; alone: this model itself.")]
 TrustBaseOption = Annotated[
     bool, typer.Option("--trust-base", help="Accept a base of another name (the same model, renamed).")
 ]

@@ -135,7 +135,7 @@ def test_a_judge_that_says_nonsense_is_said_to_give_no_verdict(
     pair = {"sft": Response("one", "stop"), "dpo": Response("two", "stop")}
     records = [Compared("file", [{"role": "user", "content": "which?"}], pair)]
     endpoint = Endpoint(server.told["address"])
-    first, again = (Judging(records, "dpo", "sft", endpoint, load_judge_prompt()) for _ in range(2))
+    first, again = (Judging(records, "dpo", "sft", endpoint, load_judge_prompt(), 256) for _ in range(2))
     assert first.plan().startswith("2 calls of the judge, about ")
     assert "no verdict on dpo against sft: 2 of its 2 replies" in first.run().verdict
     assert again.plan().startswith("0 calls of the judge (2 more are stored)")

@@ -14,7 +14,6 @@ from rlguide.evaluation.preference.outcome import Judged, Outcome
 from rlguide.inference.model import Model
 from rlguide.inference.store import known_responses, stored_responses
 
-LONGEST_REPLY = 256  # tokens: a judge that is asked for a letter has said it by then; one that thinks first has not
 MANY_CALLS = 500  # more are only made when that is confirmed
 _SWAPPED: dict[Verdict | None, Verdict | None] = {"first": "second", "second": "first", "tie": "tie", None: None}
 _TIED: list[Verdict | None] = ["tie", "tie"]  # of equal responses
@@ -35,7 +34,7 @@ class Judging:
     other: str
     judge: Model
     prompt: JudgePrompt
-    longest: int = LONGEST_REPLY
+    longest: int
 
     @cached_property
     def questions(self) -> list[tuple[int, list[Message]]]:

@@ -93,7 +93,7 @@ class Booth:
                 self._add(ballot[at], self._choice(ballot[at], action))
                 done.append(keys[at])
         left = len(ballot) - len(done)
-        say(f"{left} pairs are left; the same command goes on with them" if left else "all pairs have a vote")
+        say(f"{left} pairs are left; the same command continues with them" if left else "all pairs have a vote")
 
     def _done(self, keys: Sequence[str]) -> list[str]:
         votes = read_votes(self.folder, self.model, self.other)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rlguide.cli._preference import preferred_in
+from rlguide.cli.models._preference import preferred_in
 from rlguide.conversation import Response
 from rlguide.errors import EngineError
 from rlguide.evaluation.comparison.record import Compared, keep_compared
@@ -71,7 +71,7 @@ def longer(body: dict[str, Any], place: int) -> Reply:
 
 def judged(script: Any, found: list[Compared] | None = None) -> tuple[Outcome, Scripted]:
     with serving(script) as server:
-        judging = Judging(found or records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt())
+        judging = Judging(found or records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt(), 256)
         return judging.run(), server
 
 
@@ -131,10 +131,10 @@ def test_the_same_response_is_not_asked() -> None:
 
 def test_the_plan_counts_what_is_asked() -> None:
     with serving(perfect) as server:
-        judging = Judging(records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt())
+        judging = Judging(records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt(), 256)
         assert judging.plan().startswith("120 calls of the judge, about ")
         judging.run()
-        again = Judging(records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt())
+        again = Judging(records(), "dpo", "sft", Endpoint(server.url), load_judge_prompt(), 256)
         assert again.plan().startswith("0 calls of the judge (120 more are stored)")
         assert again.run().as_dict() == judging.run().as_dict() and len(server.seen) == 120
 
@@ -155,7 +155,7 @@ def test_the_plan_counts_what_is_asked_again_too() -> None:
     twice = [*records(10), *records(10)]  # the same pair is asked once
 
     def judging(server: Scripted) -> Judging:
-        return Judging(twice, "dpo", "sft", Endpoint(server.url), load_judge_prompt())
+        return Judging(twice, "dpo", "sft", Endpoint(server.url), load_judge_prompt(), 256)
 
     def broken(body: dict[str, Any], place: int) -> Reply:
         once_more = len(body["messages"]) > 3
@@ -184,7 +184,7 @@ from rlguide.evaluation.preference.judge_prompt import load_judge_prompt
 from rlguide.evaluation.preference.judging import Judging
 from rlguide.inference.endpoint import Endpoint
 found = read_compared(Path(sys.argv[1]))
-print(Judging(found, "dpo", "sft", Endpoint(sys.argv[2]), load_judge_prompt()).run().counts()["wins"])
+print(Judging(found, "dpo", "sft", Endpoint(sys.argv[2]), load_judge_prompt(), 256).run().counts()["wins"])
 """
 
 

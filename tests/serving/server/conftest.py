@@ -20,7 +20,7 @@ CODE = f"""
 import json, sys
 from pathlib import Path
 from rlguide import cli
-from rlguide.cli import serve_cmd
+from rlguide.cli.models import serve_cmd
 from rlguide.engine import find, server
 from rlguide.serving.server.serve import Offer
 args = json.loads(sys.argv.pop(1))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlguide.cli._options import (
+    BaseOption,
     EngineOption,
     LastOption,
     RunArgument,
@@ -40,9 +41,7 @@ def command(
     sft: Annotated[bool, typer.Option("--sft", help="Serve the SFT model that the run started from.")] = False,
     step: StepOption = None,
     last: LastOption = False,
-    base: Annotated[
-        str | None, typer.Option("--base", help="Base model of a checkpoint; alone: serve this model itself.")
-    ] = None,
+    base: BaseOption = None,
     trust_base: TrustBaseOption = False,
     trust_remote_code: TrustCodeOption = False,
     template: TemplateOption = None,

@@ -9,6 +9,7 @@ import typer
 
 from rlguide.cli import _complete
 from rlguide.cli._options import (
+    BaseOption,
     EngineOption,
     LastOption,
     StepOption,
@@ -35,9 +36,7 @@ def command(
     ] = False,
     step: StepOption = None,
     last: LastOption = False,
-    base: Annotated[
-        str | None, typer.Option("--base", help="Base model of a checkpoint; alone: chat with this model itself.")
-    ] = None,
+    base: BaseOption = None,
     trust_base: TrustBaseOption = False,
     trust_remote_code: TrustCodeOption = False,
     template: TemplateOption = None,

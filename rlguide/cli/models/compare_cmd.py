@@ -18,7 +18,7 @@ from rlguide.cli._options import (
     WorkspaceOption,
     open_workspace,
 )
-from rlguide.cli._preference import (
+from rlguide.cli.models._preference import (
     ConcurrencyOption,
     JudgeEndpointOption,
     JudgeOption,
@@ -67,7 +67,7 @@ def command(
     judge: JudgeOption = None,
     judge_endpoint: JudgeEndpointOption = None,
     judge_prompt: JudgePromptOption = None,
-    judge_tokens: JudgeTokensOption = 256,
+    judge_tokens: JudgeTokensOption = 256,  # one that is asked for a letter has said it by then
     concurrency: ConcurrencyOption = 4,
     vote: VoteOption = False,
     voter: VoterOption = "me",
@@ -104,7 +104,15 @@ def command(
     from dataclasses import replace
     from functools import cache
 
-    from rlguide.cli._preference import elections, judge_of, judged, preferences, preferred_in, show_preferences, voted
+    from rlguide.cli.models._preference import (
+        elections,
+        judge_of,
+        judged,
+        preferences,
+        preferred_in,
+        show_preferences,
+        voted,
+    )
     from rlguide.console import show_json
     from rlguide.engine.find import find_engine
     from rlguide.engine.hardware import list_gpus

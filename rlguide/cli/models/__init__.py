@@ -1,0 +1,1 @@
+"""The commands that use a model: chat, compare, score, serve, export."""
