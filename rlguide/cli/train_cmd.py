@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlguide.cli import _complete
+from rlguide.cli._launching import GpuIndicesOption, NprocOption, launch_of
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
     from rlguide.runs.replay.replay import Replay
-    from rlguide.runs.train import OnTrouble
+    from rlguide.runs.train import RunOptions
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
@@ -27,6 +28,7 @@ _BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization"
 
 @training_options()
 def command(
+    context: typer.Context,
     options: TrainingOptions,
     run: Annotated[
         str | None,
@@ -68,6 +70,8 @@ def command(
         ),
     ] = "nan",
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
+    gpus: GpuIndicesOption = None,
+    nproc: NprocOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -84,6 +88,7 @@ def command(
     rlguide train --from saves/qwen3-4b-base/lora/dpo --dataset more_pairs -o saves/qwen3-4b-base/lora/dpo-2
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
+    rlguide train --config configs/dpo_config.yaml --gpus 0,1
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
@@ -94,9 +99,10 @@ def command(
     from rlguide.recipes.prepare import prepare
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
-    from rlguide.runs.train import OnTrouble, train
+    from rlguide.runs.train import RunOptions, train
 
-    on_trouble = OnTrouble(auto_retry, parse_rules(stop_on))
+    launch = launch_of(context, gpus, nproc)
+    how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
     if auto_retry:
         check_one_node()
@@ -112,7 +118,7 @@ def command(
         refuse_others(options, ("settings", "report_to"), why, fix)
         said = {**options.keys, **({"trust_remote_code": True} if trust_remote_code else {})}
         main = find_engine(engine)
-        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, plain, on_trouble)
+        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, how)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
@@ -135,7 +141,7 @@ def command(
             return
         if not options.config and replay is None:
             _keep_config(ws, prepared)
-        finished = train(ws, prepared.engine, prepared, plain, on_trouble, planned)
+        finished = train(ws, prepared.engine, prepared, replace(how, is_plain=plain), planned)
     if finished:
         _show_summary(ws, finished, main, as_json)
 
@@ -149,7 +155,7 @@ def _resumable(ws: Workspace, name: str | None, said: dict[str, Any]) -> Run:
     return with_said(ws, resumable_run(ws, name), said)
 
 
-def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool, on_trouble: OnTrouble) -> Run | None:
+def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, how: RunOptions) -> Run | None:
     from rlguide.console import show
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
@@ -160,11 +166,11 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, plain: bool,
     _tell_trackers(ws, run.config, engine)
     if dry_run:
         checkpoint = last_checkpoint(run.path)
-        change = next_of(ws, run, engine) if on_trouble.auto_retry else None
+        change = next_of(ws, run, engine) if how.auto_retry else None
         less = f", with less memory: {change.describe(run.config)}" if change is not None else ""
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}{less}")
         return None
-    return resume(ws, engine, run, plain, on_trouble)
+    return resume(ws, engine, run, how)
 
 
 def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str, dry_run: bool) -> Replay:

@@ -60,6 +60,7 @@ class RunRecord:
             "ways" (`planner.ladder.WAYS` that it continued with).
         attempts: each time that memory ran out and it continued with another setting: "failure", "change" (in words),
             "time", "way" (`planner.ladder.WAYS`), "before" and "settings" (keys of the config).
+        launch: how its processes are started (`launchers.launch.Launch`); None for LLaMA-Factory's own way on one host.
         other: keys that this version does not know.
     """
 
@@ -97,6 +98,7 @@ class RunRecord:
     attempts: tuple[dict[str, Any], ...] | None = None
     surroundings: dict[str, Any] | None = None
     replays: dict[str, Any] | None = None
+    launch: dict[str, Any] | None = None
     other: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property

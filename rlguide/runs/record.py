@@ -19,6 +19,7 @@ from rlguide.data.store.registered import checksum
 from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
 from rlguide.errors import DataError, UsageError, did_you_mean
+from rlguide.launchers.launch import Launch, read_launch
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digests_of_parts
 from rlguide.policy.policy import Policy
@@ -131,6 +132,11 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The config that the engine ran with."""
         return self.record.config or {}
+
+    @property
+    def launch(self) -> Launch:
+        """How its processes are started."""
+        return read_launch(self.record.launch)
 
     @property
     def seconds(self) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import RlguideError, UsageError
+from rlguide.launchers.launch import Launch, in_effect, started
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -73,17 +74,21 @@ _OF_THE_ENGINE = (
 
 
 @dataclass(frozen=True)
-class OnTrouble:
-    """What is done when something goes wrong.
+class RunOptions:
+    """How a training is run, beside what is trained.
 
     Attributes:
+        is_plain: just as LLaMA-Factory does; when resuming: from now on.
         auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
             less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
+        launch: how its processes are started; when resuming, the record says it.
     """
 
+    is_plain: bool = False
     auto_retry: bool = False
     stop_on: tuple[str, ...] = DEFAULT
+    launch: Launch = field(default_factory=Launch)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class _Job:
     engine: Engine
     run: Run
     lock: int
-    on_trouble: OnTrouble
+    options: RunOptions
 
 
 def train_command(ws: Workspace, engine: Engine, folder: Path, is_plain: bool, options: Sequence[str] = ()) -> Command:
@@ -116,24 +121,25 @@ def train(
     ws: Workspace,
     engine: Engine,
     prepared: Prepared,
-    is_plain: bool = False,
-    on_trouble: OnTrouble | None = None,
+    options: RunOptions | None = None,
     plan: Plan | None = None,
 ) -> Run:
-    """Train a prepared config to its end; `is_plain`: just as LLaMA-Factory does. `plan`: what it may take.
+    """Train a prepared config to its end. `plan`: what it may take.
 
     Raises:
         UsageError: something trains in that folder, or a link in it leads out of it.
-        StoppedByRule: a rule of `on_trouble` stopped it; its record says why.
+        StoppedByRule: a rule of `options` stopped it; its record says why.
         EngineError: the engine failed; the message has the cause. Its exit code is the engine's.
         KeyboardInterrupt: after the whole process group is stopped and the record is written.
     """
-    folder = ws.root / prepared.output_dir
+    options, folder = options or RunOptions(), ws.root / prepared.output_dir
     check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
         _clear(folder)
-        run = create_run(ws, prepared, engine.versions, is_plain, kept(plan) if plan else None)
-        job = _Job(ws, engine, run, lock, on_trouble or OnTrouble())
+        run = create_run(ws, prepared, engine.versions, options.is_plain, kept(plan) if plan else None)
+        if not options.launch.is_default:
+            run.update(launch=options.launch.as_dict())
+        job = _Job(ws, engine, run, lock, options)
         return _to_the_end(job, partial(_begin, job, prepared))
 
 
@@ -163,11 +169,10 @@ def _clear_result(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, on_trouble: OnTrouble | None = None) -> Run:
+def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None = None) -> Run:
     """Resume an interrupted or failed run from its last complete checkpoint, with the config it began with.
 
-    `is_plain`: from now on just as LLaMA-Factory trains. `on_trouble`: as in `train`; with its `auto_retry`, one that
-    ran out of memory continues with the next setting at once.
+    With `auto_retry`, one that ran out of memory continues with the next setting at once.
 
     Raises:
         UsageError: it is finished or still running, its data is not what it was, it cannot be resumed here, or a link
@@ -175,16 +180,17 @@ def resume(ws: Workspace, engine: Engine, run: Run, is_plain: bool = False, on_t
         CheckpointError: the base or an adapter below it is not what it was.
         EngineError, StoppedByRule, KeyboardInterrupt: as `train`.
     """
+    options = options or RunOptions()
     check_links(run.path, run.name)
-    with held(run.path, run.name) as lock:
+    with held(run.path, run.name) as lock, in_effect(run.launch):
         if run.status == "finished":
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
-        if is_plain:
+        if options.is_plain:
             run.update(plain=True)
-        job = _Job(ws, engine, run, lock, on_trouble or OnTrouble())
-        return _to_the_end(job, partial(_continue, job, with_less=job.on_trouble.auto_retry))
+        job = _Job(ws, engine, run, lock, options)
+        return _to_the_end(job, partial(_continue, job, with_less=options.auto_retry))
 
 
 def _to_the_end(job: _Job, attempt: Callable[[], Run]) -> Run:
@@ -197,7 +203,7 @@ def _to_the_end(job: _Job, attempt: Callable[[], Run]) -> Run:
             try:
                 return attempt()
             except JobFailed as error:
-                if not job.on_trouble.auto_retry or next_of(job.ws, job.run, job.engine) is None:
+                if not job.options.auto_retry or next_of(job.ws, job.run, job.engine) is None:
                     explain(job.ws, job.run, job.engine, error)
                     raise
                 attempt = partial(_continue, job, with_less=True)
@@ -276,8 +282,9 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
         variables={**(variables or {}), **variables_of(run)},
         again=f"`{resume_command(run.name)}`",
     )
+    command = started(run.launch, command, run.path)
     log = MetricsLog(run.path / METRICS, start_step)
-    stop_on = StopOn(run, job.on_trouble.stop_on, read_rows(run.path / METRICS) if start_step else ())
+    stop_on = StopOn(run, job.options.stop_on, read_rows(run.path / METRICS) if start_step else ())
     with log, TrainingView(state_of(run, start_step)) as view:
         watch = Watch(run, view, log, stop_on)
         try:

@@ -26,7 +26,7 @@ from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run, open_run
 from rlguide.runs.report import report, report_lines
-from rlguide.runs.train import OnTrouble, resume, train
+from rlguide.runs.train import RunOptions, resume, train
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE, ws  # noqa: F401
@@ -74,7 +74,7 @@ def begun(ws: Workspace, engine: Engine, **settings: Any) -> Any:  # noqa: F811
 
 
 def started(ws: Workspace, engine: Engine, auto_retry: bool = True, **settings: Any) -> Run:  # noqa: F811
-    return train(ws, engine, begun(ws, engine, **settings), on_trouble=OnTrouble(auto_retry))
+    return train(ws, engine, begun(ws, engine, **settings), options=RunOptions(auto_retry=auto_retry))
 
 
 def trained(ws: Workspace) -> list[dict[str, Any]]:  # noqa: F811
@@ -162,7 +162,7 @@ def test_each_step_of_the_ladder_once_then_two_lines(
     words = shlex.split(command)
     assert words[2:6] == ["--config", f"{RUN}/config.yaml", "-o", f"{RUN}-smaller"]
     with pytest.raises(EngineError, match="no setting is left that needs less and learns the same"):
-        resume(ws, engine, open_run(ws, RUN), on_trouble=OnTrouble(True))
+        resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True))
     # With the memory of the other setting the same run goes on, and the allocator and the option stay.
     asked(plan, [])
     assert resume(ws, engine, open_run(ws, RUN)).status == "finished"
@@ -201,7 +201,7 @@ def test_without_the_option_the_fix_names_it_and_it_works(ws: Workspace, engine:
     with pytest.raises(JobFailed):  # without it, what ran out of memory is tried again as it was
         resume(ws, engine, open_run(ws, RUN))
     assert open_run(ws, RUN).record.attempts is None
-    assert resume(ws, engine, open_run(ws, RUN), on_trouble=OnTrouble(True)).status == "finished"
+    assert resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True)).status == "finished"
     assert_all_rows_once_an_epoch(trained(ws))
 
 
@@ -248,7 +248,7 @@ def test_data_that_changed_meanwhile_is_refused(ws: Workspace, engine: Engine, p
     rows = (ws.data / "polite.json").read_text()
     (ws.data / "polite.json").write_text(rows.replace("Yes", "No"))
     with pytest.raises(UsageError, match="is not the data"):
-        resume(ws, engine, open_run(ws, RUN), on_trouble=OnTrouble(True))
+        resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True))
     assert open_run(ws, RUN).record.attempts is None
 
 
@@ -257,12 +257,12 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from rlguide.runs.record import open_run
-from rlguide.runs.train import OnTrouble, resume
+from rlguide.runs.train import RunOptions, resume
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE
 ws, python, name = Workspace(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
-resume(ws, replace(ENGINE, python=python), open_run(ws, name), on_trouble=OnTrouble(True))
+resume(ws, replace(ENGINE, python=python), open_run(ws, name), options=RunOptions(auto_retry=True))
 """
 
 
@@ -305,7 +305,7 @@ def test_the_setting_of_a_config_of_deepspeed_stays(ws: Workspace, engine: Engin
         run.update(config={**run.config, "deepspeed": "ds.json"})
         with pytest.raises(EngineError, match="no setting is left" if not is_free else "ran out"):
             asked(plan, [{"above": 0, "at": 3, "how": "gpu"}])
-            resume(ws, engine, run, on_trouble=OnTrouble(True))
+            resume(ws, engine, run, options=RunOptions(auto_retry=True))
 
 
 @pytest.mark.parametrize("variables", [{"NNODES": "2"}, {"NNODES": "", "MIN_NNODES": "1"}])
@@ -341,12 +341,12 @@ def test_interrupted_between_two_attempts_nothing_is_lost(
 
     monkeypatch.setattr(rlguide_train, where, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(ws, engine, run, on_trouble=OnTrouble(True))
+        train(ws, engine, run, options=RunOptions(auto_retry=True))
     assert f"Resume with: rlguide train --resume {RUN}" in capsys.readouterr().err
     record = open_run(ws, RUN).record
     assert (record.status, bool(record.attempts)) == ("interrupted", where in ("_restore", "run_job"))
     assert bool(record.failure) != bool(record.attempts)
-    assert resume(ws, engine, open_run(ws, RUN), on_trouble=OnTrouble(True)).status == "finished"
+    assert resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True)).status == "finished"
     assert len(open_run(ws, RUN).record.attempts or ()) == 1
     assert_all_rows_once_an_epoch(trained(ws))
 
@@ -391,7 +391,7 @@ def test_the_next_plan_learns_of_the_failure_and_of_nothing_that_was_not_planned
     found = [(item.run, item.peak_bytes, item.planned_bytes, item.out_of_memory) for item in known_outcomes()]
     assert found == ([(run.record.id, 47 << 30, 40 << 30, True)] if during == "training" else [])
     asked(plan, [])
-    assert resume(ws, engine, open_run(ws, RUN), on_trouble=OnTrouble(True)).status == "finished"
+    assert resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True)).status == "finished"
     assert len(known_outcomes()) == len(found)
     record = open_run(ws, RUN).record
     assert len(record.attempts or ()) == 1
