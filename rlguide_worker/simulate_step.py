@@ -77,7 +77,7 @@ def prepare(stage, kind):
     """Import what a stage and a type of model need."""
     importlib.import_module(f"llamafactory.train.{stage}.workflow")
     for name in (f"llamafactory.train.{stage}.trainer", f"transformers.models.{kind}.modeling_{kind}"):
-        with contextlib.suppress(ImportError):  # such as a type that transformers does not know, which its case will say
+        with contextlib.suppress(ImportError):  # such as a type that transformers lacks, which its case will say
             importlib.import_module(name)
 
 
