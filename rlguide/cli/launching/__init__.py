@@ -1,0 +1,1 @@
+"""Commands that start trainings elsewhere, or many of them."""
