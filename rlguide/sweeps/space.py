@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -193,7 +194,8 @@ def _axis(kind: str, text: str) -> Axis:
     key = key.strip()
     if any(ord(mark) in _WIDE for mark in _outside_quotes(text)):
         raise UsageError(
-            f"--{kind} {text}: full-width marks do not separate values", f"write --{kind} {text.translate(_WIDE)}"
+            f"--{kind} {text}: full-width marks do not separate values",
+            f"write --{kind} {shlex.quote(text.translate(_WIDE))}",
         )
     if not equals or not _KEY.fullmatch(key) or not said.strip():
         example = "pref_beta=0.05,0.1" if kind == "grid" else "pref_beta=0.01:0.5:log"

@@ -32,6 +32,17 @@ def check_optuna() -> None:
         raise UsageError("sweeps need Optuna, which is not installed", pip_install("rlguide[sweep]"))
 
 
+class _NoLock:
+    """What Optuna's journal asks of a lock. The sweep itself is locked."""
+
+    def acquire(self) -> bool:
+        """It is free."""
+        return True
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
 class Study:
     """The study of a sweep in its folder, made where there is none yet.
 
@@ -64,7 +75,6 @@ class Study:
         if number >= self._sweep.trials:
             return None
         with _quietly():
-            self._study.sampler = _sampler(self._sweep, number)
             trial = self._study.ask()
             self._suggest(trial)
         return int(trial.number)
@@ -75,7 +85,6 @@ class Study:
         Of one whose process was killed before it had all of them, they are drawn now, as they would have been then.
         """
         with _quietly():
-            self._study.sampler = _sampler(self._sweep, number)
             return self._suggest(self._trial(number))
 
     def report(self, number: int, percent: int, value: float) -> None:
@@ -109,6 +118,7 @@ class Study:
         """The values of a trial; those that it has already are given again."""
         found: dict[str, Any] = {}
         for axis in self._sweep.axes:
+            self._study.sampler = _sampler(f"{self._sweep.seed}:{trial.number}:{axis.key}")
             if isinstance(axis, Choices):
                 found[axis.key] = trial.suggest_categorical(axis.key, list(axis.values))
             elif axis.is_whole:
@@ -118,30 +128,21 @@ class Study:
         return found
 
 
-def _sampler(sweep: Sweep, number: int) -> Any:
-    """TPE (arXiv 2304.11127) with a seed of its own for each trial.
+def _sampler(seed: str) -> Any:
+    """TPE (arXiv 2304.11127) with a seed of its own for each value that is drawn.
 
-    One generator for all would begin anew when a sweep is resumed, and draw its first trials once more.
+    One generator for all would begin anew when a sweep is resumed, and draw its first values once more.
     """
     from optuna.samplers import TPESampler
 
-    seed = random.Random(f"{sweep.seed}:{number}").randrange(2**32)
-    return TPESampler(seed=seed, constant_liar=True)  # a trial that runs counts as bad, so that its like is not drawn
+    number = random.Random(seed).randrange(2**32)
+    return TPESampler(seed=number, constant_liar=True)  # a trial that runs counts as bad: its like is not drawn
 
 
 def _open(path: Path, sweep: Sweep) -> Any:
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
-
-    class _NoLock(BaseJournalFileLock):  # type: ignore[misc]
-        """The sweep itself is locked."""
-
-        def acquire(self) -> bool:
-            return True
-
-        def release(self) -> None:
-            pass
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)

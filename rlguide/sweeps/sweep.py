@@ -19,7 +19,7 @@ from rlguide.workspace import Workspace, read_json, write_json
 SWEEPS = "sweeps"  # below saves/
 FILE = "sweep.json"
 GRID, SEARCH = "grid", "search"
-_NAME = re.compile(r"[^\W.][\w.+=-]{0,79}")  # also of Chinese characters; no folder of its own
+_NAME = re.compile(r"[^\W.](?:[\w .+=-]{0,78}[\w+=-])?")  # also of Chinese characters; one folder
 
 
 @dataclass(frozen=True)
