@@ -109,7 +109,7 @@ def _settled(ws: Workspace, options: TrainingOptions) -> TrainingOptions:
     changed: dict[str, Any] = {name: path(getattr(options, name)) for name in ("from_run", "base", "reward_model")}
     is_from_base = options.base is not None and options.sft_ckpt is None and _starts_from_base(options)
     if options.config is not None:
-        changed["config"] = type(options.config)(ws.relative(options.config.absolute()))
+        changed["config"] = options.config.absolute()  # it is read from the folder in which it was typed
     elif options.from_run is None and not is_from_base:
         changed["sft_ckpt"] = ws.relative(resolve_checkpoint(ws, options.sft_ckpt or "latest").path)
     return replace(options, **changed)

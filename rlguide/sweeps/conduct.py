@@ -108,6 +108,8 @@ class Conductor:
         trial = look_at(self.ws, self.sweep, number, self.study.settings(number), number in pruned)
         if number in self._running and trial.state != FINISHED:
             return replace(trial, state=RUNNING, cause="")
+        if number in self._given_up and trial.state == WAITING:  # it ended before it had a run, without a word
+            return replace(trial, state=FAILED, cause=self._given_up[number])
         if trial.state in (FINISHED, PRUNED, STOPPED) and number not in self._running:
             self._known[number] = trial
         return trial
@@ -186,12 +188,13 @@ class Conductor:
             self.study.tell(number, None, "FAIL")
         else:
             # Interrupted: a person stopped it (`rlguide stop`); that is no reason to give up the others.
-            self._given_up[number] = "" if trial.state == INTERRUPTED else trial.cause or "it ended without a word"
+            cause = trial.cause or f"it ended without a word, see {trial.run}.log"
+            self._given_up[number] = "" if trial.state == INTERRUPTED else cause
         self._write()
         self.see(self.trials(), number)
 
     def _check_failures(self) -> None:
-        causes = [cause.replace(name_of(number), "trial") for number, cause in self._given_up.items() if cause]
+        causes = [cause.replace(name_of(number), "TRIAL") for number, cause in self._given_up.items() if cause]
         last = causes[-SAME_FAILURES:]
         if len(last) < SAME_FAILURES or len(set(last)) > 1 or any(t.state == FINISHED for t in self.trials()):
             return

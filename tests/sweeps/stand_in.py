@@ -26,6 +26,14 @@ def value_of(settings: dict[str, Any], step: int, steps: int) -> float:
     return abs(float(settings.get("learning_rate", 1)) - 3) + 1 - step / steps
 
 
+def value(text: str) -> Any:
+    """A number, or the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def train(arguments: list[str]) -> None:
     asked = json.loads(Path(os.environ["STAND_IN"]).read_text())
     steps = asked["steps"]
@@ -33,7 +41,7 @@ def train(arguments: list[str]) -> None:
     name = arguments[arguments.index("--resume" if "--resume" in arguments else "-o") + 1]
     time.sleep(asked.get("start", 0.0))
     folder = Path(name)
-    settings = {key: json.loads(text) for key, _, text in (word.partition("=") for word in words)}
+    settings = {key: value(text) for key, _, text in (word.partition("=") for word in words)}
     why = next((said for word, said in asked.get("fail", {}).items() if word in words), None)
     if why:
         sys.stderr.write(f"error: {folder.name}: {why}\n  fix: plug it in\n")

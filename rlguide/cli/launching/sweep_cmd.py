@@ -162,6 +162,7 @@ def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, 
     from rlguide.cli._training import at_steps, say_all
     from rlguide.errors import UsageError
     from rlguide.sweeps.begin import make_sweep
+    from rlguide.sweeps.planned import check_disk, disk_of
     from rlguide.sweeps.sweep import FILE, folder_of, read_sweep
 
     if trust:
@@ -174,7 +175,10 @@ def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, 
         kept = {key: value for key, value in train.settings.items() if key != "trust_remote_code"}
         begun = replace(begun, sweep=replace(begun.sweep, train=replace(train, settings=kept)))
     folder = folder_of(ws, begun.sweep.name)
-    if (folder / FILE).exists() and not read_sweep(folder).same_as(begun.sweep):
+    if not (folder / FILE).exists():
+        if not dry_run:
+            check_disk(ws, disk_of(begun.prepared, begun.sweep.trials), begun.sweep.trials)
+    elif not read_sweep(folder).same_as(begun.sweep):
         raise UsageError(
             f"the sweep {begun.sweep.name} was begun with other options or values",
             "give this one a name of its own: --name NAME",
@@ -275,7 +279,8 @@ def _show(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner | Non
     from rlguide.sweeps.screen import LESSER, next_commands, plot, table, winner_lines
     from rlguide.sweeps.sweep import folder_of, resume_command
 
-    picture = plot(sweep, trials, folder_of(ws, sweep.name) / "sweep.png")
+    path = folder_of(ws, sweep.name) / "sweep.png"
+    picture = plot(sweep, trials, path).replace(str(path), ws.relative(path))
     if as_json:
         found: dict[str, Any] = {"name": sweep.name, "objective": sweep.objective.by, "kind": sweep.kind}
         found |= {"trials": [trial.as_dict() for trial in trials], "winner": winner.as_dict() if winner else None}
@@ -285,7 +290,8 @@ def _show(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner | Non
         show_table(columns, rows, lesser=LESSER)
         for line in winner_lines(sweep, winner) if winner is not None else ():
             show(line)
-    say(f"plot       {picture}" if picture.endswith(".png") else picture)
+    if picture:
+        say(f"plot       {picture}")
     if winner is None:
         warn(f"no trial can win: none finished without a grave finding; see above, then {resume_command(sweep.name)}")
     else:
