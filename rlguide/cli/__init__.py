@@ -36,6 +36,7 @@ COMMANDS = {
     "configure": "Write a commented config to own and edit.",
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
+    "launch": "Train on several nodes over ssh.",
     "sweep": "Many trainings: a grid or a search, the winner.",
     "runs": "List, compare and remove runs.",
     "stop": "End a training, as Ctrl-C does.",
@@ -56,8 +57,8 @@ COMMANDS = {
 _FOLDERS = {
     **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
     **dict.fromkeys(("runs", "stop", "watch", "report"), "runs."),
-    **dict.fromkeys(("sweep",), "launching."),
     **dict.fromkeys(("chat", "compare", "score", "serve", "export"), "models."),
+    **dict.fromkeys(("launch", "sweep"), "launching."),
 }
 
 

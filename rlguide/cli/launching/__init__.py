@@ -1,1 +1,1 @@
-"""Commands that start trainings elsewhere, or many of them."""
+"""The commands that start trainings on other hosts, or many of them."""
