@@ -113,7 +113,9 @@ def winner_lines(sweep: Sweep, winner: Winner) -> list[str]:
         )
         if winner.luck:
             words += f", by up to {_size(objective, winner.luck)} on average if all were equally good"
-        lines.append(f"{words}; measure it on pairs that no trial was chosen by: rlguide eval --dataset NAME")
+        lines.append(
+            f"{words}; measure it on pairs that no trial was chosen by: `rlguide eval {shlex.quote(trial.run)} --dataset NAME`"
+        )
     return lines
 
 
