@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,12 +23,12 @@ from rlguide.engine.process import start_process
 from rlguide.engine.running import openers
 from rlguide.errors import RlguideError
 from rlguide.runs.manage.stop import PATIENCE
-from rlguide.runs.manage.stop import stop as stop_run
 from rlguide.sweeps.sweep import Sweep
 from rlguide.sweeps.trials import run_name, run_of
 from rlguide.workspace import Workspace
 
 _POLL = 0.2
+_NOT_OVER = ("running", "queued", "unknown")  # states of a run; the last two of one in a cluster's queue
 
 
 @dataclass
@@ -46,6 +47,7 @@ class TrialProcess:
     lock: Path
     slot: str
     process: subprocess.Popen[bytes] | None = None
+    _stopping: subprocess.Popen[bytes] | None = None
 
     @property
     def is_over(self) -> bool:
@@ -55,26 +57,34 @@ class TrialProcess:
         if _is_held(self.lock):
             return False
         run = run_of(self.ws, self.sweep, self.number)
-        return run is None or run.status != "running"
+        return run is None or run.status not in _NOT_OVER
 
     def ask_to_stop(self) -> None:
-        """Tell it to stop as Ctrl-C does: it saves nothing more, and writes its record."""
-        for pid in openers(self.lock):
-            if pid != os.getpid():
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGTERM)
+        """Tell it to stop as Ctrl-C does; it writes its record.
+
+        Where its rlguide is gone (the engine trains on, or a cluster does), `rlguide stop` ends it.
+        """
+        pids = [pid for pid in openers(self.lock) if pid != os.getpid()]
+        for pid in pids:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGTERM)
+        if not pids and not self.is_over and self._stopping is None:
+            name = run_name(self.sweep, self.number)
+            command = rlguide_command("stop", name, "-w", str(self.ws.root))
+            self._stopping = _start(command, self.ws.root, os.environ, self.ws.root / f"{name}.stop.log")
 
     def wait(self, seconds: float = PATIENCE) -> None:
         """Wait for its end after `ask_to_stop`. Raises RlguideError if it does not come."""
         deadline = time.monotonic() + seconds
         while not self.is_over:
-            run = run_of(self.ws, self.sweep, self.number)
-            if not _is_held(self.lock) and run is not None:  # its rlguide is gone, and the engine trains on
-                stop_run(self.ws, run)
+            if not _is_held(self.lock):
+                self.ask_to_stop()
+            if self._stopping is not None:
+                self._stopping.poll()
             if time.monotonic() > deadline:
-                numbers = " ".join(map(str, openers(self.lock)))
+                name = run_name(self.sweep, self.number)
                 raise RlguideError(
-                    f"{run_name(self.sweep, self.number)} did not stop within {seconds:.0f} s", f"kill -9 {numbers}"
+                    f"{name} did not stop within {seconds:.0f} s", f"stop it: `rlguide stop {shlex.quote(name)}`"
                 )
             time.sleep(_POLL)
 

@@ -108,14 +108,11 @@ def winner_lines(sweep: Sweep, winner: Winner) -> list[str]:
             f"next       trial {winner.next.number}: {words_of(winner.next.settings)}; {_beside(objective, winner)}"
         )
     if winner.chosen_from > 1:
-        words = (
-            f"chance     the best of {winner.chosen_from} trials on the same held-out pairs: its figure is optimistic"
-        )
+        words = f"chance     the best of {winner.chosen_from} trials on the same held-out pairs: its figure is too good"
         if winner.luck:
             words += f", by up to {_size(objective, winner.luck)} on average if all were equally good"
-        lines.append(
-            f"{words}; measure it on pairs that no trial was chosen by: `rlguide eval {shlex.quote(trial.run)} --dataset NAME`"
-        )
+        again = f"rlguide eval {shlex.quote(trial.run)} --dataset NAME"
+        lines.append(f"{words}; measure it on pairs that no trial was chosen by: `{again}`")
     return lines
 
 

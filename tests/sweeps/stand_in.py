@@ -1,13 +1,16 @@
 """Stands in for `rlguide train`: takes steps of a moment, evaluates, and can be resumed, stopped and killed.
 
 STAND_IN names a JSON file: `steps`, `pause` (seconds a step), `fail`: {"KEY=VALUE": "gpu lost"}. It notes each step in
-`steps.jsonl` of its run, and in `conflicts` beside the runs if two of it train the same.
+`steps.jsonl` of its run, and in `conflicts` beside the runs if two of it train the same. `detached`: it only hands the
+training in, as to a cluster; `stop` ends that.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from rlguide.engine.running import held  # noqa: E402
+from rlguide.engine.running import held, is_training  # noqa: E402
 from rlguide.errors import UsageError  # noqa: E402
 from rlguide.policy.run_record import RecordedReference, RunRecord, read_record, write_record  # noqa: E402
 
@@ -96,15 +99,37 @@ def _with(record: RunRecord, **values: Any) -> RunRecord:
     return replace(record, **values)
 
 
+def hand_in(arguments: list[str]) -> None:
+    """Start the training in a process of its own, and end when it runs."""
+    name = arguments[arguments.index("--resume" if "--resume" in arguments else "-o") + 1]
+    subprocess.Popen([sys.executable, __file__, "inside", *arguments], start_new_session=True)
+    while not is_training(Path(name), None):
+        time.sleep(0.01)
+    while not ((record := read_record(Path(name))) and record.status == "running"):
+        time.sleep(0.01)
+
+
+def stop(folder: Path) -> None:
+    record = read_record(folder)
+    assert record is not None and record.pid is not None
+    os.kill(record.pid, signal.SIGTERM)
+    while is_training(folder, None):
+        time.sleep(0.01)
+
+
 def interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    import signal
-
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        train(sys.argv[1:])
+        detached = json.loads(Path(os.environ["STAND_IN"]).read_text()).get("detached")
+        if sys.argv[1] == "stop":
+            stop(Path(sys.argv[2]))
+        elif sys.argv[1] == "train" and detached:
+            hand_in(sys.argv[2:])
+        else:
+            train(sys.argv[2:])
     except KeyboardInterrupt:
         raise SystemExit(130) from None

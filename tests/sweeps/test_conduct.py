@@ -179,3 +179,26 @@ def test_a_hopeless_trial_is_stopped_and_cannot_win(
     assert [trial.number for trial in rank(trials, LOSS)] == [0, 1]
     again = conduct(ws, sweep)
     assert [trial.state for trial in again.to_the_end()] == [FINISHED, FINISHED, PRUNED]
+
+
+def test_trials_that_only_hand_the_training_in_are_waited_for_and_stopped(
+    ws: Workspace, stand_in: Callable[..., Path]
+) -> None:
+    """As on a cluster, or where the rlguide of a trial was killed and its engine trains on."""
+    stand_in(steps=40, pause=0.05, detached=True)
+    sweep = grid("learning_rate=1,2")
+    first = conduct(ws, sweep, slots=2)
+
+    def see(trials: object, number: int | None) -> None:
+        folders = [ws.root / run_name(sweep, number) for number in range(2)]
+        is_held = any(openers(lock_of(ws, sweep, number)) for number in range(2))
+        if not is_held and all((folder / "steps.jsonl").exists() for folder in folders):
+            raise KeyboardInterrupt
+
+    first.see = see
+    with pytest.raises(KeyboardInterrupt):
+        first.to_the_end()
+    assert [trial.state for trial in conduct(ws, sweep).trials()] == ["interrupted", "interrupted"]
+    stand_in(steps=6, pause=0.05, detached=True)
+    assert [trial.state for trial in conduct(ws, sweep, slots=2).to_the_end()] == [FINISHED, FINISHED]
+    assert not (folder_of(ws, sweep.name) / "conflicts").exists()

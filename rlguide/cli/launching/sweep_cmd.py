@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,13 +16,8 @@ if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.sweeps.begin import Asked, Begun
     from rlguide.sweeps.conduct import How
-    from rlguide.sweeps.planned import SweepPlan
     from rlguide.sweeps.sweep import Sweep
-    from rlguide.sweeps.trials import Trial
-    from rlguide.sweeps.winner import Winner
     from rlguide.workspace import Workspace
-
-ALL = "all"
 
 
 @training_options("output_dir")
@@ -93,6 +88,7 @@ def command(
     rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --dry-run --plan-for 2xA6000
     rlguide sweep --resume dpo-pref_beta-learning_rate
     """
+    from rlguide.cli.launching._sweep import need_of, show_need_of
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.sweeps.study import check_optuna
@@ -112,7 +108,7 @@ def command(
         begun = _begun(ws, main, options, asked, trust_remote_code, dry_run)
         sweep = begun.sweep
         if dry_run:
-            _show_need(_need(ws, begun, main, plan_for, gpus_per_trial, parallel), as_json)
+            show_need_of(need_of(ws, begun, main, plan_for, gpus_per_trial, parallel), as_json)
             return
     how = _how(ws, sweep, slots, beside, trust_remote_code)
     _sweep(ws, sweep, how, evaluate, as_json)
@@ -145,6 +141,7 @@ def _asked(
 
 def _slots(gpus_per_trial: str, parallel: int | None) -> tuple[str, ...]:
     """The GPUs of each trial that may run at the same time; "" for all that there are."""
+    from rlguide.cli.launching._sweep import ALL
     from rlguide.engine.hardware import list_gpus
     from rlguide.errors import UsageError
 
@@ -230,70 +227,12 @@ def _how(ws: Workspace, sweep: Sweep, slots: tuple[str, ...], beside: tuple[str,
     return How(slots, (*arguments_of(sweep.train), *trusted), beside, (*again, *trusted))
 
 
-def _need(
-    ws: Workspace, begun: Begun, main: Engine, plan_for: str | None, gpus_per_trial: str, parallel: int | None
-) -> SweepPlan:
-    from rlguide.catalog.gpus import parse_gpus
-    from rlguide.planner.asked import host_gpus
-    from rlguide.sweeps.begin import prepare_point
-    from rlguide.sweeps.planned import disk_of, plan_sweep
-    from rlguide.sweeps.space import middle
-    from rlguide.sweeps.sweep import GRID
-
-    sweep, prepared = begun.sweep, begun.prepared
-    disk = disk_of(prepared, sweep.trials)
-    gpus, at_once = parse_gpus(plan_for) if plan_for else host_gpus(), parallel or 1
-    if gpus is not None and gpus_per_trial != ALL:
-        at_once = parallel or gpus.count
-        gpus = replace(gpus, count=1)
-    if sweep.kind != GRID:
-        prepared = [prepare_point(ws, main, sweep, middle(sweep.axes))]
-    return plan_sweep(ws, prepared, sweep.trials, at_once, gpus, disk)
-
-
-def _show_need(found: SweepPlan, as_json: bool) -> None:
-    from rlguide.console import show, show_json
-    from rlguide.sweeps.planned import lines
-
-    if as_json:
-        show_json(found.as_dict())
-        return
-    for line in lines(found):
-        show(line)
-
-
 def _sweep(ws: Workspace, sweep: Sweep, how: How, evaluate: bool, as_json: bool) -> None:
     """Run it to its end, and show what it came to."""
+    from rlguide.cli.launching._sweep import show_result
     from rlguide.sweeps.run import run_sweep
 
     trials, winner = run_sweep(ws, sweep, how, evaluate)
-    _show(ws, sweep, trials, winner, as_json)
+    show_result(ws, sweep, trials, winner, as_json)
     if winner is None:
         raise typer.Exit(1)
-
-
-def _show(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner | None, as_json: bool) -> None:
-    from rlguide.console import say, show, show_json, show_table, warn
-    from rlguide.runs.choose import is_reward_model
-    from rlguide.runs.record import open_run
-    from rlguide.sweeps.screen import LESSER, next_commands, plot, table, winner_lines
-    from rlguide.sweeps.sweep import folder_of, resume_command
-
-    path = folder_of(ws, sweep.name) / "sweep.png"
-    picture = plot(sweep, trials, path).replace(str(path), ws.relative(path))
-    if as_json:
-        found: dict[str, Any] = {"name": sweep.name, "objective": sweep.objective.by, "kind": sweep.kind}
-        found |= {"trials": [trial.as_dict() for trial in trials], "winner": winner.as_dict() if winner else None}
-        show_json(found)
-    else:
-        columns, rows = table(sweep, trials)
-        show_table(columns, rows, lesser=LESSER)
-        for line in winner_lines(sweep, winner) if winner is not None else ():
-            show(line)
-    if picture:
-        say(f"plot       {picture}")
-    if winner is None:
-        warn(f"no trial can win: none finished without a grave finding; see above, then {resume_command(sweep.name)}")
-    else:
-        is_policy = not is_reward_model(open_run(ws, winner.trial.run))
-        say(f"next: {'    then: '.join(next_commands(winner, is_policy))}")
