@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError, RlguideError, UsageError
 from rlguide.launchers.launch import Launch, in_effect, started
+from rlguide.launchers.slurm.states import OVER
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -162,8 +164,11 @@ def _check_free(ws: Workspace, folder: Path) -> None:
         run = read_run(ws, folder)
     except DataError:  # there is none, or it is damaged
         return
-    if (job := run.slurm_job) is not None and run.status in ("queued", "running", "unknown"):
-        raise UsageError(f"{run.name} {job.words}", f"{run.next_step}; or choose another folder with --output-dir")
+    if (job := run.slurm_job) is not None and job.phase != OVER:
+        stop = f"rlguide stop {shlex.quote(run.name)}"
+        raise UsageError(
+            f"{run.name} {job.words}", f"choose another folder with --output-dir, or end that one: `{stop}`"
+        )
 
 
 def write_inputs(ws: Workspace, run: Run, prepared: Prepared) -> None:

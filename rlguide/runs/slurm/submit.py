@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rlguide.engine.config_file import format_value
 from rlguide.engine.find import Engine
 from rlguide.engine.running import held
-from rlguide.errors import UsageError
+from rlguide.errors import RlguideError, UsageError
 from rlguide.launchers.launch import SLURM, Launch
 from rlguide.launchers.slurm import client
 from rlguide.launchers.slurm.script import Script
@@ -120,7 +120,11 @@ def submit_again(ws: Workspace, main: Engine, run: Run, spec: JobSpec | None, op
 
 
 def _hand_in(run: Run, script: Script) -> None:
-    handle = {"job": client.submit(run.path / SCRIPT, script)}
+    try:
+        handle = {"job": client.submit(run.path / SCRIPT, script)}
+    except RlguideError as error:
+        run.over("interrupted", failure={"what": error.what, "exit_code": 1})
+        raise
     forget(handle["job"])
     run.update(launch=replace(run.launch, handle=handle).as_dict())
 

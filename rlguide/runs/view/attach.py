@@ -96,8 +96,8 @@ class Attached:
             self._attempts = len(attempts)
         job = self.run.slurm_job
         if job is not None and self.run.status in ("queued", "running", "unknown"):
-            if not self.state.notes or self.state.notes[-1] != job.words:
-                self.state.notes.append(job.words)
+            note = f"it {job.words}"
+            self.state.notes += [note] * (note not in self.state.notes[-1:])
             return
         if self.run.is_elsewhere and not is_complete(self.run):
             note = "it trains on another host: from here nobody can see whether its process is alive"
