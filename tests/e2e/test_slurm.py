@@ -60,7 +60,7 @@ def test_at_its_time_limit_it_is_saved_requeued_and_ends_as_if_nothing_had_been(
     bench: Bench, trained: Bench, slurm: Cluster
 ) -> None:
     # Slurm looks at time limits every 30 s. The engine is halted until it has seen that this one is near.
-    job = submit(bench, slurm, "partition=main,time=2,signal=85,comment=长 run")
+    job = submit(bench, slurm, "partition=main,time=3,signal=145,comment=长 run")
     wait_until(lambda: recorded(bench, RUN, "status") == "running", seconds=60)
     engine = int(recorded(bench, RUN, "pid"))
     os.killpg(engine, signal.SIGSTOP)
@@ -68,9 +68,10 @@ def test_at_its_time_limit_it_is_saved_requeued_and_ends_as_if_nothing_had_been(
     assert (row["state"], row["job"], row["where"]) == ("running", job, f"is Slurm job {job} on n1")
     wait_until(lambda: "the time limit is near: saving after this step" in job_log(bench), seconds=90)
     os.killpg(engine, signal.SIGCONT)
-    wait_until(lambda: "back in the queue" in job_log(bench), seconds=60)
+    wait_until(lambda: "back in the queue" in job_log(bench), seconds=120)
+    slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")  # of the second one
     assert f"job {job} is back in the queue: it goes on from step 1" in job_log(bench)
-    wait_until(lambda: recorded(bench, RUN, "status") == "finished", seconds=120)
+    wait_until(lambda: recorded(bench, RUN, "status") == "finished", seconds=180)
     wait_until(lambda: slurm.state(job) == "COMPLETED", seconds=20)
     assert "Restarts=1 " in slurm.jobs(job)
     assert "resuming from step 1 of 6" in job_log(bench)
@@ -79,7 +80,7 @@ def test_at_its_time_limit_it_is_saved_requeued_and_ends_as_if_nothing_had_been(
     script = (bench.root / RUN / "job.sbatch").read_text(encoding="utf-8")
     texts = [path.read_bytes() for path in (bench.root / RUN).rglob("*") if path.is_file()]
     assert not [secret for secret in SECRETS.values() for text in texts if secret.encode() in text]
-    options = ("--slurm", "partition=main,time=2,signal=85,comment=长 run", *settings("overwrite_output_dir=true"))
+    options = ("--slurm", "partition=main,time=3,signal=145,comment=长 run", *settings("overwrite_output_dir=true"))
     assert bench.run(*START, *options, "--dry-run").stdout == script
 
 
