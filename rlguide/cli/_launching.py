@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rlguide.launchers.launch import Launch, in_effect, with_gpus
+from rlguide.launchers.launch import LOCAL, Launch, in_effect, with_gpus
 
 GpuIndicesOption = Annotated[
     str | None, typer.Option("--gpus", metavar="0,1,...", help="GPUs of this host to train on; all by default.")
@@ -18,7 +18,7 @@ NprocOption = Annotated[
 ]
 
 
-def launch_of(context: typer.Context, gpus: str | None, nproc: int | None) -> Launch:
+def launch_of(context: typer.Context, gpus: str | None, nproc: int | None, slurm: str | None = None) -> Launch:
     """How the training is to be launched, in effect until the command ends.
 
     What runs this command for a launcher of its own (`rlguide launch`) gives its `Launch` as the context's object.
@@ -27,6 +27,20 @@ def launch_of(context: typer.Context, gpus: str | None, nproc: int | None) -> La
         UsageError: an option that is malformed.
     """
     given = context.obj if isinstance(context.obj, Launch) else Launch()
-    launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
+    if slurm is not None:
+        launch = _in_slurm(given, gpus, nproc, slurm)
+    else:
+        launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
     context.with_resource(in_effect(launch))
     return launch
+
+
+def _in_slurm(given: Launch, gpus: str | None, nproc: int | None, slurm: str) -> Launch:
+    from rlguide.cli._slurm import slurm_launch
+    from rlguide.errors import UsageError
+
+    if given.launcher != LOCAL:
+        raise UsageError("--slurm starts a training by itself", "type `rlguide train --slurm ...`")
+    if gpus is not None:
+        raise UsageError("--gpus names GPUs of this host", "say how many the job is to have: --slurm gpus=4")
+    return slurm_launch(slurm, nproc)
