@@ -17,7 +17,7 @@ from rlguide.sweeps.conduct import failed, is_done
 from rlguide.sweeps.objective import Objective
 from rlguide.sweeps.space import Choices, Range, short_value, words_of
 from rlguide.sweeps.sweep import Sweep
-from rlguide.sweeps.trials import FINISHED, PRUNED, RUNNING, STOPPED, Trial, rank
+from rlguide.sweeps.trials import FINISHED, PRUNED, QUEUED, RUNNING, STOPPED, Trial, rank
 from rlguide.sweeps.winner import Winner
 
 LESSER = ("took", "steps", "findings")
@@ -63,9 +63,9 @@ def _row(sweep: Sweep, trial: Trial) -> tuple[str, ...]:
 
 def progress_line(sweep: Sweep, trials: Sequence[Trial], slots: int) -> str:
     """Trials done, running and pruned, the best so far, and the time left."""
-    counts = {state: sum(trial.state == state for trial in trials) for state in (FINISHED, RUNNING, PRUNED, STOPPED)}
+    counts = {state: sum(trial.state == state for trial in trials) for state in (RUNNING, QUEUED, PRUNED, STOPPED)}
     parts = [f"{sum(map(is_done, trials))} of {sweep.trials} trials done"]
-    parts += [f"{count} {state}" for state, count in counts.items() if count and state != FINISHED]
+    parts += [f"{count} {state}" for state, count in counts.items() if count]
     parts += [f"{len(failed(trials))} failed"] if failed(trials) else []
     if ranked := rank(trials, sweep.objective):
         parts.append(f"best {figure_text(sweep.objective, ranked[0].value)} (trial {ranked[0].number})")
@@ -86,8 +86,8 @@ def time_left(sweep: Sweep, trials: Sequence[Trial], slots: int) -> float | None
 def trial_line(sweep: Sweep, trial: Trial) -> str:
     """What a trial does or has come to, when it begins or ends."""
     what = words_of(trial.settings)
-    if trial.state == RUNNING:
-        return f"trial {trial.number} runs: {what}"
+    if trial.state in (RUNNING, QUEUED):
+        return f"trial {trial.number} {'runs' if trial.state == RUNNING else 'is queued'}: {what}"
     words = {FINISHED: "", PRUNED: "stopped early as hopeless, its checkpoints are kept, "}.get(
         trial.state, f"{trial.state}, "
     )
@@ -119,7 +119,8 @@ def winner_lines(sweep: Sweep, winner: Winner) -> list[str]:
 def _beside(objective: Objective, winner: Winner) -> str:
     assert winner.next is not None
     if winner.difference is None:
-        return f"{objective.words} {figure_text(objective, winner.next.value)} (not measured pair by pair)"
+        figure = f"{objective.words} {figure_text(objective, winner.next.value)}"
+        return f"{figure} (not measured pair by pair: run `rlguide eval` on both, then the sweep again)"
     by = _interval(objective, winner.difference, signed=True)
     if winner.is_distinguishable:
         return f"the winner is better by {by} on the same {winner.pairs:,} pairs"

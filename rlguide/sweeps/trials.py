@@ -21,7 +21,7 @@ from rlguide.sweeps.objective import Objective
 from rlguide.sweeps.sweep import SWEEPS, Sweep
 from rlguide.workspace import Workspace, read_text
 
-WAITING, RUNNING, FINISHED, PRUNED = "waiting", "running", "finished", "pruned"
+WAITING, QUEUED, RUNNING, FINISHED, PRUNED = "waiting", "queued", "running", "finished", "pruned"
 FAILED, INTERRUPTED, STOPPED = "failed", "interrupted", "stopped"
 # Warnings of the diagnosis that a winner may not have, beside its errors: the margin was pushed at the price of what
 # the policy writes, which the held-out pairs do not show.
@@ -34,7 +34,8 @@ class Trial:
 
     Attributes:
         run: the name of its run in the workspace.
-        state: "waiting", "running", "finished", "pruned", "failed", "interrupted", or "stopped" by a rule (--stop-on).
+        state: "waiting", "queued" (of a cluster), "running", "finished", "pruned", "failed", "interrupted", or
+            "stopped" by a rule (--stop-on).
         value: the objective at its best step; None where it has none yet.
         step: done so far, of `total`.
         accuracy: held out, at its best step, with its interval.
@@ -135,8 +136,10 @@ def look_at(ws: Workspace, sweep: Sweep, number: int, settings: Mapping[str, Any
 
 def _state(run: Run, is_pruned: bool) -> str:
     state = run.status
-    if state in (RUNNING, FINISHED):
+    if state in (RUNNING, FINISHED, QUEUED):
         return state
+    if state == "unknown":  # Slurm does not answer
+        return RUNNING
     if is_pruned:
         return PRUNED
     if state == INTERRUPTED:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.sweeps.begin import Begun
+    from rlguide.sweeps.conduct import How
     from rlguide.sweeps.planned import SweepPlan
     from rlguide.sweeps.sweep import Sweep
     from rlguide.sweeps.trials import Trial
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 ALL = "all"
+AT_ONCE = 4  # jobs of a Slurm cluster, unless --parallel says otherwise
 
 
 def need_of(
@@ -36,6 +38,23 @@ def need_of(
     if sweep.kind != GRID:
         prepared = [prepare_point(ws, main, sweep, middle(sweep.axes))]
     return plan_sweep(ws, prepared, sweep.trials, at_once, gpus, disk)
+
+
+def in_slurm(how: How, sweep: Sweep, main: Engine, parallel: int | None, trust: bool) -> How:
+    """Trials as jobs of a Slurm cluster: of a grid all in one array, of a search as many as run at the same time.
+
+    Raises:
+        UsageError: what the jobs are to ask for is malformed. SlurmError: Slurm is not there.
+    """
+    from rlguide.launchers.slurm.spec import parse_spec
+    from rlguide.sweeps.slurm import InSlurm
+    from rlguide.sweeps.sweep import GRID
+
+    at_once = parallel or AT_ONCE
+    spec = parse_spec(sweep.launch[-1])
+    said = {"trust_remote_code": True} if trust else {}
+    slots = ("",) * (sweep.trials if sweep.kind == GRID else at_once)
+    return replace(how, slots=slots, slurm=InSlurm(main, spec, at_once, said))
 
 
 def show_need_of(found: SweepPlan, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
+from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
 
@@ -58,6 +59,7 @@ def command(
     gpus_per_trial: Annotated[
         str, typer.Option("--gpus-per-trial", metavar="1|all", help="GPUs of this host that each trial has.")
     ] = "1",
+    slurm: SlurmOption = None,
     prune: Annotated[
         bool,
         typer.Option(
@@ -86,9 +88,10 @@ def command(
     rlguide sweep --sft-ckpt latest --grid pref_beta=0.05,0.1,0.3 learning_rate=1e-6,5e-6
     rlguide sweep --search pref_beta=0.01:0.5:log learning_rate=1e-7:1e-5:log lora_rank=8,16,32 --trials 20
     rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --dry-run --plan-for 2xA6000
+    rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --slurm partition=gpu,gpus=1,time=4:00:00 --parallel 8
     rlguide sweep --resume dpo-pref_beta-learning_rate
     """
-    from rlguide.cli.launching._sweep import need_of, show_need_of
+    from rlguide.cli.launching._sweep import in_slurm, need_of, show_need_of
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.sweeps.study import check_optuna
@@ -103,14 +106,16 @@ def command(
     main = find_engine(engine)
     beside = ("-w", str(ws.root), *(("--engine", engine) if engine else ()))
     if resume is not None:
-        sweep = _resumed(ws, resume, options, trials)
+        sweep = _resumed(ws, resume, options, trials, slurm)
     else:
-        begun = _begun(ws, main, options, asked, trust_remote_code, dry_run)
+        begun = _begun(ws, main, options, asked, trust_remote_code, dry_run, slurm)
         sweep = begun.sweep
         if dry_run:
             show_need_of(need_of(ws, begun, main, plan_for, gpus_per_trial, parallel), as_json)
             return
     how = _how(ws, sweep, slots, beside, trust_remote_code)
+    if sweep.launch:
+        how = in_slurm(how, sweep, main, parallel, trust_remote_code)
     _sweep(ws, sweep, how, evaluate, as_json)
 
 
@@ -154,8 +159,17 @@ def _slots(gpus_per_trial: str, parallel: int | None) -> tuple[str, ...]:
     return tuple(gpus[place % len(gpus)] for place in range(count))
 
 
-def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, trust: bool, dry_run: bool) -> Begun:
+def _begun(
+    ws: Workspace,
+    main: Engine,
+    options: TrainingOptions,
+    asked: Asked,
+    trust: bool,
+    dry_run: bool,
+    slurm: str | None,
+) -> Begun:
     """The sweep, checked; where one of this name was begun, it must be the same."""
+    from rlguide.cli._slurm import gpus_of_job, slurm_launch
     from rlguide.cli._training import at_steps, say_all
     from rlguide.errors import UsageError
     from rlguide.sweeps.begin import make_sweep
@@ -165,12 +179,15 @@ def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, 
     if trust:
         options = replace(options, settings={**options.settings, "trust_remote_code": True})
     options, steps = at_steps(ws, options)
-    begun = make_sweep(ws, main, options, asked, dry_run)
+    gpus = gpus_of_job(slurm_launch(slurm, None)).each if slurm is not None else None
+    begun = make_sweep(ws, main, options, asked, dry_run, gpus)
     say_all(steps)
     if trust:  # said by --trust-remote-code each time, and never by a record
         train = begun.sweep.train
         kept = {key: value for key, value in train.settings.items() if key != "trust_remote_code"}
         begun = replace(begun, sweep=replace(begun.sweep, train=replace(train, settings=kept)))
+    if slurm is not None:
+        begun = replace(begun, sweep=replace(begun.sweep, launch=("--slurm", slurm)))
     folder = folder_of(ws, begun.sweep.name)
     if not (folder / FILE).exists():
         if not dry_run:
@@ -183,7 +200,7 @@ def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, 
     return begun
 
 
-def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | None) -> Sweep:
+def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | None, slurm: str | None) -> Sweep:
     """The sweep of this name, with what its record may not decide refused unless it is said again."""
     import shlex
 
@@ -208,6 +225,7 @@ def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | N
         raise UsageError(
             f"the sweep {sweep.name} {what}", f"`{resume_command(sweep.name)} {repeated}`".replace(" `", "`")
         )
+    sweep = sweep if slurm is None else replace(sweep, launch=("--slurm", slurm))
     return sweep if trials is None or sweep.kind == GRID else replace(sweep, trials=trials)
 
 
