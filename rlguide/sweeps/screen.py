@@ -10,7 +10,9 @@ from typing import Any
 
 from rlguide.planner.report import duration
 from rlguide.plotting import no_plots
+from rlguide.runs.curves import Line, Panel
 from rlguide.runs.manage.listed import percent
+from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.plots import import_figure, save_figure
 from rlguide.statistics import Estimate
 from rlguide.sweeps.conduct import failed, is_done
@@ -19,6 +21,7 @@ from rlguide.sweeps.space import Choices, Range, short_value, words_of
 from rlguide.sweeps.sweep import Sweep
 from rlguide.sweeps.trials import FINISHED, PRUNED, QUEUED, RUNNING, STOPPED, Trial, rank
 from rlguide.sweeps.winner import Winner
+from rlguide.workspace import Workspace
 
 LESSER = ("took", "steps", "findings")
 
@@ -143,6 +146,17 @@ def next_commands(winner: Winner, is_policy: bool) -> list[str]:
     name = shlex.quote(winner.trial.run)
     use = [f"rlguide chat {name}", f"rlguide export {name}"] if is_policy else []
     return [f"rlguide report {name}", *use]
+
+
+def curves(ws: Workspace, sweep: Sweep, trials: Sequence[Trial], most: int = 6) -> Panel:
+    """The objective of the best trials over their steps, for a terminal: a line for each."""
+    lines = []
+    for trial in rank(trials, sweep.objective)[:most]:
+        rows = read_metrics(ws.root / trial.run / METRICS)
+        metric = sweep.objective.metric
+        points = tuple((int(row["step"]), float(row[metric])) for row in rows if metric in row and row["step"] > 0)
+        lines.append(Line(f"trial {trial.number}", False, points))
+    return Panel(sweep.objective.words, tuple(line for line in lines if line.points))
 
 
 def plot(sweep: Sweep, trials: Sequence[Trial], path: Path) -> str:

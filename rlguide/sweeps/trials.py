@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,8 +64,15 @@ class Trial:
         return self.state == FINISHED and self.value is not None and not self.grave
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "accuracy": None if self.accuracy is None else self.accuracy.as_dict()}
+        """For JSON; no interval where it is not known."""
+        return {**asdict(self), "accuracy": plain(self.accuracy)}
+
+
+def plain(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate for JSON, which knows no infinity."""
+    if estimate is None:
+        return None
+    return {key: value if math.isfinite(value) else None for key, value in estimate.as_dict().items()}
 
 
 @dataclass

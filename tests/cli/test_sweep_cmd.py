@@ -71,6 +71,7 @@ def test_the_lines_of_the_guide(
         (["--grid", "seed=1,2", "--gpus-per-trial", "2"], "one GPU a trial, or all"),
         (["--grid", "seed=1,2", "--name", "../x"], "cannot be the name of a sweep"),
         (["--grid", "seed=1，2"], "full-width"),
+        (["--grid", "seed=1,2", "--slurm", "partitio=gpu"], "partition"),
     ],
 )
 def test_slips_are_said_in_two_lines(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,10 +69,13 @@ def show_need_of(found: SweepPlan, as_json: bool) -> None:
 
 
 def show_result(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner | None, as_json: bool) -> None:
-    from rlguide.console import say, show, show_json, show_table, warn
+    import sys
+
+    from rlguide.console import console, say, show, show_json, show_table, warn
     from rlguide.runs.choose import is_reward_model
     from rlguide.runs.record import open_run
-    from rlguide.sweeps.screen import LESSER, next_commands, plot, table, winner_lines
+    from rlguide.runs.view.terminal import paint
+    from rlguide.sweeps.screen import LESSER, curves, next_commands, plot, table, winner_lines
     from rlguide.sweeps.sweep import folder_of, resume_command
 
     path = folder_of(ws, sweep.name) / "sweep.png"
@@ -84,6 +87,9 @@ def show_result(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner
     else:
         columns, rows = table(sweep, trials)
         show_table(columns, rows, lesser=LESSER)
+        panel = curves(ws, sweep, trials)
+        if sys.stdout.isatty() and panel.lines:
+            show(paint([panel], console().width, max(12, console().height // 2)))
         for line in winner_lines(sweep, winner) if winner is not None else ():
             show(line)
     if picture:

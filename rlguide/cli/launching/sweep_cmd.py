@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rlguide.cli import _complete
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
@@ -49,7 +50,12 @@ def command(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="SWEEP", help="Go on with a sweep; the same command again does so, too."),
+        typer.Option(
+            "--resume",
+            metavar="SWEEP",
+            help="Go on with a sweep; the same command again does so, too.",
+            autocompletion=_complete.of(_complete.sweeps),
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what --search draws.")] = 0,
     parallel: Annotated[
