@@ -172,7 +172,8 @@ def plot(sweep: Sweep, trials: Sequence[Trial], path: Path) -> str:
     for axes, axis in zip(panels, sweep.axes, strict=True):
         for state, mark in (("can win", "o"), ("cannot win", "x")):
             points = [trial for trial in shown if trial.can_win == (state == "can win")]
-            axes.plot(*_points(axis, points), mark, label=state)
+            if points:
+                axes.plot(*_points(axis, points), mark, label=state)
         if isinstance(axis, Choices):
             axes.set_xticks(range(len(axis.values)), [_drawable(short_value(value)) for value in axis.values])
         elif isinstance(axis, Range) and axis.is_log:
