@@ -207,3 +207,33 @@ def test_trials_that_only_hand_the_training_in_are_waited_for_and_stopped(
     stand_in(steps=6, pause=0.05, detached=True)
     assert [trial.state for trial in conduct(ws, sweep, slots=2).to_the_end()] == [FINISHED, FINISHED]
     assert not (folder_of(ws, sweep.name) / "conflicts").exists()
+
+
+SWEEP = (
+    DRIVER.partition("print(")[0]
+    + """
+from rlguide.sweeps.run import run_sweep
+print("begun", flush=True)
+run_sweep(ws, sweep, conduct.How(("", "")), False)
+"""
+)
+
+
+def test_a_signal_stops_all_and_says_how_to_go_on(
+    ws: Workspace, stand_in: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(steps=100, pause=0.1)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    sweep = grid("learning_rate=1,2,3,4,5,6")
+    words = [sys.executable, "-c", SWEEP, str(ws.root), str(STAND_IN)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not all((ws.root / run_name(sweep, number) / "steps.jsonl").exists() for number in range(2)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert "Resume with: rlguide sweep --resume '扫 sweep'" in said
+    assert not any(openers(lock_of(ws, sweep, number)) for number in range(6))
+    trials = conduct(ws, sweep).trials()
+    assert [(trial.number, trial.state) for trial in trials] == [(0, "interrupted"), (1, "interrupted")]
