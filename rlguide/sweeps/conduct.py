@@ -222,9 +222,10 @@ class Conductor:
         if len(last) < SAME_FAILURES or len(set(last)) > 1 or any(t.state == FINISHED for t in self.trials()):
             return
         number = list(self._given_up)[-1]
+        again = resume_command(self.sweep.name, self.sweep.launch)
         raise RlguideError(
             f"{len(causes)} trials failed in the same way, and none has finished: {self._given_up[number]}",
-            f"see {run_name(self.sweep, number)}.log; when that is put right: `{resume_command(self.sweep.name)}`",
+            f"see {run_name(self.sweep, number)}.log; when that is put right: `{again}`",
         )
 
     def _write(self) -> None:

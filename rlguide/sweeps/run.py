@@ -66,7 +66,7 @@ def _interrupted_is_said(sweep: Sweep) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped; what is done is kept. Resume with: {resume_command(sweep.name)}")
+        say(f"stopped; what is done is kept. Resume with: {resume_command(sweep.name, sweep.launch)}")
         raise
 
 

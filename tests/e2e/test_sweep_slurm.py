@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -35,7 +36,9 @@ def test_an_array_trains_the_trials_while_the_sweep_is_gone(bench: Bench) -> Non
         array = first.partition("_")[0]
         assert (first, second) == (f"{array}_0", f"{array}_1")  # one array, a job for each trial
         slurm.ask("scontrol", "update", "PartitionName=main", "State=UP")
-        done = bench.run("sweep", "--resume", NAME, "--json", env=slurm.variables)
+        refused = bench.run("sweep", "--resume", NAME, code=2, env=slurm.variables).stderr
+        pasted = shlex.split(refused.rpartition("`rlguide ")[2].rstrip("`\n"))
+        done = bench.run(*pasted, "--json", env=slurm.variables)
         found = json.loads(done.stdout)
         assert [(trial["state"], trial["step"]) for trial in found["trials"]] == [("finished", 4), ("finished", 4)]
         assert jobs() == [first, second]  # none was submitted twice

@@ -95,7 +95,8 @@ def show_result(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner
     if picture:
         say(f"plot       {picture}")
     if winner is None:
-        warn(f"no trial can win: none finished without a grave finding; see above, then {resume_command(sweep.name)}")
+        again = resume_command(sweep.name, sweep.launch)
+        warn(f"no trial can win: none finished without a grave finding; see above, then {again}")
     else:
         is_policy = not is_reward_model(open_run(ws, winner.trial.run))
         say(f"next: {'    then: '.join(next_commands(winner, is_policy))}")
