@@ -40,7 +40,7 @@ def _in_slurm(given: Launch, gpus: str | None, nproc: int | None, slurm: str) ->
     from rlguide.errors import UsageError
 
     if given.launcher != LOCAL:
-        raise UsageError("--slurm starts a training by itself", "type `rlguide train --slurm ...`")
+        raise UsageError("--slurm starts a training by itself", "leave `rlguide launch` out: `rlguide train --slurm gpus=4`")
     if gpus is not None:
         raise UsageError("--gpus names GPUs of this host", "say how many the job is to have: --slurm gpus=4")
     return slurm_launch(slurm, nproc)
