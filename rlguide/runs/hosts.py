@@ -42,6 +42,7 @@ def needs_of(ws: Workspace, engine: Engine, folder: Path, method: Method, config
         models=tuple(path for path in folders.values() if path.is_dir()),
         hub=tuple(name for name, path in folders.items() if not path.is_dir()),
         revision=str(config.get("model_revision") or "main"),
+        on_cpu=config.get("use_cpu") is True,
     )
 
 
