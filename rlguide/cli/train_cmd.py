@@ -105,7 +105,7 @@ def command(
     launch = launch_of(context, gpus, nproc)
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
-    if auto_retry:
+    if auto_retry and not launch.hosts:  # `rlguide launch` restarts all nodes
         check_one_node()
     if run is not None and not resume:
         name = shlex.quote(run)

@@ -194,14 +194,14 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
+        job = _Job(ws, engine, run, lock, options)
+        if launch.hosts:
+            check_hosts(launch, _needs(job))
         if launch != run.launch:
             run.update(launch=launch.as_dict())
         keep_hosts(run)
         if options.is_plain:
             run.update(plain=True)
-        job = _Job(ws, engine, run, lock, options)
-        if launch.hosts:
-            check_hosts(launch, _needs(job))
         return _to_the_end(job, partial(_continue, job, with_less=options.auto_retry))
 
 
