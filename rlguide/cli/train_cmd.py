@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
-_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to")
+_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to", "sharing")
 
 
 @training_options()
@@ -89,11 +89,12 @@ def command(
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
     rlguide train --config configs/dpo_config.yaml --gpus 0,1
+    rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
 
-    from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, say_all, share_by_plan, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.recipes.prepare import prepare
@@ -132,6 +133,8 @@ def command(
         else:
             options, steps = at_steps(ws, options)
             prepared = prepare(ws, main, options, dry_run)
+            shared = share_by_plan(ws, prepared, options, None)
+            prepared = prepared if shared == options else prepare(ws, main, shared, dry_run)
             say_all(steps)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)

@@ -38,6 +38,7 @@ from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import fill, load_recipe, render
 from rlguide.recipes.schedule import UNITS, Schedule, interval_keys, processes, schedule
+from rlguide.recipes.sharing.checks import check_processes, check_sharing
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
 
@@ -117,7 +118,10 @@ def prepare(
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
     if options.config is None:
-        return _checked(ws, *_fill_recipe(ws, main, options, dry_run, gpus), dry_run)
+        host, draft = _fill_recipe(ws, main, options, dry_run, gpus)
+        if gpus is None:
+            check_processes(draft.config, host.gpus, draft.source)
+        return _checked(ws, host, draft, dry_run)
     overrides = {"template": options.template, "output_dir": options.output_dir}
     settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
     config = {**load_config(options.config), **settings}
@@ -128,7 +132,10 @@ def prepare_own(
     ws: Workspace, main: Engine, own: OwnConfig, dry_run: bool = False, gpus: list[Gpu] | None = None
 ) -> Prepared:
     """A config that can be trained as it is; nothing in it is changed. Raises as `prepare`."""
-    return _checked(ws, *_read_config(ws, main, own, gpus), dry_run)
+    host, draft = _read_config(ws, main, own, gpus)
+    if gpus is None:
+        check_processes(draft.config, host.gpus, draft.source)
+    return _checked(ws, host, draft, dry_run)
 
 
 def _checked(ws: Workspace, host: Host, draft: _Draft, dry_run: bool) -> Prepared:
@@ -136,6 +143,7 @@ def _checked(ws: Workspace, host: Host, draft: _Draft, dry_run: bool) -> Prepare
     notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)
     check_reference_model(ws, config, draft.source)
+    check_sharing(ws.root, config, draft.method, draft.schedule.processes, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
     check_output(ws, config, draft.data)
     disk_bytes = disk_need(config, draft.base.config or {}, draft.data.size)

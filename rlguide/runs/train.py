@@ -40,7 +40,7 @@ from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics,
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
 from rlguide.runs.record import CONFIG, LOG, Run, create_run
-from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
+from rlguide.runs.resumable import check_data_unchanged, check_resumable, resumed_launch, same_processes
 from rlguide.runs.retry import (
     continue_with,
     explain,
@@ -82,7 +82,7 @@ class RunOptions:
         auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
             less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
-        launch: how its processes are started; when resuming, the record says it.
+        launch: how its processes are started; when resuming, the record says it, but for other GPUs of this host.
     """
 
     is_plain: bool = False
@@ -182,13 +182,16 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
     """
     options = options or RunOptions()
     check_links(run.path, run.name)
-    with held(run.path, run.name) as lock, in_effect(run.launch):
+    launch = resumed_launch(run, options.launch)
+    with held(run.path, run.name) as lock, in_effect(launch):
         if run.status == "finished":
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         if options.is_plain:
             run.update(plain=True)
+        if launch != run.launch:
+            run.update(launch=launch.as_dict())
         job = _Job(ws, engine, run, lock, options)
         return _to_the_end(job, partial(_continue, job, with_less=options.auto_retry))
 
