@@ -13,6 +13,9 @@ FSDP2's frozen weights are kept in the type that they were loaded in. accelerate
 computes in 16 bits (fsdp_utils.py, end of `fsdp2_prepare_model`), which doubles them and changes nothing: they are
 rounded back to the same 16 bits whenever a layer is gathered. FSDP1 keeps them, too (accelerator.py, `prepare_model`).
 
+DeepSpeed 0.16 leaves out groups of weights that are empty, as of LoRA those without weight decay are, and torch 2.11
+then fails to give each group its learning rate (lr_scheduler.py, `zip(..., strict=True)`). So they are left out before.
+
 On CPUs accelerate leaves FSDP out without a word and trains by DDP (state.py, AcceleratorState: MULTI_CPU is not among
 the kinds that it shares). There it is put in, so that a training on CPUs is what its config says.
 """
@@ -32,6 +35,8 @@ _VARIABLES = {
 
 def prepare(keys: dict) -> None:
     """Let a training with these keys of a config be shared as they say; before the engine reads the config."""
+    if keys.get("deepspeed"):
+        _leave_out_empty_groups()
     if not keys.get("fsdp"):
         return
     os.environ.update(variables(keys.get("fsdp_config")))
@@ -123,6 +128,20 @@ def _keep_frozen() -> None:
             vars(model).pop("dtype")
 
     accelerator.fsdp2_prepare_model = prepare_model
+
+
+def _leave_out_empty_groups() -> None:
+    from transformers import Trainer
+
+    engines = Trainer.create_optimizer
+
+    @functools.wraps(engines)
+    def create_optimizer(self, *args, **kwargs):
+        optimizer = engines(self, *args, **kwargs)
+        optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        return optimizer
+
+    Trainer.create_optimizer = create_optimizer
 
 
 def _share_on_cpus() -> None:

@@ -170,7 +170,7 @@ def share_by_plan(ws: Workspace, prepared: Prepared, options: TrainingOptions, g
     """
     from rlguide.console import say
     from rlguide.planner.sharing import choose
-    from rlguide.recipes.sharing.ways import AUTO
+    from rlguide.recipes.sharing.ways import AUTO, TITLES
     from rlguide.runs.planned import plan_of
 
     if prepared.schedule.processes < 2 or options.sharing not in (None, AUTO) or options.config is not None:
@@ -179,7 +179,7 @@ def share_by_plan(ws: Workspace, prepared: Prepared, options: TrainingOptions, g
     found = choose(ws, prepared.engine, plan) if plan is not None else None
     if found is None:
         return options
-    say(f"sharing    {found.why}")
+    say(f"sharing    {TITLES[found.name]}: {found.why}")
     return replace(options, sharing=found.name)
 
 

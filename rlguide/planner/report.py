@@ -12,7 +12,7 @@ from rlguide.planner.memory import GIB, NAMES
 from rlguide.planner.plan import Plan, plan_all, planned_time
 from rlguide.planner.sharing import choose, why
 from rlguide.planner.time import Range, kilowatt_hours
-from rlguide.recipes.sharing.ways import SHARINGS
+from rlguide.recipes.sharing.ways import SHARINGS, TITLES
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
@@ -134,7 +134,7 @@ def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
     """The smallest change that makes a training fit that does not, as the command to type."""
     shared = choose(ws, engine, plan)
     if shared is not None:  # which learns the same
-        return f"{_again(Change(), ['--sharing', shared.name])}    # {shared.why}"
+        return f"{_again(Change(), ['--sharing', shared.name])}    # {TITLES[shared.name]}: {shared.why}"
     changes = smaller(plan.training, _merges(sys.argv[1:]))
     found = first_that_fits(changes, plan_all(ws, engine, [item.of(plan.training) for item in changes], plan.gpus))
     if found is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rlguide.planner.memory import GIB
 from rlguide.planner.plan import Plan, Training, plan_all
-from rlguide.recipes.sharing.ways import FSDP, TITLES, ZERO2, ZERO3, is_said, sharing_keys
+from rlguide.recipes.sharing.ways import FSDP, ZERO2, ZERO3, is_said, sharing_keys
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
@@ -61,11 +61,8 @@ def choose(ws: Workspace, engine: Engine, plan: Plan) -> Choice | None:
 
 def _why(name: str, plan: Plan, other: Plan) -> str:
     before, after = plan.memory.peak / GIB, other.memory.peak / GIB
-    shared = "gradients and the optimizer's state" if name == ZERO2 else "all weights"
-    return (
-        f"{TITLES[name]} shares {shared} among {plan.sharing.count} GPUs and needs {after:.1f} GiB on each, where DDP"
-        f" needs {before:.1f}"
-    )
+    shared = "gradients and the optimizer's state are" if name == ZERO2 else "all weights are"
+    return f"{shared} shared among {plan.sharing.count} GPUs: {after:.1f} GiB on each, where DDP needs {before:.1f}"
 
 
 def why(plan: Plan) -> str:
