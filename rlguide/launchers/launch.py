@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.gpus import names_kind
+from rlguide.engine.find import Engine
 from rlguide.engine.hardware import every_gpu
 from rlguide.engine.job import Command
 from rlguide.errors import UsageError
@@ -72,6 +73,27 @@ class Launch:
         """For run.json: what differs from the default."""
         plain = asdict(Launch())
         return {key: value for key, value in asdict(self).items() if key == "launcher" or value != plain[key]}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a training reads: every host that takes part must have the same.
+
+    Attributes:
+        folder: of the run.
+        config: what is trained, as text.
+        data: the files of its datasets, held-out ones too, and others that the config names.
+        models: the folders of the models and adapters below it.
+        hub: models that are fetched from the hub, by id, at `revision`.
+    """
+
+    engine: Engine
+    folder: Path
+    config: str
+    data: tuple[Path, ...] = ()
+    models: tuple[Path, ...] = ()
+    hub: tuple[str, ...] = ()
+    revision: str = "main"
 
 
 def read_launch(value: Any) -> Launch:
@@ -136,6 +158,26 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     module = import_module(_MODULES[launch.launcher])
     found: Command = module.started(launch, command, folder)
     return found
+
+
+def check_hosts(launch: Launch, needs: Needs) -> None:
+    """Refuse hosts that cannot be reached, or have other things than this one; nothing is started.
+
+    Raises:
+        RlguideError: naming the host and what differs.
+    """
+    if launch.launcher == SSH:
+        import_module(f"{_MODULES[SSH]}.check").check(launch, needs)
+
+
+def wait_for_hosts(launch: Launch, needs: Needs, tell: Callable[[str], None]) -> None:
+    """Wait until all hosts of a training answer and agree, for as long as the launch says (`restart_wait`, seconds).
+
+    Raises:
+        RlguideError: as `check_hosts`, of one that still does not.
+    """
+    if launch.launcher == SSH:
+        import_module(f"{_MODULES[SSH]}.check").wait_until_back(launch, needs, tell)
 
 
 def with_gpus(launch: Launch, text: str | None) -> Launch:
