@@ -98,7 +98,9 @@ def command(
     from rlguide.cli._training import at_steps, refuse_others, say_all, share_by_plan, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
+    from rlguide.launchers.launch import LOCAL
     from rlguide.recipes.prepare import prepare
+    from rlguide.recipes.sharing.checks import check_processes
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
     from rlguide.runs.train import RunOptions, train
@@ -137,6 +139,8 @@ def command(
             shared = share_by_plan(ws, prepared, options, None)
             prepared = prepared if shared == options else prepare(ws, main, shared, dry_run)
             say_all(steps)
+        if launch.launcher == LOCAL and launch.nodes == 1:
+            check_processes(prepared.config, prepared.gpus)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)

@@ -8,6 +8,7 @@ stopping, resuming) is the same for all of them, because all of them see the wor
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -188,7 +189,7 @@ def with_gpus(launch: Launch, text: str | None) -> Launch:
     if names_kind(text):
         raise UsageError(
             f"--gpus {text} names a kind of GPU, and training needs the indices of those of this host",
-            "name them, e.g. --gpus 0,1; `rlguide plan --gpus` is for GPUs of another host",
+            f"name them, e.g. --gpus 0,1; to plan for such GPUs: `rlguide plan --gpus {shlex.quote(text)}`",
         )
     if not all(name.isascii() and name.isdigit() for name in names) or len(set(names)) < len(names):
         raise UsageError(

@@ -12,7 +12,7 @@ from rlguide.planner.memory import GIB, NAMES
 from rlguide.planner.plan import Plan, plan_all, planned_time
 from rlguide.planner.sharing import choose, why
 from rlguide.planner.time import Range, kilowatt_hours
-from rlguide.recipes.sharing.ways import SHARINGS, TITLES
+from rlguide.recipes.sharing.ways import TITLES
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
@@ -155,11 +155,7 @@ def _merges(arguments: Sequence[str]) -> bool:
 def _again(change: Change, options: Sequence[str] = ()) -> str:
     """The command that was typed, with a change in the place of what it said of the same keys; and other options."""
     kept: list[str] = []
-    for argument in sys.argv[1:]:
-        if "--sharing" in options and (argument.startswith("--sharing=") or argument == "--sharing"):
-            continue
-        if "--sharing" in options and argument in SHARINGS:
-            continue
+    for argument in _without("--sharing", sys.argv[1:]) if "--sharing" in options else sys.argv[1:]:
         is_value = bool(kept) and kept[-1] in ("--set", "-s")
         setting = argument if is_value else argument.removeprefix("--set=").removeprefix("-s")
         if (is_value or setting != argument) and setting.split("=")[0].strip() in change.settings:
@@ -167,6 +163,16 @@ def _again(change: Change, options: Sequence[str] = ()) -> str:
         else:
             kept.append(argument)
     return shlex.join(["rlguide", *kept, *change.options, *options])
+
+
+def _without(option: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments without an option and its value."""
+    before = ["", *arguments[:-1]] if arguments else []
+    return [
+        argument
+        for argument, last in zip(arguments, before, strict=True)
+        if option not in (argument, last) and not argument.startswith(f"{option}=")
+    ]
 
 
 def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:

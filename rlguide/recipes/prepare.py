@@ -38,7 +38,7 @@ from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import fill, load_recipe, render
 from rlguide.recipes.schedule import UNITS, Schedule, interval_keys, processes, schedule
-from rlguide.recipes.sharing.checks import check_processes, check_sharing
+from rlguide.recipes.sharing.checks import check_sharing
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
 
@@ -118,10 +118,7 @@ def prepare(
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
     if options.config is None:
-        host, draft = _fill_recipe(ws, main, options, dry_run, gpus)
-        if gpus is None:
-            check_processes(draft.config, host.gpus, draft.source)
-        return _checked(ws, host, draft, dry_run)
+        return _checked(ws, *_fill_recipe(ws, main, options, dry_run, gpus), dry_run)
     overrides = {"template": options.template, "output_dir": options.output_dir}
     settings = {**{key: value for key, value in overrides.items() if value is not None}, **options.keys}
     config = {**load_config(options.config), **settings}
@@ -132,10 +129,7 @@ def prepare_own(
     ws: Workspace, main: Engine, own: OwnConfig, dry_run: bool = False, gpus: list[Gpu] | None = None
 ) -> Prepared:
     """A config that can be trained as it is; nothing in it is changed. Raises as `prepare`."""
-    host, draft = _read_config(ws, main, own, gpus)
-    if gpus is None:
-        check_processes(draft.config, host.gpus, draft.source)
-    return _checked(ws, host, draft, dry_run)
+    return _checked(ws, *_read_config(ws, main, own, gpus), dry_run)
 
 
 def _checked(ws: Workspace, host: Host, draft: _Draft, dry_run: bool) -> Prepared:

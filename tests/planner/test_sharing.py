@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from rlguide.catalog.gpus import GpuModel, Gpus
 from rlguide.engine.find import Engine
 from rlguide.planner.memory import gathered_at_once, memory_of, sharing_of
 from rlguide.planner.plan import Plan, Training, plan_all
+from rlguide.planner.report import smallest_fix
 from rlguide.planner.sharing import candidates, choose, why
 from rlguide.planner.simulation import Case, Counted, Step
 from rlguide.recipes.sharing.ways import FSDP, TITLES, ZERO2, ZERO3, is_said, sharing_keys
@@ -68,6 +70,21 @@ def test_what_fits_where_ddp_does_not(
     assert found.plan.fits and f"DDP needs {plan.memory.peak / GIB:.1f}" in found.why
     # On GPUs with less than that nothing fits, and nothing is chosen.
     assert choose(Workspace(tmp_path), engine, planned(tmp_path, asked, least(tmp_path, asked, ZERO3) / 2)) is None
+
+
+def test_the_fix_is_the_command_that_was_typed(
+    tmp_path: Path, training: Make, simulated: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A config of one's own is left as it is, and so is `--sharing ddp`: there the fix says what fits."""
+    asked = training(is_plain=True)
+    middle = (least(tmp_path, asked, "ddp") + least(tmp_path, asked, FSDP)) / 2
+    plan = planned(tmp_path, asked, middle)
+    typed = ["rlguide", "train", "--config", "my x.yaml", "--sharing", "ddp", "--template", "fsdp"]
+    for again in (typed, [*typed[:4], "--sharing=ddp", *typed[6:]], [*typed[:4], *typed[6:]]):
+        monkeypatch.setattr("sys.argv", again)
+        fix = smallest_fix(Workspace(tmp_path), PLAIN, plan)
+        assert shlex.split(fix, comments=True) == [*typed[:4], *typed[6:], "--sharing", "fsdp"]
+        assert "FSDP2: all weights are shared among 4 GPUs" in fix
 
 
 def test_a_reward_model_is_shared_by_zero_alone(training: Make) -> None:

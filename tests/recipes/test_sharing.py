@@ -107,10 +107,10 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FORCE_TORCHRUN", "1")
     monkeypatch.setenv("NPROC_PER_NODE", "4")
     with pytest.raises(UsageError) as caught:
-        check_processes({}, gpus, "x")
+        check_processes({}, gpus)
     assert "4 processes" in caught.value.what and "2,3" in caught.value.what and "--nproc 2" in caught.value.fix
-    check_processes({}, [], "x")  # on CPUs
-    check_processes({"use_cpu": True}, gpus, "x")
+    check_processes({}, [])  # on CPUs
+    check_processes({"use_cpu": True}, gpus)
     for count in ("1", "2"):
         monkeypatch.setenv("NPROC_PER_NODE", count)
-        check_processes({}, gpus, "x")
+        check_processes({}, gpus)

@@ -82,12 +82,12 @@ def _check_deepspeed(root: Path, config: Mapping[str, Any], source: str) -> None
         )
 
 
-def check_processes(config: Mapping[str, Any], gpus: list[Gpu], source: str) -> None:
+def check_processes(config: Mapping[str, Any], gpus: list[Gpu]) -> None:
     """Refuse more processes than this host has GPUs: torch fails on the first that has none. Raises UsageError."""
     here = processes_here(config, gpus, os.environ)
     if gpus and here > len(gpus) and not config.get("use_cpu"):
         seen = ",".join(str(gpu.index) for gpu in gpus)
         raise UsageError(
-            f"{source}: {here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
+            f"{here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
             f"use --nproc {len(gpus)} (NPROC_PER_NODE says {os.environ.get('NPROC_PER_NODE', here)}), or more --gpus",
         )
