@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rlguide_worker.sharing import variables
 
 from rlguide.recipes.sharing.ways import FSDP, sharing_keys
+from tests.worker.conftest import worker_module
 
+variables = worker_module("sharding").variables
 ASKED = sharing_keys(FSDP)["fsdp_config"]
 FOUND = {"FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_RESHARD_AFTER_FORWARD": "true"}
 
