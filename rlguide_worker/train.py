@@ -29,6 +29,7 @@ import data_figures
 import few_imports
 import keep_best
 import ppo_kl
+import sharding
 import stop_asked
 from rlguide_events import Events, chain, during, make_callback
 
@@ -140,6 +141,7 @@ def train(config: str, keys: dict, events: Events, options: set) -> None:
 
     few_imports.bring_back()  # trackers or a model's code may ask for them
     torch.serialization.register_package(11, lambda _: None, on_cpu)
+    sharding.prepare(keys)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)
     if "--plain" not in options:
         import lean

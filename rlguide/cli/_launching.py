@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from rlguide.launchers.launch import Launch, in_effect, with_gpus
+from rlguide.launchers.launch import Launch, check_gpus, in_effect, with_gpus
 
 GpuIndicesOption = Annotated[
     str | None, typer.Option("--gpus", metavar="0,1,...", help="GPUs of this host to train on; all by default.")
@@ -28,5 +29,6 @@ def launch_of(context: typer.Context, gpus: str | None, nproc: int | None) -> La
     """
     given = context.obj if isinstance(context.obj, Launch) else Launch()
     launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
+    check_gpus(launch, os.environ)
     context.with_resource(in_effect(launch))
     return launch

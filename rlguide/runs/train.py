@@ -84,7 +84,8 @@ class RunOptions:
         auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
             less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
-        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself.
+        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself, or other
+            GPUs of this host.
     """
 
     is_plain: bool = False
