@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from rlguide.launchers.launch import LOCAL, Launch, in_effect, with_gpus
+from rlguide.launchers.launch import LOCAL, Launch, check_gpus, in_effect, with_gpus
 
 GpuIndicesOption = Annotated[
     str | None, typer.Option("--gpus", metavar="0,1,...", help="GPUs of this host to train on; all by default.")
@@ -31,6 +32,7 @@ def launch_of(context: typer.Context, gpus: str | None, nproc: int | None, slurm
         launch = _in_slurm(given, gpus, nproc, slurm)
     else:
         launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
+        check_gpus(launch, os.environ)
     context.with_resource(in_effect(launch))
     return launch
 
@@ -40,7 +42,9 @@ def _in_slurm(given: Launch, gpus: str | None, nproc: int | None, slurm: str) ->
     from rlguide.errors import UsageError
 
     if given.launcher != LOCAL:
-        raise UsageError("--slurm starts a training by itself", "type `rlguide train --slurm ...`")
+        raise UsageError(
+            "--slurm starts a training by itself", "leave `rlguide launch` out: `rlguide train --slurm gpus=4`"
+        )
     if gpus is not None:
         raise UsageError("--gpus names GPUs of this host", "say how many the job is to have: --slurm gpus=4")
     return slurm_launch(slurm, nproc)

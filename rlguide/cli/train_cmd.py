@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
-_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to")
+_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to", "sharing")
 
 
 @training_options()
@@ -93,16 +93,18 @@ def command(
     rlguide train --config configs/dpo_config.yaml --auto-retry
     rlguide train --config configs/dpo_config.yaml --gpus 0,1
     rlguide train --config configs/dpo_config.yaml --slurm partition=gpu,gpus=a100:4,time=12:00:00
+    rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
 
     from rlguide.cli._slurm import gpus_of_job, show_need_in_job, show_submitted, submit_resumed, submit_run
-    from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, say_all, share_by_plan, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.launchers.launch import SLURM
+    from rlguide.launchers.launch import LOCAL, SLURM
     from rlguide.recipes.prepare import prepare
+    from rlguide.recipes.sharing.checks import check_processes
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
     from rlguide.runs.slurm.inside import is_inside
@@ -111,7 +113,7 @@ def command(
     launch = launch_of(context, gpus, nproc, slurm)
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
-    if auto_retry:
+    if auto_retry and not launch.hosts:  # `rlguide launch` restarts all nodes
         check_one_node()
     if run is not None and not resume:
         name = shlex.quote(run)
@@ -149,8 +151,14 @@ def command(
             prepared, plain = found.prepared, plain or found.is_plain
         else:
             options, steps = at_steps(ws, options)
-            prepared = prepare(ws, main, options, dry_run, None if of_job is None else of_job.each)
+            gpus_there = None if of_job is None else of_job.each
+            prepared = prepare(ws, main, options, dry_run, gpus_there)
+            if of_job is None or of_job.kind is not None:
+                shared = share_by_plan(ws, prepared, options, None if of_job is None else of_job.kind)
+                prepared = prepared if shared == options else prepare(ws, main, shared, dry_run, gpus_there)
             say_all(steps)
+        if launch.launcher == LOCAL and launch.nodes == 1:
+            check_processes(prepared.config, prepared.gpus)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
         how = replace(how, is_plain=plain)

@@ -39,7 +39,7 @@ from rlguide.runs.checkpoints import (
 )
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
 from rlguide.runs.diagnosis.stopping import DEFAULT, EXIT_CODE, StopOn
-from rlguide.runs.hosts import needs_of, ready_again, relaunched
+from rlguide.runs.hosts import keep_hosts, needs_of, ready_again, relaunched
 from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
@@ -87,7 +87,8 @@ class RunOptions:
         auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
             less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
-        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself.
+        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself, or other
+            GPUs of this host.
         ending: of the Slurm job that it runs in, where that may come before its own end.
     """
 
@@ -160,6 +161,7 @@ def begin(ws: Workspace, engine: Engine, prepared: Prepared, options: RunOptions
     run = create_run(ws, prepared, engine.versions, options.is_plain, kept(plan) if plan else None)
     if not options.launch.is_default:
         run.update(launch=options.launch.as_dict())
+        keep_hosts(run)
     return run
 
 
@@ -226,13 +228,14 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
-        if launch != run.launch:
-            run.update(launch=launch.as_dict())
-        if options.is_plain:
-            run.update(plain=True)
         job = _Job(ws, engine, run, lock, options)
         if launch.hosts:
             check_hosts(launch, _needs(job))
+        if launch != run.launch:
+            run.update(launch=launch.as_dict())
+        keep_hosts(run)
+        if options.is_plain:
+            run.update(plain=True)
         return _to_the_end(job, partial(_continue, job, with_less=options.auto_retry))
 
 
