@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rlguide.launchers.launch import Launch, in_effect, with_gpus
+from rlguide.errors import UsageError
+from rlguide.launchers.launch import LOCAL, RAY, Launch, in_effect, with_gpus
 
 GpuIndicesOption = Annotated[
     str | None, typer.Option("--gpus", metavar="0,1,...", help="GPUs of this host to train on; all by default.")
@@ -16,9 +17,27 @@ NprocOption = Annotated[
     int | None,
     typer.Option("--nproc", min=1, metavar="N", help="Processes on each host; one on each GPU by default."),
 ]
+LauncherOption = Annotated[
+    str | None,
+    typer.Option("--launcher", metavar="local|ray", help="What starts the processes; ray: workers of a Ray cluster."),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="A Ray cluster that runs (also auto, ray://HOST:PORT); by default one is started here for the training.",
+    ),
+]
 
 
-def launch_of(context: typer.Context, gpus: str | None, nproc: int | None) -> Launch:
+def launch_of(
+    context: typer.Context,
+    gpus: str | None,
+    nproc: int | None,
+    launcher: str | None = None,
+    ray_address: str | None = None,
+) -> Launch:
     """How the training is to be launched, in effect until the command ends.
 
     What runs this command for a launcher of its own (`rlguide launch`) gives its `Launch` as the context's object.
@@ -28,5 +47,13 @@ def launch_of(context: typer.Context, gpus: str | None, nproc: int | None) -> La
     """
     given = context.obj if isinstance(context.obj, Launch) else Launch()
     launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
+    if launcher not in (None, LOCAL, RAY):
+        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    if launcher == LOCAL and ray_address is not None:
+        raise UsageError("--ray-address is of --launcher ray", "leave --launcher local out")
+    if launcher == RAY or ray_address is not None:
+        from rlguide.launchers.ray import on_ray
+
+        launch = on_ray(launch, ray_address)
     context.with_resource(in_effect(launch))
     return launch

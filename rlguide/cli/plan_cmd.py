@@ -30,6 +30,11 @@ def command(
         typer.Option("--model", help="Plan for a model alone, by the method's recipe: hub id, folder or config.json."),
     ] = None,
     gpus: GpusOption = None,
+    interconnect: Annotated[
+        str | None,
+        typer.Option("--interconnect", metavar="100GbE", help="Network between nodes: 25GbE, 200Gb-IB, 8x400Gb-IB."),
+    ] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="Show time and cost on 1 to 64 GPUs.")] = False,
     optimise: Annotated[bool, typer.Option("--optimise", help="Look for the fastest settings that fit.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plan for `rlguide train --plain`.")] = False,
     workspace: WorkspaceOption = Path(),
@@ -44,18 +49,21 @@ def command(
     rlguide plan --config configs/dpo_config.yaml --gpus 1x4090
     rlguide plan --model Qwen/Qwen3-8B --quantization 4 --gpus 24GB --set per_device_train_batch_size=2
     rlguide plan --sft-ckpt latest --dataset my_pairs --optimise
+    rlguide plan --model Qwen/Qwen3-4B-Base --gpus 2x8xA100 --interconnect 200Gb-IB --scale
     """
     from rlguide.catalog.gpus import parse_gpus
     from rlguide.engine.find import find_engine
     from rlguide.planner.asked import host_gpus
+    from rlguide.planner.scale import with_network
 
     ws = open_workspace(workspace)
     main = find_engine(engine)
-    asked = parse_gpus(gpus) if gpus is not None else host_gpus()
+    asked = with_network(parse_gpus(gpus) if gpus is not None else host_gpus(), interconnect)
     training, main, disk = _training(ws, main, options, model, asked, gpus is not None, plain)
     if gpus is None and training.config.get("use_cpu"):
         asked = None
-    _show(ws, main, training, asked, disk, optimise, as_json)
+    more = ("fastest",) * optimise + ("scale",) * scale
+    _show(ws, main, training, asked, disk, more, as_json)
 
 
 def _training(
@@ -96,13 +104,14 @@ def _show(
     training: Training,
     gpus: Gpus | None,
     disk: int,
-    optimise: bool,
+    more: tuple[str, ...],
     as_json: bool,
 ) -> None:
     from rlguide.console import show, show_json
     from rlguide.errors import RlguideError
     from rlguide.planner.plan import Plan, plan_all
     from rlguide.planner.report import fastest, lines, smallest_fix, values
+    from rlguide.planner.scale import scale, scale_lines
 
     (plan,) = plan_all(ws, engine, [training], gpus)
     if not isinstance(plan, Plan):
@@ -113,10 +122,12 @@ def _show(
     found = values(plan, disk)
     if plan.fits is False:
         found["fix"] = smallest_fix(ws, engine, plan)
-    if optimise:
+    if "fastest" in more:
         found["fastest"] = fastest(ws, engine, plan)
+    if "scale" in more:
+        found["scale"] = scale(plan, ws.root) if plan.gpus is not None else []
     if as_json:
         show_json(found)
         return
-    for line in lines(found):
+    for line in (*lines(found), *(scale_lines(plan, found["scale"]) if "scale" in found else ())):
         show(line)

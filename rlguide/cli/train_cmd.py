@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlguide.cli import _complete
-from rlguide.cli._launching import GpuIndicesOption, NprocOption, launch_of
+from rlguide.cli._launching import GpuIndicesOption, LauncherOption, NprocOption, RayAddressOption, launch_of
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
@@ -72,6 +72,8 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
     gpus: GpuIndicesOption = None,
     nproc: NprocOption = None,
+    launcher: LauncherOption = None,
+    ray_address: RayAddressOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -89,6 +91,7 @@ def command(
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
     rlguide train --config configs/dpo_config.yaml --gpus 0,1
+    rlguide train --config configs/dpo_config.yaml --launcher ray --nproc 2
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
@@ -96,12 +99,13 @@ def command(
     from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
+    from rlguide.launchers.launch import check
     from rlguide.recipes.prepare import prepare
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
     from rlguide.runs.train import RunOptions, train
 
-    launch = launch_of(context, gpus, nproc)
+    launch = launch_of(context, gpus, nproc, launcher, ray_address)
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
     if auto_retry:
@@ -126,6 +130,7 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
+        check(launch, main)
         if replay is not None:
             found = _replayed(ws, main, options, replay, dry_run)
             prepared, plain = found.prepared, plain or found.is_plain

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rlguide.engine.find import Engine
 from rlguide.engine.job import Command
 from rlguide.errors import UsageError
 
@@ -130,6 +131,18 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     module = import_module(_MODULES[launch.launcher])
     found: Command = module.started(launch, command, folder)
     return found
+
+
+def check(launch: Launch, engine: Engine) -> None:
+    """Refuse what the launcher can know before anything is prepared: what it needs is not here.
+
+    Raises:
+        RlguideError: it cannot launch from here.
+    """
+    if launch.launcher != LOCAL:
+        module = import_module(_MODULES[launch.launcher])
+        if hasattr(module, "check"):
+            module.check(launch, engine)
 
 
 def with_gpus(launch: Launch, text: str | None) -> Launch:

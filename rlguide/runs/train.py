@@ -16,7 +16,7 @@ from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import RlguideError, UsageError
-from rlguide.launchers.launch import Launch, in_effect, started
+from rlguide.launchers.launch import Launch, check, in_effect, started
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -187,6 +187,7 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
+        check(run.launch, engine)
         if options.is_plain:
             run.update(plain=True)
         job = _Job(ws, engine, run, lock, options)
