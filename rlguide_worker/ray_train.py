@@ -76,8 +76,11 @@ class Trainer:
         os.environ.update(variables)
         sys.argv = arguments
         sys.path.insert(0, str(Path(arguments[0]).parent))
+        import bound_store
+        import ray
         import torch
 
+        bound_store.talk_over(ray.util.get_node_ip_address().strip("[]"))
         if variables["RANK"] == "0":
             self._store = torch.distributed.TCPStore(
                 variables["MASTER_ADDR"], int(variables["MASTER_PORT"]), is_master=True, wait_for_workers=False,
@@ -139,7 +142,6 @@ def run(address: str, workers: int, arguments: list, scratch: str) -> int:
         first, where = actors[order[0]], looks[order[0]]["address"]
         shared = {
             **({} if address == LOCAL else passed(os.environ)),
-            **({"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"} if where.startswith("127.") else {}),
             **{"MASTER_ADDR": where, "MASTER_PORT": str(ray.get(first.listen.remote(where)))},
             # The store is the one that `Trainer.train` opens.
             **{"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0", "USE_RAY": "0"},

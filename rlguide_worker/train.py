@@ -16,7 +16,7 @@ unchanged but for four things:
   resuming fails.
 
 On several GPUs it starts torchrun by the rules of llamafactory/launcher.py (0.9.5), but with an argument list, so that
-spaces in paths do no harm.
+spaces in paths do no harm; and what it serves listens on the named address only (see bound_store.py).
 """
 
 import functools
@@ -63,10 +63,12 @@ def memory_taken() -> dict:
 
 def run_distributed(devices: int, events: Events) -> int:
     """Start this script once for each device under torchrun; returns the exit code, 128 + N for signal N."""
+    import bound_store
     from llamafactory.extras.misc import find_available_port, is_env_enabled
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
+    bound_store.install()
     ask = os.environ.get
     address, port = ask("MASTER_ADDR", "127.0.0.1"), ask("MASTER_PORT") or str(find_available_port())
     nodes = ask("NNODES", "1")
@@ -76,6 +78,9 @@ def run_distributed(devices: int, events: Events) -> int:
             nodes = f"{ask('MIN_NNODES')}:{ask('MAX_NNODES')}"
         options += ["--rdzv-id", ask("RDZV_ID"), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{address}:{port}"]
         options += ["--max-restarts", ask("MAX_RESTARTS", "0")]
+        if own := ask("RLGUIDE_NODE_ADDRESS"):  # of `rlguide launch`: names are not asked for who is who
+            bound_store.talk_over(own)
+            options += ["--local-addr", own, "--rdzv-conf", f"is_host={int(own == address)}"]
     else:
         options += ["--node-rank", ask("NODE_RANK", "0"), "--master-addr", address, "--master-port", port]
     if is_env_enabled("OPTIM_TORCH", "1"):  # as the engine's launcher sets them

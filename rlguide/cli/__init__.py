@@ -36,6 +36,7 @@ COMMANDS = {
     "configure": "Write a commented config to own and edit.",
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
+    "launch": "Train on several nodes over ssh.",
     "runs": "List, compare and remove runs.",
     "stop": "End a training, as Ctrl-C does.",
     "watch": "Curves, time left and diagnosis of a run.",
@@ -56,6 +57,7 @@ _FOLDERS = {
     **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
     **dict.fromkeys(("runs", "stop", "watch", "report"), "runs."),
     **dict.fromkeys(("chat", "compare", "score", "serve", "export"), "models."),
+    "launch": "launching.",
 }
 
 

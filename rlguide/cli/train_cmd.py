@@ -16,6 +16,7 @@ from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
+    from rlguide.launchers.launch import Launch
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
     from rlguide.runs.replay.replay import Replay
@@ -99,7 +100,7 @@ def command(
     from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.launchers.launch import check
+    from rlguide.launchers.launch import check_here
     from rlguide.recipes.prepare import prepare
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
@@ -130,7 +131,7 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
-        check(launch, main)
+        check_here(launch, main)
         if replay is not None:
             found = _replayed(ws, main, options, replay, dry_run)
             prepared, plain = found.prepared, plain or found.is_plain
@@ -142,7 +143,7 @@ def command(
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
-            _show_dry_run(ws, prepared, plain)
+            _show_dry_run(ws, prepared, plain, launch)
             return
         if not options.config and replay is None:
             _keep_config(ws, prepared)
@@ -210,15 +211,23 @@ def _keep_config(ws: Workspace, prepared: Prepared) -> None:
     write_unless_edited(path, name, prepared.text_in(name), prepared.config)
 
 
-def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool) -> None:
+def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch) -> None:
     import shlex
 
-    from rlguide.console import say, show
+    from rlguide.console import say, show, show_line
     from rlguide.runs.train import train_command
 
+    folder = ws.root / prepared.output_dir
+    command = train_command(ws, prepared.engine, folder, plain)
+    if launch.settings.get("print"):  # of `rlguide launch`
+        from rlguide.launchers.ssh.printed import commands
+
+        for line in commands(launch, command, folder):
+            show_line(line)
+        return
     show(prepared.text.rstrip("\n"))
-    say(f"would run, in {ws.root}:")
-    command = train_command(ws, prepared.engine, ws.root / prepared.output_dir, plain)
+    where = f", on each of {', '.join(launch.hosts)}" if launch.hosts else ""
+    say(f"would run, in {ws.root}{where}:")
     say(f"  {shlex.join(command.arguments)}")
 
 

@@ -69,6 +69,27 @@ class Launch:
         return {key: value for key, value in asdict(self).items() if key == "launcher" or value != plain[key]}
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a training reads: every host that takes part must have the same.
+
+    Attributes:
+        folder: of the run.
+        config: what is trained, as text.
+        data: the files of its datasets, held-out ones too, and others that the config names.
+        models: the folders of the models and adapters below it.
+        hub: models that are fetched from the hub, by id, at `revision`.
+    """
+
+    engine: Engine
+    folder: Path
+    config: str
+    data: tuple[Path, ...] = ()
+    models: tuple[Path, ...] = ()
+    hub: tuple[str, ...] = ()
+    revision: str = "main"
+
+
 def read_launch(value: Any) -> Launch:
     """What run.json says; a value of a wrong type counts as not said, and an unknown launcher as this host."""
     said = value if isinstance(value, dict) else {}
@@ -133,16 +154,34 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     return found
 
 
-def check(launch: Launch, engine: Engine) -> None:
-    """Refuse what the launcher can know before anything is prepared: what it needs is not here.
+def check_here(launch: Launch, engine: Engine) -> None:
+    """Refuse what can be known before anything is prepared: what the launcher needs is not here, or does not answer.
 
     Raises:
         RlguideError: it cannot launch from here.
     """
-    if launch.launcher != LOCAL:
-        module = import_module(_MODULES[launch.launcher])
-        if hasattr(module, "check"):
-            module.check(launch, engine)
+    if launch.launcher == RAY:
+        import_module(_MODULES[RAY]).check(launch, engine)
+
+
+def check_hosts(launch: Launch, needs: Needs) -> None:
+    """Refuse hosts that cannot be reached, or have other things than this one; nothing is started.
+
+    Raises:
+        RlguideError: naming the host and what differs.
+    """
+    if launch.launcher == SSH:
+        import_module(f"{_MODULES[SSH]}.check").check(launch, needs)
+
+
+def wait_for_hosts(launch: Launch, needs: Needs, tell: Callable[[str], None]) -> None:
+    """Wait until all hosts of a training answer and agree, for as long as the launch says (`restart_wait`, seconds).
+
+    Raises:
+        RlguideError: as `check_hosts`, of one that still does not.
+    """
+    if launch.launcher == SSH:
+        import_module(f"{_MODULES[SSH]}.check").wait_until_back(launch, needs, tell)
 
 
 def with_gpus(launch: Launch, text: str | None) -> Launch:

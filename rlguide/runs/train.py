@@ -10,13 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlguide.catalog.methods import find_method
 from rlguide.console import say
 from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import RlguideError, UsageError
-from rlguide.launchers.launch import Launch, check, in_effect, started
+from rlguide.launchers.launch import Launch, Needs, check_here, check_hosts, in_effect, started
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -36,6 +37,7 @@ from rlguide.runs.checkpoints import (
 )
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
 from rlguide.runs.diagnosis.stopping import DEFAULT, EXIT_CODE, StopOn
+from rlguide.runs.hosts import needs_of, ready_again, relaunched
 from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
@@ -82,7 +84,7 @@ class RunOptions:
         auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
             less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
-        launch: how its processes are started; when resuming, the record says it.
+        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself.
     """
 
     is_plain: bool = False
@@ -128,6 +130,7 @@ def train(
 
     Raises:
         UsageError: something trains in that folder, or a link in it leads out of it.
+        RlguideError: a host that is to take part cannot, or has something else than this one.
         StoppedByRule: a rule of `options` stopped it; its record says why.
         EngineError: the engine failed; the message has the cause. Its exit code is the engine's.
         KeyboardInterrupt: after the whole process group is stopped and the record is written.
@@ -135,6 +138,8 @@ def train(
     options, folder = options or RunOptions(), ws.root / prepared.output_dir
     check_links(folder, prepared.output_dir)
     with held(folder, prepared.output_dir) as lock:
+        if options.launch.hosts:
+            check_hosts(options.launch, needs_of(ws, engine, folder, prepared.method, prepared.config))
         _clear(folder)
         run = create_run(ws, prepared, engine.versions, options.is_plain, kept(plan) if plan else None)
         if not options.launch.is_default:
@@ -182,32 +187,49 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
     """
     options = options or RunOptions()
     check_links(run.path, run.name)
-    with held(run.path, run.name) as lock, in_effect(run.launch):
+    launch = relaunched(run, options.launch)
+    with held(run.path, run.name) as lock, in_effect(launch):
         if run.status == "finished":
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
-        check(run.launch, engine)
+        check_here(launch, engine)
+        if launch != run.launch:
+            run.update(launch=launch.as_dict())
         if options.is_plain:
             run.update(plain=True)
         job = _Job(ws, engine, run, lock, options)
+        if launch.hosts:
+            check_hosts(launch, _needs(job))
         return _to_the_end(job, partial(_continue, job, with_less=options.auto_retry))
 
 
 def _to_the_end(job: _Job, attempt: Callable[[], Run]) -> Run:
     """Train by `attempt`; with `auto_retry` continue with less memory each time that it runs out.
 
-    Each time something is made smaller, so that it ends.
+    Each time something is made smaller, so that it ends. With restarts left (`Launch.max_restarts`), what failed of
+    anything else continues as it is: by this loop and not by torchrun's own, which would begin anew without the
+    checks of a resume, and is gone when the node is lost that holds its rendezvous.
     """
+    restarts = job.run.launch.max_restarts
     with _interrupted_is_said(job.run):
         while True:
             try:
                 return attempt()
             except JobFailed as error:
-                if not job.options.auto_retry or next_of(job.ws, job.run, job.engine) is None:
+                is_smaller = job.options.auto_retry and next_of(job.ws, job.run, job.engine) is not None
+                if not is_smaller and (not restarts or error.cause.memory):
                     explain(job.ws, job.run, job.engine, error)
                     raise
-                attempt = partial(_continue, job, with_less=True)
+                if not is_smaller:
+                    restarts -= 1
+                    ready_again(job.run, _needs(job), restarts)
+                attempt = partial(_continue, job, with_less=is_smaller)
+
+
+def _needs(job: _Job) -> Needs:
+    """What the hosts of a run need to resume it."""
+    return needs_of(job.ws, job.engine, job.run.path, find_method(job.run.method_name), job.run.config)
 
 
 def _continue(job: _Job, with_less: bool) -> Run:

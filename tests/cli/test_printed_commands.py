@@ -27,7 +27,8 @@ FILLED = "1"  # a name, a path, a number
 # In backticks; or bare, at the beginning of a line or behind a mark, up to the end of the sentence.
 QUOTED = re.compile(r"`(rlguide [^`]+)`")
 BARE = re.compile(
-    rf"(?:^|: |\$ |  )(rlguide (?:{'|'.join(COMMANDS)})(?: (?![ (#]|then\b|or\b|and\b)[^\s`;,]+)*)", re.MULTILINE
+    rf"(?:^|: |\$ |  )(rlguide (?:{'|'.join(COMMANDS)})(?: (?![ (#]|then\b|or\b|and\b)(?:[^\s`;,]|,(?=\S))+)*)",
+    re.MULTILINE,
 )
 
 

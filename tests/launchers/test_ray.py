@@ -17,7 +17,7 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import Command
 from rlguide.errors import EngineError, UsageError
 from rlguide.launchers import ray
-from rlguide.launchers.launch import RAY, Launch, check, read_launch, started
+from rlguide.launchers.launch import RAY, Launch, check_here, read_launch, started
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = Engine(Path("/engine/bin/python"), {"llamafactory": "0.9.5", "ray": "2.60.0"})
@@ -53,7 +53,7 @@ def test_without_a_number_one_worker_on_each_gpu_here(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ray, "list_gpus", lambda: [object()] * 4)
     assert ray.on_ray(Launch(), None).nproc == 4
     with pytest.raises(UsageError, match="5 workers need a GPU each, and 4 can be seen"):
-        check(ray.on_ray(Launch(nproc=5), None), ENGINE)
+        check_here(ray.on_ray(Launch(nproc=5), None), ENGINE)
 
 
 @pytest.mark.parametrize("address", ["head", "head:port", "http://head:1", "tcp://head:1", "a b:1", "head:1;rm", ""])
@@ -85,9 +85,9 @@ def test_how_many_workers_must_be_said_for_a_cluster() -> None:
 def test_ray_is_missing() -> None:
     launch = ray.on_ray(Launch(nproc=1), "auto")
     with pytest.raises(EngineError) as caught:
-        check(launch, Engine(Path("/my engine/bin/python"), {"llamafactory": "0.9.5"}))
+        check_here(launch, Engine(Path("/my engine/bin/python"), {"llamafactory": "0.9.5"}))
     assert caught.value.fix == "'/my engine/bin/python' -m pip install 'ray[client]>=2.40'"
-    check(launch, ENGINE)
+    check_here(launch, ENGINE)
     assert f'ray = ["{ray.INSTALL}"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -95,9 +95,9 @@ def test_nobody_listens_at_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         launch = ray.on_ray(Launch(nproc=1), address)
-        check(launch, ENGINE)
+        check_here(launch, ENGINE)
     with pytest.raises(UsageError, match=f"no Ray cluster can be reached at {address}"):
-        check(launch, ENGINE)
+        check_here(launch, ENGINE)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=12))

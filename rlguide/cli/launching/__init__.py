@@ -1,0 +1,1 @@
+"""The commands that start trainings on other hosts, or many of them."""

@@ -1,0 +1,251 @@
+"""Whether the nodes of a training agree with this host, and with each other, before anything is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from rlguide.console import printable
+from rlguide.engine.find import WATCHED
+from rlguide.engine.worker import worker_command
+from rlguide.errors import RlguideError
+from rlguide.launchers.launch import Launch, Needs
+from rlguide.launchers.ssh.client import LOST, config_of, ssh_command
+from rlguide.launchers.ssh.hosts import Host, parse_host
+from rlguide.launchers.ssh.node import last_line
+from rlguide.progress import Ticker
+
+WAIT, DEFAULT_WAIT = "restart_wait", 600.0  # the setting of a launch, in seconds
+_LIMIT = 600.0  # seconds for a node to read and compare everything: datasets of tens of GB on a network drive
+_LARGEST = 1 << 22  # bytes of an answer
+_MARK = b"FOUND "
+# The variables that say what a host has: none is a secret.
+_ASKED_WITH = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "CUDA_VISIBLE_DEVICES")
+# What ssh says, and what helps.
+_OF_SSH = (
+    ("Host key verification failed", "look at its key once, which notes it in known_hosts: ssh {at}"),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "if that is right, forget its old key: ssh-keygen -R {name}"),
+    ("Permission denied", "let ssh in by key, without a password: ssh-copy-id {at}"),
+    ("Could not resolve hostname", "name it as ssh knows it, or by its address"),
+)
+
+
+def check(launch: Launch, needs: Needs) -> None:
+    """Refuse nodes that cannot be reached, or have something else than this host. All are asked at once.
+
+    Raises:
+        RlguideError: naming the node and what differs.
+    """
+    hosts = [parse_host(text) for text in launch.hosts]
+    with _probe(needs) as probe:
+        script = _script(needs, probe)
+        here, found = _ask_all(hosts, config_of(launch), needs, script)
+    for host in hosts:
+        _compare(host, found[host], here, needs, probe)
+    _check_gpus(hosts, found, launch)
+
+
+@contextmanager
+def _probe(needs: Needs) -> Iterator[Path]:
+    """The config and a random word in a file of the run's folder, which each node must see."""
+    path = needs.folder / f".launch-{uuid4().hex}"
+    path.write_text(f"{uuid4().hex}\n{needs.config}", encoding="utf-8")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _script(needs: Needs, probe: Path) -> bytes:
+    script = Path(worker_command(needs.engine, "check_node")[1])
+    asked = {
+        "variables": {name: os.environ[name] for name in _ASKED_WITH if name in os.environ},
+        "names": WATCHED,
+        "worker": str(script.parent),
+        "probe": str(probe),
+        "data": [str(path) for path in needs.data],
+        "models": [str(path) for path in needs.models],
+        "hub": list(needs.hub),
+        "revision": needs.revision,
+    }
+    # `main` is called with a literal; what stands at the script's end is for its own command line.
+    text = script.read_text(encoding="utf-8").partition('\nif __name__ == "__main__":')[0]
+    return f"{text}\nmain(json.loads({json.dumps(asked)!r}))\n".encode()
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a host found (None if it gave no answer), the exit code, and what was said of an error."""
+
+    found: dict[str, Any] | None
+    code: int
+    said: str = ""
+
+
+def _ask_all(
+    hosts: Sequence[Host], config: str, needs: Needs, script: bytes
+) -> tuple[dict[str, Any], dict[Host, _Answer]]:
+    """The answers of this host and of all nodes."""
+    python = [str(needs.engine.python), "-I", "-"]
+    with (
+        ThreadPoolExecutor(len(hosts) + 1) as pool,
+        Ticker("checking the nodes over ssh", "nodes", len(hosts)) as ticker,
+    ):
+        own = pool.submit(_ask, python, script)
+        asked = {host: pool.submit(_ask, ssh_command(host, config, python), script) for host in hosts}
+        waiting = set(asked.values())
+        while waiting:
+            waiting = wait(waiting, timeout=0.2).not_done
+            ticker.update(len(hosts) - len(waiting))
+        here = own.result()
+    if here.found is None:
+        raise RlguideError(f"{needs.engine.python} does not run here: {here.said}", "run `rlguide doctor`")
+    return here.found, {host: future.result() for host, future in asked.items()}
+
+
+def _ask(command: Sequence[str], script: bytes) -> _Answer:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
+        given.write(script)
+        given.seek(0)
+        try:  # in a session of its own: Ctrl-C is not its matter, and ssh finds no terminal to ask on
+            code = subprocess.run(
+                command, stdin=given, stdout=out, stderr=errors, timeout=_LIMIT, start_new_session=True, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return _Answer(None, LOST, f"no answer within {_LIMIT:g} s")
+        except OSError as error:
+            return _Answer(None, LOST, f"cannot start {command[0]}: {error.strerror}")
+        out.seek(0)
+        lines = [line for line in out.read(_LARGEST).splitlines() if line.startswith(_MARK)]
+        with suppress(ValueError, RecursionError):
+            found = json.loads(lines[-1].removeprefix(_MARK)) if lines else None
+            if isinstance(found, dict):
+                return _Answer(found, code)
+        return _Answer(None, code, last_line(errors) or f"exit code {code}")
+
+
+def _compare(host: Host, answer: _Answer, here: Mapping[str, Any], needs: Needs, probe: Path) -> None:
+    """Raises RlguideError for the first thing that is other on this node than here."""
+    if answer.found is None:
+        raise _no_answer(host, answer, needs)
+    there, differs = answer.found, partial(_differs, host)
+    engine = shlex.quote(str(needs.engine.python.parent.parent))
+    versions = {"python": there.get("python"), **_part(there, "versions")}
+    for name, version in {"python": here["python"], **here["versions"]}.items():
+        if versions.get(name, "") != version:
+            raise differs(
+                f"{_which(name, versions.get(name))}, and here is {_which(name, version)}",
+                f"install the same versions in {engine} there, or put that folder on a shared file system",
+            )
+    if there.get("worker") != here["worker"]:
+        folder = worker_command(needs.engine, "check_node")[1].rpartition("/")[0]
+        raise differs(f"other files in {folder}", "install the same version of rlguide there, at the same path")
+    if there.get("probe") != here["probe"]:
+        raise differs(
+            f"another folder at {probe.parent}: what is written here is not seen there",
+            "keep the workspace on a file system that all nodes mount at the same path (NFS, Lustre)",
+        )
+    for kind, fix in _FIXES.items():
+        for name, digest in here[kind].items():
+            theirs = _part(there, kind).get(name, "")
+            if theirs != digest and kind == "hub":
+                raise differs(f"{_which(name, theirs)}, and here is {_which(name, digest)}", fix)
+            if theirs != digest:
+                raise differs(f"{'another' if theirs else 'no'} {name}", fix)
+
+
+_FIXES = {
+    "data": "copy the file there, or register the dataset again in the workspace that all nodes share",
+    "models": "copy the folder there, or keep it on a file system that all nodes mount at the same path",
+    "hub": "let all nodes share HF_HOME, or run `hf download` for it on each with the same --revision",
+}
+
+
+def _differs(host: Host, what: str, fix: str) -> RlguideError:
+    return RlguideError(f"{host} has {what}", fix)
+
+
+def _part(found: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A part of what a node says, which may be anything."""
+    part = found.get(kind)
+    return part if isinstance(part, dict) else {}
+
+
+def _which(name: str, version: Any) -> str:
+    return f"{name} {printable(str(version))[:80]}" if version else f"no {name}"
+
+
+def _no_answer(host: Host, answer: _Answer, needs: Needs) -> RlguideError:
+    """What to do about a node that did not say what it has."""
+    at = shlex.join(["-p", str(host.port), host.target] if host.port is not None else [host.target])
+    for words, fix in _OF_SSH:
+        if words in answer.said:
+            name = f"[{host.name}]:{host.port}" if host.port is not None else host.name
+            return RlguideError(
+                f"{host} cannot be reached over ssh: {answer.said}", fix.format(at=at, name=shlex.quote(name))
+            )
+    if answer.code == LOST:
+        return RlguideError(f"{host} cannot be reached over ssh: {answer.said}", f"see what this says: ssh {at} true")
+    python = needs.engine.python
+    try_it = shlex.join(["ssh", *shlex.split(at), shlex.join([str(python), "-V"])])
+    return RlguideError(
+        f"{host} has no engine that runs at {python}: {answer.said}",
+        f"install it at the same path there, or on a shared file system; see what this says: {try_it}",
+    )
+
+
+def _check_gpus(hosts: Sequence[Host], found: Mapping[Host, _Answer], launch: Launch) -> None:
+    """Refuse nodes with too few GPUs, or with others than the first; where no node has one, it trains on CPUs."""
+    names = {host: _gpus(found[host].found or {}) for host in hosts}
+    if not any(names.values()):
+        return
+    first, wanted = hosts[0], launch.nproc or 1
+    for host in hosts:
+        if len(names[host]) < wanted:
+            raise RlguideError(
+                f"{host} has {len(names[host])} GPUs, and {wanted} processes are to train on each node",
+                "give a smaller --nproc, or leave that node out",
+            )
+        if set(names[host]) != set(names[first]):
+            raise RlguideError(
+                f"{host} has {', '.join(sorted(set(names[host])))}, and {first} {', '.join(sorted(set(names[first])))}",
+                "train on nodes of one kind: the slowest GPU sets the pace, and the smallest the memory",
+            )
+
+
+def _gpus(found: Mapping[str, Any]) -> list[str]:
+    names = found.get("gpus")
+    return [printable(str(name)) for name in names] if isinstance(names, list) else []
+
+
+def wait_until_back(launch: Launch, needs: Needs, tell: Callable[[str], None]) -> None:
+    """Wait until all nodes answer and agree again; `tell` is given what is waited for.
+
+    Raises:
+        RlguideError: of the node that still does not, after as many seconds as the launch says.
+    """
+    seconds = launch.settings.get(WAIT)
+    seconds = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e7 else DEFAULT_WAIT
+    deadline, before = time.monotonic() + seconds, ""
+    while True:
+        try:
+            return check(launch, needs)
+        except RlguideError as error:
+            if time.monotonic() > deadline:
+                raise
+            if error.what != before:
+                tell(f"waiting for up to {max(1, round((deadline - time.monotonic()) / 60))} min: {error.what}")
+                before = error.what
+        time.sleep(2.0)
