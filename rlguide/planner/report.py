@@ -91,7 +91,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["seconds"] is not None:
         shown.append(f"time       {time_line(found)} ({found['seconds']['from']})")
-    if (exchange := found["exchange"]) is not None:
+    if (exchange := found["exchange"]) is not None and found["seconds"] is not None:
         shown.append(
             f"exchange   {exchange['bytes'] / 1e9:.3g} GB an update over {exchange['link']} at "
             f"{exchange['bandwidth'] / 1e9:.3g} GB/s: {duration(exchange['seconds'])} of it, if none is hidden"
