@@ -108,7 +108,7 @@ def scale_lines(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     )
     if any(row["effective_batch"] != batch for row in rows):
         shown.append(
-            f"*: another effective batch, which learns otherwise; of {batch}, more than {most} GPUs have nothing to share"
+            f"*: another effective batch, which learns otherwise; of {batch} more than {most} GPUs have nothing to share"
         )
     links = dict.fromkeys(row["link"] for row in rows if row["link"])
     shown.append(f"exchange: share of the time, over {', then '.join(links)}; not hidden behind the computing")
