@@ -82,6 +82,8 @@ def run_distributed(devices: int, events: Events) -> int:
             bound_store.talk_over(own)
             options += ["--local-addr", own, "--rdzv-conf", f"is_host={int(own == address)}"]
     else:
+        if nodes == "1" and not ask("MASTER_ADDR"):  # all of it is on this host
+            bound_store.talk_over(address)
         options += ["--node-rank", ask("NODE_RANK", "0"), "--master-addr", address, "--master-port", port]
     if is_env_enabled("OPTIM_TORCH", "1"):  # as the engine's launcher sets them
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"

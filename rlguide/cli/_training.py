@@ -117,6 +117,22 @@ def _build(given: dict[str, Any]) -> TrainingOptions:
     return TrainingOptions(**given)
 
 
+def arguments_of(options: TrainingOptions) -> list[str]:
+    """The options as they are typed, so that another rlguide reads the same record."""
+    from rlguide.engine.config_file import format_value
+
+    words: list[str] = []
+    for name in options.given():
+        option, value = str(_OPTIONS[name].default), getattr(options, name)
+        if name == "settings":
+            words += [word for key, setting in value.items() for word in (option, f"{key}={format_value(setting)}")]
+        elif isinstance(value, bool):
+            words.append(option)
+        else:
+            words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+    return words
+
+
 def at_steps(ws: Workspace, options: TrainingOptions) -> tuple[TrainingOptions, list[str]]:
     """The options with the checkpoints of the runs that they name, of their best steps by default; and lines that say
     which, for when all is checked.

@@ -79,6 +79,7 @@ class Needs:
         data: the files of its datasets, held-out ones too, and others that the config names.
         models: the folders of the models and adapters below it.
         hub: models that are fetched from the hub, by id, at `revision`.
+        on_cpu: whether the config says that no GPU is used.
     """
 
     engine: Engine
@@ -88,6 +89,7 @@ class Needs:
     models: tuple[Path, ...] = ()
     hub: tuple[str, ...] = ()
     revision: str = "main"
+    on_cpu: bool = False
 
 
 def read_launch(value: Any) -> Launch:

@@ -37,7 +37,7 @@ from rlguide.runs.checkpoints import (
 )
 from rlguide.runs.diagnosis.first_step import StartCheck, check_start, first_loss
 from rlguide.runs.diagnosis.stopping import DEFAULT, EXIT_CODE, StopOn
-from rlguide.runs.hosts import needs_of, ready_again, relaunched
+from rlguide.runs.hosts import keep_hosts, needs_of, ready_again, relaunched
 from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
@@ -144,6 +144,7 @@ def train(
         run = create_run(ws, prepared, engine.versions, options.is_plain, kept(plan) if plan else None)
         if not options.launch.is_default:
             run.update(launch=options.launch.as_dict())
+            keep_hosts(run)
         job = _Job(ws, engine, run, lock, options)
         return _to_the_end(job, partial(_begin, job, prepared))
 
@@ -196,6 +197,7 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
         check_here(launch, engine)
         if launch != run.launch:
             run.update(launch=launch.as_dict())
+        keep_hosts(run)
         if options.is_plain:
             run.update(plain=True)
         job = _Job(ws, engine, run, lock, options)

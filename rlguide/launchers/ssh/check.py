@@ -54,7 +54,11 @@ def check(launch: Launch, needs: Needs) -> None:
         here, found = _ask_all(hosts, config_of(launch), needs, script)
     for host in hosts:
         _compare(host, found[host], here, needs, probe)
-    _check_gpus(hosts, found, launch)
+    gpus = {host: _gpus(found[host].found or {}) for host in hosts}
+    if needs.on_cpu:
+        _check_no_gpus(gpus, here)
+    else:
+        _check_gpus(gpus, launch.nproc or 1)
 
 
 @contextmanager
@@ -206,21 +210,28 @@ def _no_answer(host: Host, answer: _Answer, needs: Needs) -> RlguideError:
     )
 
 
-def _check_gpus(hosts: Sequence[Host], found: Mapping[Host, _Answer], launch: Launch) -> None:
-    """Refuse nodes with too few GPUs, or with others than the first; where no node has one, it trains on CPUs."""
-    names = {host: _gpus(found[host].found or {}) for host in hosts}
-    if not any(names.values()):
-        return
-    first, wanted = hosts[0], launch.nproc or 1
-    for host in hosts:
-        if len(names[host]) < wanted:
+def _check_no_gpus(gpus: Mapping[Host, list[str]], here: Mapping[str, Any]) -> None:
+    """Refuse to leave the nodes' GPUs unused because there is none here: the config is made for this host."""
+    host = next((host for host, names in gpus.items() if names), None)
+    if host is not None and not here["gpus"]:
+        raise RlguideError(
+            f"{host} has {len(gpus[host])} GPUs, and this host none, so that the config says use_cpu",
+            "type the command on one of the nodes; to train on CPUs all the same: export CUDA_VISIBLE_DEVICES=''",
+        )
+
+
+def _check_gpus(gpus: Mapping[Host, list[str]], wanted: int) -> None:
+    """Refuse nodes with too few GPUs for `wanted` processes, or with others than the first."""
+    first = next(iter(gpus))
+    for host, names in gpus.items():
+        if len(names) < wanted:
             raise RlguideError(
-                f"{host} has {len(names[host])} GPUs, and {wanted} processes are to train on each node",
+                f"{host} has {len(names)} GPUs, and {wanted} processes are to train on each node",
                 "give a smaller --nproc, or leave that node out",
             )
-        if set(names[host]) != set(names[first]):
+        if set(names) != set(gpus[first]):
             raise RlguideError(
-                f"{host} has {', '.join(sorted(set(names[host])))}, and {first} {', '.join(sorted(set(names[first])))}",
+                f"{host} has {', '.join(sorted(set(names)))}, and {first} {', '.join(sorted(set(gpus[first])))}",
                 "train on nodes of one kind: the slowest GPU sets the pace, and the smallest the memory",
             )
 
