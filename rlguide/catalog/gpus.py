@@ -113,6 +113,10 @@ def parse_gpus(text: str) -> Gpus:
         within, nodes = parse_gpus(several["gpus"]), int(several["nodes"])
         if within.count * nodes <= _MOST:
             return replace(within, count=within.count * nodes, nodes=nodes)
+    if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text) and find_gpu_model(text) is None:
+        raise UsageError(
+            f"'{text}' are indices of GPUs, and a plan needs their kind", f"{_FIX}; without --gpus it is of this host's"
+        )
     given, colon, memory = text.strip().partition(":")
     for count, name in _readings(given.strip()):
         model = find_gpu_model(name) or _of_memory(name)
@@ -122,6 +126,15 @@ def parse_gpus(text: str) -> Gpus:
     if find_gpu_model(name) or _of_memory(name):
         raise UsageError(f"'{text}' is not a number of GPUs", _FIX)
     raise UsageError(f"no GPU '{name}' is known{_nearest(name)}", _FIX)
+
+
+def names_kind(text: str) -> bool:
+    """Whether a text names GPUs to plan for, as `parse_gpus` reads it."""
+    try:
+        parse_gpus(text)
+    except UsageError:
+        return False
+    return True
 
 
 def detected(gpus: Sequence[Gpu]) -> Gpus | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from rlguide.errors import UsageError
-from rlguide.launchers.launch import LOCAL, RAY, Launch, in_effect, with_gpus
+from rlguide.launchers.launch import LOCAL, RAY, Launch, check_gpus, in_effect, with_gpus
 
 GpuIndicesOption = Annotated[
     str | None, typer.Option("--gpus", metavar="0,1,...", help="GPUs of this host to train on; all by default.")
@@ -55,5 +56,6 @@ def launch_of(
         from rlguide.launchers.ray import on_ray
 
         launch = on_ray(launch, ray_address)
+    check_gpus(launch, os.environ)
     context.with_resource(in_effect(launch))
     return launch

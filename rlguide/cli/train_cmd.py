@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
-_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to")
+_BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to", "sharing")
 
 
 @training_options()
@@ -93,15 +93,17 @@ def command(
     rlguide train --config configs/dpo_config.yaml --auto-retry
     rlguide train --config configs/dpo_config.yaml --gpus 0,1
     rlguide train --config configs/dpo_config.yaml --launcher ray --nproc 2
+    rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
 
-    from rlguide.cli._training import at_steps, refuse_others, say_all, show_need, show_plan
+    from rlguide.cli._training import at_steps, refuse_others, say_all, share_by_plan, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.launchers.launch import check_here
+    from rlguide.launchers.launch import LOCAL, check_here
     from rlguide.recipes.prepare import prepare
+    from rlguide.recipes.sharing.checks import check_processes
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
     from rlguide.runs.train import RunOptions, train
@@ -109,7 +111,7 @@ def command(
     launch = launch_of(context, gpus, nproc, launcher, ray_address)
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
-    if auto_retry:
+    if auto_retry and not launch.hosts:  # `rlguide launch` restarts all nodes
         check_one_node()
     if run is not None and not resume:
         name = shlex.quote(run)
@@ -138,7 +140,11 @@ def command(
         else:
             options, steps = at_steps(ws, options)
             prepared = prepare(ws, main, options, dry_run)
+            shared = share_by_plan(ws, prepared, options, None)
+            prepared = prepared if shared == options else prepare(ws, main, shared, dry_run)
             say_all(steps)
+        if launch.launcher == LOCAL and launch.nodes == 1:
+            check_processes(prepared.config, prepared.gpus)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
         planned = show_need(ws, prepared, None, plain, force)

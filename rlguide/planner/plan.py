@@ -170,7 +170,7 @@ def _chosen(
     allowance = None if gpus is None else allowance_for(gpus.model)
     count = training.schedule.processes
     gpus = None if gpus is None else replace(gpus, count=count)  # fewer with NPROC_PER_NODE, more on several nodes
-    sharing = sharing_of(training.config, count, ws.root)
+    sharing = sharing_of(training.config, count, ws.root, text_model(training.model))
     has_choice = len(choices(training)) > 1
     why = "" if has_choice else "as the config says"
     for is_on, step in steps.items():

@@ -12,6 +12,7 @@ from rlguide.planner.communication import nodes_of, slowest_link
 from rlguide.planner.learnt import allowance_for
 from rlguide.planner.memory import memory_of, sharing_of
 from rlguide.planner.plan import Plan, planned_time
+from rlguide.planner.simulation import text_model
 from rlguide.planner.time import kilowatt_hours
 from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
@@ -43,7 +44,7 @@ def scaled(plan: Plan, count: int, root: Path) -> Plan:
     # As many nodes as are needed where their size is known: that of the nodes which were named.
     each = -(-plan.gpus.count // plan.gpus.nodes) if plan.gpus.nodes else 0
     gpus = replace(plan.gpus, count=count, nodes=-(-count // each) if each else 0)
-    sharing = sharing_of(config, count, root)
+    sharing = sharing_of(config, count, root, text_model(training.model))
     memory = memory_of(plan.step, sharing, allowance_for(gpus.model))
     training = replace(training, config=config, schedule=changed)
     return replace(plan, training=training, gpus=gpus, sharing=sharing, memory=memory)

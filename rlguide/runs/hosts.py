@@ -21,6 +21,7 @@ from rlguide.policy.run_state import resume_command
 from rlguide.recipes.data import data_of_config
 from rlguide.remembered import Memory
 from rlguide.runs.record import Run
+from rlguide.runs.resumable import resumed_launch
 from rlguide.workspace import Workspace
 
 _MODELS = (
@@ -51,7 +52,7 @@ def needs_of(ws: Workspace, engine: Engine, folder: Path, method: Method, config
 
 
 def relaunched(run: Run, launch: Launch) -> Launch:
-    """How a run is launched when it is resumed: as its record says, or as was asked for anew.
+    """How a run is launched when it is resumed: as its record says, on other GPUs of this host, or on hosts asked for.
 
     The record may be somebody else's, and hosts get this user's keys. So those of a record are taken only where this
     user has launched that run on them.
@@ -66,7 +67,7 @@ def relaunched(run: Run, launch: Launch) -> Launch:
                 " launched it there",
                 f"if they are yours, name them: `{_launch_command(run)}`",
             )
-        return run.launch
+        return resumed_launch(run, launch)
     wanted = run.record.processes
     given = launch.nodes * (launch.nproc or 1)
     if wanted is not None and wanted != given:

@@ -84,7 +84,8 @@ class RunOptions:
         auto_retry: each time that memory runs out, continue from the last checkpoint with the next setting that needs
             less and learns the same (`planner.ladder`), as long as there is one.
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
-        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself.
+        launch: how its processes are started; when resuming, the record says it, unless it names hosts itself, or other
+            GPUs of this host.
     """
 
     is_plain: bool = False
@@ -195,14 +196,14 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
         check_here(launch, engine)
+        job = _Job(ws, engine, run, lock, options)
+        if launch.hosts:
+            check_hosts(launch, _needs(job))
         if launch != run.launch:
             run.update(launch=launch.as_dict())
         keep_hosts(run)
         if options.is_plain:
             run.update(plain=True)
-        job = _Job(ws, engine, run, lock, options)
-        if launch.hosts:
-            check_hosts(launch, _needs(job))
         return _to_the_end(job, partial(_continue, job, with_less=options.auto_retry))
 
 

@@ -11,7 +11,8 @@ from rlguide.launchers.launch import Launch
 from rlguide.launchers.ssh.hosts import Host
 
 # Whether an unknown host is trusted stays what the user's config says (StrictHostKeyChecking). A lost connection is
-# noticed after 3 times 5 seconds. With the other options, nothing of this terminal or agent is given to the node.
+# noticed after 3 times 5 seconds. Nothing of this terminal or agent is given to the node. A connection that is shared
+# already (ControlPath) is used, where a login takes a code; none of these becomes the one that others share.
 _OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": "10",
@@ -21,7 +22,6 @@ _OPTIONS = {
     "ForwardX11": "no",
     "ClearAllForwardings": "yes",
     "ControlMaster": "no",
-    "ControlPath": "none",
     "LogLevel": "ERROR",
 }
 CONFIG = "ssh_config"  # the setting of a launch that names a config file of ssh
