@@ -108,7 +108,7 @@ def scale_lines(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         f"batch: GPUs x micro-batch x accumulation; {batch} {unit} an update, which up to {most} GPUs can share"
     )
     if any(row["effective_batch"] != batch for row in rows):
-        shown.append(f"*: a larger batch, which learns otherwise, because of {batch} only {most} GPUs get a part")
+        shown.append(f"*: a larger batch, which learns otherwise; {batch} {unit} are shared by {most} GPUs at most")
     links = dict.fromkeys(row["link"] for row in rows if row["link"])
     shown.append(f"exchange: share of the time, over {', then '.join(links)}; not hidden behind the computing")
     return shown

@@ -53,7 +53,7 @@ def test_the_effective_batch_is_kept_up_to_one_micro_batch_each(planned: Callabl
         assert row["gpus"] * row["accumulation"] * 2 == row["effective_batch"]
         assert row["steps"] * row["effective_batch"] >= plan.examples  # no example is lost
     text = "\n".join(scale_lines(plan, rows))
-    assert "up to 4 GPUs" in text and "of 8 only 4 GPUs get a part" in text and "64x2x1*" in text
+    assert "up to 4 GPUs" in text and "8 pairs are shared by 4 GPUs at most" in text and "64x2x1*" in text
 
 
 def test_one_gpu_costs_nothing_more_and_more_cost_more(planned: Callable[..., Plan], ws: Workspace) -> None:
