@@ -36,8 +36,8 @@ def launch_of(
     context: typer.Context,
     gpus: str | None,
     nproc: int | None,
-    launcher: str | None = None,
-    ray_address: str | None = None,
+    slurm: str | None = None,
+    ray: tuple[str | None, str | None] = (None, None),
 ) -> Launch:
     """How the training is to be launched, in effect until the command ends.
 
@@ -47,15 +47,39 @@ def launch_of(
         UsageError: an option that is malformed.
     """
     given = context.obj if isinstance(context.obj, Launch) else Launch()
-    launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
-    if launcher not in (None, LOCAL, RAY):
-        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
-    if launcher == LOCAL and ray_address is not None:
-        raise UsageError("--ray-address is of --launcher ray", "leave --launcher local out")
-    if launcher == RAY or ray_address is not None:
-        from rlguide.launchers.ray import on_ray
-
-        launch = on_ray(launch, ray_address)
-    check_gpus(launch, os.environ)
+    if ray != (None, None):
+        if slurm is not None or given.launcher != LOCAL:
+            raise UsageError("a training has one launcher", "leave --launcher and --ray-address out, or the other")
+        given = _on_ray(with_gpus(replace(given, nproc=nproc), gpus), *ray)
+        nproc, gpus = given.nproc, None
+    if slurm is not None:
+        launch = _in_slurm(given, gpus, nproc, slurm)
+    else:
+        launch = with_gpus(replace(given, nproc=nproc or given.nproc), gpus)
+        check_gpus(launch, os.environ)
     context.with_resource(in_effect(launch))
     return launch
+
+
+def _on_ray(launch: Launch, launcher: str | None, address: str | None) -> Launch:
+    from rlguide.launchers.ray import on_ray
+
+    if launcher not in (None, LOCAL, RAY):
+        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    if launcher != LOCAL:
+        return on_ray(launch, address)
+    if address is not None:
+        raise UsageError("--ray-address is of --launcher ray", "leave --launcher local out")
+    return launch
+
+
+def _in_slurm(given: Launch, gpus: str | None, nproc: int | None, slurm: str) -> Launch:
+    from rlguide.cli._slurm import slurm_launch
+
+    if given.launcher != LOCAL:
+        raise UsageError(
+            "--slurm starts a training by itself", "leave `rlguide launch` out: `rlguide train --slurm gpus=4`"
+        )
+    if gpus is not None:
+        raise UsageError("--gpus names GPUs of this host", "say how many the job is to have: --slurm gpus=4")
+    return slurm_launch(slurm, nproc)

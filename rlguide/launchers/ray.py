@@ -32,7 +32,8 @@ def on_ray(launch: Launch, address: str | None) -> Launch:
         UsageError: what is no address, or how many workers there shall be is not said.
     """
     if address is None:
-        return replace(launch, launcher=RAY, nproc=launch.nproc or max(1, len(list_gpus())), settings={})
+        here = len(launch.gpus.split(",")) if launch.gpus else max(1, len(list_gpus()))
+        return replace(launch, launcher=RAY, nproc=launch.nproc or here, settings={})
     if not _ADDRESS.fullmatch(address):
         shown = address if "@" not in address else "***" + address[address.rindex("@") :]
         raise UsageError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from rlguide.launchers.launch import Launch
 from rlguide.launchers.ssh.hosts import Host
@@ -52,7 +51,12 @@ def address_of(host: Host, config: str) -> str:
     return next((word[1] for word in words if len(word) == 2 and word[0] == "hostname"), host.name)
 
 
+def words_for(host: Host, config: str) -> str:
+    """What stands behind `ssh` or `ssh-copy-id` in a command to paste."""
+    return shlex.join([*_ssh(host, config)[1:], host.target])
+
+
 def _ssh(host: Host, config: str) -> list[str]:
-    named = ["-F", str(Path(config))] if config else []
+    named = ["-F", config] if config else []
     port = ["-p", str(host.port)] if host.port is not None else []
     return ["ssh", *named, *port]
