@@ -146,6 +146,8 @@ class Orders:
 def environment(order: dict, address: str) -> dict:
     """This host's environment with what was ordered, and the engine's own scripts first."""
     found = {**os.environ, **order["variables"]}
+    for name in ("PYTHONPATH", "PYTHONHOME"):  # of this host's shell, for another Python
+        found.pop(name, None)
     found["PATH"] = str(Path(order["arguments"][0]).parent) + os.pathsep + os.environ.get("PATH", os.defpath)
     found["RLGUIDE_NODE_ADDRESS"] = address
     return found

@@ -16,6 +16,20 @@ from rlguide.errors import UsageError, did_you_mean
 BEST_BY = ("loss", "accuracy", "margin")
 METRIC, GREATER = "metric_for_best_model", "greater_is_better"
 _HELD_OUT = "eval_"
+# Keys that say what the loss is: between trainings that differ in one of them neither losses nor margins mean the same.
+# LLaMA-Factory 0.9.5, hparams/finetuning_args.py; label_smoothing_factor is of transformers' TrainingArguments.
+LOSS_KEYS = (
+    "pref_loss",
+    "pref_beta",
+    "pref_ftx",
+    "pref_bco_weight",
+    "simpo_gamma",
+    "dpo_label_smoothing",
+    "ld_alpha",
+    "kto_chosen_weight",
+    "kto_rejected_weight",
+    "label_smoothing_factor",
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,11 @@ def rule_of(config: Mapping[str, Any]) -> Rule:
     key = metric if metric.startswith(_HELD_OUT) else _HELD_OUT + metric
     greater = config.get(GREATER)
     return Rule(key, greater if isinstance(greater, bool) else not metric.endswith("loss"))
+
+
+def loss_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config says which loss it minimises; equal for trainings whose losses and margins can be compared."""
+    return {key: config[key] for key in LOSS_KEYS if config.get(key) is not None}
 
 
 def best_keys(method: Method, by: str | None) -> dict[str, Any]:

@@ -37,6 +37,7 @@ COMMANDS = {
     "plan": "Will it fit, and how long will it take.",
     "train": "Train on preferences; resume; another round.",
     "launch": "Train on several nodes over ssh.",
+    "sweep": "Many trainings: a grid or a search, the winner.",
     "runs": "List, compare and remove runs.",
     "stop": "End a training, as Ctrl-C does.",
     "watch": "Curves, time left and diagnosis of a run.",
@@ -57,7 +58,7 @@ _FOLDERS = {
     **dict.fromkeys(("list", "download", "register", "inspect", "show", "view", "rename", "remove"), "data."),
     **dict.fromkeys(("runs", "stop", "watch", "report"), "runs."),
     **dict.fromkeys(("chat", "compare", "score", "serve", "export"), "models."),
-    "launch": "launching.",
+    **dict.fromkeys(("launch", "sweep"), "launching."),
 }
 
 

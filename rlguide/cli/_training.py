@@ -99,6 +99,11 @@ _OPTIONS: dict[str, OptionInfo] = {
         " checkpoint is kept.",
         autocompletion=_complete.of(_complete.figures),
     ),
+    "sharing": typer.Option(
+        "--sharing",
+        metavar="WAY",
+        help="How several GPUs share the training: ddp, fsdp, zero2 or zero3; by default what the plan chooses (auto).",
+    ),
 }
 _TYPES: dict[str, Any] = {"datasets": str | None, "settings": list[str] | None}
 
@@ -115,6 +120,22 @@ def _build(given: dict[str, Any]) -> TrainingOptions:
     given["datasets"] = tuple(split_names(given.get("datasets")))
     given["settings"] = parse_settings(given.get("settings", []))
     return TrainingOptions(**given)
+
+
+def arguments_of(options: TrainingOptions) -> list[str]:
+    """The options as they are typed, so that another rlguide reads the same record."""
+    from rlguide.engine.config_file import format_value
+
+    words: list[str] = []
+    for name in options.given():
+        option, value = str(_OPTIONS[name].default), getattr(options, name)
+        if name == "settings":
+            words += [word for key, setting in value.items() for word in (option, f"{key}={format_value(setting)}")]
+        elif isinstance(value, bool):
+            words.append(option)
+        else:
+            words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+    return words
 
 
 def at_steps(ws: Workspace, options: TrainingOptions) -> tuple[TrainingOptions, list[str]]:
@@ -159,6 +180,25 @@ def refuse_others(options: TrainingOptions, allowed: tuple[str, ...], why: str, 
         raise UsageError(f"{why} (given: {', '.join(others)})", fix)
 
 
+def share_by_plan(ws: Workspace, prepared: Prepared, options: TrainingOptions, gpus: Gpus | None) -> TrainingOptions:
+    """The options with the way in which several GPUs are to share the training, where DDP does not fit and nobody has
+    said it; it is said with its reason (stderr). `gpus`: this host's by default.
+    """
+    from rlguide.console import say
+    from rlguide.planner.sharing import choose
+    from rlguide.recipes.sharing.ways import AUTO, TITLES
+    from rlguide.runs.planned import plan_of
+
+    if prepared.schedule.processes < 2 or options.sharing not in (None, AUTO) or options.config is not None:
+        return options
+    plan = plan_of(ws, prepared, False, gpus)
+    found = choose(ws, prepared.engine, plan) if plan is not None else None
+    if found is None:
+        return options
+    say(f"sharing    {TITLES[found.name]}: {found.why}")
+    return replace(options, sharing=found.name)
+
+
 def show_need(ws: Workspace, prepared: Prepared, gpus: Gpus | None, plain: bool, force: bool) -> Plan | None:
     """Say what the training will need on these GPUs, this host's by default (stderr); None where there are none.
 
@@ -166,13 +206,15 @@ def show_need(ws: Workspace, prepared: Prepared, gpus: Gpus | None, plain: bool,
         UsageError: it does not fit, and `force` is not set.
     """
     from rlguide.console import say, warn
-    from rlguide.planner.report import memory_line, smallest_fix, time_line, values
+    from rlguide.planner.report import memory_line, sharing_line, smallest_fix, time_line, values
     from rlguide.runs.planned import plan_of
 
     plan = plan_of(ws, prepared, plain, gpus)
     if plan is None:
         return None
     found = values(plan)
+    if found["sharing_why"]:
+        say(f"sharing    {sharing_line(found)}")
     on = "on" if plan.is_checkpointed else "off"
     say(f"memory     {memory_line(found)}; gradient checkpointing {on} ({plan.why})")
     if found["seconds"] is not None:

@@ -43,7 +43,7 @@ def command(
     import shlex
 
     from rlguide.catalog.gpus import parse_gpus
-    from rlguide.cli._training import at_steps, faster_settings, say_all, show_need, show_plan
+    from rlguide.cli._training import at_steps, faster_settings, say_all, share_by_plan, show_need, show_plan
     from rlguide.console import say, show
     from rlguide.engine.find import find_engine
     from rlguide.planner.asked import as_host
@@ -54,6 +54,9 @@ def command(
     asked = parse_gpus(gpus) if gpus is not None else None
     options, steps = at_steps(ws, options)
     prepared = prepare(ws, main, options, gpus=as_host(asked))
+    shared = share_by_plan(ws, prepared, options, asked)
+    if shared != options:
+        options, prepared = shared, prepare(ws, main, shared, gpus=as_host(asked))
     path = output or ws.configs / f"{prepared.method.name}_config.yaml"
     check_writable(path, force)
     if fast and (settings := faster_settings(ws, prepared, asked)):

@@ -30,6 +30,11 @@ def command(
         typer.Option("--model", help="Plan for a model alone, by the method's recipe: hub id, folder or config.json."),
     ] = None,
     gpus: GpusOption = None,
+    interconnect: Annotated[
+        str | None,
+        typer.Option("--interconnect", metavar="100GbE", help="Network between nodes: 25GbE, 200Gb-IB, 8x400Gb-IB."),
+    ] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="Show time and cost on 1 to 64 GPUs.")] = False,
     optimise: Annotated[bool, typer.Option("--optimise", help="Look for the fastest settings that fit.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plan for `rlguide train --plain`.")] = False,
     workspace: WorkspaceOption = Path(),
@@ -44,18 +49,22 @@ def command(
     rlguide plan --config configs/dpo_config.yaml --gpus 1x4090
     rlguide plan --model Qwen/Qwen3-8B --quantization 4 --gpus 24GB --set per_device_train_batch_size=2
     rlguide plan --sft-ckpt latest --dataset my_pairs --optimise
+    rlguide plan --model Qwen/Qwen3-4B-Base --gpus 2x8xA100 --interconnect 200Gb-IB --scale
     """
     from rlguide.catalog.gpus import parse_gpus
     from rlguide.engine.find import find_engine
     from rlguide.planner.asked import host_gpus
+    from rlguide.planner.scale import with_network
 
     ws = open_workspace(workspace)
     main = find_engine(engine)
-    asked = parse_gpus(gpus) if gpus is not None else host_gpus()
+    asked = with_network(parse_gpus(gpus) if gpus is not None else host_gpus(), interconnect)
     training, main, disk = _training(ws, main, options, model, asked, gpus is not None, plain)
     if gpus is None and training.config.get("use_cpu"):
         asked = None
-    _show(ws, main, training, asked, disk, optimise, as_json)
+    is_open = options.sharing in (None, "auto") and options.config is None
+    asks = ("fastest",) * optimise + ("scale",) * scale + ("sharing",) * is_open
+    _show(ws, main, training, asked, disk, asks, as_json)
 
 
 def _training(
@@ -73,7 +82,7 @@ def _training(
     from rlguide.recipes.prepare import prepare
 
     if model is not None:
-        allowed = ("method", "loss", "datasets", "template", "settings", "quantization")
+        allowed = ("method", "loss", "datasets", "template", "settings", "quantization", "sharing")
         refuse_others(options, allowed, "--model plans for a model alone", "leave the others out, or leave --model out")
         training = of_model(ws, engine, model, options, as_host(gpus) or [], is_plain)
         return training, engine, disk_need(training.config, training.model, 0)
@@ -81,7 +90,8 @@ def _training(
     later = {key: value for key, value in options.keys.items() if key in _NEED_MERGED}
     settings = {key: value for key, value in options.settings.items() if key not in later}
     output = options.output_dir or (_NOWHERE if options.config else None)
-    options = replace(options, settings=settings, quantization=None, output_dir=output)
+    sharing = None if "deepspeed" in later else options.sharing
+    options = replace(options, settings=settings, quantization=None, output_dir=output, sharing=sharing)
     options, steps = at_steps(ws, options)
     prepared = prepare(ws, engine, options, dry_run=True, gpus=as_host(gpus) if is_asked else None)
     say_all(steps)
@@ -96,13 +106,16 @@ def _show(
     training: Training,
     gpus: Gpus | None,
     disk: int,
-    optimise: bool,
+    asks: tuple[str, ...],
     as_json: bool,
 ) -> None:
+    """`asks`: for the "fastest" settings, for the "sharing" among GPUs, for the "scale" of 1 to 64 of them."""
     from rlguide.console import show, show_json
     from rlguide.errors import RlguideError
     from rlguide.planner.plan import Plan, plan_all
     from rlguide.planner.report import fastest, lines, smallest_fix, values
+    from rlguide.planner.scale import scale, scale_lines
+    from rlguide.planner.sharing import choose
 
     (plan,) = plan_all(ws, engine, [training], gpus)
     if not isinstance(plan, Plan):
@@ -110,13 +123,19 @@ def _show(
             f"this training cannot be planned: {plan}",
             "see what a few steps take: `rlguide train` with the same options and --set max_steps=5",
         )
+    chosen = choose(ws, engine, plan) if "sharing" in asks else None
+    plan = chosen.plan if chosen is not None else plan
     found = values(plan, disk)
+    if chosen is not None:
+        found["sharing_why"] = chosen.why
     if plan.fits is False:
         found["fix"] = smallest_fix(ws, engine, plan)
-    if optimise:
+    if "fastest" in asks:
         found["fastest"] = fastest(ws, engine, plan)
+    if "scale" in asks:
+        found["scale"] = scale(plan, ws.root) if plan.gpus is not None else []
     if as_json:
         show_json(found)
         return
-    for line in lines(found):
+    for line in (*lines(found), *(scale_lines(plan, found["scale"]) if "scale" in found else ())):
         show(line)

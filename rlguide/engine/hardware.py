@@ -42,7 +42,12 @@ def list_gpus() -> list[Gpu]:
 
     `CUDA_VISIBLE_DEVICES` is honoured when it holds plain indices ("" hides all).
     """
-    return _visible(parse_nvidia_smi(ask_driver("index,name,memory.total,memory.free,compute_cap")))
+    return _visible(every_gpu())
+
+
+def every_gpu() -> list[Gpu]:
+    """The NVIDIA GPUs of this host, also those that `CUDA_VISIBLE_DEVICES` hides; empty without a driver."""
+    return parse_nvidia_smi(ask_driver("index,name,memory.total,memory.free,compute_cap"))
 
 
 def driver_version() -> str:

@@ -70,8 +70,13 @@ def is_training(folder: Path, group: int | None) -> bool:
 
 def holders(folder: Path) -> list[int]:
     """The processes of this user on this host that hold a run's folder: its rlguide, and those that train."""
-    lock = os.fspath(folder.resolve() / LOCK)
-    return sorted(int(process.name) for process in Path("/proc").glob("[0-9]*") if _has_open(process, lock))
+    return openers(folder / LOCK)
+
+
+def openers(file: Path) -> list[int]:
+    """The processes of this user on this host that have a file open."""
+    name = os.fspath(file.resolve())
+    return sorted(int(process.name) for process in Path("/proc").glob("[0-9]*") if _has_open(process, name))
 
 
 def _has_open(process: Path, file: str) -> bool:

@@ -8,6 +8,7 @@ stopping, resuming) is the same for all of them, because all of them see the wor
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -15,7 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.gpus import names_kind
 from rlguide.engine.find import Engine
+from rlguide.engine.hardware import every_gpu
 from rlguide.engine.job import Command
 from rlguide.errors import UsageError
 
@@ -56,9 +59,13 @@ class Launch:
     @property
     def variables(self) -> dict[str, str]:
         """The environment variables by which LLaMA-Factory, and rlguide when it counts processes, know of it."""
-        found = {"CUDA_VISIBLE_DEVICES": self.gpus} if self.gpus else {}
+        found: dict[str, str] = {}
+        if self.gpus:  # the driver's order, by which `nvidia-smi -L` counts; CUDA's own begins with the fastest
+            found |= {"CUDA_VISIBLE_DEVICES": self.gpus, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         if self.nproc is not None or self.nodes > 1:
-            found |= {"FORCE_TORCHRUN": "1", "NNODES": str(self.nodes)}
+            found["FORCE_TORCHRUN"] = "1"
+        if self.nodes > 1:  # else a person may have set it, and the other variables of torchrun
+            found["NNODES"] = str(self.nodes)
         if self.nproc is not None:
             found["NPROC_PER_NODE"] = str(self.nproc)
         return found
@@ -79,6 +86,7 @@ class Needs:
         data: the files of its datasets, held-out ones too, and others that the config names.
         models: the folders of the models and adapters below it.
         hub: models that are fetched from the hub, by id, at `revision`.
+        on_cpu: whether the config says that no GPU is used.
     """
 
     engine: Engine
@@ -88,6 +96,7 @@ class Needs:
     models: tuple[Path, ...] = ()
     hub: tuple[str, ...] = ()
     revision: str = "main"
+    on_cpu: bool = False
 
 
 def read_launch(value: Any) -> Launch:
@@ -154,6 +163,16 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     return found
 
 
+def check_here(launch: Launch, engine: Engine) -> None:
+    """Refuse what can be known before anything is prepared: what the launcher needs is not here, or does not answer.
+
+    Raises:
+        RlguideError: it cannot launch from here.
+    """
+    if launch.launcher == RAY:
+        import_module(_MODULES[RAY]).check(launch, engine)
+
+
 def check_hosts(launch: Launch, needs: Needs) -> None:
     """Refuse hosts that cannot be reached, or have other things than this one; nothing is started.
 
@@ -179,8 +198,44 @@ def with_gpus(launch: Launch, text: str | None) -> Launch:
     if text is None:
         return launch
     names = [name.strip() for name in text.split(",")]
+    if names_kind(text):
+        raise UsageError(
+            f"--gpus {text} names a kind of GPU, and training needs the indices of those of this host",
+            f"name them, e.g. --gpus 0,1; to plan for such GPUs: `rlguide plan --gpus {shlex.quote(text)}`",
+        )
     if not all(name.isascii() and name.isdigit() for name in names) or len(set(names)) < len(names):
         raise UsageError(
             f"--gpus {text} is not a list of GPU indices", "name each once, e.g. --gpus 0,1; `nvidia-smi -L` lists them"
         )
     return replace(launch, gpus=",".join(names))
+
+
+def check_gpus(launch: Launch, environment: Mapping[str, str]) -> None:
+    """Refuse GPUs that this host does not have, or that the environment keeps from this process.
+
+    Args:
+        environment: as it is without this launch.
+
+    Raises:
+        UsageError: naming those that there are.
+    """
+    if not launch.gpus or launch.launcher != LOCAL:
+        return
+    found = [str(gpu.index) for gpu in every_gpu()]
+    if not found:
+        raise UsageError(
+            f"--gpus {launch.gpus}: no GPU is seen on this host", "`rlguide doctor` says why; on CPUs give --nproc N"
+        )
+    allowed = environment.get("CUDA_VISIBLE_DEVICES")
+    asked = launch.gpus.split(",")
+    if missing := [name for name in asked if name not in found]:
+        raise UsageError(
+            f"--gpus {launch.gpus}: there is no GPU {', '.join(missing)} on this host",
+            f"choose of {','.join(found)}; `nvidia-smi -L` lists them",
+        )
+    visible = [name.strip() for name in (allowed or "").split(",")]
+    if allowed is not None and (hidden := [name for name in asked if name not in visible]):
+        raise UsageError(
+            f"--gpus {launch.gpus}: CUDA_VISIBLE_DEVICES={allowed} hides GPU {', '.join(hidden)}",
+            "choose of these, or unset CUDA_VISIBLE_DEVICES, which a scheduler may have set for you alone",
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.planner.learnt import Allowance
-from rlguide.planner.simulation import Step
+from rlguide.planner.simulation import Step, is_half
 from rlguide.recipes.outward import read_settings
 
 GIB = 1 << 30
@@ -35,16 +35,20 @@ class Sharing:
     """How several GPUs share what one would hold.
 
     Attributes:
-        name: "one GPU", "DDP", "ZeRO-2", "ZeRO-3" or "FSDP".
+        name: "one GPU", "DDP", "ZeRO-2", "ZeRO-3", "FSDP" or "FSDP2".
         count: GPUs.
         shares: kinds of which each GPU holds a part.
         offloaded: kinds that lie in main memory.
+        gathered: the share of all weights that a GPU holds whole at once; 0 where that is not known.
+        width: bytes of a weight as it is computed with.
     """
 
     name: str = "one GPU"
     count: int = 1
     shares: frozenset[str] = frozenset()
     offloaded: frozenset[str] = frozenset()
+    gathered: float = 0.0
+    width: int = 4
 
 
 @dataclass(frozen=True)
@@ -69,20 +73,47 @@ class Memory:
         return max(self.parts, key=lambda part: self.parts[part])
 
 
-def sharing_of(config: Mapping[str, Any], count: int, root: Path) -> Sharing:
-    """How a config shares a training among `count` GPUs; DeepSpeed's own file is read from the workspace `root`."""
+def sharing_of(config: Mapping[str, Any], count: int, root: Path, shapes: Mapping[str, Any] | None = None) -> Sharing:
+    """How a config shares a training among `count` GPUs.
+
+    Args:
+        root: the workspace, from which DeepSpeed's own file is read.
+        shapes: of the language model, as in its config.json.
+    """
     if config.get("deepspeed"):
         return _deepspeed(config["deepspeed"], count, root)
     if config.get("fsdp"):
         value = config["fsdp"]
         words = [str(word) for word in value] if isinstance(value, list) else str(value).split()
+        settings = read_settings(root, config.get("fsdp_config"))
+        name = "FSDP2" if isinstance(settings, dict) and str(settings.get("version")) == "2" else "FSDP"
         if "no_shard" in words:  # as DDP does it
-            return Sharing("FSDP", count)
+            return Sharing(name, count)
         is_full = not {"full_shard", "hybrid_shard"}.isdisjoint(words)  # the latter within each node
         offloaded = frozenset({"weights", "trained", "optimizer"}) if "offload" in words else frozenset[str]()
         shares = {"trained", "gradients", "optimizer"} | ({"weights", "reference"} if is_full else set())
-        return Sharing("FSDP", count, frozenset(shares), offloaded)
+        gathered = gathered_at_once(shapes or {}) if is_full else 0.0
+        return Sharing(name, count, frozenset(shares), offloaded, gathered, 2 if is_half(config) else 4)
     return Sharing("DDP", count) if count > 1 else Sharing()
+
+
+def gathered_at_once(shapes: Mapping[str, Any]) -> float:
+    """The share of a model's weights that FSDP holds whole at once; 0 where the shapes are not known.
+
+    Those outside of the layers (embeddings and head) belong to the root, which is whole during each pass; of the layers
+    one is whole while it computes, and the next is being gathered (torch 2.11, fully_shard, with accelerate's wrapping
+    of each layer). Head and attention are taken as they mostly are: square but for the heads of keys and values.
+    """
+    try:
+        hidden, layers = int(shapes["hidden_size"]), int(shapes["num_hidden_layers"])
+        root = int(shapes["vocab_size"]) * hidden * (1 if shapes.get("tie_word_embeddings") else 2)
+        heads = int(shapes["num_attention_heads"])
+        width = int(shapes.get("head_dim") or hidden // heads)
+        attention = 2 * hidden * width * (heads + int(shapes.get("num_key_value_heads") or heads))
+        layer = attention + 3 * hidden * int(shapes["intermediate_size"])
+        return min(1.0, (root + 2 * layer) / (root + layers * layer))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return 0.0
 
 
 def _deepspeed(value: Any, count: int, root: Path) -> Sharing:
@@ -111,7 +142,10 @@ def memory_of(step: Step, sharing: Sharing, allowance: Allowance | None) -> Memo
     if sharing.count > 1:
         # DDP copies gradients into buckets (gradient_as_bucket_view is off); ZeRO and FSDP gather what they share.
         parts["exchange"] = trained if not sharing.shares else min(trained, _GATHERED)
-        if "weights" in sharing.shares:
+        if sharing.gathered:  # whole weights as they are computed with, and their gradients before they are shared
+            whole = step.kinds.get("weights", 0) + min(step.kinds.get("trained", 0), sharing.width * step.trained)
+            parts["exchange"] = int(sharing.gathered * (whole + trained))
+        elif "weights" in sharing.shares:
             parts["exchange"] += min(step.kinds.get("weights", 0), 2 * _GATHERED)
     if allowance is not None:
         parts["allowance"] = allowance.of(sum(parts.values()))

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlguide.planner.changes import Change, faster, first_that_fits, smaller
+from rlguide.planner.communication import slowest_link
 from rlguide.planner.memory import GIB, NAMES
 from rlguide.planner.plan import Plan, plan_all, planned_time
+from rlguide.planner.sharing import choose, why
 from rlguide.planner.time import Range, kilowatt_hours
+from rlguide.recipes.sharing.ways import TITLES
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
@@ -32,6 +35,7 @@ def values(plan: Plan, disk: int | None = None) -> dict[str, Any]:
         "trained_parameters": step.trained,
         "gpus": {"name": gpus.model.title, "count": gpus.count, "memory": gpus.model.memory_bytes} if gpus else None,
         "sharing": plan.sharing.name,
+        "sharing_why": why(plan),
         "memory": dict(plan.memory.parts),
         "peak": plan.memory.peak,
         "fits": plan.fits,
@@ -52,9 +56,18 @@ def values(plan: Plan, disk: int | None = None) -> dict[str, Any]:
         "tokens": round(plan.tokens),
         "flops": plan.work.flops,
         "seconds": _range(time),
+        "exchange": _exchange(plan),
         "kilowatt_hours": _range(energy),
         "disk": disk,
     }
+
+
+def _exchange(plan: Plan) -> dict[str, Any] | None:
+    """What several GPUs pass to each other: bytes of an update, seconds of the training, and over what."""
+    if plan.gpus is None or plan.gpus.count < 2:
+        return None
+    link = slowest_link(plan.gpus)
+    return {"bytes": plan.traffic.volume, "seconds": plan.exchange, "link": link.name, "bandwidth": link.bandwidth}
 
 
 def _range(value: Range | None) -> dict[str, Any] | None:
@@ -71,7 +84,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"model      {found['model']}: {trained}",
         f"lengths    mean {length['mean']:,} tokens of an example with all its responses, longest response with its "
         f"prompt {length['longest']:,} ({length['from']})",
-        f"GPUs       {gpus['count']} x {gpus['name']}, {found['sharing']}" if gpus else "GPUs       none here: --gpus",
+        f"GPUs       {gpus['count']} x {gpus['name']}, {sharing_line(found)}"
+        if gpus
+        else "GPUs       none here: --gpus",
         f"memory     {memory_line(found)}",
         *(f"           {size / GIB:7.2f} GiB  {NAMES[kind]}" for kind, size in found["memory"].items()),
         f"           gradient checkpointing {'on' if found['gradient_checkpointing'] else 'off'}: "
@@ -81,12 +96,22 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["seconds"] is not None:
         shown.append(f"time       {time_line(found)} ({found['seconds']['from']})")
+    if (exchange := found["exchange"]) is not None and found["seconds"] is not None:
+        shown.append(
+            f"exchange   {exchange['bytes'] / 1e9:.3g} GB an update over {exchange['link']} at "
+            f"{exchange['bandwidth'] / 1e9:.3g} GB/s: {duration(exchange['seconds'])} of it, if none is hidden"
+        )
     if (energy := found["kilowatt_hours"]) is not None:
         shown.append(f"energy     about {energy['mid']:.1f} kWh ({energy['from']})")
     if found["disk"] is not None:
         shown.append(f"disk       at most {found['disk'] / 1e9:.1f} GB for checkpoints")
     shown += [f"  fix: {found['fix']}"] if found.get("fix") else []
     return shown + (fastest_lines(found["fastest"]) if "fastest" in found else [])
+
+
+def sharing_line(found: Mapping[str, Any]) -> str:
+    """How GPUs share the training, and why so."""
+    return f"{found['sharing']}: {found['sharing_why']}" if found["sharing_why"] else str(found["sharing"])
 
 
 def memory_line(found: Mapping[str, Any]) -> str:
@@ -122,10 +147,13 @@ def _count(number: int) -> str:
 
 def smallest_fix(ws: Workspace, engine: Engine, plan: Plan) -> str:
     """The smallest change that makes a training fit that does not, as the command to type."""
+    shared = choose(ws, engine, plan)
+    if shared is not None:  # which learns the same
+        return f"{_again(Change(), ['--sharing', shared.name])}    # {TITLES[shared.name]}: {shared.why}"
     changes = smaller(plan.training, _merges(sys.argv[1:]))
     found = first_that_fits(changes, plan_all(ws, engine, [item.of(plan.training) for item in changes], plan.gpus))
     if found is None:
-        return "nothing here fits: a smaller model, more GPU memory, or --set deepspeed=FILE with ZeRO-3 on more GPUs"
+        return "nothing here fits: a smaller model, more GPU memory, or more GPUs with --sharing fsdp"
     change, other = found
     learns = f"; it changes what is learnt: {change.learns}" if change.learns else ""
     return f"{_again(change)}    # {change.what}: {other.memory.peak / GIB:.1f} GiB{learns}"  # pasted, it is a comment
@@ -139,17 +167,27 @@ def _merges(arguments: Sequence[str]) -> bool:
     return command == "plan" or not any(word.startswith(("--config", "--dry-run", "-c")) for word in others)
 
 
-def _again(change: Change) -> str:
-    """The command that was typed, with a change in the place of what it said of the same keys."""
+def _again(change: Change, options: Sequence[str] = ()) -> str:
+    """The command that was typed, with a change in the place of what it said of the same keys; and other options."""
     kept: list[str] = []
-    for argument in sys.argv[1:]:
+    for argument in _without("--sharing", sys.argv[1:]) if "--sharing" in options else sys.argv[1:]:
         is_value = bool(kept) and kept[-1] in ("--set", "-s")
         setting = argument if is_value else argument.removeprefix("--set=").removeprefix("-s")
         if (is_value or setting != argument) and setting.split("=")[0].strip() in change.settings:
             kept = kept[: len(kept) - is_value]
         else:
             kept.append(argument)
-    return shlex.join(["rlguide", *kept, *change.options])
+    return shlex.join(["rlguide", *kept, *change.options, *options])
+
+
+def _without(option: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments without an option and its value."""
+    before = ["", *arguments[:-1]] if arguments else []
+    return [
+        argument
+        for argument, last in zip(arguments, before, strict=True)
+        if option not in (argument, last) and not argument.startswith(f"{option}=")
+    ]
 
 
 def fastest(ws: Workspace, engine: Engine, plan: Plan) -> list[dict[str, Any]]:

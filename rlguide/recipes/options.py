@@ -7,7 +7,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rlguide.errors import UsageError
+from rlguide.errors import UsageError, did_you_mean
+from rlguide.recipes.sharing.ways import SHARINGS, sharing_keys
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TrainingOptions:
         quantization: bits of the base model (4 or 8).
         report_to: trackers, separated by commas.
         best_by: by which held-out figure the best step is known (`catalog.best_by`).
+        sharing: how several processes share the training (`recipes.sharing.ways`).
 
     Raises:
         UsageError: options that exclude each other.
@@ -46,6 +48,7 @@ class TrainingOptions:
     reward_model: str | None = None
     report_to: str | None = None
     best_by: str | None = None
+    sharing: str | None = None
 
     def __post_init__(self) -> None:
         if self.sft_ckpt and self.from_run:
@@ -54,6 +57,9 @@ class TrainingOptions:
             raise UsageError(
                 f"--quantization {self.quantization} is not 4 or 8", "give 4 (QLoRA) or 8 bits, or leave it out"
             )
+        if self.sharing not in (None, *SHARINGS):
+            near = did_you_mean(str(self.sharing), list(SHARINGS))
+            raise UsageError(f"--sharing {self.sharing} is not known{near}", f"give one of {', '.join(SHARINGS)}")
 
     @property
     def names_step(self) -> bool:
@@ -78,4 +84,4 @@ class TrainingOptions:
         from rlguide.recipes.trackers import report_keys
 
         bits = {"quantization_bit": self.quantization} if self.quantization else {}
-        return {**bits, **report_keys(self.report_to), **self.settings}
+        return {**bits, **sharing_keys(self.sharing), **report_keys(self.report_to), **self.settings}

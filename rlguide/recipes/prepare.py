@@ -38,6 +38,7 @@ from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import fill, load_recipe, render
 from rlguide.recipes.schedule import UNITS, Schedule, interval_keys, processes, schedule
+from rlguide.recipes.sharing.checks import check_sharing
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
 
@@ -136,6 +137,7 @@ def _checked(ws: Workspace, host: Host, draft: _Draft, dry_run: bool) -> Prepare
     notes = check_foreseen(config, draft.method, host.engine.versions, draft.source)
     check_values(config, host, draft.source)
     check_reference_model(ws, config, draft.source)
+    check_sharing(ws.root, config, draft.method, draft.schedule.processes, draft.source)
     reference, policy = policies_of({**config, "template": draft.template.name}, output_dir)
     check_output(ws, config, draft.data)
     disk_bytes = disk_need(config, draft.base.config or {}, draft.data.size)

@@ -33,11 +33,20 @@ def processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[s
         UsageError: one of these variables is not a count.
     """
     nodes = _count(environment, "NNODES", 1)
-    forced = environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
+    return processes_here(config, gpus, environment) * nodes
+
+
+def processes_here(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> int:
+    """How many of them on this node. Raises UsageError as `processes`."""
     here = len(gpus) if not config.get("use_cpu") or len(gpus) > 1 else 1
-    if forced or here > 1:
+    if is_forced(environment) or here > 1:
         here = _count(environment, "NPROC_PER_NODE", max(here, 1))
-    return max(here, 1) * nodes
+    return max(here, 1)
+
+
+def is_forced(environment: Mapping[str, str]) -> bool:
+    """Whether torchrun starts the processes, however many there are."""
+    return environment.get("FORCE_TORCHRUN", "0").lower() in ("1", "true", "y")
 
 
 def _count(environment: Mapping[str, str], name: str, default: int) -> int:

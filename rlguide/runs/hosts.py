@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method
-from rlguide.console import say
+from rlguide.console import printable, say
 from rlguide.data.store.registered import local_files
 from rlguide.engine.config_file import split_names
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.launchers.launch import Launch, Needs, wait_for_hosts
+from rlguide.launchers.ssh.client import CONFIG
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.run_state import resume_command
 from rlguide.recipes.data import data_of_config
+from rlguide.remembered import Memory
 from rlguide.runs.record import Run
+from rlguide.runs.resumable import resumed_launch
 from rlguide.workspace import Workspace
 
 _MODELS = (
     *("model_name_or_path", "adapter_name_or_path", "ref_model", "ref_model_adapters"),
     *("reward_model", "reward_model_adapters"),
 )
+_LAUNCHED: tuple[str, dict[str, str]] = ("launches", {})  # where it is kept what was launched on which hosts
 _FILES = ("deepspeed",)  # keys that name a file
 
 
@@ -42,17 +47,27 @@ def needs_of(ws: Workspace, engine: Engine, folder: Path, method: Method, config
         models=tuple(path for path in folders.values() if path.is_dir()),
         hub=tuple(name for name, path in folders.items() if not path.is_dir()),
         revision=str(config.get("model_revision") or "main"),
+        on_cpu=config.get("use_cpu") is True,
     )
 
 
 def relaunched(run: Run, launch: Launch) -> Launch:
-    """How a run is launched when it is resumed: as its record says, or as was asked for anew.
+    """How a run is launched when it is resumed: as its record says, on other GPUs of this host, or on hosts asked for.
+
+    The record may be somebody else's, and hosts get this user's keys. So those of a record are taken only where this
+    user has launched that run on them.
 
     Raises:
-        UsageError: with another number of processes than it began with.
+        UsageError: with another number of processes than it began with; or the record's hosts were never named here.
     """
     if not launch.hosts:
-        return run.launch
+        if run.launch.hosts and not _is_own(run):
+            raise UsageError(
+                f"{run.name} says that it trains on {printable(', '.join(run.launch.hosts))[:200]}, and you have not"
+                " launched it there",
+                f"if they are yours, name them: `{_launch_command(run)}`",
+            )
+        return resumed_launch(run, launch)
     wanted = run.record.processes
     given = launch.nodes * (launch.nproc or 1)
     if wanted is not None and wanted != given:
@@ -61,6 +76,28 @@ def relaunched(run: Run, launch: Launch) -> Launch:
             f"give as many in all; or resume it where it ran: `{resume_command(run.name)}`",
         )
     return launch
+
+
+def keep_hosts(run: Run) -> None:
+    """Keep that this user has launched this run on these hosts."""
+    if run.launch.hosts:
+        with Memory(*_LAUNCHED) as memory:
+            memory.add(_key(run), True)
+
+
+def _is_own(run: Run) -> bool:
+    with Memory(*_LAUNCHED) as memory:
+        return _key(run) in memory
+
+
+def _key(run: Run) -> str:
+    return Memory.key([run.record.id, *run.launch.hosts, run.launch.settings.get(CONFIG)])
+
+
+def _launch_command(run: Run) -> str:
+    """What resumes it on the hosts of its record; a config of ssh is for the user to name."""
+    nodes = ["--nodes", ",".join(run.launch.hosts), "--nproc", str(run.launch.nproc or 1)]
+    return shlex.join(["rlguide", "launch", *nodes, "--", "train", "--resume", run.name])
 
 
 def ready_again(run: Run, needs: Needs, left: int) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from rlguide.catalog.methods import find_method
 from rlguide.data.store.registered import checksum
 from rlguide.engine.hardware import list_gpus
 from rlguide.errors import UsageError
+from rlguide.launchers.launch import LOCAL, Launch, check_gpus
 from rlguide.recipes.data import data_of_config
 from rlguide.recipes.schedule import processes
 from rlguide.runs.record import Run
@@ -57,6 +59,26 @@ def check_resumable(run: Run, checkpoint: Path) -> None:
     )
 
 
+def resumed_launch(run: Run, given: Launch) -> Launch:
+    """How a run is resumed: as it began, or on other GPUs of this host where `given` names some.
+
+    Raises:
+        UsageError: they are not there, or another number of processes is given.
+    """
+    began = run.launch
+    if given.launcher != LOCAL or began.launcher != LOCAL:
+        return began
+    wanted = run.record.processes
+    if given.nproc is not None and wanted not in (None, given.nproc * began.nodes):
+        raise UsageError(
+            f"{run.name} began on {wanted} processes, and --nproc {given.nproc} would train something else",
+            "leave --nproc out, or train anew with another --output-dir",
+        )
+    launch = replace(began, gpus=given.gpus or began.gpus, nproc=given.nproc or began.nproc)
+    check_gpus(launch, os.environ)
+    return launch
+
+
 def same_processes(run: Run) -> dict[str, str]:
     """Environment variables with which the engine starts as many processes as the run began with.
 
@@ -71,7 +93,7 @@ def same_processes(run: Run) -> dict[str, str]:
     if gpus and len(gpus) < wanted:
         raise UsageError(
             f"{run.name} began on {wanted} GPUs, and {len(gpus)} can be seen now",
-            "make as many visible (CUDA_VISIBLE_DEVICES), or train anew with another --output-dir",
+            "name as many (--gpus), make them visible (CUDA_VISIBLE_DEVICES), or train anew with another --output-dir",
         )
     visible = {"CUDA_VISIBLE_DEVICES": ",".join(str(gpu.index) for gpu in gpus[:wanted])} if gpus else {}
     if wanted == 1:

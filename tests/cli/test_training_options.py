@@ -30,8 +30,9 @@ TYPED: dict[str, tuple[list[str], object]] = {
     "reward_model": (["--reward-model", "saves/rm"], "saves/rm"),
     "report_to": (["--report-to", "tensorboard,wandb"], "tensorboard,wandb"),
     "best_by": (["--best-by", "margin"], "margin"),
+    "sharing": (["--sharing", "fsdp"], "fsdp"),
 }
-BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to")
+BESIDE_CONFIG = ("config", "template", "output_dir", "settings", "quantization", "report_to", "sharing")
 
 
 class _Reached(BaseException):  # no command catches it

@@ -32,6 +32,16 @@ def weights(bench: Bench, run: str) -> bytes:
     return (bench.root / run / "adapter_model.safetensors").read_bytes()
 
 
+def distance(bench: Bench, run: str, other: str) -> float:
+    """How far the adapters of two runs lie apart, as a share of the norm of the first."""
+    from safetensors.numpy import load_file
+
+    ours, theirs = (load_file(bench.root / name / "adapter_model.safetensors") for name in (run, other))
+    assert ours.keys() == theirs.keys()
+    apart = sum(float(((value.astype("f8") - theirs[name]) ** 2).sum()) for name, value in ours.items())
+    return float((apart / sum(float((value.astype("f8") ** 2).sum()) for value in ours.values())) ** 0.5)
+
+
 def recorded(bench: Bench, run: str, key: str) -> Any:
     """What the record of a run says, None before there is one."""
     path = bench.root / run / "run.json"

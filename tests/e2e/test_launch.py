@@ -6,6 +6,7 @@ import json
 import math
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +36,7 @@ def hosts(tmp_path: Path) -> Iterator[TwoHosts]:
 def launched(bench: Bench, hosts: TwoHosts, *words: str) -> subprocess.Popen[str]:
     """rlguide on the host between the two; what it says goes to `said`."""
     command = hosts.inside("hub", rlguide_executable(), *words)
-    with (bench.root / "said").open("w") as said:
+    with (bench.root / "said").open("a") as said:
         return subprocess.Popen(
             command,
             cwd=bench.root,
@@ -60,6 +61,7 @@ def test_a_lost_host_comes_back(bench: Bench, hosts: TwoHosts) -> None:
     try:
         while not (bench.root / RUN / "checkpoint-4" / "trainer_state.json").exists():
             assert process.poll() is None, said()
+            time.sleep(0.1)
             for name in hosts.names:
                 listening[name] |= hosts.listening(name)
                 for pid in hosts.processes(name):
@@ -86,6 +88,7 @@ def test_a_lost_host_comes_back(bench: Bench, hosts: TwoHosts) -> None:
         assert {where.rpartition(":")[0] for where in listening[name]} == {address}
     assert len(listening["one"] - {f"{hosts.addresses['one']}:{PORT}"}) >= 2  # the rendezvous and the processes' store
     # What came of it.
+    assert said().count("restarting from the last checkpoint") == 1
     resumed = re.search(r"resuming from step (\d+) of 16", said())
     assert resumed and int(resumed[1]) >= 4
     record = json.loads((bench.root / RUN / "run.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import pytest
 
 from rlguide.engine.process import group_alive
 from tests.e2e.conftest import SFT, Bench, settings
-from tests.e2e.runs import cut, recorded, wait_until, weights
+from tests.e2e.runs import cut, distance, recorded, wait_until, weights
 
 pytestmark = pytest.mark.engine
 
@@ -173,34 +173,58 @@ def test_kill_stops_the_engine_too(bench: Bench) -> None:
     assert record["status"] == "interrupted"
 
 
-def test_two_processes_and_resumed_on_two(bench: Bench) -> None:
-    """The folder of the run has a space in it. Resumed without the variables it began with, in the second epoch.
+def test_several_processes_train_what_one_does(bench: Bench) -> None:
+    """DDP, FSDP2 and one process, at the same effective batch; the folder of a run has a space in it.
 
-    It trains what the engine alone trains on two processes, and what one process does with as large a batch: gradients
-    are reduced.
+    FSDP2 trains as the engine does, DDP with less work (`lean`): their adapters are the same to the byte, so neither
+    loses anything to the other, and what reads the one reads the other. One process adds up the same gradients in
+    another order, in float32: after 20 steps the adapters differ by 6e-8 of their norm, and 1e-5 is allowed. Both are
+    resumed in the second epoch, without being told again how they began.
     """
-    env = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
-    options = settings("max_steps=-1", "num_train_epochs=2", "eval_strategy=no", "gradient_accumulation_steps=4")
-    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "-o", "saves/two gpus", *options, env=env)
-    assert "effective batch 8 on 2 processes; 12 steps" in done.stderr
-    log = (bench.root / "saves/two gpus/engine.log").read_text(encoding="utf-8")
-    assert "Total optimization steps = 12" in log
-    assert_starts_at_reference(first_log(bench, "saves/two gpus"))
-    cut(bench, "saves/two gpus", "resumed", 8)
-    resumed = bench.run("train", "--resume", "saves/resumed")
-    assert "resuming from step 8 of 12" in resumed.stderr
-    assert weights(bench, "saves/resumed") == weights(bench, "saves/two gpus")
+    options = settings("max_steps=20", "eval_strategy=no", "gradient_accumulation_steps=4", "save_steps=8")
     command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", *options)
-    bench.run(*command, "--plain", "-o", "saves/plain", env=env)
-    assert weights(bench, "saves/plain") == weights(bench, "saves/two gpus")
+    two = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
+    done = bench.run(*command, "-o", "saves/two gpus", env=two)
+    assert "effective batch 8 on 2 processes; 20 steps" in done.stderr
+    log = (bench.root / "saves/two gpus/engine.log").read_text(encoding="utf-8")
+    assert "Total optimization steps = 20" in log
+    bench.run(*command, "-o", "saves/fsdp", "--nproc", "2", "--sharing", "fsdp", env={"OMP_NUM_THREADS": "1"})
     bench.run(*command, "-o", "saves/one", "--set", "gradient_accumulation_steps=8")
-    one, two = ([row["loss"] for row in bench.history(f"saves/{run}") if "loss" in row] for run in ("one", "two gpus"))
-    assert two == pytest.approx(one, rel=1e-3)
-    records = [
-        json.loads((bench.root / f"saves/{run}/run.json").read_text(encoding="utf-8")) for run in ("plain", "two gpus")
-    ]
-    assert records[0]["lean"] is None
-    assert records[1]["lean"]["looked_up"] == records[1]["lean"]["computed"]  # the first epoch, the second epoch
+    for run in ("two gpus", "fsdp", "one"):
+        assert_starts_at_reference(first_log(bench, f"saves/{run}"))
+    assert weights(bench, "saves/fsdp") == weights(bench, "saves/two gpus")
+    assert distance(bench, "saves/two gpus", "saves/one") < 1e-5
+    for run in ("two gpus", "fsdp"):
+        cut(bench, f"saves/{run}", f"resumed {run}", 8)
+        resumed = bench.run("train", "--resume", f"saves/resumed {run}", env={"OMP_NUM_THREADS": "1"})
+        assert "resuming from step 8 of 20" in resumed.stderr
+        assert weights(bench, f"saves/resumed {run}") == weights(bench, f"saves/{run}")
+    # It was FSDP2, of which each process holds a part: only there does a checkpoint have such a file.
+    assert (bench.root / "saves/fsdp/checkpoint-16/pytorch_model_fsdp.bin").exists()
+    assert recorded(bench, "saves/fsdp", "launch") == {"launcher": "local", "nproc": 2}
+    assert recorded(bench, "saves/fsdp", "lean")["used"] == []
+    lean = recorded(bench, "saves/two gpus", "lean")  # each process: the first epoch once, then looked up
+    assert lean["looked_up"] * 6 == lean["computed"] * (20 - 6)
+
+
+@pytest.mark.parametrize(("way", "start"), [("zero2", SFT), ("zero3", "saves/tiny/full/sft")])
+def test_zero_trains_what_ddp_does(bench: Bench, way: str, start: str) -> None:
+    """On CPUs by DeepSpeed's own accelerator, whose exchange it compiles first; `use_cpu` would leave DeepSpeed out.
+
+    The adapters differ by 7e-8 (ZeRO-2) and 1.3e-7 (ZeRO-3) of their norm: DeepSpeed adds up in another order.
+    """
+    if "deepspeed" not in bench.engine.versions:
+        pytest.skip("the engine has no deepspeed")
+    env = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    options = settings("eval_strategy=no", "save_steps=10", "max_steps=20", "gradient_accumulation_steps=4")
+    command = ("train", "--sft-ckpt", start, "--dataset", "polite", "--nproc", "2", *options)
+    bench.run(*command, "-o", "saves/zero", "--sharing", way, "--set", "use_cpu=false", env=env)
+    bench.run(*command, "-o", "saves/ddp", env=env)
+    assert_starts_at_reference(first_log(bench, "saves/zero"))
+    assert distance(bench, "saves/ddp", "saves/zero") < 1e-5
+    cut(bench, "saves/zero", "resumed", 10)
+    bench.run("train", "--resume", "saves/resumed", env=env)
+    assert weights(bench, "saves/resumed") == weights(bench, "saves/zero")
 
 
 def test_cause_of_a_failure_is_shown(bench: Bench) -> None:

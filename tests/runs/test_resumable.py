@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from rlguide.data.store.registered import check_registered, checksum
+from rlguide.engine.hardware import Gpu
 from rlguide.errors import UsageError
+from rlguide.launchers.launch import Launch
 from rlguide.policy.run_record import RecordedReference, RunRecord
 from rlguide.runs.record import Run
-from rlguide.runs.resumable import check_data_unchanged
+from rlguide.runs.resumable import check_data_unchanged, resumed_launch
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 
@@ -72,3 +74,32 @@ def test_a_file_of_another_name_is_the_same_data(ws: Workspace) -> None:
     (ws.data / "pairs.parquet").rename(ws.data / "moved.parquet")
     edit(ws, file_name="moved.parquet")
     check_data_unchanged(ws, run)
+
+
+def on_gpus(monkeypatch: pytest.MonkeyPatch, *indices: int) -> None:
+    gpus = [Gpu(index, "A6000", 48 << 30, 48 << 30, (8, 6)) for index in indices]
+    monkeypatch.setattr("rlguide.launchers.launch.every_gpu", lambda: gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def launched(**launch: Any) -> Run:
+    record = RunRecord(processes=2, launch=Launch(**launch).as_dict())
+    return Run(Path("saves/dpo"), "saves/dpo", record)
+
+
+def test_resumed_on_the_gpus_it_began_on_or_on_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpus(monkeypatch, 0, 1, 2)
+    run = launched(gpus="0,1")
+    assert resumed_launch(run, Launch()) == run.launch
+    assert resumed_launch(run, Launch(gpus="1,2")).gpus == "1,2"
+    on_gpus(monkeypatch, 0)
+    with pytest.raises(UsageError, match="there is no GPU 1 on this host"):
+        resumed_launch(run, Launch())
+
+
+def test_resumed_on_as_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_gpus(monkeypatch)
+    run = launched(nproc=2)
+    assert resumed_launch(run, Launch(nproc=2)) == run.launch
+    with pytest.raises(UsageError, match="began on 2 processes, and --nproc 3 would train something else"):
+        resumed_launch(run, Launch(nproc=3))

@@ -24,7 +24,8 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     """
     if not launch.hosts:
         raise UsageError(
-            "the run was launched over ssh, and its record names no hosts", "name them: see rlguide launch"
+            "the run was launched over ssh, and its record names no hosts",
+            "name them: `rlguide launch --nodes gpu1,gpu2 -- train --resume`",
         )
     hosts = [part for text in launch.hosts for part in ("--host", str(parse_host(text)))]
     variables = [part for name in command.variables for part in ("--variable", name)]

@@ -55,7 +55,7 @@ class Node:
         self.host, self.log = host, logs / f"{host.file_name}.log"
         self.hello: dict[str, Any] | None = None
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
-        self._output = output
+        self._output, self._is_read = output, False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as this node is)
         # In a session of its own: signals to the group of this process are passed on as orders, and ssh stays.
         self._process = subprocess.Popen(
@@ -83,8 +83,9 @@ class Node:
     def poll(self) -> int | None:
         """Its exit code once all that it printed is read; None until then."""
         code = self.code
-        if code is not None:
-            self._reader.join(5.0)
+        if code is not None and not self._is_read:
+            self._reader.join(2.0)  # not for ever: what ssh left behind may hold the pipe
+            self._is_read = True
         return code
 
     def tell(self, **order: Any) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rlguide.catalog.best_by import loss_of
 from rlguide.engine.config_file import format_value
 from rlguide.errors import UsageError
 from rlguide.runs.best import best_step
@@ -167,10 +168,11 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     notes = []
     if any(item != held_out[0] for item in held_out):
         notes.append("their held-out data are not the same: the held-out figures cannot be compared")
-    kinds = {(run.method_name, run.record.loss, str(run.config.get("pref_beta"))) for run in runs}
-    if len(kinds) > 1:
+    kinds = [(run.method_name, run.record.loss, loss_of(run.config)) for run in runs]
+    if any(kind != kinds[0] for kind in kinds):
         notes.append(
-            "they minimise different losses, or with another pref_beta: compare accuracies, and no losses or margins"
+            "they minimise different losses, or one with other settings such as pref_beta: compare accuracies, and no"
+            " losses or margins"
         )
     return notes
 

@@ -102,14 +102,34 @@ def test_a_model_of_the_hub_is_of_one_commit(
         (["A100", "A100"], [], "me@two:2222 has 0 GPUs"),
         (["A100", "A100"], ["H100", "H100"], "me@two:2222 has H100, and one A100"),
         (["A100"], ["A100", "A100"], "one has 1 GPUs"),
+        ([], [], "one has 0 GPUs"),
     ],
 )
 def test_gpus_are_enough_and_of_one_kind(hosts: Hosts, needs: Needs, one: list[str], two: list[str], what: str) -> None:
     hosts.tell("one", answer={"gpus": one})
     hosts.tell(TWO, answer={"gpus": two})
     with pytest.raises(RlguideError) as found:
-        check_hosts(LAUNCH, needs)
+        check_hosts(LAUNCH, replace(needs, on_cpu=False))
     assert what in found.value.what
+    if not one:
+        check_hosts(LAUNCH, needs)
+
+
+def test_what_is_to_be_tried_names_the_config_of_ssh(hosts: Hosts, needs: Needs) -> None:
+    hosts.tell(TWO, refused="me@two: Permission denied (publickey).")
+    with pytest.raises(RlguideError) as found:
+        check_hosts(replace(LAUNCH, settings={"ssh_config": "/my 配置"}), needs)
+    assert shlex.split(found.value.fix.rpartition(": ")[2]) == ["ssh-copy-id", "-F", "/my 配置", "-p", "2222", "me@two"]
+
+
+def test_gpus_are_not_left_unused(hosts: Hosts, needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config that was made where there is none says use_cpu."""
+    assert needs.on_cpu
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    hosts.tell(TWO, answer={"gpus": ["A100", "A100"]})
+    with pytest.raises(RlguideError, match="this host none") as found:
+        check_hosts(LAUNCH, needs)
+    assert "on one of the nodes" in found.value.fix
 
 
 def test_an_engine_that_is_not_there(hosts: Hosts, needs: Needs) -> None:

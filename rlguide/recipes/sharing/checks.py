@@ -1,0 +1,93 @@
+"""What cannot be shared among processes, or would be shared otherwise than a config says: refused before the start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlguide.catalog.methods import Method
+from rlguide.engine.hardware import Gpu
+from rlguide.errors import UsageError
+from rlguide.recipes.outward import read_settings
+from rlguide.recipes.schedule import is_forced, processes_here
+
+_VALUE_HEAD = ("rm", "ppo")  # stages whose model has a head that gives a number
+
+
+def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: int, source: str) -> None:
+    """Refuse what LLaMA-Factory fails on after its start, or trains by DDP without a word.
+
+    Args:
+        root: the workspace, from which files are named.
+        count: processes.
+
+    Raises:
+        UsageError: the first of them.
+    """
+    fsdp, deepspeed = config.get("fsdp"), config.get("deepspeed")
+    if fsdp and deepspeed:  # transformers 4.57, trainer.py
+        raise UsageError(
+            f"{source}: deepspeed and fsdp both share the training", "keep one of them: --set fsdp=null, or deepspeed"
+        )
+    if not fsdp and not deepspeed:
+        return
+    name = "fsdp" if fsdp else "deepspeed"
+    if count == 1 and not is_forced(os.environ):  # transformers, trainer.py; LLaMA-Factory, hparams/parser.py
+        raise UsageError(
+            f"{source}: {name} shares a training among processes, and one process would train",
+            f"give it more: --nproc 2, or --gpus 0,1; or leave {name} (--sharing) out",
+        )
+    if fsdp:
+        _check_fsdp(root, config, method, source)
+    else:
+        _check_deepspeed(root, config, source)
+
+
+def _check_fsdp(root: Path, config: Mapping[str, Any], method: Method, source: str) -> None:
+    settings = read_settings(root, config.get("fsdp_config"))
+    settings = settings if isinstance(settings, dict) else {}
+    version = str(settings.get("version", settings.get("fsdp_version", os.environ.get("FSDP_VERSION", 1))))
+    if method.stage in _VALUE_HEAD and version == "2":
+        # trl 0.19.1 renames the weights of such a model in its state_dict, and accelerate 1.11 cannot load that back.
+        # PPO generates outside of FSDP's own forward pass.
+        raise UsageError(
+            f"{source}: FSDP2 cannot share a model with a value head ({method.name}): its weights are not found again",
+            "use --sharing zero3 (with deepspeed in the engine), or --sharing ddp with a quantized or smaller model",
+        )
+    if config.get("use_cpu") and version != "2":  # torch 2.11, FullyShardedDataParallel: no available devices
+        raise UsageError(f"{source}: FSDP1 needs GPUs", "use FSDP2: --sharing fsdp in the place of the key fsdp")
+    bits = config.get("quantization_bit")
+    if bits and bits != 4:  # LLaMA-Factory 0.9.5, model_utils/quantization.py
+        raise UsageError(
+            f"{source}: LLaMA-Factory shares only a base of 4 bits by FSDP, and this is of {bits}",
+            "use quantization_bit: 4, or --sharing ddp",
+        )
+
+
+def _check_deepspeed(root: Path, config: Mapping[str, Any], source: str) -> None:
+    if config.get("use_cpu"):  # accelerate 1.11, state.py: DeepSpeed "and not cpu"
+        raise UsageError(
+            f"{source}: on CPUs accelerate leaves DeepSpeed out and trains by DDP without a word",
+            "leave deepspeed out (--sharing ddp), or share by FSDP2: --sharing fsdp",
+        )
+    settings = read_settings(root, config["deepspeed"])
+    zero = settings.get("zero_optimization") if isinstance(settings, dict) else None
+    bits = config.get("quantization_bit")
+    if isinstance(zero, dict) and zero.get("stage") == 3 and bits and bits != 4:
+        raise UsageError(  # LLaMA-Factory 0.9.5, model_utils/quantization.py
+            f"{source}: LLaMA-Factory shares only a base of 4 bits by ZeRO-3, and this is of {bits}",
+            "use quantization_bit: 4, or --sharing zero2",
+        )
+
+
+def check_processes(config: Mapping[str, Any], gpus: list[Gpu]) -> None:
+    """Refuse more processes than this host has GPUs: torch fails on the first that has none. Raises UsageError."""
+    here = processes_here(config, gpus, os.environ)
+    if gpus and here > len(gpus) and not config.get("use_cpu"):
+        seen = ",".join(str(gpu.index) for gpu in gpus)
+        raise UsageError(
+            f"{here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
+            f"use --nproc {len(gpus)} (NPROC_PER_NODE says {os.environ.get('NPROC_PER_NODE', here)}), or more --gpus",
+        )
