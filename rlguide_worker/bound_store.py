@@ -53,6 +53,13 @@ def listening(host, port):
     return listener
 
 
+def free_port():
+    """A port on which nothing listens on this host's loopback interface."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
 def talk_over(address):
     """Let gloo and NCCL talk, and listen, on the interface with this address, unless the environment names one."""
     interface = interface_of(address)

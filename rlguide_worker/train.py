@@ -40,11 +40,8 @@ def main() -> None:
     try:
         keys = read(config)
         leave_out(keys)
-        if "LOCAL_RANK" not in os.environ:
-            from llamafactory.extras.misc import get_device_count, is_env_enabled, use_ray
-
-            if is_env_enabled("FORCE_TORCHRUN") or (get_device_count() > 1 and not use_ray()):
-                sys.exit(run_distributed(get_device_count(), events))
+        if "LOCAL_RANK" not in os.environ and is_distributed():
+            sys.exit(run_distributed(events))
         train(config, keys, events, set(sys.argv[3:]))
     except Exception as error:
         told = {"chain": chain(error), "during": during(error), "memory": memory_taken()}
@@ -62,18 +59,39 @@ def memory_taken() -> dict:
         return {}
 
 
-def run_distributed(devices: int, events: Events) -> int:
+def is_distributed() -> bool:
+    """Whether torchrun is to start processes. Where that is said, the engine need not be imported (4 s)."""
+    if is_enabled("FORCE_TORCHRUN"):
+        return True
+    from llamafactory.extras.misc import get_device_count, use_ray
+
+    return get_device_count() > 1 and not use_ray()
+
+
+def is_enabled(name: str, default: str = "0") -> bool:
+    """Whether an environment variable says yes, as the engine reads it (extras/misc.py, is_env_enabled)."""
+    return os.environ.get(name, default).lower() in ("true", "y", "1")
+
+
+def devices_here() -> int:
+    """How many devices the engine counts on this host."""
+    from llamafactory.extras.misc import get_device_count
+
+    return get_device_count()
+
+
+def run_distributed(events: Events) -> int:
     """Start this script once for each device under torchrun; returns the exit code, 128 + N for signal N."""
     import bound_store
-    from llamafactory.extras.misc import find_available_port, is_env_enabled
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import get_args_parser, run
 
     bound_store.install()
     ask = os.environ.get
-    address, port = ask("MASTER_ADDR", "127.0.0.1"), ask("MASTER_PORT") or str(find_available_port())
+    address = ask("MASTER_ADDR", "127.0.0.1")
+    port = ask("MASTER_PORT") or str(bound_store.free_port())
     nodes = ask("NNODES", "1")
-    options = ["--nproc-per-node", ask("NPROC_PER_NODE") or str(devices)]
+    options = ["--nproc-per-node", ask("NPROC_PER_NODE") or str(devices_here())]
     if ask("RDZV_ID"):
         if ask("MIN_NNODES") and ask("MAX_NNODES"):
             nodes = f"{ask('MIN_NNODES')}:{ask('MAX_NNODES')}"
@@ -86,7 +104,7 @@ def run_distributed(devices: int, events: Events) -> int:
         if nodes == "1" and not ask("MASTER_ADDR"):  # all of it is on this host
             bound_store.talk_over(address)
         options += ["--node-rank", ask("NODE_RANK", "0"), "--master-addr", address, "--master-port", port]
-    if is_env_enabled("OPTIM_TORCH", "1"):  # as the engine's launcher sets them
+    if is_enabled("OPTIM_TORCH", "1"):  # as the engine's launcher sets them
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
         os.environ["TORCH_NCCL_AVOID_RECORD_STREAMS"] = "1"
     try:
@@ -110,7 +128,7 @@ def read(config: str) -> dict:
 def leave_out(keys: dict) -> None:
     """Spare the start what this training does not need; before transformers is imported, which notes what there is."""
     gc.disable()  # until all is imported: see few_imports
-    few_imports.leave_out(*few_imports.ALWAYS)
+    few_imports.leave_out(*few_imports.ALWAYS, *few_imports.UNUSED)
     if not keys.get("predict_with_generate"):
         few_imports.leave_out(*few_imports.FIGURES)
 

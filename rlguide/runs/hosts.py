@@ -96,8 +96,8 @@ def _key(run: Run) -> str:
 
 def _launch_command(run: Run) -> str:
     """What resumes it on the hosts of its record; a config of ssh is for the user to name."""
-    words = ["--nodes", ",".join(run.launch.hosts), "--nproc", str(run.launch.nproc or 1)]
-    return f"rlguide launch {shlex.join(words)} -- train --resume {shlex.quote(run.name)}"
+    nodes = ["--nodes", ",".join(run.launch.hosts), "--nproc", str(run.launch.nproc or 1)]
+    return shlex.join(["rlguide", "launch", *nodes, "--", "train", "--resume", run.name])
 
 
 def ready_again(run: Run, needs: Needs, left: int) -> None:

@@ -30,7 +30,8 @@ _KILL_WAIT = 20.0  # after SIGTERM; Slurm kills after KillWait, which is 30 s by
 
 def own_job() -> str:
     """The id of the job, written by rlguide, that this process runs in; "" outside of one."""
-    job = os.environ.get("SLURM_JOB_ID", "")
+    array, place = (os.environ.get(f"SLURM_ARRAY_{name}", "") for name in ("JOB_ID", "TASK_ID"))
+    job = f"{array}_{place}" if array and place else os.environ.get("SLURM_JOB_ID", "")
     return job if os.environ.get(IN_JOB) and JOB_ID.fullmatch(job) else ""
 
 
@@ -60,7 +61,7 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     options += ["--quit-on-interrupt", "--cpu-bind", "none"]
     cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
     options += ["--cpus-per-task", cores] if cores.isdecimal() else []  # since 22.05 srun does not take the job's
-    port = _FIRST_PORT + int(job.partition("_")[0]) % _PORTS
+    port = _FIRST_PORT + int(os.environ.get("SLURM_JOB_ID") or job.partition("_")[0]) % _PORTS
     variables = {"RDZV_ID": f"slurm-{job}-{restarts()}", "MASTER_ADDR": platform.node(), "MASTER_PORT": str(port)}
     return replace(
         command,

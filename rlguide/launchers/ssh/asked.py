@@ -12,7 +12,7 @@ from rlguide.console import printable
 from rlguide.errors import RlguideError, UsageError
 from rlguide.launchers.launch import SSH, Launch
 from rlguide.launchers.ssh.check import WAIT
-from rlguide.launchers.ssh.client import CONFIG, LOST, ssh_command
+from rlguide.launchers.ssh.client import CONFIG, LOST, ssh_command, words_for
 from rlguide.launchers.ssh.hosts import Host, Hostfile, parse_hosts, read_hostfile
 
 PRINT = "print"  # the setting of a launch that is only shown: the words of the training
@@ -98,5 +98,7 @@ def _gpus(host: Host, config: str) -> int:
         ) from None
     if done.returncode == LOST:
         said = printable(done.stderr.decode("utf-8", "replace").strip())[-300:]
-        raise RlguideError(f"{host} cannot be reached over ssh: {said}", f"see what this says: ssh {host.target} true")
+        raise RlguideError(
+            f"{host} cannot be reached over ssh: {said}", f"see what this says: ssh {words_for(host, config)} true"
+        )
     return len(done.stdout.splitlines()) if done.returncode == 0 else 0

@@ -22,7 +22,7 @@ from rlguide.engine.find import WATCHED
 from rlguide.engine.worker import worker_command
 from rlguide.errors import RlguideError
 from rlguide.launchers.launch import Launch, Needs
-from rlguide.launchers.ssh.client import LOST, config_of, ssh_command
+from rlguide.launchers.ssh.client import LOST, config_of, ssh_command, words_for
 from rlguide.launchers.ssh.hosts import Host, parse_host
 from rlguide.launchers.ssh.node import last_line
 from rlguide.progress import Ticker
@@ -37,7 +37,10 @@ _ASKED_WITH = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "CUDA_VISIBLE
 _OF_SSH = (
     ("Host key verification failed", "look at its key once, which notes it in known_hosts: ssh {at}"),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "if that is right, forget its old key: ssh-keygen -R {name}"),
-    ("Permission denied", "let ssh in by key, without a password: ssh-copy-id {at}"),
+    (
+        "Permission denied",
+        "let ssh in by key, without a password (ssh-add, if yours has a passphrase): ssh-copy-id {at}",
+    ),
     ("Could not resolve hostname", "name it as ssh knows it, or by its address"),
 )
 
@@ -53,7 +56,9 @@ def check(launch: Launch, needs: Needs) -> None:
         script = _script(needs, probe)
         here, found = _ask_all(hosts, config_of(launch), needs, script)
     for host in hosts:
-        _compare(host, found[host], here, needs, probe)
+        if found[host].found is None:
+            raise _no_answer(host, config_of(launch), found[host], needs)
+        _compare(host, found[host].found or {}, here, needs, probe)
     gpus = {host: _gpus(found[host].found or {}) for host in hosts}
     if needs.on_cpu:
         _check_no_gpus(gpus, here)
@@ -140,11 +145,9 @@ def _ask(command: Sequence[str], script: bytes) -> _Answer:
         return _Answer(None, code, last_line(errors) or f"exit code {code}")
 
 
-def _compare(host: Host, answer: _Answer, here: Mapping[str, Any], needs: Needs, probe: Path) -> None:
+def _compare(host: Host, there: Mapping[str, Any], here: Mapping[str, Any], needs: Needs, probe: Path) -> None:
     """Raises RlguideError for the first thing that is other on this node than here."""
-    if answer.found is None:
-        raise _no_answer(host, answer, needs)
-    there, differs = answer.found, partial(_differs, host)
+    differs = partial(_differs, host)
     engine = shlex.quote(str(needs.engine.python.parent.parent))
     versions = {"python": there.get("python"), **_part(there, "versions")}
     for name, version in {"python": here["python"], **here["versions"]}.items():
@@ -191,9 +194,9 @@ def _which(name: str, version: Any) -> str:
     return f"{name} {printable(str(version))[:80]}" if version else f"no {name}"
 
 
-def _no_answer(host: Host, answer: _Answer, needs: Needs) -> RlguideError:
+def _no_answer(host: Host, config: str, answer: _Answer, needs: Needs) -> RlguideError:
     """What to do about a node that did not say what it has."""
-    at = shlex.join(["-p", str(host.port), host.target] if host.port is not None else [host.target])
+    at = words_for(host, config)
     for words, fix in _OF_SSH:
         if words in answer.said:
             name = f"[{host.name}]:{host.port}" if host.port is not None else host.name

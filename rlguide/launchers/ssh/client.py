@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from rlguide.launchers.launch import Launch
 from rlguide.launchers.ssh.hosts import Host
 
 # Whether an unknown host is trusted stays what the user's config says (StrictHostKeyChecking). A lost connection is
-# noticed after 3 times 5 seconds. With the other options, nothing of this terminal or agent is given to the node.
+# noticed after 3 times 5 seconds. Nothing of this terminal or agent is given to the node. A connection that is shared
+# already (ControlPath) is used, where a login takes a code; none of these becomes the one that others share.
 _OPTIONS = {
     "BatchMode": "yes",
     "ConnectTimeout": "10",
@@ -21,7 +21,6 @@ _OPTIONS = {
     "ForwardX11": "no",
     "ClearAllForwardings": "yes",
     "ControlMaster": "no",
-    "ControlPath": "none",
     "LogLevel": "ERROR",
 }
 CONFIG = "ssh_config"  # the setting of a launch that names a config file of ssh
@@ -52,7 +51,12 @@ def address_of(host: Host, config: str) -> str:
     return next((word[1] for word in words if len(word) == 2 and word[0] == "hostname"), host.name)
 
 
+def words_for(host: Host, config: str) -> str:
+    """What stands behind `ssh` or `ssh-copy-id` in a command to paste."""
+    return shlex.join([*_ssh(host, config)[1:], host.target])
+
+
 def _ssh(host: Host, config: str) -> list[str]:
-    named = ["-F", str(Path(config))] if config else []
+    named = ["-F", config] if config else []
     port = ["-p", str(host.port)] if host.port is not None else []
     return ["ssh", *named, *port]

@@ -51,6 +51,7 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
     _program(folder / "bin" / "ssh", f'exec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"')
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("STAND_IN", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return Hosts(folder)
 
 

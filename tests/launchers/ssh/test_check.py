@@ -115,6 +115,13 @@ def test_gpus_are_enough_and_of_one_kind(hosts: Hosts, needs: Needs, one: list[s
         check_hosts(LAUNCH, needs)
 
 
+def test_what_is_to_be_tried_names_the_config_of_ssh(hosts: Hosts, needs: Needs) -> None:
+    hosts.tell(TWO, refused="me@two: Permission denied (publickey).")
+    with pytest.raises(RlguideError) as found:
+        check_hosts(replace(LAUNCH, settings={"ssh_config": "/my 配置"}), needs)
+    assert shlex.split(found.value.fix.rpartition(": ")[2]) == ["ssh-copy-id", "-F", "/my 配置", "-p", "2222", "me@two"]
+
+
 def test_gpus_are_not_left_unused(hosts: Hosts, needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A config that was made where there is none says use_cpu."""
     assert needs.on_cpu

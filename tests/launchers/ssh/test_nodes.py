@@ -18,7 +18,7 @@ import pytest
 
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
-from rlguide.errors import UsageError
+from rlguide.errors import RlguideError, UsageError
 from rlguide.launchers.launch import SSH, Launch
 from rlguide.launchers.ssh.asked import PRINT
 from rlguide.launchers.ssh.printed import commands
@@ -57,9 +57,9 @@ def _surroundings(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def begun(ws: Workspace, engine: Engine, launch: Launch = LAUNCH) -> Run:
+def begun(ws: Workspace, engine: Engine, launch: Launch = LAUNCH, auto_retry: bool = False) -> Run:
     prepared = prepare(ws, ENGINE, TrainingOptions(output_dir=RUN, settings={**SETTINGS, "cutoff_len": 1024}))
-    return train(ws, engine, replace(prepared, engine=engine), RunOptions(launch=launch))
+    return train(ws, engine, replace(prepared, engine=engine), RunOptions(launch=launch, auto_retry=auto_retry))
 
 
 def fails(how: str, at: int) -> None:
@@ -160,6 +160,15 @@ def test_memory_that_runs_out_is_no_matter_of_nodes(ws: Workspace, engine: Engin
     assert steps(ws).count(5) == 1
 
 
+def test_with_less_memory_all_nodes_go_on(ws: Workspace, engine: Engine) -> None:
+    plan = {"rows": 40, "fail": [{"above": 2, "at": 5, "how": "gpu"}]}
+    Path(os.environ["FAKE_TRAINER"]).write_text(json.dumps(plan))
+    run = begun(ws, engine, auto_retry=True)
+    assert (run.status, run.config["per_device_train_batch_size"]) == ("finished", 2)
+    assert steps(ws).count(5) == 2
+    assert (run.path / "engine.log").read_text().count("ended first") == 1
+
+
 @pytest.mark.parametrize("how", ["interrupt", "kill"])
 def test_nothing_is_left_running(ws: Workspace, engine: Engine, hosts: Hosts, how: str) -> None:
     """After Ctrl-C, and kill -9 of the process that holds the connections. It can be resumed, on other hosts too."""
@@ -186,6 +195,10 @@ def test_nothing_is_left_running(ws: Workspace, engine: Engine, hosts: Hosts, ho
         assert f"Resume with: rlguide train --resume {shlex.quote(RUN)}" in err
     heals()
     hosts.tell("two", refused="No route to host")
+    with pytest.raises(RlguideError, match="four cannot be reached"):
+        hosts.tell("four", refused="No route to host")
+        resume(ws, engine, run, RunOptions(launch=replace(LAUNCH, hosts=("one", "four"))))
+    assert open_run(ws, RUN).launch == LAUNCH
     elsewhere = replace(LAUNCH, hosts=("one", "three"))
     assert resume(ws, engine, run, RunOptions(launch=elsewhere)).status == "finished"
     assert open_run(ws, RUN).launch.hosts == ("one", "three")
@@ -222,7 +235,7 @@ def test_other_hosts_have_as_many_processes(ws: Workspace, engine: Engine) -> No
 
 def test_a_node_that_does_not_answer_changes_nothing(ws: Workspace, engine: Engine, hosts: Hosts) -> None:
     hosts.tell("two", refused="No route to host")
-    with pytest.raises(Exception, match="two cannot be reached"):
+    with pytest.raises(RlguideError, match="two cannot be reached"):
         begun(ws, engine)
     assert list((ws.root / RUN).iterdir()) == []
 
