@@ -25,17 +25,9 @@ for number, handler in (
 # Files that take minutes, the longest first (--durations): begun last, one would keep all others waiting at the end.
 # In `scripts/check` with --no-loadscope-reorder, as pytest-xdist would begin with the files of most tests.
 _LONGEST = (
-    *(
-        "test_demo",
-        "test_simulate_step",
-        "test_lean",
-        "test_retry",
-        "test_export",
-        "test_plan",
-        "test_sft",
-        "test_train",
-    ),
-    *("test_eval", "test_resume", "test_methods", "test_ppo", "test_benchmarks", "test_stop_on", "test_best"),
+    *("test_retry", "test_simulate_step", "test_demo", "test_slurm", "test_launch", "test_train", "test_export"),
+    *("test_sweep_slurm", "test_sweep", "test_ray", "test_plan", "test_sft", "test_eval", "test_resume"),
+    *("test_methods", "test_lean", "test_ppo", "test_benchmarks", "test_stop_on", "test_best"),
 )
 
 
