@@ -1,5 +1,7 @@
 """A model with its tokenizer and template, as LLaMA-Factory loads them for inference, and its prompts in batches."""
 
+import few_imports
+
 
 class Prompts:
     """How prompts become tokens, without the model. `generating`: the engine's defaults for generation."""
@@ -34,6 +36,7 @@ class Loaded(Prompts):
         from llamafactory.model import load_model
 
         super().__init__(arguments)
+        few_imports.spare_bitsandbytes()
         model_args = self.model_args
         adapters = model_args.adapter_name_or_path or []
         self.last = None

@@ -31,6 +31,7 @@ def main() -> None:
     import lean
     from llamafactory.train.tuner import run_exp
 
+    few_imports.spare_bitsandbytes()
     lean.install(config["stage"], events)
     keep_last_adapter_apart()
 

@@ -75,9 +75,10 @@ def answer_all(answer, lines, out):
 
 def prepare(stage, kind):
     """Import what a stage and a type of model need."""
-    importlib.import_module(f"llamafactory.train.{stage}.workflow")  # with the trainer
-    with contextlib.suppress(ImportError):  # a type that transformers does not know, which its case will say
-        importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
+    importlib.import_module(f"llamafactory.train.{stage}.workflow")
+    for name in (f"llamafactory.train.{stage}.trainer", f"transformers.models.{kind}.modeling_{kind}"):
+        with contextlib.suppress(ImportError):  # such as a type that transformers lacks, which its case will say
+            importlib.import_module(name)
 
 
 def _tell(answer, case, end):

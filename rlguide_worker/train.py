@@ -135,6 +135,8 @@ def leave_out(keys: dict) -> None:
     few_imports.leave_out(*few_imports.ALWAYS, *few_imports.UNUSED)
     if not keys.get("predict_with_generate"):
         few_imports.leave_out(*few_imports.FIGURES)
+    if not keys.get("plot_loss"):
+        few_imports.leave_out(*few_imports.PLOTS)
 
 
 def train(config: str, keys: dict, events: Events, options: set) -> None:
@@ -144,6 +146,7 @@ def train(config: str, keys: dict, events: Events, options: set) -> None:
     from llamafactory.train.tuner import run_exp
 
     few_imports.bring_back()  # trackers or a model's code may ask for them
+    few_imports.spare_bitsandbytes()
     torch.serialization.register_package(11, lambda _: None, on_cpu)
     sharding.prepare(keys)
     transformers.trainer.skip_first_batches = keeping_epoch(transformers.trainer.skip_first_batches)

@@ -1,9 +1,9 @@
 """Measure that a training of rlguide ends with the bytes of the engine's own: `rlguide_worker/lean.py` against none.
 
-    python scripts/measure_same_bytes.py                    all cases, about 2 minutes
+    python scripts/measure_same_bytes.py                    all cases, about a minute
     python scripts/measure_same_bytes.py --case ipo --json
 
-Run it with the engine's Python, on Linux. A tiny model is trained for two epochs of twelve examples by the engine
+Run it with the engine's Python, on Linux. A tiny model is trained for two epochs of six examples by the engine
 alone and with `lean.install`, on the same data and seed. It prints for each case:
 
     same          whether the weights are the same bytes
@@ -15,6 +15,7 @@ alone and with `lean.install`, on the same data and seed. It prints for each cas
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import multiprocessing
@@ -27,13 +28,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from measure_ignored_keys import config_of, import_what_is_needed, quiet, workspace  # noqa: E402
 
-# Two epochs of twelve examples, one at a time, with an evaluation in each epoch.
+# Two epochs of six examples, one at a time, with an evaluation in each epoch.
 COMMON: dict[str, Any] = {
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": 1,
     "gradient_accumulation_steps": 2,
-    "max_steps": 12,
-    "eval_steps": 6,
+    "max_samples": 6,
+    "max_steps": 6,
+    "eval_steps": 3,
     "cutoff_len": 96,
 }
 # Logits of 32 tokens of the tiny model's vocabulary: several chunks for most examples, and one for the shortest.
@@ -159,6 +161,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "rlguide_worker"))
     with workspace():
         import_what_is_needed({**config_of("dpo"), **COMMON})
+        gc.freeze()  # no run looks for garbage in all that was imported, at each of its evaluations
         with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
             for name in options.case or CASES:
                 found = compare(name, pool)

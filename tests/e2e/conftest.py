@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,17 +198,21 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def master(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace that every test gets a copy of: base model, LoRA SFT, full SFT, registered pairs."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return make_master(Bench(tmp_path_factory.mktemp("e2e") / WORKSPACE, engine))
-    folder = tmp_path_factory.getbasetemp().parent / "e2e"  # one of the processes makes it, the others wait
+    return made_once(tmp_path_factory, "e2e", lambda root: make_master(Bench(root, engine)))
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A workspace that one of the processes of pytest-xdist makes; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{folder}.lock"):
-        bench, is_made = Bench(folder / WORKSPACE, engine), folder / "made"
+        is_made = folder / "made"
         if not is_made.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            make_master(bench)
+            make(folder / WORKSPACE)
             is_made.touch()
-    return bench.root
+    return folder / WORKSPACE
 
 
 def make_master(bench: Bench) -> Path:
@@ -250,12 +254,22 @@ def bench(master: Path, engine: Engine, tmp_path: Path) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def trained(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def trained_once(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace that `trained` is a copy of."""
+
+    def make(root: Path) -> None:
+        shutil.copytree(master, root)
+        bench = Bench(root, engine)
+        done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings(), env=SECRETS)
+        (root / "train.out").write_text(done.stdout)
+        (root / "train.err").write_text(done.stderr)
+
+    return made_once(tmp_path_factory, "trained", make)
+
+
+@pytest.fixture(scope="session")
+def trained(trained_once: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A workspace with one finished DPO run in saves/tiny/lora/dpo; tests that use it change nothing in it."""
     root = tmp_path_factory.mktemp("trained") / WORKSPACE
-    shutil.copytree(master, root)
-    bench = Bench(root, engine)
-    done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings(), env=SECRETS)
-    (root / "train.out").write_text(done.stdout)
-    (root / "train.err").write_text(done.stderr)
-    return bench
+    shutil.copytree(trained_once, root)
+    return Bench(root, engine)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlguide_worker"))
 
+import few_imports
 import simulate_step
 import torch
 from live_bytes import Live
@@ -13,6 +14,7 @@ from live_bytes import Live
 
 def main():
     """Answer each case on stdin, as simulate_step.py."""
+    few_imports.spare_bitsandbytes()
     simulate_step.answer_all(real, sys.stdin, sys.stdout)
 
 

@@ -69,11 +69,12 @@ CASES = {
     "4 bits": case("qwen3", LEAN, OFF, quantization_bit=4, bf16=True),
     "8 bits, as in the engine": case("qwen3", PLAIN, ON, quantization_bit=8, bf16=True),
 }
+DEPTH = 7
 DEEP = {
-    "plain": case("qwen3", PLAIN, ON, layers=9),
-    "lean": case("llama", LEAN, ON, layers=9),
-    "without checkpointing": case("gemma2", LEAN, OFF, layers=9),
-    "full": case("mistral", LEAN, ON, layers=9, **FULL),
+    "plain": case("qwen3", PLAIN, ON, layers=DEPTH),
+    "lean": case("llama", LEAN, ON, layers=DEPTH),
+    "without checkpointing": case("gemma2", LEAN, OFF, layers=DEPTH),
+    "full": case("mistral", LEAN, ON, layers=DEPTH, **FULL),
 }
 
 
@@ -110,10 +111,10 @@ def test_a_simulated_step_is_the_real_one_to_the_byte(both: dict[str, tuple[Any,
 def test_layers_extend_to_what_all_of_them_hold() -> None:
     counts = [(2, 3) if name != "without checkpointing" else (4, 6) for name in DEEP]  # gemma2 alternates
     few = [case.given(count) for case, pair in zip(DEEP.values(), counts, strict=True) for count in pair]
-    found = answers(WORKER, [*few, *(case.given(9) for case in DEEP.values())])
+    found = answers(WORKER, [*few, *(case.given(DEPTH) for case in DEEP.values())])
     for place, (case, pair) in enumerate(zip(DEEP.values(), counts, strict=True)):
         extended = _step_of(case, pair, found[2 * place : 2 * place + 2])
-        whole = _step_of(case, (9,), found[2 * len(DEEP) + place : 2 * len(DEEP) + place + 1])
+        whole = _step_of(case, (DEPTH,), found[2 * len(DEEP) + place : 2 * len(DEEP) + place + 1])
         assert isinstance(extended, Step) and isinstance(whole, Step)
         assert extended.kinds == whole.kinds
         assert (extended.parameters, extended.trained) == (whole.parameters, whole.trained)
