@@ -132,7 +132,7 @@ def read(config: str) -> dict:
 def leave_out(keys: dict) -> None:
     """Spare the start what this training does not need; before transformers is imported, which notes what there is."""
     gc.disable()  # until all is imported: see few_imports
-    few_imports.leave_out(*few_imports.ALWAYS)
+    few_imports.leave_out(*few_imports.ALWAYS, *few_imports.UNUSED)
     if not keys.get("predict_with_generate"):
         few_imports.leave_out(*few_imports.FIGURES)
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from rlguide.launchers.launch import LOCAL, Launch, check_gpus, in_effect, with_gpus
+from rlguide.errors import UsageError
+from rlguide.launchers.launch import LOCAL, RAY, Launch, check_gpus, in_effect, with_gpus
 
 GpuIndicesOption = Annotated[
     str | None, typer.Option("--gpus", metavar="0,1,...", help="GPUs of this host to train on; all by default.")
@@ -17,9 +18,27 @@ NprocOption = Annotated[
     int | None,
     typer.Option("--nproc", min=1, metavar="N", help="Processes on each host; one on each GPU by default."),
 ]
+LauncherOption = Annotated[
+    str | None,
+    typer.Option("--launcher", metavar="local|ray", help="What starts the processes; ray: workers of a Ray cluster."),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="A Ray cluster that runs (also auto, ray://HOST:PORT); by default one is started here for the training.",
+    ),
+]
 
 
-def launch_of(context: typer.Context, gpus: str | None, nproc: int | None, slurm: str | None = None) -> Launch:
+def launch_of(
+    context: typer.Context,
+    gpus: str | None,
+    nproc: int | None,
+    slurm: str | None = None,
+    ray: tuple[str | None, str | None] = (None, None),
+) -> Launch:
     """How the training is to be launched, in effect until the command ends.
 
     What runs this command for a launcher of its own (`rlguide launch`) gives its `Launch` as the context's object.
@@ -28,6 +47,11 @@ def launch_of(context: typer.Context, gpus: str | None, nproc: int | None, slurm
         UsageError: an option that is malformed.
     """
     given = context.obj if isinstance(context.obj, Launch) else Launch()
+    if ray != (None, None):
+        if slurm is not None or given.launcher != LOCAL:
+            raise UsageError("a training has one launcher", "leave --launcher and --ray-address out, or the other")
+        given = _on_ray(with_gpus(replace(given, nproc=nproc), gpus), *ray)
+        nproc, gpus = given.nproc, None
     if slurm is not None:
         launch = _in_slurm(given, gpus, nproc, slurm)
     else:
@@ -37,9 +61,20 @@ def launch_of(context: typer.Context, gpus: str | None, nproc: int | None, slurm
     return launch
 
 
+def _on_ray(launch: Launch, launcher: str | None, address: str | None) -> Launch:
+    from rlguide.launchers.ray import on_ray
+
+    if launcher not in (None, LOCAL, RAY):
+        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    if launcher != LOCAL:
+        return on_ray(launch, address)
+    if address is not None:
+        raise UsageError("--ray-address is of --launcher ray", "leave --launcher local out")
+    return launch
+
+
 def _in_slurm(given: Launch, gpus: str | None, nproc: int | None, slurm: str) -> Launch:
     from rlguide.cli._slurm import slurm_launch
-    from rlguide.errors import UsageError
 
     if given.launcher != LOCAL:
         raise UsageError(

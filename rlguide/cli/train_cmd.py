@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlguide.cli import _complete
-from rlguide.cli._launching import GpuIndicesOption, NprocOption, launch_of
+from rlguide.cli._launching import GpuIndicesOption, LauncherOption, NprocOption, RayAddressOption, launch_of
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
@@ -74,6 +74,8 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
     gpus: GpuIndicesOption = None,
     nproc: NprocOption = None,
+    launcher: LauncherOption = None,
+    ray_address: RayAddressOption = None,
     slurm: SlurmOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
@@ -92,6 +94,7 @@ def command(
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
     rlguide train --config configs/dpo_config.yaml --gpus 0,1
+    rlguide train --config configs/dpo_config.yaml --launcher ray --nproc 2
     rlguide train --config configs/dpo_config.yaml --slurm partition=gpu,gpus=a100:4,time=12:00:00
     rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
@@ -102,7 +105,7 @@ def command(
     from rlguide.cli._training import at_steps, refuse_others, say_all, share_by_plan, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.launchers.launch import LOCAL, SLURM
+    from rlguide.launchers.launch import LOCAL, SLURM, check_here
     from rlguide.recipes.prepare import prepare
     from rlguide.recipes.sharing.checks import check_processes
     from rlguide.runs.diagnosis.stopping import parse_rules
@@ -110,7 +113,7 @@ def command(
     from rlguide.runs.slurm.inside import is_inside
     from rlguide.runs.train import RunOptions, train
 
-    launch = launch_of(context, gpus, nproc, slurm)
+    launch = launch_of(context, gpus, nproc, slurm, (launcher, ray_address))
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
     if auto_retry and not launch.hosts:  # `rlguide launch` restarts all nodes
@@ -143,6 +146,7 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
+        check_here(launch, main)
         of_job = gpus_of_job(launch) if slurm is not None else None
         if replay is not None:
             if of_job is not None:

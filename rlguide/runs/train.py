@@ -18,7 +18,7 @@ from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError, RlguideError, UsageError
-from rlguide.launchers.launch import Launch, Needs, check_hosts, in_effect, started
+from rlguide.launchers.launch import Launch, Needs, check_here, check_hosts, in_effect, started
 from rlguide.launchers.slurm.states import OVER
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
@@ -228,6 +228,7 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
+        check_here(launch, engine)
         job = _Job(ws, engine, run, lock, options)
         if launch.hosts:
             check_hosts(launch, _needs(job))

@@ -72,6 +72,8 @@ def test_the_lines_of_the_guide(
         (["--grid", "seed=1,2", "--name", "../x"], "cannot be the name of a sweep"),
         (["--grid", "seed=1，2"], "full-width"),
         (["--grid", "seed=1,2", "--slurm", "partitio=gpu"], "partition"),
+        (["--grid", "seed=1,2", "--slurm", "gpus=1", "--launcher", "ray"], "two ways"),
+        (["--grid", "seed=1,2", "--launcher", "dask"], "not known"),
     ],
 )
 def test_slips_are_said_in_two_lines(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,3 +191,21 @@ def test_the_number_of_a_search_may_grow(
     assert len(three) == 3 and three[:2] == two
     sweep = read_sweep(ws.saves / "sweeps/快 one")
     assert sweep.trials == 3 and replace(sweep, trials=2).same_as(sweep)
+
+
+def test_trials_on_ray_are_trainings_on_ray(
+    ws: Workspace,
+    stand_in: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from rlguide.sweeps import process
+
+    words: list[tuple[str, ...]] = []
+    make = process.rlguide_command
+    monkeypatch.setattr(process, "rlguide_command", lambda *given: words.append(given) or make(*given))
+    assert run(*GRID, "--launcher", "ray", "--ray-address", "127.0.0.1:6379") == 0
+    assert " --launcher ray --ray-address 127.0.0.1:6379 " in shlex.join(words[0])
+    capsys.readouterr()
+    assert run("sweep", "--resume", NAME) == 2  # its record does not decide to whom it connects
+    assert "--resume dpo-learning_rate --launcher ray --ray-address 127.0.0.1:6379`" in capsys.readouterr().err

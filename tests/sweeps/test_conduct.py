@@ -57,6 +57,7 @@ def test_a_grid_comes_to_its_end_and_the_lowest_loss_wins(ws: Workspace) -> None
 
 
 def test_as_many_run_at_a_time_as_there_are_slots(ws: Workspace, stand_in: Callable[..., Path]) -> None:
+    stand_in(pause=0.3)
     sweep, most = grid("learning_rate=1,2,3,4"), [0]
     found = conduct(ws, sweep, slots=2)
 
@@ -72,6 +73,7 @@ KILLED = 5
 # Runs the sweep in a process of its own, which can be killed.
 DRIVER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from rlguide.sweeps import conduct, process
 from rlguide.sweeps.study import Study
@@ -80,7 +82,7 @@ from rlguide.workspace import Workspace
 from tests.sweeps.conftest import grid
 process.rlguide_command = lambda *words: (sys.executable, sys.argv[2], *words)
 conduct.POLL = 0.02
-ws, sweep = Workspace(Path(sys.argv[1])), grid("learning_rate=1,2,3,4,5,6")
+ws, sweep = Workspace(Path(sys.argv[1])), replace(grid("learning_rate=1,2,3,4,5,6"), is_pruned=False)
 folder = folder_of(ws, sweep.name)
 print("begun", flush=True)
 conduct.Conductor(ws, sweep, Study(folder, sweep), conduct.How(("", ""))).to_the_end()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlguide.cli import _complete
+from rlguide.cli._launching import LauncherOption, RayAddressOption
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
@@ -66,6 +67,8 @@ def command(
         str, typer.Option("--gpus-per-trial", metavar="1|all", help="GPUs of this host that each trial has.")
     ] = "1",
     slurm: SlurmOption = None,
+    launcher: LauncherOption = None,
+    ray_address: RayAddressOption = None,
     prune: Annotated[
         bool,
         typer.Option(
@@ -97,7 +100,7 @@ def command(
     rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --slurm partition=gpu,gpus=1,time=4:00:00 --parallel 8
     rlguide sweep --resume dpo-pref_beta-learning_rate
     """
-    from rlguide.cli.launching._sweep import in_slurm, need_of, show_need_of
+    from rlguide.cli.launching._sweep import ALL, in_slurm, need_of, show_need_of
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.sweeps.study import check_optuna
@@ -108,8 +111,8 @@ def command(
     elif grid or search or more or name:
         raise UsageError("--resume goes on with a sweep as it was begun", "leave --grid, --search and --name out")
     check_optuna()
-    launch = () if slurm is None else ("--slurm", slurm)
-    slots = _slots(gpus_per_trial, parallel)
+    launch = _launch(slurm, launcher, ray_address)
+    slots = _slots(gpus_per_trial if not launch else ALL, parallel)
     main = find_engine(engine)
     beside = ("-w", str(ws.root), *(("--engine", engine) if engine else ()))
     if resume is not None:
@@ -124,6 +127,19 @@ def command(
     if sweep.launch[:1] == ("--slurm",):
         how = in_slurm(how, sweep, main, parallel, trust_remote_code)
     _sweep(ws, sweep, how, evaluate, as_json)
+
+
+def _launch(slurm: str | None, launcher: str | None, ray_address: str | None) -> tuple[str, ...]:
+    """Where trials run, as options of `rlguide train`; () for this host."""
+    from rlguide.errors import UsageError
+    from rlguide.launchers.launch import LOCAL, RAY
+
+    if launcher not in (None, LOCAL, RAY):
+        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    if slurm is not None and (launcher or ray_address):
+        raise UsageError("--slurm and --launcher are two ways to run trials", "give one of them")
+    given = {"--slurm": slurm, "--launcher": None if launcher == LOCAL else launcher, "--ray-address": ray_address}
+    return tuple(word for option, value in given.items() if value is not None for word in (option, value))
 
 
 def _asked(
