@@ -60,6 +60,7 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 def without_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command runs as far as it would go before it starts the engine."""
+    monkeypatch.setenv("FORCE_TORCHRUN", "1")  # without which DeepSpeed is refused
     keys = [
         *hyperparameters(),
         "quantization_bit",
@@ -252,7 +253,7 @@ def recipe(*arguments: str, times: int = 1) -> Callable[[Workspace], int]:
 
 
 WHOLE = {"do_train": True, "adapter_name_or_path": "saves/tiny/lora/sft", "create_new_adapter": True, "use_cpu": True}
-SENDS = {"deepspeed": '{"wandb": {"enabled": true}}'}
+SENDS = {"deepspeed": '{"wandb": {"enabled": true}}', "use_cpu": False}
 
 
 def replay_of_kto(ws: Workspace) -> int:

@@ -18,13 +18,12 @@ from pathlib import Path
 from tests.e2e.runs import wait_until
 
 _NEEDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
-# cred_expire: seconds before a job that was requeued may start (120 by default). PartitionName "main" has both nodes.
 _CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.sock,cred_expire=2
+AuthInfo=socket={folder}/munge.sock
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation={folder}/state

@@ -69,7 +69,8 @@ def test_at_its_time_limit_it_is_saved_requeued_and_ends_as_if_nothing_had_been(
     wait_until(lambda: "the time limit is near: saving after this step" in job_log(bench), seconds=90)
     os.killpg(engine, signal.SIGCONT)
     wait_until(lambda: "back in the queue" in job_log(bench), seconds=120)
-    slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")  # of the second one
+    wait_until(lambda: slurm.state(job) == "PENDING", seconds=30)
+    slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60", "StartTime=now")  # else two minutes later
     assert f"job {job} is back in the queue: it goes on from step 1" in job_log(bench)
     wait_until(lambda: recorded(bench, RUN, "status") == "finished", seconds=180)
     wait_until(lambda: slurm.state(job) == "COMPLETED", seconds=20)

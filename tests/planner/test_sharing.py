@@ -6,17 +6,20 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rlguide.catalog.gpus import GpuModel, Gpus
+from rlguide.cli._training import share_by_plan
 from rlguide.engine.find import Engine
 from rlguide.planner.memory import gathered_at_once, memory_of, sharing_of
 from rlguide.planner.plan import Plan, Training, plan_all
 from rlguide.planner.report import smallest_fix
 from rlguide.planner.sharing import candidates, choose, why
 from rlguide.planner.simulation import Case, Counted, Step
+from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.sharing.ways import FSDP, TITLES, ZERO2, ZERO3, is_said, sharing_keys
 from rlguide.workspace import Workspace
 from tests.planner.conftest import GIB
@@ -85,6 +88,30 @@ def test_the_fix_is_the_command_that_was_typed(
         fix = smallest_fix(Workspace(tmp_path), PLAIN, plan)
         assert shlex.split(fix, comments=True) == [*typed[:4], *typed[6:], "--sharing", "fsdp"]
         assert "FSDP2: all weights are shared among 4 GPUs" in fix
+
+
+def test_train_takes_what_the_plan_chooses(
+    tmp_path: Path,
+    training: Make,
+    simulated: list[Case],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Unless a person said how, or the config is their own."""
+    asked = training(is_plain=True)
+    middle = (least(tmp_path, asked, "ddp") + least(tmp_path, asked, FSDP)) / 2
+    plan = planned(tmp_path, asked, middle)
+    monkeypatch.setattr("rlguide.runs.planned.plan_of", lambda *_: plan)
+    prepared: Any = SimpleNamespace(schedule=plan.training.schedule, engine=PLAIN)
+
+    def shared(**options: Any) -> str | None:
+        return share_by_plan(Workspace(tmp_path), prepared, TrainingOptions(**options), None).sharing
+
+    assert (shared(), shared(sharing="auto")) == (FSDP, FSDP)
+    assert "sharing    FSDP2: all weights are shared among 4 GPUs" in " ".join(capsys.readouterr().err.split("\n"))
+    assert (shared(sharing="ddp"), shared(config=Path("my.yaml"))) == ("ddp", None)
+    plan = planned(tmp_path, asked, 100)
+    assert shared() is None
 
 
 def test_a_reward_model_is_shared_by_zero_alone(training: Make) -> None:

@@ -10,6 +10,7 @@ from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
 from rlguide.launchers.launch import SLURM
 from rlguide.launchers.slurm import client
+from rlguide.launchers.slurm.client import SlurmError
 from rlguide.launchers.slurm.inside import Ending, ending_noted, own_job, restarts
 from rlguide.launchers.slurm.states import OVER, job_of, job_state
 from rlguide.runs.checkpoints import last_checkpoint, step_of
@@ -55,11 +56,16 @@ def _go_on_later(run: Run, ending: Ending, before: int) -> None:
     after = _step(run)
     if after <= before:
         say(
-            f"this job saved nothing within its time limit, from step {before} on: it is not put back into the queue"
-            "\n  fix: give it more time (--slurm time=...), or save more often (--set save_steps=...)"
+            f"nothing was saved in this job, which began at step {before}: only Slurm itself, after a preemption, puts"
+            " it back into the queue\n  fix: if its time limit ended it, give it more time (--slurm time=...), or save"
+            " more often (--set save_steps=...)"
         )
         return
-    client.requeue(ending.job)
+    try:
+        client.requeue(ending.job)
+    except SlurmError as error:  # also where Slurm has put it back already
+        say(f"job {ending.job} was not put back into the queue: {error.what}")
+        return
     say(f"job {ending.job} is back in the queue: it goes on from step {after}")
 
 
