@@ -17,7 +17,7 @@ from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import RlguideError, UsageError
-from rlguide.launchers.launch import Launch, Needs, check_hosts, in_effect, started
+from rlguide.launchers.launch import LOGS, Launch, Needs, check_hosts, in_effect, started
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -164,7 +164,8 @@ def _clear(folder: Path) -> None:
     """
     for path in list_checkpoints(folder):
         shutil.rmtree(path)
-    shutil.rmtree(folder / "eval", ignore_errors=True)
+    for name in ("eval", LOGS):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in (RUN_FILE, METRICS, EVENTS, LOG):
         (folder / name).unlink(missing_ok=True)
     _clear_result(folder)
