@@ -27,7 +27,7 @@ from pathlib import Path
 
 import few_imports
 
-few_imports.leave_out(*few_imports.ALWAYS, *few_imports.FIGURES)
+few_imports.leave_out(*few_imports.ALWAYS, *few_imports.UNUSED, *few_imports.FIGURES)
 few_imports.leave_out("matplotlib", "scipy")  # nor are there pictures here, or losses that need it
 
 import lean  # noqa: E402

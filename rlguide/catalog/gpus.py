@@ -15,6 +15,7 @@ from rlguide.errors import UsageError, did_you_mean
 _FIX = "name a GPU and how many, such as 2xA6000, 4090 or 8xH100; of one that is not listed its memory, such as 2x24GB"
 _MOST = 4096  # of one kind; more is a slip of the finger
 _MAKERS = re.compile(r"^(nvidia|geforce|tesla|quadro|huawei)")
+_NODES = re.compile(r"(?P<nodes>\d{1,4})\s*[x*×]\s*(?P<gpus>\d{1,4}\s*[x*×].+)", re.IGNORECASE)
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(?:gi?b?)?", re.IGNORECASE)
 _SHORT = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32", "float": "fp32"}
 
@@ -52,10 +53,17 @@ class GpuModel:
 
 @dataclass(frozen=True)
 class Gpus:
-    """So many GPUs of one kind."""
+    """So many GPUs of one kind.
+
+    Attributes:
+        nodes: hosts that they are in, as many in each; 0 if that is not said.
+        network: what joins these hosts, such as "100GbE"; "" if it is not said.
+    """
 
     model: GpuModel
     count: int = 1
+    nodes: int = 0
+    network: str = ""
 
     def __str__(self) -> str:
         return f"{self.count} x {self.model.title}"
@@ -94,11 +102,17 @@ def find_gpu_model(name: str) -> GpuModel | None:
 def parse_gpus(text: str) -> Gpus:
     """The GPUs that a user names: `2xA6000`, `2*a6000`, `A6000x2`, `a6000`; `2xA6000:40`, of which 40 GiB are usable.
 
-    `24GB` or `2x24GB` is a GPU of which only the memory is known, in GiB; nothing is said of time on it.
+    `2x8xA100` are 16 GPUs in two nodes. `24GB` or `2x24GB` is a GPU of which only the memory is known, in GiB; nothing
+    is said of time on it.
 
     Raises:
         UsageError: none of these, or no GPU of that name is known.
     """
+    several = _NODES.fullmatch(text.strip())
+    if several and 0 < int(several["nodes"]) <= _MOST:
+        within, nodes = parse_gpus(several["gpus"]), int(several["nodes"])
+        if within.count * nodes <= _MOST:
+            return replace(within, count=within.count * nodes, nodes=nodes)
     if re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text) and find_gpu_model(text) is None:
         raise UsageError(
             f"'{text}' are indices of GPUs, and a plan needs their kind", f"{_FIX}; without --gpus it is of this host's"

@@ -30,6 +30,11 @@ def command(
         typer.Option("--model", help="Plan for a model alone, by the method's recipe: hub id, folder or config.json."),
     ] = None,
     gpus: GpusOption = None,
+    interconnect: Annotated[
+        str | None,
+        typer.Option("--interconnect", metavar="100GbE", help="Network between nodes: 25GbE, 200Gb-IB, 8x400Gb-IB."),
+    ] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="Show time and cost on 1 to 64 GPUs.")] = False,
     optimise: Annotated[bool, typer.Option("--optimise", help="Look for the fastest settings that fit.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plan for `rlguide train --plain`.")] = False,
     workspace: WorkspaceOption = Path(),
@@ -44,19 +49,22 @@ def command(
     rlguide plan --config configs/dpo_config.yaml --gpus 1x4090
     rlguide plan --model Qwen/Qwen3-8B --quantization 4 --gpus 24GB --set per_device_train_batch_size=2
     rlguide plan --sft-ckpt latest --dataset my_pairs --optimise
+    rlguide plan --model Qwen/Qwen3-4B-Base --gpus 2x8xA100 --interconnect 200Gb-IB --scale
     """
     from rlguide.catalog.gpus import parse_gpus
     from rlguide.engine.find import find_engine
     from rlguide.planner.asked import host_gpus
+    from rlguide.planner.scale import with_network
 
     ws = open_workspace(workspace)
     main = find_engine(engine)
-    asked = parse_gpus(gpus) if gpus is not None else host_gpus()
+    asked = with_network(parse_gpus(gpus) if gpus is not None else host_gpus(), interconnect)
     training, main, disk = _training(ws, main, options, model, asked, gpus is not None, plain)
     if gpus is None and training.config.get("use_cpu"):
         asked = None
     is_open = options.sharing in (None, "auto") and options.config is None
-    _show(ws, main, training, asked, disk, (optimise, is_open), as_json)
+    asks = ("fastest",) * optimise + ("scale",) * scale + ("sharing",) * is_open
+    _show(ws, main, training, asked, disk, asks, as_json)
 
 
 def _training(
@@ -98,14 +106,15 @@ def _show(
     training: Training,
     gpus: Gpus | None,
     disk: int,
-    asks: tuple[bool, bool],
+    asks: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """`asks`: whether for the fastest settings; whether for the way to share it among GPUs."""
+    """`asks`: for the "fastest" settings, for the "sharing" among GPUs, for the "scale" of 1 to 64 of them."""
     from rlguide.console import show, show_json
     from rlguide.errors import RlguideError
     from rlguide.planner.plan import Plan, plan_all
     from rlguide.planner.report import fastest, lines, smallest_fix, values
+    from rlguide.planner.scale import scale, scale_lines
     from rlguide.planner.sharing import choose
 
     (plan,) = plan_all(ws, engine, [training], gpus)
@@ -114,18 +123,19 @@ def _show(
             f"this training cannot be planned: {plan}",
             "see what a few steps take: `rlguide train` with the same options and --set max_steps=5",
         )
-    optimise, is_open = asks
-    chosen = choose(ws, engine, plan) if is_open else None
+    chosen = choose(ws, engine, plan) if "sharing" in asks else None
     plan = chosen.plan if chosen is not None else plan
     found = values(plan, disk)
     if chosen is not None:
         found["sharing_why"] = chosen.why
     if plan.fits is False:
         found["fix"] = smallest_fix(ws, engine, plan)
-    if optimise:
+    if "fastest" in asks:
         found["fastest"] = fastest(ws, engine, plan)
+    if "scale" in asks:
+        found["scale"] = scale(plan, ws.root) if plan.gpus is not None else []
     if as_json:
         show_json(found)
         return
-    for line in lines(found):
+    for line in (*lines(found), *(scale_lines(plan, found["scale"]) if "scale" in found else ())):
         show(line)

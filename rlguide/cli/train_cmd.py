@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlguide.cli import _complete
-from rlguide.cli._launching import GpuIndicesOption, NprocOption, launch_of
+from rlguide.cli._launching import GpuIndicesOption, LauncherOption, NprocOption, RayAddressOption, launch_of
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
+from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
 
@@ -73,6 +74,9 @@ def command(
     force: Annotated[bool, typer.Option("--force", help="Train although the plan says that it does not fit.")] = False,
     gpus: GpuIndicesOption = None,
     nproc: NprocOption = None,
+    launcher: LauncherOption = None,
+    ray_address: RayAddressOption = None,
+    slurm: SlurmOption = None,
     trust_remote_code: TrustCodeOption = False,
     workspace: WorkspaceOption = Path(),
     engine: EngineOption = None,
@@ -90,22 +94,26 @@ def command(
     rlguide train --resume
     rlguide train --config configs/dpo_config.yaml --auto-retry
     rlguide train --config configs/dpo_config.yaml --gpus 0,1
+    rlguide train --config configs/dpo_config.yaml --launcher ray --nproc 2
+    rlguide train --config configs/dpo_config.yaml --slurm partition=gpu,gpus=a100:4,time=12:00:00
     rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
     import shlex
 
+    from rlguide.cli._slurm import gpus_of_job, show_need_in_job, show_submitted, submit_resumed, submit_run
     from rlguide.cli._training import at_steps, refuse_others, say_all, share_by_plan, show_need, show_plan
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
-    from rlguide.launchers.launch import LOCAL
+    from rlguide.launchers.launch import LOCAL, SLURM, check_here
     from rlguide.recipes.prepare import prepare
     from rlguide.recipes.sharing.checks import check_processes
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
+    from rlguide.runs.slurm.inside import is_inside
     from rlguide.runs.train import RunOptions, train
 
-    launch = launch_of(context, gpus, nproc)
+    launch = launch_of(context, gpus, nproc, slurm, (launcher, ray_address))
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
     if auto_retry and not launch.hosts:  # `rlguide launch` restarts all nodes
@@ -122,7 +130,15 @@ def command(
         refuse_others(options, ("settings", "report_to"), why, fix)
         said = {**options.keys, **({"trust_remote_code": True} if trust_remote_code else {})}
         main = find_engine(engine)
-        finished = _resume(ws, main, _resumable(ws, run, said), dry_run, how)
+        chosen = _resumable(ws, run, said)
+        if chosen.launch.launcher == SLURM and not is_inside(chosen):
+            submitted = submit_resumed(ws, main, chosen, how, slurm, dry_run)
+            return None if submitted is None else show_submitted(submitted, as_json)
+        if slurm is not None:
+            raise UsageError(
+                f"{chosen.name} was not begun with --slurm", "leave --slurm out, or start a new run with it"
+            )
+        finished = _resume(ws, main, chosen, dry_run, how)
     else:
         if trust_remote_code:
             options = replace(options, settings={**options.settings, "trust_remote_code": True})
@@ -130,26 +146,39 @@ def command(
             why = "--config already says what is trained on what"
             refuse_others(options, _BESIDE_CONFIG, why, "leave the others out, or use --set")
         main = find_engine(engine)
+        check_here(launch, main)
+        of_job = gpus_of_job(launch) if slurm is not None else None
         if replay is not None:
+            if of_job is not None:
+                raise UsageError("--replay trains on this host", "leave --slurm out")
             found = _replayed(ws, main, options, replay, dry_run)
             prepared, plain = found.prepared, plain or found.is_plain
         else:
             options, steps = at_steps(ws, options)
-            prepared = prepare(ws, main, options, dry_run)
-            shared = share_by_plan(ws, prepared, options, None)
-            prepared = prepared if shared == options else prepare(ws, main, shared, dry_run)
+            gpus_there = None if of_job is None else of_job.each
+            prepared = prepare(ws, main, options, dry_run, gpus_there)
+            if of_job is None or of_job.kind is not None:
+                shared = share_by_plan(ws, prepared, options, None if of_job is None else of_job.kind)
+                prepared = prepared if shared == options else prepare(ws, main, shared, dry_run, gpus_there)
             say_all(steps)
         if launch.launcher == LOCAL and launch.nodes == 1:
             check_processes(prepared.config, prepared.gpus)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
+        how = replace(how, is_plain=plain)
+        if of_job is not None:
+            planned = show_need_in_job(ws, prepared, of_job, plain, force)
+            if not options.config and not dry_run:
+                _keep_config(ws, prepared)
+            submitted = submit_run(ws, main, prepared, how, planned, dry_run)
+            return None if submitted is None else show_submitted(submitted, as_json)
         planned = show_need(ws, prepared, None, plain, force)
         if dry_run:
             _show_dry_run(ws, prepared, plain, launch)
             return
         if not options.config and replay is None:
             _keep_config(ws, prepared)
-        finished = train(ws, prepared.engine, prepared, replace(how, is_plain=plain), planned)
+        finished = train(ws, prepared.engine, prepared, how, planned)
     if finished:
         _show_summary(ws, finished, main, as_json)
 
@@ -168,6 +197,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, how: RunOpti
     from rlguide.engine.installed import engine_for
     from rlguide.runs.checkpoints import last_checkpoint
     from rlguide.runs.retry import next_of
+    from rlguide.runs.slurm.inside import is_inside, train_inside
     from rlguide.runs.train import resume
 
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
@@ -178,7 +208,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, how: RunOpti
         less = f", with less memory: {change.describe(run.config)}" if change is not None else ""
         show(f"{run.name}: {run.status}, would resume from {checkpoint.name if checkpoint else 'the beginning'}{less}")
         return None
-    return resume(ws, engine, run, how)
+    return (train_inside if is_inside(run) else resume)(ws, engine, run, how)
 
 
 def _replayed(ws: Workspace, engine: Engine, options: TrainingOptions, name: str, dry_run: bool) -> Replay:

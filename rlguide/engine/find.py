@@ -19,7 +19,7 @@ WATCHED = (
     *("dagshub", "dvclive", "flytekit", "mlflow", "mlflow_skinny", "neptune", "neptune_client", "swanlab"),
     *("tensorboard", "tensorboardX", "trackio", "wandb", "flash_attn", "hqq", "eetq", "kt_kernel", "mixture_of_depth"),
     *("torchao", "lomo_optim", "grokadamw", "schedulefree", "torch_optimi", "apex", "torchdistx", "torch_xla"),
-    *("torch_npu", "transformer_engine", "hyper_parallel", "jieba", "vllm"),
+    *("torch_npu", "transformer_engine", "hyper_parallel", "jieba", "vllm", "ray"),
 )
 
 

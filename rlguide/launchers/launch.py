@@ -164,6 +164,16 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     return found
 
 
+def check_here(launch: Launch, engine: Engine) -> None:
+    """Refuse what can be known before anything is prepared: what the launcher needs is not here, or does not answer.
+
+    Raises:
+        RlguideError: it cannot launch from here.
+    """
+    if launch.launcher == RAY:
+        import_module(_MODULES[RAY]).check(launch, engine)
+
+
 def check_hosts(launch: Launch, needs: Needs) -> None:
     """Refuse hosts that cannot be reached, or have other things than this one; nothing is started.
 

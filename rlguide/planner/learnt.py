@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,10 +132,11 @@ def efficiency_for(gpus: Gpus, planned: Outcome) -> Efficiency:
     timed = [
         each for each in timed if each.steps >= STEPS and 0 < each.flops_per_second / peak / each.count < _POSSIBLE
     ]
-    for spread, (alike, how) in zip(_SPREADS, _alike(timed, gpus, planned), strict=True):
+    counts = (gpus.count, gpus.count, 1)  # of the last, others
+    for spread, count, (alike, how) in zip(_SPREADS, counts, _alike(timed, gpus, planned), strict=True):
         shares = [each.flops_per_second / peak / each.count for each in alike[-_RECENT:]]
         if shares:
-            return _measured(shares, spread, f"{how} on {gpus.model.title}")
+            return replace(_measured(shares, spread, f"{how} on {gpus.model.title}"), count=count)
     return published_efficiency(gpus.model, planned.is_quantized)
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rlguide.catalog.gpus import Gpus
+from rlguide.planner.communication import Passes, Traffic, exchange_seconds, traffic_of
 from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for
 from rlguide.planner.lengths import Lengths
 from rlguide.planner.memory import Memory, Sharing, memory_of, sharing_of
 from rlguide.planner.simulation import STAGES, Case, Step, is_half, simulate, text_model
 from rlguide.planner.time import Efficiency, Range, Work, seconds
 from rlguide.recipes.lean import PARTS, left_out
-from rlguide.recipes.schedule import MICRO_BATCH, count_of
+from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
 if TYPE_CHECKING:
     from rlguide.catalog.methods import Method
@@ -55,6 +56,7 @@ class Plan:
         step: of one GPU; memory: of each GPU.
         is_checkpointed: whether the forward pass is computed again; why: what decided it.
         work: of the whole training, on all GPUs; tokens: of the whole training, with their padding.
+        forwards: forward passes, with those of the reference and of evaluations, for each that is trained on.
     """
 
     training: Training
@@ -66,6 +68,21 @@ class Plan:
     why: str
     work: Work
     tokens: float
+    forwards: float = 1.0
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the GPUs exchange in one update."""
+        training, layers = self.training, int(text_model(self.training.model)["num_hidden_layers"])
+        passes = Passes(count_of(training.config, ACCUMULATION), self.forwards, layers)
+        return traffic_of(self.step, self.sharing, training.config, passes)
+
+    @property
+    def exchange(self) -> float:
+        """Seconds of the whole training that its GPUs pass data to each other; 0 on one."""
+        if self.gpus is None:
+            return 0.0
+        return self.training.schedule.total_steps * exchange_seconds(self.traffic, self.gpus)
 
     @property
     def fits(self) -> bool | None:
@@ -79,7 +96,7 @@ class Plan:
 
     def time(self, efficiency: Efficiency) -> Range | None:
         """Seconds of the whole training; None where the GPU is not known."""
-        return None if self.gpus is None else seconds(self.work, self.gpus, self.dtype, efficiency)
+        return None if self.gpus is None else seconds(self.work, self.gpus, self.dtype, efficiency, self.exchange)
 
     @property
     def dtype(self) -> str:
@@ -167,7 +184,9 @@ def _chosen(
                 continue
             why = "it fits without"
         work, tokens = work_of(training, step, is_on)
-        return Plan(training, gpus, sharing, step, memory, is_on, why, work, tokens)
+        seen, *forwards = _examples(training, step)
+        often = sum(forwards) / max(1, seen)
+        return Plan(training, gpus, sharing, step, memory, is_on, why, work, tokens, often)
     return None
 
 
@@ -177,23 +196,29 @@ def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work
     Products and what other operations move grow with the tokens, attention with the square of the length; all with the
     padding of each micro-batch.
     """
-    schedule, config = training.schedule, training.config
+    config = training.config
     size = count_of(config, MICRO_BATCH)
     tokens, squares = _padded(training.lengths, size, bool(config.get("group_by_length")))
     layers = int(text_model(training.model)["num_hidden_layers"])
-    seen = schedule.total_steps * schedule.effective_batch
-    keeps = not training.is_plain and "reference" not in left_out(training.method, config)
-    has_reference = step.reference.flops > 0
-    scored = (min(seen, schedule.rows) if keeps else seen) if has_reference else 0
-    evaluated = schedule.held_out * _evaluations(config, schedule)
-    forwards = seen + evaluated
-    scored += (min(evaluated, schedule.held_out) if keeps else evaluated) if has_reference else 0
+    seen, forwards, scored = _examples(training, step)
     flops = moved = 0.0
     for work, count in ((step.policy, forwards), (step.reference, scored), (step.backward, seen)):
         flops += count * (work.flops / step.tokens * tokens + work.attention / step.squares * squares)
         moved += count * work.bytes / step.tokens * tokens
     passes = layers * (forwards + scored + seen * (2 if is_checkpointed else 1)) / size
-    return Work(flops, moved, passes), seen * tokens
+    return Work(flops, moved, passes, forwards * tokens), seen * tokens
+
+
+def _examples(training: Training, step: Step) -> tuple[int, int, int]:
+    """Examples that are trained on, that pass the policy, and that pass the reference, each as often as it does."""
+    schedule, config = training.schedule, training.config
+    seen = schedule.total_steps * schedule.effective_batch
+    keeps = not training.is_plain and "reference" not in left_out(training.method, config)
+    has_reference = step.reference.flops > 0
+    scored = (min(seen, schedule.rows) if keeps else seen) if has_reference else 0
+    evaluated = schedule.held_out * _evaluations(config, schedule)
+    scored += (min(evaluated, schedule.held_out) if keeps else evaluated) if has_reference else 0
+    return seen, seen + evaluated, scored
 
 
 def _evaluations(config: Mapping[str, Any], schedule: Schedule) -> int:

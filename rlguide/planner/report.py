@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlguide.planner.changes import Change, faster, first_that_fits, smaller
+from rlguide.planner.communication import slowest_link
 from rlguide.planner.memory import GIB, NAMES
 from rlguide.planner.plan import Plan, plan_all, planned_time
 from rlguide.planner.sharing import choose, why
@@ -55,9 +56,18 @@ def values(plan: Plan, disk: int | None = None) -> dict[str, Any]:
         "tokens": round(plan.tokens),
         "flops": plan.work.flops,
         "seconds": _range(time),
+        "exchange": _exchange(plan),
         "kilowatt_hours": _range(energy),
         "disk": disk,
     }
+
+
+def _exchange(plan: Plan) -> dict[str, Any] | None:
+    """What several GPUs pass to each other: bytes of an update, seconds of the training, and over what."""
+    if plan.gpus is None or plan.gpus.count < 2:
+        return None
+    link = slowest_link(plan.gpus)
+    return {"bytes": plan.traffic.volume, "seconds": plan.exchange, "link": link.name, "bandwidth": link.bandwidth}
 
 
 def _range(value: Range | None) -> dict[str, Any] | None:
@@ -86,6 +96,11 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["seconds"] is not None:
         shown.append(f"time       {time_line(found)} ({found['seconds']['from']})")
+    if (exchange := found["exchange"]) is not None and found["seconds"] is not None:
+        shown.append(
+            f"exchange   {exchange['bytes'] / 1e9:.3g} GB an update over {exchange['link']} at "
+            f"{exchange['bandwidth'] / 1e9:.3g} GB/s: {duration(exchange['seconds'])} of it, if none is hidden"
+        )
     if (energy := found["kilowatt_hours"]) is not None:
         shown.append(f"energy     about {energy['mid']:.1f} kWh ({energy['from']})")
     if found["disk"] is not None:

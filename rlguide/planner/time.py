@@ -16,6 +16,9 @@ from rlguide.catalog.gpus import GpuModel, Gpus
 PUBLISHED = {False: (0.22, 0.54, 0.64), True: (0.18, 0.47, 0.6)}
 EXPONENT = 0.9
 PASS_SECONDS = (0.0022, 0.0049)
+# Of a processor for each token of a micro-batch: LLaMA-Factory's collator, which pads and makes tensors (0.9.5,
+# PairwiseDataCollatorWithPadding; 1 and 4 pairs of 160 to 2,048 tokens take 0.47 to 0.72 us a token on one core).
+TOKEN_SECONDS = 0.6e-6
 _A100 = 312e12 / 2039e9  # operations for each byte
 _STARTING = "micro-batches are so small that starting the kernels of each layer takes longer than they do"
 
@@ -27,6 +30,7 @@ class Efficiency:
     Attributes:
         why: where it is from.
         runs: how many trainings on such GPUs it was measured on; 0 if it was published by others.
+        count: GPUs of each of these, whose exchange it then holds; 1 where they are others.
     """
 
     low: float
@@ -34,6 +38,7 @@ class Efficiency:
     high: float
     why: str
     runs: int = 0
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,13 @@ class Work:
         bytes_moved: bytes between GPU and its memory; 0 if not known.
         layer_passes: passes of one layer over one micro-batch: each forward, recomputation and backward is one; 0 if
             not known. They take a while however small the micro-batch is, because Python starts their kernels.
+        tokens_loaded: tokens that are made a micro-batch of, which Python does in the same thread; 0 if not known.
     """
 
     flops: float
     bytes_moved: float = 0.0
     layer_passes: float = 0.0
+    tokens_loaded: float = 0.0
 
 
 def ridge(model: GpuModel) -> float:
@@ -86,7 +93,7 @@ def published_efficiency(model: GpuModel, is_quantized: bool = False) -> Efficie
     return Efficiency(low, mid, high, f"published speeds of fine-tuning with a {base} base; none was measured here yet")
 
 
-def seconds(work: Work, gpus: Gpus, dtype: str, efficiency: Efficiency) -> Range | None:
+def seconds(work: Work, gpus: Gpus, dtype: str, efficiency: Efficiency, exchange: float = 0.0) -> Range | None:
     """Seconds that a training takes; None where the GPU's peak in this type is not known.
 
     The arithmetic at low, middle and high efficiency, but no less than the bytes take at full bandwidth and, while the
@@ -94,17 +101,22 @@ def seconds(work: Work, gpus: Gpus, dtype: str, efficiency: Efficiency) -> Range
 
     Args:
         dtype: that is computed in: "bfloat16", "float16", "float32" and their short names.
+        exchange: seconds that the GPUs pass data to each other, all of it while they compute at best, else none of it;
+            left out where the efficiency was measured on as many GPUs.
     """
     peak = gpus.model.peak(dtype)
     if not peak:
         return None
     moving = work.bytes_moved / (gpus.model.bandwidth * gpus.count) if gpus.model.bandwidth else 0.0
     passes = 0.0 if efficiency.runs else work.layer_passes / gpus.count
+    loading = 0.0 if efficiency.runs else work.tokens_loaded * TOKEN_SECONDS / gpus.count
     low, mid, high = (
-        max(work.flops / (peak * gpus.count * share), moving, passes * each)
+        max(work.flops / (peak * gpus.count * share), moving, passes * each + loading)
         for share, each in zip((efficiency.high, efficiency.mid, efficiency.low), (0.0, *PASS_SECONDS), strict=True)
     )
-    is_starting = passes and mid == passes * PASS_SECONDS[0]
+    is_starting = passes and mid == passes * PASS_SECONDS[0] + loading
+    if efficiency.count != gpus.count:
+        low, mid, high = max(low, exchange), mid + exchange, high + exchange
     return Range(low, mid, high, efficiency.why + (f"; {_STARTING}" if is_starting else ""))
 
 

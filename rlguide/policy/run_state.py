@@ -18,8 +18,8 @@ def state_of(folder: Path, record: RunRecord) -> str:
 
 
 def can_be_resumed(state: str) -> bool:
-    """Whether a run in this state has something left to train, and nothing that trains it."""
-    return state not in ("finished", "running")
+    """Whether a run in this state has something left to train, and nothing that trains it, or is going to."""
+    return state not in ("finished", "running", "queued", "unknown")
 
 
 def resume_command(name: str, with_less_memory: bool = False) -> str:
@@ -50,14 +50,18 @@ def ppo_command(name: str, record: RunRecord) -> str:
     return shlex.join([*words, *(word for option, value in options.items() if value for word in (option, str(value)))])
 
 
-def next_step(folder: Path, name: str, record: RunRecord) -> str:
-    """What can be done with a run in its state, as a `fix:` says it.
+def next_step(name: str, record: RunRecord, state: str) -> str:
+    """What can be done with a run in this state, as a `fix:` says it.
 
     Args:
-        folder: where it lies.
         name: how it is typed from the workspace.
+        state: as `state_of` says it; or, of one that trains in a Slurm job, "queued" or, where Slurm does not answer,
+            "unknown".
     """
-    state = state_of(folder, record)
+    if state == "unknown":
+        return "try again when `squeue` answers"
+    if state == "queued":
+        return f"wait for its turn; {how_to_watch(name)}; or take it back: `rlguide stop {shlex.quote(name)}`"
     if state == "running":
         return f"wait for its end; {how_to_watch(name)}"
     if can_be_resumed(state):

@@ -13,7 +13,7 @@ from rlguide.engine.running import LOCK, is_training
 from rlguide.errors import UsageError
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.run_record import RUN_FILE, read_record
-from rlguide.policy.run_state import next_step
+from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.data import TrainingData
 from rlguide.workspace import Workspace
 
@@ -55,7 +55,7 @@ def check_output(ws: Workspace, config: Mapping[str, Any], data: TrainingData) -
     held = _trained(path)
     if (held and not config.get("overwrite_output_dir")) or is_training(path, None):
         record = read_record(path)
-        now = "" if record is None else f"{next_step(path, named, record)}; or "
+        now = "" if record is None else f"{next_step(named, record, state_of(path, record))}; or "
         raise UsageError(
             f"{named} already holds a run ({held[0] if held else 'it is training right now'})",
             f"{now}start another: -o {shlex.quote(free_name(ws, named))}",

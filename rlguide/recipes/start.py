@@ -17,7 +17,7 @@ from rlguide.policy.merge import default_folder, merged_base
 from rlguide.policy.merge_fingerprint import PROMPT_KEYS
 from rlguide.policy.policy import StartingPoint, base_start, starting_point
 from rlguide.policy.run_record import CHECKPOINT_NAME, RUN_CONFIG, RUN_FILE, record_of
-from rlguide.policy.run_state import next_step
+from rlguide.policy.run_state import next_step, state_of
 from rlguide.recipes.options import TrainingOptions
 from rlguide.workspace import Workspace
 
@@ -54,7 +54,7 @@ def _finished_run(ws: Workspace, name: str) -> Checkpoint:
             f"{name} is not a run of rlguide: it has no run.json", "a plain checkpoint goes with --sft-ckpt"
         )
     if record.status != "finished" and (path / RUN_FILE).exists():
-        raise UsageError(f"the run {name} is not finished", next_step(path, name, record))
+        raise UsageError(f"the run {name} is not finished", next_step(name, record, state_of(path, record)))
     return read_checkpoint(path, ws)
 
 

@@ -194,6 +194,9 @@ def resumable_run(ws: Workspace, name: str | None) -> Run:
 
 
 def _in_state(run: Run) -> str:
+    job = run.slurm_job if run.status in ("queued", "unknown") else None
+    if job is not None:
+        return f"{run.status}: it {job.words}"
     return "still training" if run.status == "running" else run.status
 
 

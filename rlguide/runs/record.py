@@ -7,6 +7,7 @@ import platform
 import shlex
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,9 @@ from rlguide.data.store.registered import checksum
 from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
 from rlguide.errors import DataError, UsageError, did_you_mean
-from rlguide.launchers.launch import Launch, read_launch
+from rlguide.launchers.launch import SLURM, Launch, read_launch
+from rlguide.launchers.slurm.inside import own_job
+from rlguide.launchers.slurm.states import RUNNING, UNKNOWN, WAITING, JobState, ask_ahead, job_of, job_state
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.parts import digests_of_parts
 from rlguide.policy.policy import Policy
@@ -39,6 +42,7 @@ from rlguide.workspace import Workspace
 CONFIG = "config.yaml"
 LOG = "engine.log"
 EVALUATED = Path("eval") / "result.json"  # of `rlguide eval`
+_BY_PHASE = {WAITING: "queued", RUNNING: "running", UNKNOWN: "unknown"}  # what a run is while its Slurm job is
 
 
 @dataclass
@@ -55,8 +59,17 @@ class Run:
 
     @property
     def status(self) -> str:
-        """As `policy.run_state.state_of` says it."""
-        return state_of(self.path, self.record)
+        """As `policy.run_state.state_of` says it; of one that trains in a Slurm job, as its files and Slurm say it."""
+        state = state_of(self.path, self.record)
+        job = self.slurm_job if state == "interrupted" else None
+        return state if job is None else _BY_PHASE.get(job.phase, state)
+
+    @property
+    def slurm_job(self) -> JobState | None:
+        """The Slurm job that trains it, as Slurm tells it; None without one, or where this process runs in it."""
+        launch = self.launch
+        job = job_of(launch.handle) if launch.launcher == SLURM else ""
+        return job_state(job) if job and job != own_job() else None
 
     @property
     def is_gone(self) -> bool:
@@ -71,7 +84,8 @@ class Run:
     @property
     def host_elsewhere(self) -> str:
         """The other host that it is recorded as training on; "" if there is none."""
-        return self.host if self.is_gone and self.host != platform.node() else ""
+        is_known = self.launch.launcher == SLURM  # by Slurm
+        return self.host if not is_known and self.is_gone and self.host != platform.node() else ""
 
     @property
     def host(self) -> str:
@@ -87,7 +101,7 @@ class Run:
     @property
     def next_step(self) -> str:
         """What can be done with it now, as a `fix:` says it."""
-        return next_step(self.path, self.name, self.record)
+        return next_step(self.name, self.record, self.status)
 
     @property
     def method_name(self) -> str:
@@ -288,7 +302,16 @@ def find_runs(ws: Workspace) -> list[Run]:
             runs.append(read_run(ws, folder))
         except DataError:
             continue
+    ask_ahead_of([run.record for run in runs])
     return sorted(runs, key=lambda run: run.record.created or "", reverse=True)
+
+
+def ask_ahead_of(records: Sequence[RunRecord]) -> None:
+    """Ask Slurm once for the jobs of all runs that may still have one."""
+    launches = [read_launch(record.launch) for record in records if record.launch and record.status != "finished"]
+    jobs = [job_of(launch.handle) for launch in launches if launch.launcher == SLURM]
+    if any(jobs):
+        ask_ahead(jobs)
 
 
 def open_run(ws: Workspace, name: str | None = None) -> Run:

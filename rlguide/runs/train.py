@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,8 +17,9 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
-from rlguide.errors import RlguideError, UsageError
-from rlguide.launchers.launch import LOGS, Launch, Needs, check_hosts, in_effect, started
+from rlguide.errors import DataError, RlguideError, UsageError
+from rlguide.launchers.launch import LOGS, Launch, Needs, check_here, check_hosts, in_effect, started
+from rlguide.launchers.slurm.states import OVER
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
 from rlguide.policy.run_state import resume_command
@@ -41,7 +43,7 @@ from rlguide.runs.hosts import keep_hosts, needs_of, ready_again, relaunched
 from rlguide.runs.metrics import METRICS, MetricsLog, read_rows, settle_metrics, summarize
 from rlguide.runs.planned import kept, tell_failure
 from rlguide.runs.plots import plot_run
-from rlguide.runs.record import CONFIG, LOG, Run, create_run
+from rlguide.runs.record import CONFIG, LOG, Run, create_run, read_run
 from rlguide.runs.resumable import check_data_unchanged, check_resumable, same_processes
 from rlguide.runs.retry import (
     continue_with,
@@ -61,6 +63,7 @@ from rlguide.runs.view.training import Watch, state_of
 from rlguide.workspace import Workspace, atomic_write
 
 if TYPE_CHECKING:
+    from rlguide.launchers.slurm.inside import Ending
     from rlguide.planner.plan import Plan
 
 # What LLaMA-Factory leaves in the folder of a run.
@@ -86,12 +89,14 @@ class RunOptions:
         stop_on: rules (`catalog/diagnosis.yaml`) that stop the training when they find something.
         launch: how its processes are started; when resuming, the record says it, unless it names hosts itself, or other
             GPUs of this host.
+        ending: of the Slurm job that it runs in, where that may come before its own end.
     """
 
     is_plain: bool = False
     auto_retry: bool = False
     stop_on: tuple[str, ...] = DEFAULT
     launch: Launch = field(default_factory=Launch)
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True)
@@ -141,19 +146,47 @@ def train(
     with held(folder, prepared.output_dir) as lock:
         if options.launch.hosts:
             check_hosts(options.launch, needs_of(ws, engine, folder, prepared.method, prepared.config))
-        _clear(folder)
-        run = create_run(ws, prepared, engine.versions, options.is_plain, kept(plan) if plan else None)
-        if not options.launch.is_default:
-            run.update(launch=options.launch.as_dict())
-            keep_hosts(run)
+        run = begin(ws, engine, prepared, options, plan)
         job = _Job(ws, engine, run, lock, options)
         return _to_the_end(job, partial(_begin, job, prepared))
 
 
-def _begin(job: _Job, prepared: Prepared) -> Run:
-    with atomic_write(job.run.path / CONFIG) as file:
+def begin(ws: Workspace, engine: Engine, prepared: Prepared, options: RunOptions, plan: Plan | None) -> Run:
+    """The run of a prepared config, with nothing in its folder but the record; nothing is started.
+
+    The folder is `held`. Arguments and errors are those of `train`.
+    """
+    _check_free(ws, ws.root / prepared.output_dir)
+    _clear(ws.root / prepared.output_dir)
+    run = create_run(ws, prepared, engine.versions, options.is_plain, kept(plan) if plan else None)
+    if not options.launch.is_default:
+        run.update(launch=options.launch.as_dict())
+        keep_hosts(run)
+    return run
+
+
+def _check_free(ws: Workspace, folder: Path) -> None:
+    """Refuse the folder of a run that a Slurm job trains, or is going to. Raises UsageError."""
+    try:
+        run = read_run(ws, folder)
+    except DataError:  # there is none, or it is damaged
+        return
+    if (job := run.slurm_job) is not None and job.phase != OVER:
+        stop = f"rlguide stop {shlex.quote(run.name)}"
+        raise UsageError(
+            f"{run.name} {job.words}", f"choose another folder with --output-dir, or end that one: `{stop}`"
+        )
+
+
+def write_inputs(ws: Workspace, run: Run, prepared: Prepared) -> None:
+    """Write beside the record what is trained: the config, and which prompts."""
+    with atomic_write(run.path / CONFIG) as file:
         file.write(prepared.text)
-    write_fingerprints(job.ws, job.run.path, prepared.config)
+    write_fingerprints(ws, run.path, prepared.config)
+
+
+def _begin(job: _Job, prepared: Prepared) -> Run:
+    write_inputs(job.ws, job.run, prepared)
     return _drive(job, 0)
 
 
@@ -196,6 +229,7 @@ def resume(ws: Workspace, engine: Engine, run: Run, options: RunOptions | None =
             raise UsageError(f"{run.name} is finished", run.next_step)
         if is_complete(run):  # it ended unwatched: only the record is missing
             return _settle(run, None)
+        check_here(launch, engine)
         job = _Job(ws, engine, run, lock, options)
         if launch.hosts:
             check_hosts(launch, _needs(job))
@@ -312,11 +346,14 @@ def _drive(job: _Job, start_step: int, variables: Mapping[str, str] | None = Non
     log = MetricsLog(run.path / METRICS, start_step)
     stop_on = StopOn(run, job.options.stop_on, read_rows(run.path / METRICS) if start_step else ())
     with log, TrainingView(state_of(run, start_step)) as view:
-        watch = Watch(run, view, log, stop_on)
+        watch = Watch(run, view, log, stop_on, job.options.ending)
         try:
             run_job(job.engine, command, run.path / LOG, watch)
             watch.stopwatch.tell()
         except JobFailed as error:
+            ending = job.options.ending
+            if stop_on.is_stopped_by(error.returncode) or (ending is not None and ending.is_coming):
+                raise KeyboardInterrupt from None
             stopped = stop_on.settle() if error.returncode == EXIT_CODE else None
             if stopped is not None:
                 settle_metrics(run.path)

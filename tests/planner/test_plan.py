@@ -85,7 +85,10 @@ def test_work_counts_each_pass_over_each_example(ws: Workspace, training: Make, 
 def test_time_is_operations_over_what_gpus_reach(ws: Workspace, training: Make, simulated: list[Case]) -> None:
     measured = Efficiency(0.5, 0.5, 0.5, "measured", runs=3)
     shared = replace(training(), schedule=replace(training().schedule, processes=2))
-    one_gpu, two = one(ws, training(), "a6000").time(measured), one(ws, shared, "2xa6000").time(measured)
+    one_gpu, two = (
+        one(ws, training(), "a6000").time(measured),
+        one(ws, shared, "2xa6000").time(replace(measured, count=2)),
+    )
     assert one_gpu and two and one_gpu.mid == pytest.approx(2 * two.mid)
     plan = one(ws, training())
     assert one_gpu.mid == pytest.approx(plan.work.flops / (plan.gpus.model.peak("bf16") * 0.5))  # type: ignore

@@ -56,12 +56,13 @@ class Script:
         keys = ("partition", "account", "qos", "constraint", "nodelist", "exclude", "reservation", "comment")
         named |= {key: getattr(spec, key) for key in keys}
         rows += [(name, value) for name, value in named.items() if value]
-        return [*rows, ("signal", f"B:{SIGNAL}@{spec.signal}"), ("requeue", "")]
+        return [*rows, ("signal", f"B:{SIGNAL}@{spec.lead}"), ("requeue", "")]
 
     @property
     def _body(self) -> list[str]:
         lines = [
             f"# Slurm sends {SIGNAL} before the time limit: the training is saved, and goes on after the requeue.",
+            f"trap '' {SIGNAL}  # until the command below looks for it",
             f"export {IN_JOB}=1",
         ]
         if not self.at_once:

@@ -52,7 +52,7 @@ class JobSpec:
         gpus: of each node, by number or by type and number ("a100:4"); "" and "0" for none.
         time: the limit, as Slurm reads it.
         mem: main memory of each node; cpus: cores of each node.
-        signal: seconds before the limit at which the training is asked to save.
+        signal: seconds before the limit at which the training is asked to save; 0 for `lead` to choose.
     """
 
     partition: str = ""
@@ -68,7 +68,13 @@ class JobSpec:
     exclude: str = ""
     reservation: str = ""
     comment: str = ""
-    signal: int = LEAD
+    signal: int = 0
+
+    @property
+    def lead(self) -> int:
+        """Seconds before the limit at which the training is asked to save: by default LEAD, of a short job less."""
+        limit = seconds_of(self.time)
+        return self.signal or (LEAD if limit is None else max(1, min(LEAD, limit // 4)))
 
     @property
     def gpu_count(self) -> int:
@@ -109,6 +115,18 @@ def parse_spec(text: str) -> JobSpec:
             raise UsageError(f"--slurm: {last} is there twice", "name each key once")
         given[_known(last)] = value.strip() if is_pair else ""
     return JobSpec(**{key: _checked(key, value) for key, value in given.items()})
+
+
+def seconds_of(time: str) -> int | None:
+    """The seconds of a time limit as sbatch(1) reads it; None without one."""
+    if not time:
+        return None
+    days, has_days, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not has_days and len(parts) < 3:  # minutes, minutes:seconds
+        parts = [0, *parts]
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def read_spec(settings: Mapping[str, Any]) -> JobSpec:

@@ -13,6 +13,8 @@ WAITING, RUNNING, OVER, UNKNOWN = "waiting", "running", "over", "unknown"
 _SECONDS = 5.0  # for a listing: a controller that does not answer must not hold it up
 _FRESH = 10.0  # seconds for which an answer holds: one who watches asks the controller this seldom
 
+_NO_JOB = "67108863"  # above the highest id that Slurm gives (slurm.conf, MaxJobId)
+
 # The states of squeue(1) and sacct(1); any other is one in which the job has its nodes (COMPLETING, SUSPENDED, ...).
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
 _OVER = (
@@ -79,7 +81,7 @@ def job_states(jobs: Iterable[str], seconds: float = _SECONDS) -> dict[str, JobS
     if not wanted:
         return {}
     # One job that is long gone would be an error; of two ids those that are known are listed.
-    listed = ",".join(wanted if len(wanted) > 1 else [*wanted, "0"])
+    listed = ",".join(wanted if len(wanted) > 1 else [*wanted, _NO_JOB])
     try:
         text = ask(["squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%N|%r", "-j", listed], seconds)
     except SlurmError:

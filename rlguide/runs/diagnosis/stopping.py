@@ -73,9 +73,15 @@ class StopOn:
         if not found:
             return None
         self.finding = found[0]
-        with atomic_write(self._run.path / REQUEST) as file:
-            file.write(json.dumps({"save": self.finding.rule not in _LOST}))
+        ask_to_stop(self._run, self.finding.rule not in _LOST)
         return self.finding
+
+    def is_stopped_by(self, exit_code: int) -> bool:
+        """Whether it ended with this code because it was asked to save and end (`ask_to_stop`), by no rule."""
+        if exit_code != EXIT_CODE or self.finding is not None or not (self._run.path / REQUEST).exists():
+            return False
+        (self._run.path / REQUEST).unlink(missing_ok=True)
+        return True
 
     @property
     def _lost(self) -> tuple[str, ...]:
@@ -98,6 +104,12 @@ class StopOn:
         what = f"{run.name} was stopped by rule {finding.rule}: {finding.seen}"
         run.over("interrupted", failure={"what": what, "exit_code": EXIT_CODE, "rule": finding.rule})
         return StoppedByRule(what, _way_on(run, finding))
+
+
+def ask_to_stop(run: Run, save: bool = True) -> None:
+    """Ask the worker of a run to end after the step that is being done, and to `save` it as a checkpoint."""
+    with atomic_write(run.path / REQUEST) as file:
+        file.write(json.dumps({"save": save}))
 
 
 def way_on(run: Run, findings: Sequence[Finding]) -> str:

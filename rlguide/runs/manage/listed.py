@@ -14,20 +14,22 @@ from rlguide.console import printable
 from rlguide.engine.events import recent_events
 from rlguide.engine.running import EVENTS
 from rlguide.errors import CheckpointError, RlguideError
+from rlguide.launchers.slurm.states import OVER
 from rlguide.policy.checkpoint import read_checkpoint
-from rlguide.policy.run_record import run_folders
+from rlguide.policy.run_record import read_record, run_folders
 from rlguide.runs.best import best_step
 from rlguide.runs.checkpoints import is_complete, steps_done
 from rlguide.runs.diagnosis.diagnose import findings_of
 from rlguide.runs.diagnosis.stopping import way_on
 from rlguide.runs.manage.accuracy import held_out_accuracy
-from rlguide.runs.record import Run, read_run
+from rlguide.runs.record import Run, ask_ahead_of, read_run
 from rlguide.statistics import Estimate
 from rlguide.workspace import Workspace
 
 COLUMNS = ("run", "method", "data", "state", "best step", "held-out accuracy", "findings", "took", "date")
 LESSER = ("data", "took", "date", "method", "findings")  # where a terminal is narrow, the first goes first
 _UNREADABLE = "damaged"
+_IN_SLURM = ("queued", "running", "unknown")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Listed:
     Attributes:
         state: "running", "finished", "failed", "interrupted", "died" (its record says that it runs, and nothing does),
             "elsewhere" (the same, and that is of another host), "unsettled" (it has trained all its steps, and its
-            rlguide was gone by then), or "damaged".
-        where: of one that did not come to its end: at which step, of what, or on which host.
+            rlguide was gone by then), or "damaged"; of one in a Slurm job also "queued", and "unknown" where Slurm
+            does not answer.
+        where: of one that did not come to its end: at which step, of what, or on which host; of one in a Slurm job what
+            Slurm says of that.
+        job: the Slurm job that trains it, as long as that is not over: its id.
         steps: done so far; total_steps: planned, or done in all.
         best_step: by its config's rule; accuracy: at that step, of held-out pairs.
         findings: the rules of the diagnosis that hold, the gravest first.
@@ -61,6 +66,7 @@ class Listed:
     created: str | None = None
     problem: str = ""
     fix: str = ""
+    job: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; no interval where it is not known."""
@@ -72,7 +78,9 @@ class Listed:
 
 def list_runs(ws: Workspace) -> list[Listed]:
     """All runs under `saves/`, newest first, those without a date last. It never fails for one of them."""
-    rows = [_listed(ws, folder) for folder in run_folders(ws.saves)]
+    folders = list(run_folders(ws.saves))
+    ask_ahead_of([record for folder in folders if (record := read_record(folder)) is not None])
+    rows = [_listed(ws, folder) for folder in folders]
     return sorted(sorted(rows, key=lambda row: row.name), key=lambda row: row.created or "", reverse=True)
 
 
@@ -122,7 +130,8 @@ def row_of(run: Run) -> Listed:
         findings=tuple(finding.rule for finding in found),
         seconds=run.seconds,
         created=record.created,
-        fix="" if state in ("finished", "running", "elsewhere") else way_on(run, found),
+        fix="" if state in ("finished", "running", "elsewhere", "queued") else way_on(run, found),
+        job=run.slurm_job.job if run.slurm_job is not None and state in _IN_SLURM else "",
     )
 
 
@@ -137,6 +146,9 @@ def state_of_run(run: Run) -> str:
 
 
 def _where(run: Run, state: str, step: int | None) -> str:
+    job = run.slurm_job
+    if job is not None and state in _IN_SLURM:
+        return job.words
     if state == "elsewhere":
         return f"is recorded as running on {printable(run.host)}, and no process of it was found here"
     if state not in ("failed", "died", "interrupted"):
@@ -145,6 +157,8 @@ def _where(run: Run, state: str, step: int | None) -> str:
     at = failure.get("step") if isinstance(failure.get("step"), int) else step
     place = f"at step {at}" if at else "before its first step"
     why = failure.get("what") if state != "died" else ""  # one that a rule has stopped is interrupted
+    if job is not None and job.phase == OVER and state != "failed" and not why and job.name != "COMPLETED":
+        why = job.words
     return f"{place}: {printable(str(why))}" if why else place
 
 
@@ -211,6 +225,10 @@ def remarks(rows: Sequence[Listed]) -> list[str]:
             found.append(f"{what}\n  next: {row.fix}")
         elif row.state == "elsewhere":
             found.append(f"! {row.name} {row.where}\n  next, there: rlguide watch {shlex.quote(row.name)}")
+        elif row.state == "unknown":
+            found.append(f"! {row.name} {row.where}\n  next: {row.fix}")
+        elif row.job:
+            found.append(f"{row.name} {row.where}")
         elif row.state in ("failed", "died") or (row.state == "interrupted" and ": " in row.where):
             found.append(f"! {row.name} {row.state} {row.where}\n  next: {row.fix}")
     return found

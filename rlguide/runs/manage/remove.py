@@ -60,8 +60,11 @@ def plan_run_removal(ws: Workspace, name: str) -> RunRemoval:
         )
     _check_alone(ws, path, shown)
     record = read_record(path)
-    if is_training(path, record.pid if record is not None else None):
-        raise UsageError(f"{shown} is training", f"stop it first: `rlguide stop {shlex.quote(shown)}`")
+    run = Run(path, shown, record) if record is not None else None
+    in_job = run is not None and run.slurm_job is not None and run.status in ("queued", "running", "unknown")
+    if in_job or is_training(path, record.pid if record is not None else None):
+        what = "is in a Slurm job" if in_job else "is training"
+        raise UsageError(f"{shown} {what}", f"stop it first: `rlguide stop {shlex.quote(shown)}`")
     if others := _standing_on(ws, path):
         raise UsageError(
             f"{', '.join(others)} {'stands' if len(others) == 1 else 'stand'} on {shown}: without it"

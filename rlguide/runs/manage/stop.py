@@ -13,11 +13,13 @@ from rlguide.engine.running import held, holders
 from rlguide.errors import RlguideError, UsageError
 from rlguide.runs.manage.listed import state_of_run
 from rlguide.runs.record import Run, find_runs, open_run
+from rlguide.runs.slurm.stop import stop_job
 from rlguide.runs.train import settle_interrupted, stopped_words
 from rlguide.workspace import Workspace
 
 # Seconds that the rlguide of a run gets to stop what it started (engine.process: 30 at most) and to write its record.
 PATIENCE = 60.0
+_STOPPABLE = ("running", "queued", "unknown")
 _POLL = 0.1
 
 
@@ -33,11 +35,11 @@ def running_run(ws: Workspace, name: str | None) -> Run:
         state = state_of_run(run)
         if state == "elsewhere":
             raise _out_of_reach(run)
-        if state != "running":
+        if state not in _STOPPABLE:
             run = _read_again(ws, run)  # it may have ended since
             raise UsageError(f"{run.name} is not training: it is {run.status}", run.next_step)
         return run
-    running = [run for run in find_runs(ws) if run.status == "running"]
+    running = [run for run in find_runs(ws) if run.status in ("running", "queued")]
     if not running:
         raise UsageError(f"nothing under {ws.saves} is training", "`rlguide runs` lists what was trained")
     if len(running) > 1:
@@ -58,6 +60,8 @@ def stop(ws: Workspace, run: Run) -> Run:
         RlguideError: it trains where this process cannot reach it, or it did not end.
     """
     say(f"stopping {run.name}")
+    if run.slurm_job is not None:
+        return _settled(ws, stop_job(ws, run))
     if watchers := _watchers(run):
         _interrupt(run, watchers)
     run = _read_again(ws, run)
@@ -66,6 +70,11 @@ def stop(ws: Workspace, run: Run) -> Run:
         run = _read_again(ws, run)
     if run.status == "running":
         raise _out_of_reach(run)
+    return _settled(ws, run)
+
+
+def _settled(ws: Workspace, run: Run) -> Run:
+    """The run with the record that it is to have, now that nothing trains it; says how it is resumed."""
     with held(run.path, run.name):
         run = _read_again(ws, run)  # nothing writes it any more
         if run.record.is_open:

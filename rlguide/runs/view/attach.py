@@ -94,6 +94,11 @@ class Attached:
         if len(attempts) > self._attempts:
             self.state.notes.append(f"it {survived(attempts)}")
             self._attempts = len(attempts)
+        job = self.run.slurm_job
+        if job is not None and self.run.status in ("queued", "running", "unknown"):
+            note = f"it {job.words}"
+            self.state.notes += [note] * (note not in self.state.notes[-1:])
+            return
         if self.run.is_elsewhere and not is_complete(self.run):
             note = "it trains on another host: from here nobody can see whether its process is alive"
             self.state.notes += [note] * (note not in self.state.notes)
@@ -112,7 +117,8 @@ class Attached:
 
     def wait_for_gpus(self, seconds: float) -> None:
         """Ask what the GPUs do and wait for the answer, but no longer than this."""
-        if not (self.state.is_over or self.run.is_elsewhere or self.run.config.get("use_cpu")):
+        is_here = not self.run.is_elsewhere and self.run.slurm_job is None
+        if not (self.state.is_over or not is_here or self.run.config.get("use_cpu")):
             self.state.gpus = self._gpus.wait(seconds)
 
 
@@ -122,7 +128,7 @@ def run_to_watch(ws: Workspace, name: str | None) -> Run:
     Raises:
         UsageError: there is none. DataError: its record is damaged.
     """
-    running = [] if name is not None else [run for run in find_runs(ws) if run.status == "running"]
+    running = [] if name is not None else [run for run in find_runs(ws) if run.status in ("running", "queued")]
     return running[0] if running else open_run(ws, name)
 
 
@@ -185,7 +191,7 @@ def attached_document(attached: Attached) -> dict[str, Any]:
     run, error = attached.run, how_it_ended(attached)
     return {
         "run": run.name,
-        "status": run.status if attached.state.is_over else "running",
+        "status": run.status if attached.state.is_over or run.status == "queued" else "running",
         **document(attached.state),
         "best": best_values(run),
         "verdict": asdict(verdict_of(run)) if attached.state.is_over else None,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlguide.engine.events import Begun, DataFigures, Lean, Logged, Progress, Surroundings
 from rlguide.engine.job import Event, Started
 from rlguide.errors import RlguideError
 from rlguide.runs.diagnosis.diagnose import diagnose
 from rlguide.runs.diagnosis.facts import facts_of
-from rlguide.runs.diagnosis.stopping import StopOn
+from rlguide.runs.diagnosis.stopping import StopOn, ask_to_stop
 from rlguide.runs.metrics import MetricsLog
 from rlguide.runs.planned import Stopwatch, pace_of
 from rlguide.runs.plots import preload_plots
@@ -19,6 +19,9 @@ from rlguide.runs.record import Run
 from rlguide.runs.view.gpus import GpuMeter
 from rlguide.runs.view.live import TrainingView
 from rlguide.runs.view.state import RunState
+
+if TYPE_CHECKING:
+    from rlguide.launchers.slurm.inside import Ending
 
 
 def state_of(run: Run, start_step: int = 0) -> RunState:
@@ -40,8 +43,11 @@ class Watch:
         stopwatch: times its steps beside its plan.
     """
 
-    def __init__(self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn) -> None:
+    def __init__(
+        self, run: Run, view: TrainingView, log: MetricsLog, stop_on: StopOn, ending: Ending | None = None
+    ) -> None:
         self._run, self._view, self._log, self._stop_on = run, view, log, stop_on
+        self._ending, self._is_asked = ending, False
         self.during = "start"
         self.stopwatch = Stopwatch(run, view.state.pace)
         self._gpus = GpuMeter() if not run.config.get("use_cpu") else None
@@ -70,6 +76,23 @@ class Watch:
             row = self._log.add(event.step, event.values)
             if finding := self._stop_on.see(row):
                 self._view.note(f"stopping after this step ({finding.rule}): {finding.seen}")
+
+        if self._ending is not None and self._ending.is_coming:
+            self._save_before(self._ending)
+
+    def _save_before(self, ending: Ending) -> None:
+        """Have the training save and end, because the job that it runs in ends.
+
+        Raises:
+            KeyboardInterrupt: it has not ended in time: what came after its last checkpoint is lost.
+        """
+        if not self._is_asked:
+            self._is_asked = True
+            self._view.note(f"{ending.words}: saving after this step")
+            ask_to_stop(self._run)
+        elif ending.is_late:
+            self._view.note("this step takes too long to wait for: it goes on from the last checkpoint")
+            raise KeyboardInterrupt
 
     def _keep(self, **values: Any) -> None:
         with suppress(RlguideError):  # a full disk; the next change of the record has it, too

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlguide.errors import UsageError
-from rlguide.launchers.slurm.spec import JobSpec, parse_spec, read_spec
+from rlguide.launchers.slurm.spec import JobSpec, parse_spec, read_spec, seconds_of
 
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,7}", fullmatch=True)
 COUNTS = st.integers(1, 9999).map(str)
@@ -74,6 +74,26 @@ def test_refused_with_what_it_should_be(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_spec(text)
     assert said in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("5", 300),
+        ("90:30", 5430),
+        ("12:00:00", 43200),
+        ("1-12", 129600),
+        ("2-03:30", 185400),
+        ("1-00:00:10", 86410),
+        ("", None),
+    ],
+)
+def test_time_limits_as_slurm_reads_them(time: str, seconds: int | None) -> None:
+    assert seconds_of(time) == seconds
+
+
+def test_a_short_job_is_saved_later() -> None:
+    assert [parse_spec(text).lead for text in ("", "time=12:00:00", "time=4", "time=4,signal=90")] == [120, 120, 60, 90]
 
 
 def test_what_gpus_says() -> None:

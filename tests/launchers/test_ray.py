@@ -1,0 +1,127 @@
+"""A Ray cluster is named, and what is missing is said before anything starts; each worker gets its place."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlguide.engine.find import Engine
+from rlguide.engine.job import Command
+from rlguide.errors import EngineError, UsageError
+from rlguide.launchers import ray
+from rlguide.launchers.launch import RAY, Launch, check_here, read_launch, started
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = Engine(Path("/engine/bin/python"), {"llamafactory": "0.9.5", "ray": "2.60.0"})
+
+
+@pytest.fixture(scope="module")
+def worker() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "rlguide_worker"))
+    spec = importlib.util.spec_from_file_location("ray_train", ROOT / "rlguide_worker/ray_train.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.path.pop(0)
+    return module
+
+
+def test_the_script_that_trains_is_run_by_the_driver(tmp_path: Path) -> None:
+    command = Command(("python", "/w/train.py", "saves/工作 space/config.yaml", "events", "--plain"), tmp_path)
+    launch = ray.on_ray(Launch(nproc=3), "ray://head:10001")
+    found = started(launch, command, tmp_path)
+    assert found.arguments == (
+        *("python", "/w/ray_train.py", "ray://head:10001", "3"),
+        *("/w/train.py", "saves/工作 space/config.yaml", "events", "--plain"),
+    )
+    assert found.cwd == tmp_path
+    assert started(read_launch(launch.as_dict()), command, tmp_path) == found  # as a resumed run does it
+    assert launch.variables["NPROC_PER_NODE"] == "3"
+
+
+def test_without_a_number_one_worker_on_each_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "list_gpus", lambda: [])
+    assert ray.on_ray(Launch(), None).nproc == 1
+    monkeypatch.setattr(ray, "list_gpus", lambda: [object()] * 4)
+    assert ray.on_ray(Launch(), None).nproc == 4
+    with pytest.raises(UsageError, match="5 workers need a GPU each, and 4 can be seen"):
+        check_here(ray.on_ray(Launch(nproc=5), None), ENGINE)
+
+
+@pytest.mark.parametrize("address", ["head", "head:port", "http://head:1", "tcp://head:1", "a b:1", "head:1;rm", ""])
+def test_no_address(address: str) -> None:
+    with pytest.raises(UsageError, match="is not the address"):
+        ray.on_ray(Launch(nproc=2), address)
+
+
+def test_a_secret_in_an_address_is_neither_taken_nor_shown() -> None:
+    with pytest.raises(UsageError) as caught:
+        ray.on_ray(Launch(nproc=2), "ray://me:s3cret@head:10001")
+    assert "s3cret" not in str(caught.value) + str(caught.value.fix)
+    assert "RAY_AUTH_TOKEN" in str(caught.value.fix)
+
+
+@given(st.one_of(st.none(), st.text(max_size=20), st.integers(), st.lists(st.text())))
+def test_an_address_in_a_record_is_data(said: object) -> None:
+    found = ray.address_of(Launch(RAY, settings={"address": said}))
+    assert found == "local" or found == said
+
+
+def test_how_many_workers_must_be_said_for_a_cluster() -> None:
+    with pytest.raises(UsageError, match="how many workers"):
+        ray.on_ray(Launch(), "auto")
+    with pytest.raises(UsageError, match="--gpus"):
+        ray.on_ray(Launch(nproc=2, gpus="0"), "auto")
+
+
+def test_ray_is_missing() -> None:
+    launch = ray.on_ray(Launch(nproc=1), "auto")
+    with pytest.raises(EngineError) as caught:
+        check_here(launch, Engine(Path("/my engine/bin/python"), {"llamafactory": "0.9.5"}))
+    assert caught.value.fix == "'/my engine/bin/python' -m pip install 'ray[client]>=2.40'"
+    check_here(launch, ENGINE)
+    assert f'ray = ["{ray.INSTALL}"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_nobody_listens_at_the_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        launch = ray.on_ray(Launch(nproc=1), address)
+        check_here(launch, ENGINE)
+    with pytest.raises(UsageError, match=f"no Ray cluster can be reached at {address}"):
+        check_here(launch, ENGINE)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=12))
+def test_every_worker_gets_the_place_that_torchrun_would_give(
+    worker: ModuleType, where: list[tuple[int, bool]]
+) -> None:
+    has_gpus = where[0][1]
+    looks = [{"node": f"n{node}", "gpus": [str(index)] if has_gpus else []} for index, (node, _) in enumerate(where)]
+    order, places = worker.ranks(looks)
+    assert sorted(order) == list(range(len(looks)))
+    assert [place["RANK"] for place in places] == [str(rank) for rank in range(len(looks))]
+    nodes = [looks[index]["node"] for index in order]
+    assert len([1 for left, right in itertools.pairwise(nodes) if left != right]) == len(set(nodes)) - 1
+    for index, place in zip(order, places, strict=True):
+        assert int(place["LOCAL_WORLD_SIZE"]) == nodes.count(looks[index]["node"])
+        if has_gpus:  # the GPU that Ray set aside for it, of those that its node's workers see
+            assert place["CUDA_VISIBLE_DEVICES"].split(",")[int(place["LOCAL_RANK"])] == looks[index]["gpus"][0]
+        else:
+            assert "CUDA_VISIBLE_DEVICES" not in place
+    assert len(
+        {(looks[index]["node"], place["LOCAL_RANK"]) for index, place in zip(order, places, strict=True)}
+    ) == len(looks)
+
+
+def test_what_workers_elsewhere_get_holds_no_secret(worker: ModuleType) -> None:
+    given = {"HF_TOKEN": "t", "WANDB_API_KEY": "k", "RAY_AUTH_TOKEN": "r", "NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
+    assert worker.passed(given) == {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
