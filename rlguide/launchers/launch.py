@@ -22,6 +22,7 @@ from rlguide.engine.hardware import every_gpu
 from rlguide.engine.job import Command
 from rlguide.errors import UsageError
 
+LOGS = "logs"  # in the folder of a run: what each of its hosts printed
 LOCAL, SSH, SLURM, RAY = "local", "ssh", "slurm", "ray"
 # The module that has the `started` of each.
 _MODULES = {SSH: "rlguide.launchers.ssh", SLURM: "rlguide.launchers.slurm", RAY: "rlguide.launchers.ray"}

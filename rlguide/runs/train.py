@@ -18,7 +18,7 @@ from rlguide.engine.job import Command, JobFailed, run_job
 from rlguide.engine.running import EVENTS, held
 from rlguide.engine.worker import worker_command
 from rlguide.errors import DataError, RlguideError, UsageError
-from rlguide.launchers.launch import Launch, Needs, check_here, check_hosts, in_effect, started
+from rlguide.launchers.launch import LOGS, Launch, Needs, check_here, check_hosts, in_effect, started
 from rlguide.launchers.slurm.states import OVER
 from rlguide.policy.parts import check_parts, weight_files
 from rlguide.policy.run_record import RUN_FILE
@@ -197,7 +197,8 @@ def _clear(folder: Path) -> None:
     """
     for path in list_checkpoints(folder):
         shutil.rmtree(path)
-    shutil.rmtree(folder / "eval", ignore_errors=True)
+    for name in ("eval", LOGS):
+        shutil.rmtree(folder / name, ignore_errors=True)
     for name in (RUN_FILE, METRICS, EVENTS, LOG):
         (folder / name).unlink(missing_ok=True)
     _clear_result(folder)

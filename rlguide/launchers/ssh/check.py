@@ -59,7 +59,8 @@ def check(launch: Launch, needs: Needs) -> None:
         if found[host].found is None:
             raise _no_answer(host, config_of(launch), found[host], needs)
         _compare(host, found[host].found or {}, here, needs, probe)
-    gpus = {host: _gpus(found[host].found or {}) for host in hosts}
+    _check_addresses({host: _texts(found[host].found, "reached") for host in hosts})
+    gpus = {host: _texts(found[host].found, "gpus") for host in hosts}
     if needs.on_cpu:
         _check_no_gpus(gpus, here)
     else:
@@ -239,8 +240,26 @@ def _check_gpus(gpus: Mapping[Host, list[str]], wanted: int) -> None:
             )
 
 
-def _gpus(found: Mapping[str, Any]) -> list[str]:
-    names = found.get("gpus")
+def _check_addresses(reached: Mapping[Host, list[str]]) -> None:
+    """Refuse names of one host, and a first node that the others cannot reach where ssh did (address and port)."""
+    first = next(iter(reached))
+    seen: dict[tuple[str, ...], Host] = {}
+    for host, where in reached.items():
+        if where and (same := seen.setdefault(tuple(where), host)) is not host:
+            raise RlguideError(f"{same} and {host} are one host, {where[0]}", "name each node once")
+        if _is_loopback(reached[first]) and not _is_loopback(where):
+            raise RlguideError(
+                f"{first} is reached at {reached[first][0]}, where {host} cannot reach it",
+                "name it by the address that the other nodes know",
+            )
+
+
+def _is_loopback(where: Sequence[str]) -> bool:
+    return bool(where) and (where[0].startswith("127.") or where[0] == "::1")
+
+
+def _texts(found: Mapping[str, Any] | None, kind: str) -> list[str]:
+    names = (found or {}).get(kind)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []
 
 

@@ -150,7 +150,7 @@ def _hello_in(line: bytes) -> dict[str, Any] | None:
     try:
         said = json.loads(text.removeprefix(_HELLO))
         address, port = said["address"], said["port"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     is_hello = isinstance(address, str) and isinstance(port, int) and 0 < port < 65536
     return {"address": printable(address), "port": port} if is_hello else None

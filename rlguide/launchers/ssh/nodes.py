@@ -23,12 +23,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rlguide.launchers.launch import LOGS
 from rlguide.launchers.ssh.client import LOST
 from rlguide.launchers.ssh.hosts import parse_host
 from rlguide.launchers.ssh.node import Node, Output
 from rlguide.launchers.variables import passed_variables
 
-LOGS = "logs"  # in the run's folder: what each node printed
 _HELLO = 30.0  # seconds for a node to say its address
 _ALIVE = 5.0  # seconds between signs of life; the other side waits for `SILENCE` (rlguide_worker/run_node.py)
 _OWN_END = 5.0  # seconds for the other nodes to end by themselves when one has failed, with their own messages

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zlib import crc32
 
 
 def main() -> int:
@@ -32,10 +33,11 @@ def main() -> int:
         print(refused, file=sys.stderr)
         return 255
     kept = {"PATH": os.environ["PATH"], "STAND_IN": str(folder), "HOME": str(folder)}
+    port = 1024 + crc32(target.encode()) % 60000  # another sshd for each host
     here = {
         **kept,
         "STAND_IN_HOST": target,
-        "SSH_CONNECTION": "127.0.0.1 1 127.0.0.1 22",
+        "SSH_CONNECTION": f"127.0.0.1 1 127.0.0.1 {port}",
         "FAKE_TRAINER": os.environ.get("FAKE_TRAINER", ""),
     }
     if moved := told.get("moved"):

@@ -77,6 +77,7 @@ def test_what_cannot_be_meant(asked: Asked) -> None:
         ("--nodes", "one;true", "--nproc", "1", "--", "train"),
         ("--nodes", "one", "--nproc", "1", "--ssh-config", "none", "--", "train"),
         ("--nodes", "one", "--nproc", "1"),
+        ("--nodes", "one", "--nproc", "1", "--print", "--", "train", "--resume"),
     ],
 )
 def test_the_command_says_so(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
