@@ -97,9 +97,13 @@ def run_distributed(events: Events) -> int:
             nodes = f"{ask('MIN_NNODES')}:{ask('MAX_NNODES')}"
         options += ["--rdzv-id", ask("RDZV_ID"), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{address}:{port}"]
         options += ["--max-restarts", ask("MAX_RESTARTS", "0")]
-        if own := ask("RLGUIDE_NODE_ADDRESS"):  # of `rlguide launch`: names are not asked for who is who
+        own, is_first = ask("RLGUIDE_NODE_ADDRESS"), ask("RLGUIDE_NODE_ADDRESS") == address
+        if addresses := ask("RLGUIDE_NODE_ADDRESSES"):  # of a Slurm job: of its nodes, in their order
+            node = int(ask("SLURM_NODEID", "0"))
+            own, is_first = addresses.split(",")[node], node == 0
+        if own:  # names are not asked for who is who
             bound_store.talk_over(own)
-            options += ["--local-addr", own, "--rdzv-conf", f"is_host={int(own == address)}"]
+            options += ["--local-addr", own, "--rdzv-conf", f"is_host={int(is_first)}"]
     else:
         if nodes == "1" and not ask("MASTER_ADDR"):  # all of it is on this host
             bound_store.talk_over(address)

@@ -70,6 +70,11 @@ def runs(ws: Workspace, given: Mapping[str, Any]) -> Iterable[str]:
     return sorted(ws.relative(folder) for folder in run_folders(ws.saves))
 
 
+def sweeps(ws: Workspace, given: Mapping[str, Any]) -> Iterable[str]:
+    """The sweeps under saves/sweeps."""
+    return sorted(path.parent.name for path in (ws.saves / "sweeps").glob("*/sweep.json"))
+
+
 def checkpoints(ws: Workspace, given: Mapping[str, Any]) -> Iterable[str]:
     """Whatever under saves/ can be started from: runs, checkpoints, merged models."""
     from rlguide.policy.checkpoint import candidate_folders

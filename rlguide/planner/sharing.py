@@ -36,7 +36,7 @@ def candidates(training: Training, has_deepspeed: bool) -> list[str]:
     """The ways to try where DDP does not fit, those that exchange least first."""
     config = training.config
     if is_said(config) or config.get("quantization_bit") or config.get("use_cpu"):
-        return []  # a person's own; or a base of 4 bits, which was never tried on GPUs
+        return []  # a person's own; or a base of 4 bits, which FSDP2 cannot share, and ZeRO-3 was not tried with
     is_full = config.get("finetuning_type") in ("full", "freeze")
     found = [ZERO2] if has_deepspeed and is_full else []
     found += [FSDP] if training.method.stage != _VALUE_HEAD else []

@@ -9,6 +9,7 @@ from typing import Any
 from rlguide.catalog.best_by import GREATER, METRIC, best_keys
 from rlguide.catalog.methods import Method
 from rlguide.engine.find import Engine
+from rlguide.engine.hardware import Gpu
 from rlguide.engine.schema import load_schema
 from rlguide.errors import UsageError
 from rlguide.policy.checkpoint import locate, resolve_checkpoint
@@ -54,8 +55,18 @@ class Begun:
         return [item for _, item in self.trials]
 
 
-def make_sweep(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, dry_run: bool = False) -> Begun:
+def make_sweep(
+    ws: Workspace,
+    main: Engine,
+    options: TrainingOptions,
+    asked: Asked,
+    dry_run: bool = False,
+    gpus: list[Gpu] | None = None,
+) -> Begun:
     """The sweep, with every point of a grid prepared, or the ends of every key of a search.
+
+    Args:
+        gpus: that each trial will see; this host's by default.
 
     Raises:
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong in a trial.
@@ -67,7 +78,8 @@ def make_sweep(ws: Workspace, main: Engine, options: TrainingOptions, asked: Ask
         raise UsageError(f"{twice} is both set and swept", f"leave --set {twice} out")
     points = grid_points(axes) if asked.kind == GRID else corners(axes)
     options = _settled(ws, options)
-    first = _prepared(ws, main, replace(options, best_by=None), points[0], asked.name or "new", dry_run)
+    plain = replace(options, best_by=None, output_dir=_output(asked.name or "new"))
+    first = _prepared(ws, main, plain, points[0], dry_run, gpus)
     keys = tuple(axis.key for axis in axes)
     name = asked.name or default_name(first.method.name, keys)
     folder_of(ws, name)
@@ -77,7 +89,8 @@ def make_sweep(ws: Workspace, main: Engine, options: TrainingOptions, asked: Ask
         options = replace(options, settings={**options.settings, LIMIT: 1})
     if not options.datasets and options.config is None and first.method.data == "pairs":
         options = replace(options, datasets=tuple(item.name for item in first.datasets))
-    trials = [(point, _prepared(ws, main, options, point, name, True)) for point in points]
+    nowhere = replace(options, output_dir=_output(name))
+    trials = [(point, _prepared(ws, main, nowhere, point, True, gpus)) for point in points]
     check_comparable(trials)
     count = len(points) if asked.kind == GRID else asked.trials or SEARCH_TRIALS
     sweep = Sweep(name, asked.kind, axes, count, asked.seed, options, objective, first.method.name, asked.is_pruned)
@@ -86,14 +99,23 @@ def make_sweep(ws: Workspace, main: Engine, options: TrainingOptions, asked: Ask
 
 def prepare_point(ws: Workspace, main: Engine, sweep: Sweep, point: Mapping[str, Any]) -> Prepared:
     """The training that a trial with these settings is; nothing is written. Raises as `make_sweep`."""
-    return _prepared(ws, main, sweep.train, point, sweep.name, True)
+    return _prepared(ws, main, replace(sweep.train, output_dir=_output(sweep.name)), point, True)
+
+
+def _output(name: str) -> str:
+    """A folder that no trial has, in the place of theirs, which may be there."""
+    return f"saves/{SWEEPS}/{name}/trial"
 
 
 def _prepared(
-    ws: Workspace, main: Engine, options: TrainingOptions, point: Mapping[str, Any], name: str, dry_run: bool
+    ws: Workspace,
+    main: Engine,
+    options: TrainingOptions,
+    point: Mapping[str, Any],
+    dry_run: bool,
+    gpus: list[Gpu] | None = None,
 ) -> Prepared:
-    output = f"saves/{SWEEPS}/{name}/trial"  # no trial has this name: theirs may be there
-    return prepare(ws, main, replace(options, settings={**options.settings, **point}, output_dir=output), dry_run)
+    return prepare(ws, main, replace(options, settings={**options.settings, **point}), dry_run, gpus)
 
 
 def _settled(ws: Workspace, options: TrainingOptions) -> TrainingOptions:

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
+from typing import Any
 
 from rlguide.engine.interrupts import interrupts_held
 from rlguide.errors import RlguideError
-from rlguide.sweeps.process import TrialProcess, running_trial, start_trial
+from rlguide.sweeps.process import TrialProcess, lock_of, running_trial, start_trial
+from rlguide.sweeps.slurm import InSlurm, job_failure, submit_trials
 from rlguide.sweeps.space import settings_of
 from rlguide.sweeps.study import Study
 from rlguide.sweeps.sweep import Sweep, folder_of, resume_command, write_sweep
@@ -19,6 +21,7 @@ from rlguide.sweeps.trials import (
     FINISHED,
     INTERRUPTED,
     PRUNED,
+    QUEUED,
     RUNNING,
     STOPPED,
     WAITING,
@@ -45,12 +48,19 @@ class How:
         train: options of `rlguide train` that all trials share.
         beside: options of every rlguide that is started: the workspace, the engine.
         resumed: options of `rlguide train --resume`: what no record decides.
+        slurm: of trials that are jobs of a Slurm cluster.
     """
 
     slots: tuple[str, ...] = ("",)
     train: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     resumed: tuple[str, ...] = ()
+    slurm: InSlurm | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Trials that run at the same time."""
+        return len(self.slots) if self.slurm is None else min(len(self.slots), self.slurm.at_once)
 
 
 @dataclass
@@ -85,11 +95,8 @@ class Conductor:
                 for number in list(self._running):
                     self._look(number)
                 self._check_failures()
-                while self._free_slots():
-                    following = next(waiting, None)
-                    if following is None:
-                        break
-                    self._begin(following)
+                while (free := self._free_slots()) and (batch := list(islice(waiting, len(free)))):
+                    self._begin_all(batch)
                 if not self._running:
                     return self.trials()
                 if turn % _SHOWN == 0:
@@ -106,7 +113,7 @@ class Conductor:
             return self._known[number]
         pruned = self._hopeless | set(self.study.pruned_numbers())
         trial = look_at(self.ws, self.sweep, number, self.study.settings(number), number in pruned)
-        if number in self._running and trial.state != FINISHED:
+        if number in self._running and trial.state not in (FINISHED, QUEUED):
             return replace(trial, state=RUNNING, cause="")
         if number in self._given_up and trial.state == WAITING:  # it ended before it had a run, without a word
             return replace(trial, state=FAILED, cause=self._given_up[number])
@@ -138,23 +145,37 @@ class Conductor:
                 free.remove(process.slot if process.slot in free else free[0])
         return free
 
-    def _begin(self, number: int) -> None:
-        """Start a trial, or resume it; one that has ended by itself meanwhile is only noted."""
-        settings = self.study.settings(number)
-        trial = look_at(self.ws, self.sweep, number, settings)
-        if trial.state in (FINISHED, STOPPED):
-            self._settle(number)
+    def _begin_all(self, numbers: Sequence[int]) -> None:
+        """Start trials, or resume them; one that has ended by itself meanwhile is only noted."""
+        fresh: dict[int, dict[str, Any]] = {}
+        for number in numbers:
+            settings = self.study.settings(number)
+            trial = look_at(self.ws, self.sweep, number, settings)
+            if trial.state in (FINISHED, STOPPED):
+                self._settle(number)
+            elif run_of(self.ws, self.sweep, number) is None:
+                fresh[number] = settings
+            else:
+                self._start(number, ["train", "--resume", run_name(self.sweep, number), *self.how.resumed])
+        if self.how.slurm is not None and fresh:
+            submit_trials(self.ws, self.sweep, fresh, self.how.slurm)
+            for number in fresh:
+                lock = lock_of(self.ws, self.sweep, number)
+                self._running[number] = TrialProcess(self.ws, self.sweep, number, lock, "")
+                self._begun(number)
             return
-        name = run_name(self.sweep, number)
-        if trial.state == WAITING or run_of(self.ws, self.sweep, number) is None:
+        for number, settings in fresh.items():
             swept = [word for setting in settings_of(settings) for word in ("--set", setting)]
-            arguments = ["train", *self.how.train, *swept, "-o", name]
-        else:
-            arguments = ["train", "--resume", name, *self.how.resumed]
+            self._start(number, ["train", *self.how.train, *swept, "-o", run_name(self.sweep, number)])
+
+    def _start(self, number: int, arguments: Sequence[str]) -> None:
         slot = self._free_slots()[0]
         with interrupts_held():  # until it is among those that are stopped
             process = start_trial(self.ws, self.sweep, number, [*arguments, *self.how.beside], slot)
             self._running[number] = process
+        self._begun(number)
+
+    def _begun(self, number: int) -> None:
         self._write()
         self.see(self.trials(), number)
 
@@ -188,8 +209,10 @@ class Conductor:
             self.study.tell(number, None, "FAIL")
         else:
             # Interrupted: a person stopped it (`rlguide stop`); that is no reason to give up the others.
-            cause = trial.cause or f"it ended without a word, see {trial.run}.log"
-            self._given_up[number] = "" if trial.state == INTERRUPTED else cause
+            cause = trial.cause or job_failure(self.ws, self.sweep, number)
+            if trial.state != INTERRUPTED:
+                cause = cause or f"it ended without a word, see {trial.run}.log"
+            self._given_up[number] = cause
         self._write()
         self.see(self.trials(), number)
 
@@ -199,9 +222,10 @@ class Conductor:
         if len(last) < SAME_FAILURES or len(set(last)) > 1 or any(t.state == FINISHED for t in self.trials()):
             return
         number = list(self._given_up)[-1]
+        again = resume_command(self.sweep.name, self.sweep.launch)
         raise RlguideError(
             f"{len(causes)} trials failed in the same way, and none has finished: {self._given_up[number]}",
-            f"see {run_name(self.sweep, number)}.log; when that is put right: `{resume_command(self.sweep.name)}`",
+            f"see {run_name(self.sweep, number)}.log; when that is put right: `{again}`",
         )
 
     def _write(self) -> None:

@@ -35,11 +35,11 @@ def run_sweep(ws: Workspace, sweep: Sweep, how: How, evaluate: bool) -> tuple[li
         if not (folder / FILE).exists():
             write_sweep(folder, sweep)
         study = Study(folder, sweep)
-        at_once = f"{len(how.slots)} at a time"
+        at_once = f"{how.at_once} at a time{' in Slurm' if how.slurm is not None else ''}"
         say(f"sweep      {ws.relative(folder)}: {sweep.trials} trials by {sweep.objective.words}, {at_once}")
-        with _shown(sweep, len(how.slots)) as see:
+        with _shown(sweep, how.at_once) as see:
             trials = Conductor(ws, sweep, study, how, see).to_the_end()
-        if evaluate:
+        if evaluate and how.slurm is None:  # the host where it is typed may have no GPU
             evaluate_best(ws, sweep, trials, how)
         return trials, winner_of(ws, sweep, trials)
 
@@ -66,7 +66,7 @@ def _interrupted_is_said(sweep: Sweep) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped; what is done is kept. Resume with: {resume_command(sweep.name)}")
+        say(f"stopped; what is done is kept. Resume with: {resume_command(sweep.name, sweep.launch)}")
         raise
 
 

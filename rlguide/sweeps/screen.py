@@ -10,15 +10,18 @@ from typing import Any
 
 from rlguide.planner.report import duration
 from rlguide.plotting import no_plots
+from rlguide.runs.curves import Line, Panel
 from rlguide.runs.manage.listed import percent
+from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.plots import import_figure, save_figure
 from rlguide.statistics import Estimate
 from rlguide.sweeps.conduct import failed, is_done
 from rlguide.sweeps.objective import Objective
 from rlguide.sweeps.space import Choices, Range, short_value, words_of
 from rlguide.sweeps.sweep import Sweep
-from rlguide.sweeps.trials import FINISHED, PRUNED, RUNNING, STOPPED, Trial, rank
+from rlguide.sweeps.trials import FINISHED, PRUNED, QUEUED, RUNNING, STOPPED, Trial, rank
 from rlguide.sweeps.winner import Winner
+from rlguide.workspace import Workspace
 
 LESSER = ("took", "steps", "findings")
 
@@ -63,9 +66,9 @@ def _row(sweep: Sweep, trial: Trial) -> tuple[str, ...]:
 
 def progress_line(sweep: Sweep, trials: Sequence[Trial], slots: int) -> str:
     """Trials done, running and pruned, the best so far, and the time left."""
-    counts = {state: sum(trial.state == state for trial in trials) for state in (FINISHED, RUNNING, PRUNED, STOPPED)}
+    counts = {state: sum(trial.state == state for trial in trials) for state in (RUNNING, QUEUED, PRUNED, STOPPED)}
     parts = [f"{sum(map(is_done, trials))} of {sweep.trials} trials done"]
-    parts += [f"{count} {state}" for state, count in counts.items() if count and state != FINISHED]
+    parts += [f"{count} {state}" for state, count in counts.items() if count]
     parts += [f"{len(failed(trials))} failed"] if failed(trials) else []
     if ranked := rank(trials, sweep.objective):
         parts.append(f"best {figure_text(sweep.objective, ranked[0].value)} (trial {ranked[0].number})")
@@ -86,8 +89,8 @@ def time_left(sweep: Sweep, trials: Sequence[Trial], slots: int) -> float | None
 def trial_line(sweep: Sweep, trial: Trial) -> str:
     """What a trial does or has come to, when it begins or ends."""
     what = words_of(trial.settings)
-    if trial.state == RUNNING:
-        return f"trial {trial.number} runs: {what}"
+    if trial.state in (RUNNING, QUEUED):
+        return f"trial {trial.number} {'runs' if trial.state == RUNNING else 'is queued'}: {what}"
     words = {FINISHED: "", PRUNED: "stopped early as hopeless, its checkpoints are kept, "}.get(
         trial.state, f"{trial.state}, "
     )
@@ -119,7 +122,8 @@ def winner_lines(sweep: Sweep, winner: Winner) -> list[str]:
 def _beside(objective: Objective, winner: Winner) -> str:
     assert winner.next is not None
     if winner.difference is None:
-        return f"{objective.words} {figure_text(objective, winner.next.value)} (not measured pair by pair)"
+        figure = f"{objective.words} {figure_text(objective, winner.next.value)}"
+        return f"{figure} (not measured pair by pair: run `rlguide eval` on both, then the sweep again)"
     by = _interval(objective, winner.difference, signed=True)
     if winner.is_distinguishable:
         return f"the winner is better by {by} on the same {winner.pairs:,} pairs"
@@ -144,6 +148,17 @@ def next_commands(winner: Winner, is_policy: bool) -> list[str]:
     return [f"rlguide report {name}", *use]
 
 
+def curves(ws: Workspace, sweep: Sweep, trials: Sequence[Trial], most: int = 6) -> Panel:
+    """The objective of the best trials over their steps, for a terminal: a line for each."""
+    lines = []
+    for trial in rank(trials, sweep.objective)[:most]:
+        rows = read_metrics(ws.root / trial.run / METRICS)
+        metric = sweep.objective.metric
+        points = tuple((int(row["step"]), float(row[metric])) for row in rows if metric in row and row["step"] > 0)
+        lines.append(Line(f"trial {trial.number}", False, points))
+    return Panel(sweep.objective.words, tuple(line for line in lines if line.points))
+
+
 def plot(sweep: Sweep, trials: Sequence[Trial], path: Path) -> str:
     """Draw the objective over each swept key as a PNG; returns what to say of it: the file, or why there is none."""
     shown = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
@@ -157,7 +172,8 @@ def plot(sweep: Sweep, trials: Sequence[Trial], path: Path) -> str:
     for axes, axis in zip(panels, sweep.axes, strict=True):
         for state, mark in (("can win", "o"), ("cannot win", "x")):
             points = [trial for trial in shown if trial.can_win == (state == "can win")]
-            axes.plot(*_points(axis, points), mark, label=state)
+            if points:
+                axes.plot(*_points(axis, points), mark, label=state)
         if isinstance(axis, Choices):
             axes.set_xticks(range(len(axis.values)), [_drawable(short_value(value)) for value in axis.values])
         elif isinstance(axis, Range) and axis.is_log:

@@ -54,6 +54,7 @@ class Study:
 
     def __init__(self, folder: Path, sweep: Sweep) -> None:
         self._sweep = sweep
+        self._settings: dict[int, dict[str, Any]] = {}
         with _quietly():
             self._study = _open(folder / JOURNAL, sweep)
 
@@ -84,12 +85,14 @@ class Study:
 
         Of one whose process was killed before it had all of them, they are drawn now, as they would have been then.
         """
-        with _quietly():
-            return self._suggest(self._trial(number))
+        if number not in self._settings:
+            with _quietly():
+                self._settings[number] = self._suggest(self._trial(number))
+        return self._settings[number]
 
     def report(self, number: int, percent: int, value: float) -> None:
         """Note the held-out figure of a trial that has done so many percent of its steps."""
-        if percent not in self._study.trials[number].intermediate_values:
+        if percent not in self._trials()[number].intermediate_values:
             with _quietly():
                 self._trial(number).report(value, percent)
 
@@ -112,7 +115,7 @@ class Study:
     def _trial(self, number: int) -> Any:
         from optuna.trial import Trial
 
-        return Trial(self._study, self._study.trials[number]._trial_id)
+        return Trial(self._study, self._trials()[number]._trial_id)
 
     def _suggest(self, trial: Any) -> dict[str, Any]:
         """The values of a trial; those that it has already are given again."""

@@ -19,6 +19,8 @@ from rlguide.workspace import Workspace, read_json, write_json
 SWEEPS = "sweeps"  # below saves/
 FILE = "sweep.json"
 GRID, SEARCH = "grid", "search"
+SLURM = "--slurm"
+LAUNCH = (SLURM, "--launcher", "--ray-address")  # options of `rlguide train`, each with a value
 _NAME = re.compile(r"[^\W.](?:[\w .+=-]{0,78}[\w+=-])?")  # also of Chinese characters; one folder
 
 
@@ -32,7 +34,7 @@ class Sweep:
         trials: how many.
         train: what is asked for of each training, but for the swept keys.
         is_pruned: hopeless trials are stopped early.
-        launch: options of `rlguide train` that say where trials run; they may change when a sweep is resumed.
+        launch: options of `rlguide train` that say where trials run, said again when a sweep is resumed.
     """
 
     name: str
@@ -71,9 +73,9 @@ def default_name(method: str, keys: Sequence[str]) -> str:
     return "-".join([method, *keys])[:80]
 
 
-def resume_command(name: str) -> str:
-    """The command that resumes a sweep."""
-    return f"rlguide sweep --resume {shlex.quote(name)}"
+def resume_command(name: str, launch: Sequence[str] = ()) -> str:
+    """The command that resumes a sweep. `launch`: where its trials run, which its record does not decide."""
+    return shlex.join(["rlguide", "sweep", "--resume", name, *launch])
 
 
 def write_sweep(folder: Path, sweep: Sweep, trials: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -127,7 +129,7 @@ def _sweep(name: str, found: Any) -> Sweep:
         objective=Objective(_text(objective["by"]), _text(objective["metric"]), objective["is_greater"] is True),
         method=_text(found["method"]),
         is_pruned=found["is_pruned"] is True,
-        launch=_texts(found["launch"]),
+        launch=_launch(found["launch"]),
     )
     if sweep.kind not in (GRID, SEARCH) or type(sweep.trials) is not int or not 0 < sweep.trials <= MOST:
         raise ValueError("no sweep")
@@ -155,6 +157,13 @@ def _options(item: Mapping[str, Any]) -> TrainingOptions:
         else:
             found[name] = value
     return TrainingOptions(**found)
+
+
+def _launch(value: Any) -> tuple[str, ...]:
+    words = _texts(value)
+    if not set(words[::2]) <= set(LAUNCH) or len(words) % 2:
+        raise ValueError("no way to launch")
+    return words
 
 
 def _axis(item: Any) -> Axis:

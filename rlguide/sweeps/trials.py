@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from rlguide.sweeps.objective import Objective
 from rlguide.sweeps.sweep import SWEEPS, Sweep
 from rlguide.workspace import Workspace, read_text
 
-WAITING, RUNNING, FINISHED, PRUNED = "waiting", "running", "finished", "pruned"
+WAITING, QUEUED, RUNNING, FINISHED, PRUNED = "waiting", "queued", "running", "finished", "pruned"
 FAILED, INTERRUPTED, STOPPED = "failed", "interrupted", "stopped"
 # Warnings of the diagnosis that a winner may not have, beside its errors: the margin was pushed at the price of what
 # the policy writes, which the held-out pairs do not show.
@@ -34,7 +35,8 @@ class Trial:
 
     Attributes:
         run: the name of its run in the workspace.
-        state: "waiting", "running", "finished", "pruned", "failed", "interrupted", or "stopped" by a rule (--stop-on).
+        state: "waiting", "queued" (of a cluster), "running", "finished", "pruned", "failed", "interrupted", or
+            "stopped" by a rule (--stop-on).
         value: the objective at its best step; None where it has none yet.
         step: done so far, of `total`.
         accuracy: held out, at its best step, with its interval.
@@ -62,8 +64,15 @@ class Trial:
         return self.state == FINISHED and self.value is not None and not self.grave
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "accuracy": None if self.accuracy is None else self.accuracy.as_dict()}
+        """For JSON; no interval where it is not known."""
+        return {**asdict(self), "accuracy": plain(self.accuracy)}
+
+
+def plain(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate for JSON, which knows no infinity."""
+    if estimate is None:
+        return None
+    return {key: value if math.isfinite(value) else None for key, value in estimate.as_dict().items()}
 
 
 @dataclass
@@ -135,8 +144,10 @@ def look_at(ws: Workspace, sweep: Sweep, number: int, settings: Mapping[str, Any
 
 def _state(run: Run, is_pruned: bool) -> str:
     state = run.status
-    if state in (RUNNING, FINISHED):
+    if state in (RUNNING, FINISHED, QUEUED):
         return state
+    if state == "unknown":  # Slurm does not answer
+        return RUNNING
     if is_pruned:
         return PRUNED
     if state == INTERRUPTED:

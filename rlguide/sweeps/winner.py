@@ -18,7 +18,7 @@ from rlguide.statistics import Estimate, paired, paired_share
 from rlguide.sweeps.conduct import How
 from rlguide.sweeps.process import run_to_end
 from rlguide.sweeps.sweep import Sweep
-from rlguide.sweeps.trials import Trial, rank
+from rlguide.sweeps.trials import Trial, plain, rank
 from rlguide.workspace import Workspace
 
 
@@ -57,9 +57,9 @@ class Winner:
             "settings": dict(self.trial.settings),
             "value": self.trial.value,
             "best_step": self.trial.best_step,
-            "figure": _plain(self.figure),
+            "figure": plain(self.figure),
             "next": self.next.run if self.next is not None else None,
-            "difference": _plain(self.difference),
+            "difference": plain(self.difference),
             "distinguishable": self.is_distinguishable,
             "pairs": self.pairs,
             "chosen_from": self.chosen_from,
@@ -152,9 +152,3 @@ def _rows(ws: Workspace, trial: Trial) -> list[dict[str, Any]] | None:
 
 def _texts(row: Mapping[str, Any]) -> tuple[Any, Any]:
     return row.get("chosen"), row.get("rejected")
-
-
-def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
-    return {key: value if math.isfinite(value) else None for key, value in estimate.as_dict().items()}

@@ -71,6 +71,9 @@ def test_the_lines_of_the_guide(
         (["--grid", "seed=1,2", "--gpus-per-trial", "2"], "one GPU a trial, or all"),
         (["--grid", "seed=1,2", "--name", "../x"], "cannot be the name of a sweep"),
         (["--grid", "seed=1，2"], "full-width"),
+        (["--grid", "seed=1,2", "--slurm", "partitio=gpu"], "partition"),
+        (["--grid", "seed=1,2", "--slurm", "gpus=1", "--launcher", "ray"], "two ways"),
+        (["--grid", "seed=1,2", "--launcher", "dask"], "not known"),
     ],
 )
 def test_slips_are_said_in_two_lines(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,16 +128,19 @@ def test_a_trial_is_started_with_what_was_asked_for(
     )
 
 
+@pytest.mark.parametrize(("key", "value"), [("logging_dir", "/tmp/elsewhere"), ("trust_remote_code", "true")])
 def test_what_a_record_may_not_decide_is_said_again(
+    key: str,
+    value: str,
     ws: Workspace,
     capsys: pytest.CaptureFixture[str],
     stand_in: Callable[..., Path],
 ) -> None:
     """A sweep of somebody else's may say where to write, and send away; who resumes it says so, too."""
-    assert run(*GRID, "--set", "logging_dir=/tmp/elsewhere") == 0
+    assert run(*GRID, "--set", f"{key}={value}") == 0
     assert run("sweep", "--resume", NAME) == 2
     first, second = capsys.readouterr().err.splitlines()[-2:]
-    assert "which only you can: logging_dir" in first
+    assert f"which only you can: {key}" in first
     pasted = second.removeprefix("  fix: `").removesuffix("`")
     assert run(*shlex.split(pasted)[1:], "--no-eval") == 0
     assert run("sweep", "--resume", NAME, "--set", "seed=3") == 2
@@ -185,3 +191,21 @@ def test_the_number_of_a_search_may_grow(
     assert len(three) == 3 and three[:2] == two
     sweep = read_sweep(ws.saves / "sweeps/快 one")
     assert sweep.trials == 3 and replace(sweep, trials=2).same_as(sweep)
+
+
+def test_trials_on_ray_are_trainings_on_ray(
+    ws: Workspace,
+    stand_in: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from rlguide.sweeps import process
+
+    words: list[tuple[str, ...]] = []
+    make = process.rlguide_command
+    monkeypatch.setattr(process, "rlguide_command", lambda *given: words.append(given) or make(*given))
+    assert run(*GRID, "--launcher", "ray", "--ray-address", "127.0.0.1:6379") == 0
+    assert " --launcher ray --ray-address 127.0.0.1:6379 " in shlex.join(words[0])
+    capsys.readouterr()
+    assert run("sweep", "--resume", NAME) == 2  # its record does not decide to whom it connects
+    assert "--resume dpo-learning_rate --launcher ray --ray-address 127.0.0.1:6379`" in capsys.readouterr().err

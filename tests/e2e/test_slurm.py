@@ -126,6 +126,17 @@ def test_while_it_waits_nothing_else_takes_it(bench: Bench, closed: Cluster) -> 
     assert found["state"] == "interrupted" and f"its Slurm job {submitted['job']} was cancelled" in found["where"]
 
 
+def test_stop_has_it_saved_and_ends_the_job(bench: Bench, slurm: Cluster) -> None:
+    job = submit(bench, slurm, "partition=main,time=10", "max_steps=3000", "save_steps=2500", "eval_steps=2500")
+    events = bench.root / RUN / "metrics.jsonl"
+    wait_until(lambda: events.exists() and events.read_text().count("\n") > 1, seconds=120)
+    stopped = json.loads(bench.run("stop", RUN, "--json", env=slurm.variables).stdout)
+    logged = [json.loads(line)["step"] for line in events.read_text().splitlines()]
+    assert stopped["status"] == "interrupted" and stopped["checkpoint"] == max(logged) < 2500
+    wait_until(lambda: slurm.state(job) in ("CANCELLED", "FAILED"), seconds=20)
+    assert "Restarts=0 " in slurm.jobs(job)
+
+
 def test_what_fails_is_not_tried_again(bench: Bench, slurm: Cluster) -> None:
     slurm.ask("scontrol", "update", "PartitionName=main", "State=DOWN")
     job = submit(bench, slurm, "partition=main,time=5")

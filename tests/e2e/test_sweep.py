@@ -21,14 +21,13 @@ pytestmark = pytest.mark.engine
 
 NAME = "扫 sweep"
 FOLDER = f"saves/sweeps/{NAME}"
-# Many short steps, so that it is killed between the first checkpoint and the end.
-KEYS = [
-    word
-    for setting in QUICK
-    if not setting.startswith("learning_rate=")
-    for word in ("--set", {"max_steps=6": "max_steps=30", "eval_steps=6": "eval_steps=10"}.get(setting, setting))
-]
 GRID = ("--grid", "learning_rate=1e-5,3e-3", "--name", NAME)
+
+
+def keys(**changed: object) -> list[str]:
+    """The `--set` options of a quick run but for the learning rate, with other values."""
+    quick = dict(setting.split("=") for setting in QUICK if not setting.startswith("learning_rate="))
+    return [word for key, value in {**quick, **changed}.items() for word in ("--set", f"{key}={value}")]
 
 
 def kill_trial(folder: Path, process: Any) -> None:
@@ -46,7 +45,9 @@ def kill_trial(folder: Path, process: Any) -> None:
 
 
 def test_a_sweep_that_is_killed_goes_on_and_the_best_run_wins(bench: Bench) -> None:
-    command = ("sweep", "--sft-ckpt", SFT, "--dataset", "polite", *GRID, *KEYS, "--json")
+    # Many short steps, so that it is killed between the first checkpoint and the end.
+    steps = keys(max_steps=30, eval_steps=10)
+    command = ("sweep", "--sft-ckpt", SFT, "--dataset", "polite", *GRID, *steps, "--json")
     folder = bench.root / FOLDER
     kill_trial(folder, bench.start(*command))
     assert json.loads((folder / "trial-000/run.json").read_text())["status"] != "finished"

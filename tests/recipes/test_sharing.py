@@ -70,14 +70,15 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("ppo", sharing_keys(FSDP), "value head"),
     ("dpo", {"fsdp": "full_shard auto_wrap", "use_cpu": True}, "FSDP1 needs GPUs"),
     ("dpo", {**sharing_keys(ZERO2), "use_cpu": True}, "trains by DDP without a word"),
-    ("dpo", {**sharing_keys(FSDP), "quantization_bit": 8}, "only a base of 4 bits"),
+    ("dpo", {**sharing_keys(FSDP), "quantization_bit": 4}, "cannot share a quantized base"),
+    ("dpo", {"fsdp": "full_shard auto_wrap", "quantization_bit": 8}, "only a base of 4 bits"),
     ("dpo", {**sharing_keys(ZERO3), "quantization_bit": 8}, "only a base of 4 bits"),
 ]
 TAKEN: list[tuple[str, dict[str, Any]]] = [
     *((method, {**sharing_keys(FSDP), "use_cpu": True}) for method in ("dpo", "kto", "orpo", "simpo", "sft")),
     ("rm", {**sharing_keys(ZERO3), **ON_GPU}),
     ("dpo", {"fsdp": "full_shard auto_wrap", **ON_GPU}),
-    ("dpo", {**sharing_keys(FSDP), "quantization_bit": 4}),
+    ("dpo", {"fsdp": "full_shard auto_wrap", "quantization_bit": 4}),
     ("dpo", {**sharing_keys(ZERO2), "quantization_bit": 8}),
     ("dpo", {"use_cpu": True}),
 ]

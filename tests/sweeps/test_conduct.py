@@ -57,6 +57,7 @@ def test_a_grid_comes_to_its_end_and_the_lowest_loss_wins(ws: Workspace) -> None
 
 
 def test_as_many_run_at_a_time_as_there_are_slots(ws: Workspace, stand_in: Callable[..., Path]) -> None:
+    stand_in(pause=0.3)
     sweep, most = grid("learning_rate=1,2,3,4"), [0]
     found = conduct(ws, sweep, slots=2)
 
@@ -72,6 +73,7 @@ KILLED = 5
 # Runs the sweep in a process of its own, which can be killed.
 DRIVER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from rlguide.sweeps import conduct, process
 from rlguide.sweeps.study import Study
@@ -80,7 +82,7 @@ from rlguide.workspace import Workspace
 from tests.sweeps.conftest import grid
 process.rlguide_command = lambda *words: (sys.executable, sys.argv[2], *words)
 conduct.POLL = 0.02
-ws, sweep = Workspace(Path(sys.argv[1])), grid("learning_rate=1,2,3,4,5,6")
+ws, sweep = Workspace(Path(sys.argv[1])), replace(grid("learning_rate=1,2,3,4,5,6"), is_pruned=False)
 folder = folder_of(ws, sweep.name)
 print("begun", flush=True)
 conduct.Conductor(ws, sweep, Study(folder, sweep), conduct.How(("", ""))).to_the_end()
@@ -91,31 +93,35 @@ print("done", flush=True)
 def test_kill_9_at_any_moment_loses_no_trial_and_doubles_none(
     ws: Workspace, stand_in: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_in(steps=6, pause=0.05)
     sweep, draw = grid("learning_rate=1,2,3,4,5,6"), random.Random(7)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    killed, is_done = 0, False
-    for _ in range(KILLED + 1):
+
+    def alive() -> list[int]:
+        return [pid for number in range(6) for pid in openers(lock_of(ws, sweep, number))]
+
+    orphans = 0
+    for turn in range(KILLED + 1):
+        # Those that a kill leaves behind are slow enough to be found by the next sweep.
+        stand_in(steps=6, pause=1.0 if turn < KILLED else 0.05)
         process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(ws.root), str(STAND_IN)], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
-        if killed < KILLED:
-            time.sleep(draw.uniform(0, 1.2))
-        else:
-            process.wait(timeout=300)
-        process.send_signal(signal.SIGKILL)
-        is_done = "done" in process.communicate()[0]
-        assert process.returncode in (0, -signal.SIGKILL)  # it found what still ran, and did not stumble over it
-        if is_done:
+        if turn == KILLED:
+            assert process.communicate(timeout=300)[0] == "done\n" and process.returncode == 0
             break
-        killed += 1
-        if draw.random() < 0.5:  # the host went down: the trials, too
-            for number in range(6):
-                for pid in openers(lock_of(ws, sweep, number)):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-    assert is_done and killed >= 3
+        while turn % 2 and process.poll() is None and not alive():
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 1.0))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL  # it did not stumble over what still ran
+        if turn in (1, 2):  # the host went down: the trials, too
+            for pid in alive():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        orphans += bool(alive())
+    assert orphans
     assert not (folder_of(ws, sweep.name) / "conflicts").exists()  # no two ever trained the same
     study = Study(folder_of(ws, sweep.name), sweep)
     assert [study.settings(number) for number in study.numbers()] == grid_points(sweep.axes)
@@ -203,3 +209,33 @@ def test_trials_that_only_hand_the_training_in_are_waited_for_and_stopped(
     stand_in(steps=6, pause=0.05, detached=True)
     assert [trial.state for trial in conduct(ws, sweep, slots=2).to_the_end()] == [FINISHED, FINISHED]
     assert not (folder_of(ws, sweep.name) / "conflicts").exists()
+
+
+SWEEP = (
+    DRIVER.partition("print(")[0]
+    + """
+from rlguide.sweeps.run import run_sweep
+print("begun", flush=True)
+run_sweep(ws, sweep, conduct.How(("", "")), False)
+"""
+)
+
+
+def test_a_signal_stops_all_and_says_how_to_go_on(
+    ws: Workspace, stand_in: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(steps=100, pause=0.1)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    sweep = grid("learning_rate=1,2,3,4,5,6")
+    words = [sys.executable, "-c", SWEEP, str(ws.root), str(STAND_IN)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not all((ws.root / run_name(sweep, number) / "steps.jsonl").exists() for number in range(2)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert "Resume with: rlguide sweep --resume '扫 sweep'" in said
+    assert not any(openers(lock_of(ws, sweep, number)) for number in range(6))
+    trials = conduct(ws, sweep).trials()
+    assert [(trial.number, trial.state) for trial in trials] == [(0, "interrupted"), (1, "interrupted")]

@@ -124,7 +124,7 @@ OPTIONS = TrainingOptions(
 
 
 def test_what_was_asked_for_is_read_back(ws: Workspace) -> None:
-    for sweep in (replace(GRID, train=OPTIONS), SEARCHED):
+    for sweep in (replace(GRID, train=OPTIONS, launch=("--slurm", "gpus=1")), SEARCHED):
         folder = ws.saves / "sweeps" / sweep.name
         write_sweep(folder, sweep, [{"number": 0}])
         assert (
@@ -154,6 +154,8 @@ def test_what_was_asked_for_is_read_back(ws: Workspace) -> None:
         ("train", {"quantization": 3}),
         ("objective", None),
         ("seed", 0.5),
+        ("launch", ["--engine", "/tmp/python"]),
+        ("launch", ["--slurm"]),
     ],
 )
 def test_a_record_that_is_none_is_refused(ws: Workspace, key: str, value: object) -> None:

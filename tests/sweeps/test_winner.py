@@ -14,7 +14,7 @@ from rlguide.statistics import Estimate, paired_share, proportion
 from rlguide.sweeps.conduct import How
 from rlguide.sweeps.objective import Objective
 from rlguide.sweeps.planned import SweepPlan, lines
-from rlguide.sweeps.screen import next_commands, progress_line, table, time_left, trial_line, winner_lines
+from rlguide.sweeps.screen import curves, next_commands, progress_line, table, time_left, trial_line, winner_lines
 from rlguide.sweeps.sweep import Sweep
 from rlguide.sweeps.trials import FINISHED, PRUNED, RUNNING, Trial, look_at, rank, run_name
 from rlguide.sweeps.winner import Winner, luck_of, winner_of
@@ -133,6 +133,17 @@ def test_luck_is_what_the_best_of_equals_gains_by_chance() -> None:
     luck = luck_of(20, proportion(140, count))
     assert luck is not None and luck == pytest.approx(fmean(gains), rel=0.08)
     assert luck_of(1, proportion(140, count)) == 0
+
+
+def test_curves_and_json_of_trials(ws: Workspace) -> None:
+    sweep = grid("learning_rate=0,1")
+    write_trial(ws, sweep, 0, 0.6, 0.7)
+    write_trial(ws, sweep, 1, 0.4, 0.8, held_out={})  # how many pairs is not on record: no interval
+    trials = found(ws, sweep)
+    panel = curves(ws, sweep, trials)
+    assert [(line.label, line.points) for line in panel.lines] == [("trial 1", ((12, 0.4),)), ("trial 0", ((12, 0.6),))]
+    values = json.loads(json.dumps(trials[1].as_dict(), allow_nan=False))
+    assert values["accuracy"]["value"] == 0.8 and values["accuracy"]["ci95_low"] is None
 
 
 def trial(number: int, state: str, value: float | None = None, **more: Any) -> Trial:

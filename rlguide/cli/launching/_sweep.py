@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
     from rlguide.sweeps.begin import Begun
+    from rlguide.sweeps.conduct import How
     from rlguide.sweeps.planned import SweepPlan
     from rlguide.sweeps.sweep import Sweep
     from rlguide.sweeps.trials import Trial
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rlguide.workspace import Workspace
 
 ALL = "all"
+AT_ONCE = 4  # jobs of a Slurm cluster, unless --parallel says otherwise
 
 
 def need_of(
@@ -38,6 +40,23 @@ def need_of(
     return plan_sweep(ws, prepared, sweep.trials, at_once, gpus, disk)
 
 
+def in_slurm(how: How, sweep: Sweep, main: Engine, parallel: int | None, trust: bool) -> How:
+    """Trials as jobs of a Slurm cluster: of a grid all in one array, of a search as many as run at the same time.
+
+    Raises:
+        UsageError: what the jobs are to ask for is malformed. SlurmError: Slurm is not there.
+    """
+    from rlguide.launchers.slurm.spec import parse_spec
+    from rlguide.sweeps.slurm import InSlurm
+    from rlguide.sweeps.sweep import GRID
+
+    at_once = parallel or AT_ONCE
+    spec = parse_spec(sweep.launch[-1])
+    said = {"trust_remote_code": True} if trust else {}
+    slots = ("",) * (sweep.trials if sweep.kind == GRID else at_once)
+    return replace(how, slots=slots, slurm=InSlurm(main, spec, at_once, said))
+
+
 def show_need_of(found: SweepPlan, as_json: bool) -> None:
     from rlguide.console import show, show_json
     from rlguide.sweeps.planned import lines
@@ -50,10 +69,13 @@ def show_need_of(found: SweepPlan, as_json: bool) -> None:
 
 
 def show_result(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner | None, as_json: bool) -> None:
-    from rlguide.console import say, show, show_json, show_table, warn
+    import sys
+
+    from rlguide.console import console, say, show, show_json, show_table, warn
     from rlguide.runs.choose import is_reward_model
     from rlguide.runs.record import open_run
-    from rlguide.sweeps.screen import LESSER, next_commands, plot, table, winner_lines
+    from rlguide.runs.view.terminal import paint
+    from rlguide.sweeps.screen import LESSER, curves, next_commands, plot, table, winner_lines
     from rlguide.sweeps.sweep import folder_of, resume_command
 
     path = folder_of(ws, sweep.name) / "sweep.png"
@@ -65,12 +87,16 @@ def show_result(ws: Workspace, sweep: Sweep, trials: list[Trial], winner: Winner
     else:
         columns, rows = table(sweep, trials)
         show_table(columns, rows, lesser=LESSER)
+        panel = curves(ws, sweep, trials)
+        if sys.stdout.isatty() and panel.lines:
+            show(paint([panel], console().width, max(12, console().height // 2)))
         for line in winner_lines(sweep, winner) if winner is not None else ():
             show(line)
     if picture:
         say(f"plot       {picture}")
     if winner is None:
-        warn(f"no trial can win: none finished without a grave finding; see above, then {resume_command(sweep.name)}")
+        again = resume_command(sweep.name, sweep.launch)
+        warn(f"no trial can win: none finished without a grave finding; see above, then {again}")
     else:
         is_policy = not is_reward_model(open_run(ws, winner.trial.run))
         say(f"next: {'    then: '.join(next_commands(winner, is_policy))}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlguide.cli import _complete
+from rlguide.cli._launching import LauncherOption, RayAddressOption
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
+from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
 
@@ -48,7 +51,12 @@ def command(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option("--resume", metavar="SWEEP", help="Go on with a sweep; the same command again does so, too."),
+        typer.Option(
+            "--resume",
+            metavar="SWEEP",
+            help="Go on with a sweep; the same command again does so, too.",
+            autocompletion=_complete.of(_complete.sweeps),
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of what --search draws.")] = 0,
     parallel: Annotated[
@@ -58,6 +66,9 @@ def command(
     gpus_per_trial: Annotated[
         str, typer.Option("--gpus-per-trial", metavar="1|all", help="GPUs of this host that each trial has.")
     ] = "1",
+    slurm: SlurmOption = None,
+    launcher: LauncherOption = None,
+    ray_address: RayAddressOption = None,
     prune: Annotated[
         bool,
         typer.Option(
@@ -86,9 +97,10 @@ def command(
     rlguide sweep --sft-ckpt latest --grid pref_beta=0.05,0.1,0.3 learning_rate=1e-6,5e-6
     rlguide sweep --search pref_beta=0.01:0.5:log learning_rate=1e-7:1e-5:log lora_rank=8,16,32 --trials 20
     rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --dry-run --plan-for 2xA6000
+    rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --slurm partition=gpu,gpus=1,time=4:00:00 --parallel 8
     rlguide sweep --resume dpo-pref_beta-learning_rate
     """
-    from rlguide.cli.launching._sweep import need_of, show_need_of
+    from rlguide.cli.launching._sweep import ALL, in_slurm, need_of, show_need_of
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
     from rlguide.sweeps.study import check_optuna
@@ -99,19 +111,35 @@ def command(
     elif grid or search or more or name:
         raise UsageError("--resume goes on with a sweep as it was begun", "leave --grid, --search and --name out")
     check_optuna()
-    slots = _slots(gpus_per_trial, parallel)
+    launch = _launch(slurm, launcher, ray_address)
+    slots = _slots(gpus_per_trial if not launch else ALL, parallel)
     main = find_engine(engine)
     beside = ("-w", str(ws.root), *(("--engine", engine) if engine else ()))
     if resume is not None:
-        sweep = _resumed(ws, resume, options, trials)
+        sweep = _resumed(ws, resume, options, trials, launch)
     else:
-        begun = _begun(ws, main, options, asked, trust_remote_code, dry_run)
+        begun = _begun(ws, main, options, asked, trust_remote_code, dry_run, launch)
         sweep = begun.sweep
         if dry_run:
             show_need_of(need_of(ws, begun, main, plan_for, gpus_per_trial, parallel), as_json)
             return
     how = _how(ws, sweep, slots, beside, trust_remote_code)
+    if sweep.launch[:1] == ("--slurm",):
+        how = in_slurm(how, sweep, main, parallel, trust_remote_code)
     _sweep(ws, sweep, how, evaluate, as_json)
+
+
+def _launch(slurm: str | None, launcher: str | None, ray_address: str | None) -> tuple[str, ...]:
+    """Where trials run, as options of `rlguide train`; () for this host."""
+    from rlguide.errors import UsageError
+    from rlguide.launchers.launch import LOCAL, RAY
+
+    if launcher not in (None, LOCAL, RAY):
+        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    if slurm is not None and (launcher or ray_address):
+        raise UsageError("--slurm and --launcher are two ways to run trials", "give one of them")
+    given = {"--slurm": slurm, "--launcher": None if launcher == LOCAL else launcher, "--ray-address": ray_address}
+    return tuple(word for option, value in given.items() if value is not None for word in (option, value))
 
 
 def _asked(
@@ -154,23 +182,34 @@ def _slots(gpus_per_trial: str, parallel: int | None) -> tuple[str, ...]:
     return tuple(gpus[place % len(gpus)] for place in range(count))
 
 
-def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, trust: bool, dry_run: bool) -> Begun:
+def _begun(
+    ws: Workspace,
+    main: Engine,
+    options: TrainingOptions,
+    asked: Asked,
+    trust: bool,
+    dry_run: bool,
+    launch: tuple[str, ...],
+) -> Begun:
     """The sweep, checked; where one of this name was begun, it must be the same."""
+    from rlguide.cli._slurm import gpus_of_job, slurm_launch
     from rlguide.cli._training import at_steps, say_all
     from rlguide.errors import UsageError
     from rlguide.sweeps.begin import make_sweep
     from rlguide.sweeps.planned import check_disk, disk_of
-    from rlguide.sweeps.sweep import FILE, folder_of, read_sweep
+    from rlguide.sweeps.sweep import FILE, SLURM, folder_of, read_sweep
 
     if trust:
         options = replace(options, settings={**options.settings, "trust_remote_code": True})
     options, steps = at_steps(ws, options)
-    begun = make_sweep(ws, main, options, asked, dry_run)
+    gpus = gpus_of_job(slurm_launch(launch[-1], None)).each if SLURM in launch else None
+    begun = make_sweep(ws, main, options, asked, dry_run, gpus)
     say_all(steps)
     if trust:  # said by --trust-remote-code each time, and never by a record
         train = begun.sweep.train
         kept = {key: value for key, value in train.settings.items() if key != "trust_remote_code"}
         begun = replace(begun, sweep=replace(begun.sweep, train=replace(train, settings=kept)))
+    begun = replace(begun, sweep=replace(begun.sweep, launch=launch))
     folder = folder_of(ws, begun.sweep.name)
     if not (folder / FILE).exists():
         if not dry_run:
@@ -183,13 +222,14 @@ def _begun(ws: Workspace, main: Engine, options: TrainingOptions, asked: Asked, 
     return begun
 
 
-def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | None) -> Sweep:
+def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | None, launch: tuple[str, ...]) -> Sweep:
     """The sweep of this name, with what its record may not decide refused unless it is said again."""
     import shlex
 
     from rlguide.cli._training import refuse_others
     from rlguide.errors import UsageError
     from rlguide.recipes.outward import outward_keys
+    from rlguide.runs.authority import TRUST
     from rlguide.sweeps.space import settings_of
     from rlguide.sweeps.sweep import GRID, folder_of, open_sweep, resume_command
 
@@ -198,33 +238,49 @@ def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | N
         options, ("settings", "report_to"), why, "leave the others out; for other options begin another sweep"
     )
     sweep = open_sweep(ws, name)
-    keys = sweep.train.keys
-    unsaid = [key for key in outward_keys(ws.root, folder_of(ws, sweep.name), keys) if key not in options.keys]
+    keys = _all_keys(ws, sweep)
+    guarded = outward_keys(ws.root, folder_of(ws, sweep.name), keys) + ([TRUST] if keys.get(TRUST) else [])
+    unsaid = [key for key in guarded if key not in options.keys]
     others = [key for key, value in options.keys.items() if keys.get(key) != value]
     if unsaid or others:
         repeated = " ".join(f"--set {shlex.quote(text)}" for text in settings_of({key: keys[key] for key in unsaid}))
-        what = f"says where to write or what to send away, which only you can: {', '.join(unsaid)}"
+        what = f"says where to write, what to send away, or whose code to run, which only you can: {', '.join(unsaid)}"
         what = what if unsaid else f"was not begun with this {others[0]}"
         raise UsageError(
             f"the sweep {sweep.name} {what}", f"`{resume_command(sweep.name)} {repeated}`".replace(" `", "`")
         )
+    if sweep.launch and not launch:
+        raise UsageError(
+            f"the trials of {sweep.name} run with {shlex.join(sweep.launch)}, which its record does not decide",
+            f"say where they run: `{resume_command(sweep.name, sweep.launch)}`",
+        )
+    sweep = replace(sweep, launch=launch)
     return sweep if trials is None or sweep.kind == GRID else replace(sweep, trials=trials)
+
+
+def _all_keys(ws: Workspace, sweep: Sweep) -> dict[str, Any]:
+    """The keys that its options and the config of its user say."""
+    from rlguide.engine.config_file import load_config
+
+    own = load_config(ws.root / sweep.train.config) if sweep.train.config is not None else {}
+    return {**own, **sweep.train.keys}
 
 
 def _how(ws: Workspace, sweep: Sweep, slots: tuple[str, ...], beside: tuple[str, ...], trust: bool) -> How:
     from rlguide.cli._training import arguments_of
-    from rlguide.engine.config_file import load_config
     from rlguide.recipes.outward import outward_keys
+    from rlguide.runs.authority import TRUST
     from rlguide.sweeps.conduct import How
     from rlguide.sweeps.space import settings_of
-    from rlguide.sweeps.sweep import folder_of
+    from rlguide.sweeps.sweep import SLURM, folder_of
 
     trusted = ("--trust-remote-code",) if trust else ()
-    own = load_config(ws.root / sweep.train.config) if sweep.train.config is not None else {}
-    keys = {**own, **sweep.train.keys}
+    keys = _all_keys(ws, sweep)
     said = {key: keys[key] for key in outward_keys(ws.root, folder_of(ws, sweep.name), keys)}
+    said |= {TRUST: keys[TRUST]} if keys.get(TRUST) else {}
     again = tuple(word for setting in settings_of(said) for word in ("--set", setting))
-    return How(slots, (*arguments_of(sweep.train), *trusted), beside, (*again, *trusted))
+    elsewhere = sweep.launch if SLURM not in sweep.launch else ()
+    return How(slots, (*arguments_of(sweep.train), *elsewhere, *trusted), beside, (*again, *trusted))
 
 
 def _sweep(ws: Workspace, sweep: Sweep, how: How, evaluate: bool, as_json: bool) -> None:

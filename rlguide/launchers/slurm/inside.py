@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rlguide.engine.job import Command
     from rlguide.launchers.launch import Launch
 
+_ADDRESS = re.compile(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", re.MULTILINE)  # scontrol(1), show node
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that systems hand out by themselves (Linux: from 32768)
 _MARGIN = 25.0  # seconds before the limit that stopping the processes may take (engine.process)
 _KILL_WAIT = 20.0  # after SIGTERM; Slurm kills after KillWait, which is 30 s by default (slurm.conf)
@@ -30,7 +32,8 @@ _KILL_WAIT = 20.0  # after SIGTERM; Slurm kills after KillWait, which is 30 s by
 
 def own_job() -> str:
     """The id of the job, written by rlguide, that this process runs in; "" outside of one."""
-    job = os.environ.get("SLURM_JOB_ID", "")
+    array, place = (os.environ.get(f"SLURM_ARRAY_{name}", "") for name in ("JOB_ID", "TASK_ID"))
+    job = f"{array}_{place}" if array and place else os.environ.get("SLURM_JOB_ID", "")
     return job if os.environ.get(IN_JOB) and JOB_ID.fullmatch(job) else ""
 
 
@@ -60,13 +63,43 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     options += ["--quit-on-interrupt", "--cpu-bind", "none"]
     cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
     options += ["--cpus-per-task", cores] if cores.isdecimal() else []  # since 22.05 srun does not take the job's
-    port = _FIRST_PORT + int(job.partition("_")[0]) % _PORTS
-    variables = {"RDZV_ID": f"slurm-{job}-{restarts()}", "MASTER_ADDR": platform.node(), "MASTER_PORT": str(port)}
+    port = _FIRST_PORT + int(os.environ.get("SLURM_JOB_ID") or job.partition("_")[0]) % _PORTS
+    found = node_addresses(os.environ.get("SLURM_JOB_NODELIST", ""))
+    variables = {"RDZV_ID": f"slurm-{job}-{restarts()}", "MASTER_PORT": str(port)}
+    variables |= {"MASTER_ADDR": found[0] if found else platform.node()}
+    variables |= {"RLGUIDE_NODE_ADDRESSES": ",".join(found)} if found else {}
     return replace(
         command,
         arguments=("srun", *options, *command.arguments),
         variables={**command.variables, **launch.variables, **variables},
     )
+
+
+def node_addresses(nodes: str) -> list[str]:
+    """The addresses by which the nodes of this job reach each other, in Slurm's order, which begins with this host.
+
+    [] where they are not found out: then the first goes by its name.
+
+    Args:
+        nodes: as Slurm lists them, such as "n[1-4]".
+    """
+    try:
+        names = ask(["scontrol", "show", "hostnames", nodes]).split()
+        told = dict(_ADDRESS.findall(ask(["scontrol", "show", "node", "--oneliner", nodes])))
+        found = [socket.gethostbyname(told[name]) for name in names]
+    except (SlurmError, KeyError, OSError, UnicodeError):
+        return []
+    others = [address for address in found[1:] if not address.startswith("127.")]
+    if others and found[0].startswith("127."):  # /etc/hosts calls this host so, and no other can
+        found[0] = _own_towards(others[0])
+    return found
+
+
+def _own_towards(other: str) -> str:
+    """The address of this host on its way to another; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((other, 9))
+        return str(probe.getsockname()[0])
 
 
 def restarts() -> int:

@@ -59,6 +59,11 @@ def _check_fsdp(root: Path, config: Mapping[str, Any], method: Method, source: s
     if config.get("use_cpu") and version != "2":  # torch 2.11, FullyShardedDataParallel: no available devices
         raise UsageError(f"{source}: FSDP1 needs GPUs", "use FSDP2: --sharing fsdp in the place of the key fsdp")
     bits = config.get("quantization_bit")
+    if bits and version == "2":  # accelerate 1.11, fsdp2_load_full_state_dict; measured with bitsandbytes 0.50.2
+        raise UsageError(
+            f"{source}: FSDP2 cannot share a quantized base: accelerate does not find its weights again",
+            "use --sharing ddp, or leave the quantization out",
+        )
     if bits and bits != 4:  # LLaMA-Factory 0.9.5, model_utils/quantization.py
         raise UsageError(
             f"{source}: LLaMA-Factory shares only a base of 4 bits by FSDP, and this is of {bits}",
