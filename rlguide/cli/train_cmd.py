@@ -260,7 +260,8 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     show(prepared.text.rstrip("\n"))
     where = f", on each of {', '.join(launch.hosts)}" if launch.hosts else ""
     say(f"would run, in {ws.root}{where}:")
-    say(f"  {shlex.join(command.arguments)}")
+    variables = [f"{name}={value}" for name, value in launch.variables.items()]
+    say(f"  {shlex.join([*(['env', *variables] if variables else []), *command.arguments])}")
 
 
 def _show_summary(ws: Workspace, run: Run, engine: Engine, as_json: bool) -> None:

@@ -294,7 +294,7 @@ def _lessen(job: _Job) -> None:
         return
     change = next_of(job.ws, run, job.engine)
     if change is None:
-        raise nothing_left(run, failed)
+        raise nothing_left(run, failed, job.engine)
     checkpoint = resumable_checkpoint(run.path)
     if checkpoint is not None:
         check_resumable(run, checkpoint)  # before anything changes

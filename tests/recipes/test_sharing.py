@@ -67,7 +67,8 @@ ON_GPU = {"use_cpu": False}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("dpo", {**sharing_keys(FSDP), **sharing_keys(ZERO2)}, "both share"),
     ("rm", sharing_keys(FSDP), "value head"),
-    ("ppo", sharing_keys(FSDP), "value head"),
+    *(("ppo", sharing_keys(way), "PPO is not shared") for way in (FSDP, ZERO2, ZERO3)),
+    ("ppo", {"fsdp": "full_shard auto_wrap"}, "PPO is not shared"),
     ("dpo", {"fsdp": "full_shard auto_wrap", "use_cpu": True}, "FSDP1 needs GPUs"),
     ("dpo", {**sharing_keys(ZERO2), "use_cpu": True}, "trains by DDP without a word"),
     ("dpo", {**sharing_keys(FSDP), "quantization_bit": 4}, "cannot share a quantized base"),

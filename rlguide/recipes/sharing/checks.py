@@ -12,8 +12,7 @@ from rlguide.engine.hardware import Gpu
 from rlguide.errors import UsageError
 from rlguide.recipes.outward import read_settings
 from rlguide.recipes.schedule import is_forced, processes_here
-
-_VALUE_HEAD = ("rm", "ppo")  # stages whose model has a head that gives a number
+from rlguide.recipes.sharing.ways import VALUE_HEAD
 
 
 def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: int, source: str) -> None:
@@ -39,6 +38,11 @@ def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: 
             f"{source}: {name} shares a training among processes, and one process would train",
             f"give it more: --nproc 2, or --gpus 0,1; or leave {name} (--sharing) out",
         )
+    if method.stage == "ppo":  # trl 0.9.6 generates with the weights that this process has: with FSDP's, a part
+        raise UsageError(
+            f"{source}: PPO is not shared by {name}: FSDP cannot generate, and DeepSpeed was not tried with it",
+            "leave it out (--sharing ddp), and train a quantized or smaller model",
+        )
     if fsdp:
         _check_fsdp(root, config, method, source)
     else:
@@ -49,9 +53,8 @@ def _check_fsdp(root: Path, config: Mapping[str, Any], method: Method, source: s
     settings = read_settings(root, config.get("fsdp_config"))
     settings = settings if isinstance(settings, dict) else {}
     version = str(settings.get("version", settings.get("fsdp_version", os.environ.get("FSDP_VERSION", 1))))
-    if method.stage in _VALUE_HEAD and version == "2":
+    if method.stage in VALUE_HEAD and version == "2":
         # trl 0.19.1 renames the weights of such a model in its state_dict, and accelerate 1.11 cannot load that back.
-        # PPO generates outside of FSDP's own forward pass.
         raise UsageError(
             f"{source}: FSDP2 cannot share a model with a value head ({method.name}): its weights are not found again",
             "use --sharing zero3 (with deepspeed in the engine), or --sharing ddp with a quantized or smaller model",
