@@ -14,6 +14,8 @@ from rlguide.recipes.outward import read_settings
 from rlguide.recipes.schedule import is_forced, processes_here
 from rlguide.recipes.sharing.ways import VALUE_HEAD
 
+_FEW = 8  # processes that any CPU can be tried with
+
 
 def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: int, source: str) -> None:
     """Refuse what LLaMA-Factory fails on after its start, or trains by DDP without a word.
@@ -90,12 +92,27 @@ def _check_deepspeed(root: Path, config: Mapping[str, Any], source: str) -> None
         )
 
 
-def check_processes(config: Mapping[str, Any], gpus: list[Gpu]) -> None:
-    """Refuse more processes than this host has GPUs: torch fails on the first that has none. Raises UsageError."""
-    here = processes_here(config, gpus, os.environ)
-    if gpus and here > len(gpus) and not config.get("use_cpu"):
-        seen = ",".join(str(gpu.index) for gpu in gpus)
+def check_processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> None:
+    """Refuse more processes than this host has GPUs: torch fails on the first that has none; or far more than it has
+    cores, where a CPU trains: a slip of the finger, or somebody else's record, would take all of its memory.
+
+    Args:
+        environment: with which the processes are started.
+
+    Raises:
+        UsageError: naming how many there can be.
+    """
+    here = processes_here(config, gpus, environment)
+    on_cpu = bool(config.get("use_cpu")) or not gpus
+    most = max(_FEW, os.cpu_count() or 1) if on_cpu else len(gpus)
+    if here <= most:
+        return
+    if on_cpu:
         raise UsageError(
-            f"{here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
-            f"use --nproc {len(gpus)} (NPROC_PER_NODE says {os.environ.get('NPROC_PER_NODE', here)}), or more --gpus",
+            f"{here} processes would train on {os.cpu_count() or 1} CPU cores", f"use at most --nproc {most}"
         )
+    seen = ",".join(str(gpu.index) for gpu in gpus)
+    raise UsageError(
+        f"{here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
+        f"use --nproc {len(gpus)} (NPROC_PER_NODE says {environment.get('NPROC_PER_NODE', here)}), or more --gpus",
+    )
