@@ -99,6 +99,7 @@ def command(
     rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
+    import os
     import shlex
 
     from rlguide.cli._slurm import gpus_of_job, show_need_in_job, show_submitted, submit_resumed, submit_run
@@ -163,7 +164,7 @@ def command(
                 prepared = prepared if shared == options else prepare(ws, main, shared, dry_run, gpus_there)
             say_all(steps)
         if launch.launcher == LOCAL and launch.nodes == 1:
-            check_processes(prepared.config, prepared.gpus)
+            check_processes(prepared.config, prepared.gpus, os.environ)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
         how = replace(how, is_plain=plain)
@@ -261,7 +262,8 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     show(prepared.text.rstrip("\n"))
     where = f", on each of {', '.join(launch.hosts)}" if launch.hosts else ""
     say(f"would run, in {ws.root}{where}:")
-    say(f"  {shlex.join(command.arguments)}")
+    variables = [f"{name}={value}" for name, value in launch.variables.items()]
+    say(f"  {shlex.join([*(['env', *variables] if variables else []), *command.arguments])}")
 
 
 def _show_summary(ws: Workspace, run: Run, engine: Engine, as_json: bool) -> None:

@@ -71,6 +71,14 @@ class Launch:
             found["NPROC_PER_NODE"] = str(self.nproc)
         return found
 
+    @property
+    def options(self) -> list[str]:
+        """What is typed for it on this host; nothing for another launcher."""
+        if self.launcher != LOCAL:
+            return []
+        nproc = [] if self.nproc is None else ["--nproc", str(self.nproc)]
+        return [*(["--gpus", self.gpus] if self.gpus else []), *nproc]
+
     def as_dict(self) -> dict[str, Any]:
         """For run.json: what differs from the default."""
         plain = asdict(Launch())

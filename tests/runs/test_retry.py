@@ -21,6 +21,7 @@ import pytest
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.errors import EngineError, UsageError
+from rlguide.launchers.launch import Launch
 from rlguide.planner.learnt import Outcome, known_outcomes
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
@@ -188,6 +189,33 @@ def test_what_is_pasted_trains_anew(ws: Workspace, engine: Engine, plan: Path) -
     asked(plan, [])
     run = train(ws, engine, replace(prepare(ws, ENGINE, options), engine=engine))
     assert (run.status, run.config["cutoff_len"]) == ("finished", 512)
+
+
+def test_gpus_that_can_share_more_are_told_so(
+    ws: Workspace,  # noqa: F811
+    engine: Engine,
+    plan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before all that would change what is learnt; and it is shared by as many processes as before."""
+    asked(plan, [{"above": 0, "at": 3, "how": "gpu"}])
+    with pytest.raises(JobFailed) as failed:
+        started(ws, engine, per_device_train_batch_size=1, use_cpu=False)
+    assert "--sharing" not in failed.value.fix  # one process has nobody to share with
+    open_run(ws, RUN).update(processes=2, launch={"launcher": "local", "nproc": 2})
+    with pytest.raises(EngineError) as left:
+        resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True))
+    assert left.value.fix.startswith("start again with --sharing fsdp (FSDP2: ")
+    assert "cutoff_len=512 (longer examples are cut)" in left.value.fix
+    [command] = [part for part in left.value.fix.split("`") if part.startswith("rlguide train")]
+    config, _, folder, *words = shlex.split(command)[3:]
+    assert words == ["--nproc", "2", "--set", "resume_from_checkpoint=null", "--sharing", "fsdp"]
+    for name, value in Launch(nproc=2).variables.items():
+        monkeypatch.setenv(name, value)
+    pasted = TrainingOptions(
+        config=ws.root / config, output_dir=folder, settings={"resume_from_checkpoint": None}, sharing="fsdp"
+    )
+    assert prepare(ws, ENGINE, pasted).config["fsdp_config"]["version"] == 2
 
 
 def test_without_the_option_the_fix_names_it_and_it_works(ws: Workspace, engine: Engine, plan: Path) -> None:  # noqa: F811

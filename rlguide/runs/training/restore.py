@@ -27,7 +27,7 @@ def lessen(ws: Workspace, engine: Engine, run: Run) -> None:
         return
     change = next_of(ws, run, engine)
     if change is None:
-        raise nothing_left(run, failed)
+        raise nothing_left(run, failed, engine)
     checkpoint = resumable_checkpoint(run.path)
     if checkpoint is not None:
         check_resumable(run, checkpoint)  # before anything changes
