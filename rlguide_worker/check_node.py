@@ -31,6 +31,7 @@ def main(asked: dict) -> None:
         "models": {path: folder_digest(path, OF_A_MODEL, NOT_OF_A_MODEL) for path in asked["models"]},
         "hub": {name: commit(name, asked["revision"]) for name in asked["hub"]},
         "gpus": gpus(),
+        "reached": os.environ.get("SSH_CONNECTION", "").split()[2:],  # address and port, as sshd says them
     }
     print("FOUND " + json.dumps(found), flush=True)
 

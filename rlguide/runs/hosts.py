@@ -29,7 +29,7 @@ _MODELS = (
     *("reward_model", "reward_model_adapters"),
 )
 _LAUNCHED: tuple[str, dict[str, str]] = ("launches", {})  # where it is kept what was launched on which hosts
-_FILES = ("deepspeed",)  # keys that name a file
+_FILES = ("deepspeed", "fsdp_config")  # keys that may name a file
 
 
 def needs_of(ws: Workspace, engine: Engine, folder: Path, method: Method, config: Mapping[str, Any]) -> Needs:

@@ -71,6 +71,8 @@ def command(
             f"rlguide launch runs a training, and {training[0]} is none",
             "put the training behind the options: `rlguide launch --nodes gpu1,gpu2 -- train --resume`",
         )
+    if print_only and "--resume" in training:
+        raise UsageError("--print shows how a training begins, and --resume continues one", "leave one of them out")
     if print_only:
         training = [*training, "--dry-run"]
     shown = tuple(training) if print_only else ()

@@ -60,6 +60,13 @@ def test_a_node_that_is_not_reached(hosts: Hosts) -> None:
         launch_for(Asked("one,two"))
 
 
+def test_what_helps_is_said_as_of_a_check(hosts: Hosts) -> None:
+    hosts.tell("two", refused="me@two: Permission denied (publickey).")
+    with pytest.raises(RlguideError, match="Permission denied") as found:
+        launch_for(Asked("one,two"))
+    assert found.value.fix.endswith("ssh-copy-id two")
+
+
 @pytest.mark.parametrize(
     "asked",
     [Asked(), Asked("one", Path("hosts")), Asked("one,one"), Asked("-oProxyCommand=x"), Asked("one", shown=("train",))],
@@ -77,6 +84,7 @@ def test_what_cannot_be_meant(asked: Asked) -> None:
         ("--nodes", "one;true", "--nproc", "1", "--", "train"),
         ("--nodes", "one", "--nproc", "1", "--ssh-config", "none", "--", "train"),
         ("--nodes", "one", "--nproc", "1"),
+        ("--nodes", "one", "--nproc", "1", "--print", "--", "train", "--resume"),
     ],
 )
 def test_the_command_says_so(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,6 +122,22 @@ def test_what_is_to_be_tried_names_the_config_of_ssh(hosts: Hosts, needs: Needs)
     assert shlex.split(found.value.fix.rpartition(": ")[2]) == ["ssh-copy-id", "-F", "/my 配置", "-p", "2222", "me@two"]
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "what"),
+    [
+        (["10.0.0.1", "22"], ["10.0.0.1", "22"], "one and me@two:2222 are one host, 10.0.0.1"),
+        (["127.0.0.1", "22"], ["10.0.0.2", "22"], "one is reached at 127.0.0.1, where me@two:2222 cannot reach it"),
+        (["::1", "22"], ["10.0.0.2", "22"], "one is reached at ::1"),
+    ],
+)
+def test_the_others_reach_the_first(hosts: Hosts, needs: Needs, one: list[str], two: list[str], what: str) -> None:
+    hosts.tell("one", answer={"reached": one})
+    hosts.tell(TWO, answer={"reached": two})
+    with pytest.raises(RlguideError) as found:
+        check_hosts(LAUNCH, needs)
+    assert what in found.value.what
+
+
 def test_gpus_are_not_left_unused(hosts: Hosts, needs: Needs, monkeypatch: pytest.MonkeyPatch) -> None:
     """A config that was made where there is none says use_cpu."""
     assert needs.on_cpu
