@@ -4,10 +4,8 @@ torch 2.11 binds the TCPStore of a rendezvous to all interfaces, although its cl
 socket that already listens (`master_listen_fd`), so that the address is ours to choose.
 """
 
-import fcntl
 import os
 import socket
-import struct
 from pathlib import Path
 
 
@@ -61,24 +59,35 @@ def free_port():
 
 
 def talk_over(address):
-    """Let gloo and NCCL talk, and listen, on the interface with this address, unless the environment names one."""
+    """Let gloo and NCCL talk, and listen, on the interface with this address, unless the user has named one."""
     interface = interface_of(address)
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if interface else ():
-        os.environ.setdefault(name, interface)
+    if not interface:
+        return
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+    if not is_in_nccl_conf("NCCL_SOCKET_IFNAME"):  # the environment would win
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # NCCL takes "eth1" for a prefix, of eth10 too
+
+
+def is_in_nccl_conf(name):
+    """Whether a file from which NCCL takes its settings names this one (its user guide, Environment Variables)."""
+    for path in (os.environ.get("NCCL_CONF_FILE") or "~/.nccl.conf", "/etc/nccl.conf"):
+        try:
+            lines = Path(path).expanduser().read_text(encoding="utf-8", errors="replace").splitlines()
+        except (OSError, RuntimeError):  # there is none; nor a home
+            continue
+        if any(line.partition("=")[0].strip() == name for line in lines):
+            return True
+    return False
 
 
 def interface_of(address):
-    """The network interface that has this address; "" if none is found."""
-    if ":" in address:
-        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0]).hex()
-        lines = [line.split() for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines()]
-        return next((line[5] for line in lines if line[0] == packed), "")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
-        for _, name in socket.if_nameindex():
-            try:  # SIOCGIFADDR of netdevice(7)
-                answer = fcntl.ioctl(asked, 0x8915, struct.pack("256s", name.encode()[:15]))
-            except OSError:
-                continue
-            if socket.inet_ntoa(answer[20:24]) == address:
-                return name
+    """The network interface that has this address, as its first or any other; "" if none is found."""
+    import psutil
+
+    address, _, interface = address.partition("%")
+    if interface:  # the address is of one link, and names it
+        return interface
+    for name, found in psutil.net_if_addrs().items():
+        if any(one.address.partition("%")[0] == address for one in found):
+            return name
     return ""

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 import rlguide_worker.run_node as run_node
-from rlguide_worker.bound_store import interface_of, listening
 
 WORKER = Path(run_node.__file__)
 # A leader that ends at once on SIGTERM, and a child in its group that does not.
@@ -131,17 +130,3 @@ def test_another_config_is_not_trained(tmp_path: Path) -> None:
     supervisor.start("open('started', 'w')", digest="0" * 64)
     assert supervisor.process.wait(30) == run_node.CONFIG_DIFFERS
     assert not (tmp_path / "started").exists()
-
-
-def test_one_address_is_listened_on() -> None:
-    listener = listening("127.0.0.1", 0)
-    assert listener is not None
-    with listener:
-        assert listener.getsockname()[0] == "127.0.0.1"
-        assert listening("127.0.0.1", listener.getsockname()[1]) is None  # taken
-    assert listening("192.0.2.250", 0) is None  # not of this host (RFC 5737)
-
-
-def test_the_interface_of_an_address() -> None:
-    assert interface_of("127.0.0.1") == "lo"
-    assert interface_of("192.0.2.250") == ""

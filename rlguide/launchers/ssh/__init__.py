@@ -13,6 +13,7 @@ from rlguide.launchers.ssh.client import config_of
 from rlguide.launchers.ssh.hosts import parse_host
 from rlguide.policy.run_record import RUN_CONFIG
 
+OWN_END = 5.0  # seconds for the other nodes to end by themselves when one has failed, with their own messages
 _PACKAGE = Path(__file__).resolve().parents[3]
 
 
@@ -35,6 +36,7 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
         *hosts,
         *variables,
         *(("--ssh-config", config) if config else ()),
+        *("--own-end", str(OWN_END)),
         *("--cwd", str(command.cwd), "--folder", str(folder), "--config", str(folder / RUN_CONFIG)),
         *("--events", str(command.events), "--", *command.arguments),
     ]

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlguide.console import printable
 from rlguide.errors import RlguideError, UsageError
 from rlguide.launchers.launch import SSH, Launch
+from rlguide.launchers.ssh.asking import ask_all
 from rlguide.launchers.ssh.check import WAIT
-from rlguide.launchers.ssh.client import CONFIG, LOST, ssh_command, words_for
+from rlguide.launchers.ssh.client import CONFIG, LOST, ssh_command, unreached
 from rlguide.launchers.ssh.hosts import Host, Hostfile, parse_hosts, read_hostfile
 
 PRINT = "print"  # the setting of a launch that is only shown: the words of the training
 _LIMIT = 60.0  # seconds for nvidia-smi on a node
+_LIST_GPUS = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,12 @@ def _config(path: Path | None) -> str:
 
 def _gpus_of_each(hosts: Sequence[Host], config: str) -> int:
     """How many GPUs each node has, by its driver."""
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        counts = dict(zip(hosts, pool.map(lambda host: _gpus(host, config), hosts), strict=True))
+    answers = ask_all([ssh_command(host, config, _LIST_GPUS) for host in hosts], b"", _LIMIT)
+    counts: dict[Host, int] = {}
+    for host, answer in zip(hosts, answers, strict=True):
+        if answer.code == LOST:
+            raise unreached(host, config, answer.said)
+        counts[host] = len(answer.out.splitlines()) if answer.code == 0 else 0
     least = min(hosts, key=counts.__getitem__)
     most = max(hosts, key=counts.__getitem__)
     if counts[least] == 0:
@@ -84,21 +87,3 @@ def _gpus_of_each(hosts: Sequence[Host], config: str) -> int:
             f"give each as many processes: --nproc {counts[least]}",
         )
     return counts[least]
-
-
-def _gpus(host: Host, config: str) -> int:
-    command = ssh_command(host, config, ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"])
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT, start_new_session=True, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RlguideError(
-            f"{host} cannot be asked for its GPUs: {error}", "say how many processes: --nproc N"
-        ) from None
-    if done.returncode == LOST:
-        said = printable(done.stderr.decode("utf-8", "replace").strip())[-300:]
-        raise RlguideError(
-            f"{host} cannot be reached over ssh: {said}", f"see what this says: ssh {words_for(host, config)} true"
-        )
-    return len(done.stdout.splitlines()) if done.returncode == 0 else 0

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,27 +18,17 @@ from rlguide.engine.find import WATCHED
 from rlguide.engine.worker import worker_command
 from rlguide.errors import RlguideError
 from rlguide.launchers.launch import Launch, Needs
-from rlguide.launchers.ssh.client import LOST, config_of, ssh_command, words_for
+from rlguide.launchers.ssh.asking import Answer, ask_all
+from rlguide.launchers.ssh.client import LOST, config_of, ssh_command, unreached, words_for
 from rlguide.launchers.ssh.hosts import Host, parse_host
-from rlguide.launchers.ssh.node import last_line
 from rlguide.progress import Ticker
 
 WAIT, DEFAULT_WAIT = "restart_wait", 600.0  # the setting of a launch, in seconds
 _LIMIT = 600.0  # seconds for a node to read and compare everything: datasets of tens of GB on a network drive
-_LARGEST = 1 << 22  # bytes of an answer
+_PAUSE = 2.0  # seconds before nodes that are waited for are asked again
 _MARK = b"FOUND "
 # The variables that say what a host has: none is a secret.
 _ASKED_WITH = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "CUDA_VISIBLE_DEVICES")
-# What ssh says, and what helps.
-_OF_SSH = (
-    ("Host key verification failed", "look at its key once, which notes it in known_hosts: ssh {at}"),
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "if that is right, forget its old key: ssh-keygen -R {name}"),
-    (
-        "Permission denied",
-        "let ssh in by key, without a password (ssh-add, if yours has a passphrase): ssh-copy-id {at}",
-    ),
-    ("Could not resolve hostname", "name it as ssh knows it, or by its address"),
-)
 
 
 def check(launch: Launch, needs: Needs) -> None:
@@ -54,13 +40,15 @@ def check(launch: Launch, needs: Needs) -> None:
     hosts = [parse_host(text) for text in launch.hosts]
     with _probe(needs) as probe:
         script = _script(needs, probe)
-        here, found = _ask_all(hosts, config_of(launch), needs, script)
-    for host in hosts:
-        if found[host].found is None:
-            raise _no_answer(host, config_of(launch), found[host], needs)
-        _compare(host, found[host].found or {}, here, needs, probe)
-    _check_addresses({host: _texts(found[host].found, "reached") for host in hosts})
-    gpus = {host: _texts(found[host].found, "gpus") for host in hosts}
+        here, answers = _ask_all(hosts, config_of(launch), needs, script)
+    found: dict[Host, dict[str, Any]] = {}
+    for host, answer in answers.items():
+        if (there := _found(answer)) is None:
+            raise _no_answer(host, config_of(launch), answer, needs)
+        _compare(host, there, here, needs, probe)
+        found[host] = there
+    _check_addresses({host: _texts(found[host], "reached") for host in hosts})
+    gpus = {host: _texts(found[host], "gpus") for host in hosts}
     if needs.on_cpu:
         _check_no_gpus(gpus, here)
     else:
@@ -95,55 +83,27 @@ def _script(needs: Needs, probe: Path) -> bytes:
     return f"{text}\nmain(json.loads({json.dumps(asked)!r}))\n".encode()
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What a host found (None if it gave no answer), the exit code, and what was said of an error."""
-
-    found: dict[str, Any] | None
-    code: int
-    said: str = ""
-
-
 def _ask_all(
     hosts: Sequence[Host], config: str, needs: Needs, script: bytes
-) -> tuple[dict[str, Any], dict[Host, _Answer]]:
-    """The answers of this host and of all nodes."""
+) -> tuple[dict[str, Any], dict[Host, Answer]]:
+    """What this host found, and the answers of all nodes."""
     python = [str(needs.engine.python), "-I", "-"]
-    with (
-        ThreadPoolExecutor(len(hosts) + 1) as pool,
-        Ticker("checking the nodes over ssh", "nodes", len(hosts)) as ticker,
-    ):
-        own = pool.submit(_ask, python, script)
-        asked = {host: pool.submit(_ask, ssh_command(host, config, python), script) for host in hosts}
-        waiting = set(asked.values())
-        while waiting:
-            waiting = wait(waiting, timeout=0.2).not_done
-            ticker.update(len(hosts) - len(waiting))
-        here = own.result()
-    if here.found is None:
-        raise RlguideError(f"{needs.engine.python} does not run here: {here.said}", "run `rlguide doctor`")
-    return here.found, {host: future.result() for host, future in asked.items()}
+    commands = [python, *(ssh_command(host, config, python) for host in hosts)]
+    with Ticker("checking the nodes over ssh", "nodes", len(hosts)) as ticker:
+        own, *answers = ask_all(commands, script, _LIMIT, lambda is_done: ticker.update(sum(is_done[1:])))
+    if (here := _found(own)) is None:
+        raise RlguideError(f"{needs.engine.python} does not run here: {own.said}", "run `rlguide doctor`")
+    return here, dict(zip(hosts, answers, strict=True))
 
 
-def _ask(command: Sequence[str], script: bytes) -> _Answer:
-    with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
-        given.write(script)
-        given.seek(0)
-        try:  # in a session of its own: Ctrl-C is not its matter, and ssh finds no terminal to ask on
-            code = subprocess.run(
-                command, stdin=given, stdout=out, stderr=errors, timeout=_LIMIT, start_new_session=True, check=False
-            ).returncode
-        except subprocess.TimeoutExpired:
-            return _Answer(None, LOST, f"no answer within {_LIMIT:g} s")
-        except OSError as error:
-            return _Answer(None, LOST, f"cannot start {command[0]}: {error.strerror}")
-        out.seek(0)
-        lines = [line for line in out.read(_LARGEST).splitlines() if line.startswith(_MARK)]
-        with suppress(ValueError, RecursionError):
-            found = json.loads(lines[-1].removeprefix(_MARK)) if lines else None
-            if isinstance(found, dict):
-                return _Answer(found, code)
-        return _Answer(None, code, last_line(errors) or f"exit code {code}")
+def _found(answer: Answer) -> dict[str, Any] | None:
+    """What a host found; None if its answer does not say it."""
+    lines = [line for line in answer.out.splitlines() if line.startswith(_MARK)]
+    with suppress(ValueError, RecursionError):
+        found = json.loads(lines[-1].removeprefix(_MARK)) if lines else None
+        if isinstance(found, dict):
+            return found
+    return None
 
 
 def _compare(host: Host, there: Mapping[str, Any], here: Mapping[str, Any], needs: Needs, probe: Path) -> None:
@@ -195,17 +155,11 @@ def _which(name: str, version: Any) -> str:
     return f"{name} {printable(str(version))[:80]}" if version else f"no {name}"
 
 
-def _no_answer(host: Host, config: str, answer: _Answer, needs: Needs) -> RlguideError:
+def _no_answer(host: Host, config: str, answer: Answer, needs: Needs) -> RlguideError:
     """What to do about a node that did not say what it has."""
-    at = words_for(host, config)
-    for words, fix in _OF_SSH:
-        if words in answer.said:
-            name = f"[{host.name}]:{host.port}" if host.port is not None else host.name
-            return RlguideError(
-                f"{host} cannot be reached over ssh: {answer.said}", fix.format(at=at, name=shlex.quote(name))
-            )
     if answer.code == LOST:
-        return RlguideError(f"{host} cannot be reached over ssh: {answer.said}", f"see what this says: ssh {at} true")
+        return unreached(host, config, answer.said)
+    at = words_for(host, config)
     python = needs.engine.python
     try_it = shlex.join(["ssh", *shlex.split(at), shlex.join([str(python), "-V"])])
     return RlguideError(
@@ -258,8 +212,8 @@ def _is_loopback(where: Sequence[str]) -> bool:
     return bool(where) and (where[0].startswith("127.") or where[0] == "::1")
 
 
-def _texts(found: Mapping[str, Any] | None, kind: str) -> list[str]:
-    names = (found or {}).get(kind)
+def _texts(found: Mapping[str, Any], kind: str) -> list[str]:
+    names = found.get(kind)
     return [printable(str(name)) for name in names] if isinstance(names, list) else []
 
 
@@ -281,4 +235,4 @@ def wait_until_back(launch: Launch, needs: Needs, tell: Callable[[str], None]) -
             if error.what != before:
                 tell(f"waiting for up to {max(1, round((deadline - time.monotonic()) / 60))} min: {error.what}")
                 before = error.what
-        time.sleep(2.0)
+        time.sleep(_PAUSE)

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 
+from rlguide.errors import RlguideError
 from rlguide.launchers.launch import Launch
 from rlguide.launchers.ssh.hosts import Host
 
@@ -23,6 +24,16 @@ _OPTIONS = {
     "ControlMaster": "no",
     "LogLevel": "ERROR",
 }
+# What ssh says, and what helps.
+_OF_SSH = (
+    ("Host key verification failed", "look at its key once, which notes it in known_hosts: ssh {at}"),
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "if that is right, forget its old key: ssh-keygen -R {name}"),
+    (
+        "Permission denied",
+        "let ssh in by key, without a password (ssh-add, if yours has a passphrase): ssh-copy-id {at}",
+    ),
+    ("Could not resolve hostname", "name it as ssh knows it, or by its address"),
+)
 CONFIG = "ssh_config"  # the setting of a launch that names a config file of ssh
 LOST = 255  # the exit code of ssh itself
 
@@ -54,6 +65,15 @@ def address_of(host: Host, config: str) -> str:
 def words_for(host: Host, config: str) -> str:
     """What stands behind `ssh` or `ssh-copy-id` in a command to paste."""
     return shlex.join([*_ssh(host, config)[1:], host.target])
+
+
+def unreached(host: Host, config: str, said: str) -> RlguideError:
+    """What to do about a node of which ssh itself says this."""
+    at = words_for(host, config)
+    name = shlex.quote(f"[{host.name}]:{host.port}" if host.port is not None else host.name)
+    fixes = (fix.format(at=at, name=name) for words, fix in _OF_SSH if words in said)
+    fix = next(fixes, f"see what this says: ssh {at} true")
+    return RlguideError(f"{host} cannot be reached over ssh: {said}", fix)
 
 
 def _ssh(host: Host, config: str) -> list[str]:

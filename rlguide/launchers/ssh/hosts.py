@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +123,9 @@ def _lines(text: str, name: str) -> Iterator[tuple[Host, int | None]]:
 
 
 def _distinct(hosts: Sequence[Host]) -> tuple[Host, ...]:
-    for host in hosts:
-        if hosts.count(host) > 1:
-            raise UsageError(f"{host} is named twice", "name each node once; --nproc N starts N processes on each")
     if len(hosts) > MOST:
         raise UsageError(f"{len(hosts)} nodes are more than {MOST}", "name fewer")
+    for host, count in Counter(hosts).items():
+        if count > 1:
+            raise UsageError(f"{host} is named twice", "name each node once; --nproc N starts N processes on each")
     return tuple(hosts)

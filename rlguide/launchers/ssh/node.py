@@ -107,14 +107,13 @@ class Node:
             self._process.kill()
 
     def _read(self) -> None:
-        with self.log.open("ab") as log:
+        with self.log.open("ab", buffering=0) as log:  # a full disk loses its lines, and nothing else
             for line in self._lines():
                 if self.hello is None and (hello := _hello_in(line)) is not None:
                     self.hello = hello
                     continue
                 with suppress(OSError):
                     log.write(line)
-                    log.flush()
                 text = line.decode("utf-8", "replace")
                 self.last.append(text.rstrip("\r\n") + "\n")
                 self._output.write(f"[{self.host}] {text}")

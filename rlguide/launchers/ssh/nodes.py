@@ -31,7 +31,6 @@ from rlguide.launchers.variables import passed_variables
 
 _HELLO = 30.0  # seconds for a node to say its address
 _ALIVE = 5.0  # seconds between signs of life; the other side waits for `SILENCE` (rlguide_worker/run_node.py)
-_OWN_END = 5.0  # seconds for the other nodes to end by themselves when one has failed, with their own messages
 _GRACE = 15.0  # seconds after each harder way to stop them
 _POLL = 0.1
 
@@ -55,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--variable", action="append", default=[])
     for name in ("--ssh-config", "--cwd", "--folder", "--config", "--events"):
         parser.add_argument(name, default="")
+    parser.add_argument("--own-end", type=float, required=True)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(argv)
     folder, config, events = (Path(path) for path in (given.folder, given.config, given.events))
@@ -65,14 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.mkdir(parents=True, exist_ok=True)
     supervisor = [job.command[0], str(worker)]
     nodes = [Node(parse_host(text), given.ssh_config, supervisor, logs, output) for text in given.host]
-    return Nodes(nodes, job, output).run()
+    return Nodes(nodes, job, output, given.own_end).run()
 
 
 class Nodes:
-    """The nodes of one training, from their start to their end."""
+    """The nodes of one training, from their start to their end.
 
-    def __init__(self, nodes: list[Node], job: Job, output: Output) -> None:
-        self._nodes, self._job, self._output = nodes, job, output
+    `own_end`: seconds for the other nodes to end by themselves when one has failed, with their own messages.
+    """
+
+    def __init__(self, nodes: list[Node], job: Job, output: Output, own_end: float) -> None:
+        self._nodes, self._job, self._output, self._own_end = nodes, job, output, own_end
         self._signals: list[int] = []
         self._heard = 0.0
 
@@ -108,10 +111,11 @@ class Nodes:
             if all(node.hello is not None for node in self._nodes):
                 return True
             time.sleep(_POLL)
-        late = next(node for node in self._nodes if node.hello is None)
-        self._output.say(f"{late.host} did not start within {_HELLO:g} s")
-        late.kill()
-        return False
+        late = [node for node in self._nodes if node.hello is None]
+        for node in late:
+            self._output.say(f"{node.host} did not start within {_HELLO:g} s")
+            node.kill()
+        return not late
 
     def _order(self) -> None:
         """Tell each node what to run. The first is the one where they meet."""
@@ -157,7 +161,8 @@ class Nodes:
 
     def _stop(self) -> None:
         """Stop all that still run, ever harder: their own end, SIGTERM, the end of their supervisor, that of ssh."""
-        for seconds, harder in ((_OWN_END, None), (_GRACE, self._terminate), (_GRACE, Node.close), (_GRACE, Node.kill)):
+        ways = ((self._own_end, None), (_GRACE, self._terminate), (_GRACE, Node.close), (_GRACE, Node.kill))
+        for seconds, harder in ways:
             for node in self._nodes:
                 if harder is not None and node.poll() is None:
                     harder(node)

@@ -49,6 +49,8 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
     folder = tmp_path / "hosts"
     (folder / "bin").mkdir(parents=True)
     _program(folder / "bin" / "ssh", f'exec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"')
+    monkeypatch.setattr("rlguide.launchers.ssh.OWN_END", 0.2)
+    monkeypatch.setattr("rlguide.launchers.ssh.check._PAUSE", 0.1)
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("STAND_IN", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

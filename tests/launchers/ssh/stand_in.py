@@ -2,7 +2,7 @@
 """`ssh` as a program on PATH that reaches "hosts" on this one: what it would run there it runs here.
 
 usage: stand_in.py ARGUMENTS OF SSH. STAND_IN names a folder: HOST.json says what is other there: {"refused": what ssh
-says}, {"answer": what the check finds otherwise}, {"lost": SECONDS} its
+says}, {"hangs": true} it never answers, {"answer": what the check finds otherwise}, {"lost": SECONDS} its
 next training ends with the connection, and those after it are not held up (FAKE_TRAINER); {"moved": a path that is not
 there}.
 """
@@ -32,6 +32,9 @@ def main() -> int:
     if refused := told.get("refused"):
         print(refused, file=sys.stderr)
         return 255
+    if told.get("hangs"):
+        (folder / f"{target}.pid").write_text(str(os.getpid()))
+        time.sleep(600)
     kept = {"PATH": os.environ["PATH"], "STAND_IN": str(folder), "HOME": str(folder)}
     port = 1024 + crc32(target.encode()) % 60000  # another sshd for each host
     here = {

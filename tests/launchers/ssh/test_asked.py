@@ -60,6 +60,13 @@ def test_a_node_that_is_not_reached(hosts: Hosts) -> None:
         launch_for(Asked("one,two"))
 
 
+def test_what_helps_is_said_as_of_a_check(hosts: Hosts) -> None:
+    hosts.tell("two", refused="me@two: Permission denied (publickey).")
+    with pytest.raises(RlguideError, match="Permission denied") as found:
+        launch_for(Asked("one,two"))
+    assert found.value.fix.endswith("ssh-copy-id two")
+
+
 @pytest.mark.parametrize(
     "asked",
     [Asked(), Asked("one", Path("hosts")), Asked("one,one"), Asked("-oProxyCommand=x"), Asked("one", shown=("train",))],

@@ -95,6 +95,11 @@ def test_a_file_that_is_no_hostfile(tmp_path: Path, content: bytes) -> None:
         read_hostfile(tmp_path / "none")
 
 
+def test_too_many_nodes_are_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="100000 nodes are more than"):
+        parse_hostfile("\n".join(f"n{index}" for index in range(100000)), "hosts.txt")
+
+
 def test_two_nodes_of_one_name_have_logs_of_their_own() -> None:
     names = {host.file_name for host in (Host("a", port=1), Host("a_1"), Host("::1", port=22), Host("::1:22"))}
     assert len(names) == 4
