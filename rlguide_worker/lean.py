@@ -9,14 +9,13 @@ The engine's methods that this relies on are known by a hash of their source. Wi
 
 import contextlib
 import functools
-import hashlib
-import inspect
 import sys
 from pathlib import Path
 
 import lazy_logits
 import recompute
 import reference_once
+from known_code import is_known
 
 # sha256 of the source of the methods named, LLaMA-Factory 0.9.5 and trl 0.19.1.
 _KNOWN = {
@@ -59,12 +58,6 @@ def known_code(stage: str):
     return kind, [kind.compute_loss]
 
 
-def source_hash(stage: str) -> str:
-    """The hash of what the engine in this Python runs in a stage."""
-    _, functions = known_code(stage)
-    return hashlib.sha256("".join(map(inspect.getsource, functions)).encode()).hexdigest()[:16]
-
-
 def install(stage: str, events, without=()) -> str:
     """Let the trainer of a stage train so. Returns why it does not, or "".
 
@@ -72,11 +65,7 @@ def install(stage: str, events, without=()) -> str:
     """
     if stage not in _KNOWN:
         return f"stage {stage} is trained as the engine does"
-    try:
-        is_known = source_hash(stage) == _KNOWN[stage]
-    except (ImportError, AttributeError, OSError, TypeError):  # moved, renamed, or without source
-        is_known = False
-    if not is_known:
+    if not is_known(lambda: known_code(stage)[1], _KNOWN[stage]):
         return "the engine's training code is not the one that this was made for"
     kind, _ = known_code(stage)
     kind.__init__ = _prepared(kind.__init__, stage, events, without)

@@ -9,15 +9,19 @@ accelerate writes a checkpoint of an adapter under FSDP2 from the part of one pr
 `_get_model_state_dict` with `adapter_only` gives DTensors), and resumes with that part without a word. So the file is
 made whole, and a training is resumed from the checkpoint's `adapter_model.safetensors`, which is.
 
-FSDP2's frozen weights are kept in the type that they were loaded in. accelerate makes all of them float32 where it
-computes in 16 bits (fsdp_utils.py, end of `fsdp2_prepare_model`), which doubles them and changes nothing: they are
-rounded back to the same 16 bits whenever a layer is gathered. FSDP1 keeps them, too (accelerator.py, `prepare_model`).
+FSDP2's frozen weights, those of a reference model too, are kept in the type that they were loaded in. accelerate makes
+all of them float32 where it computes in 16 bits (fsdp_utils.py, end of `fsdp2_prepare_model`), which doubles them and
+changes nothing: they are rounded back to the same 16 bits whenever a layer is gathered. FSDP1 keeps them, too
+(accelerator.py, `prepare_model`).
 
 DeepSpeed 0.16 leaves out groups of weights that are empty, as of LoRA those without weight decay are, and torch 2.11
 then fails to give each group its learning rate (lr_scheduler.py, `zip(..., strict=True)`). So they are left out before.
 
 On CPUs accelerate leaves FSDP out without a word and trains by DDP (state.py, AcceleratorState: MULTI_CPU is not among
 the kinds that it shares). There it is put in, so that a training on CPUs is what its config says.
+
+Nothing of this is done for a training without `fsdp` and `deepspeed`, and nothing to other code than was read: what is
+replaced is known by a hash of its source. Other code that would train or resume wrong without a word is refused.
 """
 
 import functools
@@ -25,6 +29,15 @@ import json
 import os
 from pathlib import Path
 
+from known_code import is_known
+
+# sha256 of the source of what is replaced, by the function that replaces it: transformers 4.57.6 and accelerate 1.11.0.
+_KNOWN = {
+    "resume": "299601ef5f30f7be",
+    "frozen": "c600687963aea8c3",
+    "groups": "fbf23d7fd5befb1c",
+    "cpus": "96c0d15fab92f4dc",
+}
 # Keys of `fsdp_config`, and the environment variables of accelerate.
 _VARIABLES = {
     "version": "FSDP_VERSION",
@@ -35,16 +48,55 @@ _VARIABLES = {
 
 def prepare(keys: dict) -> None:
     """Let a training with these keys of a config be shared as they say; before the engine reads the config."""
-    if keys.get("deepspeed"):
+    if keys.get("deepspeed") and _is_known("groups"):
         _leave_out_empty_groups()
     if not keys.get("fsdp"):
         return
     os.environ.update(variables(keys.get("fsdp_config")))
     if os.environ.get("FSDP_VERSION") == "2":
-        _resume_whole()
-        _keep_frozen()
+        if keys.get("finetuning_type", "lora") not in ("full", "freeze"):
+            _refuse_others("resume", "may write a part of an adapter into checkpoints")
+            _resume_whole()
+        if _is_known("frozen"):
+            _keep_frozen()
     if keys.get("use_cpu"):
+        _refuse_others("cpus", "may leave FSDP out on CPUs")
         _share_on_cpus()
+
+
+def known_code(name: str) -> list:
+    """The functions on which a change relies, one of `_KNOWN`."""
+    if name == "resume":
+        from accelerate.utils import fsdp_utils
+        from transformers import Trainer
+
+        return [fsdp_utils.save_fsdp_model, fsdp_utils.load_fsdp_model, Trainer._save_optimizer_and_scheduler]
+    if name == "frozen":
+        from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+
+        return [fsdp2_prepare_model]
+    if name == "groups":
+        from transformers import Trainer
+
+        return [Trainer.create_optimizer]
+    from accelerate.state import AcceleratorState
+
+    return [AcceleratorState.__init__]
+
+
+def _is_known(name: str) -> bool:
+    return is_known(lambda: known_code(name), _KNOWN[name])
+
+
+def _refuse_others(name: str, harm: str) -> None:
+    """Raises RuntimeError for code that is not known."""
+    if not _is_known(name):
+        from importlib.metadata import version
+
+        found = " and ".join(f"{package} {version(package)}" for package in ("accelerate", "transformers"))
+        raise RuntimeError(
+            f"{found} {harm}: known are accelerate 1.11.0 and transformers 4.57.6; use these, or --sharing ddp"
+        )
 
 
 def variables(settings) -> dict:
@@ -111,15 +163,16 @@ def _adapter(model) -> dict:
 
 def _keep_frozen() -> None:
     """Let frozen weights stay in the type that they were loaded in."""
-    import accelerate.accelerator as accelerator
+    import accelerate.accelerator
     import torch
+    from accelerate.utils import fsdp_utils
 
-    engines = accelerator.fsdp2_prepare_model
+    engines = fsdp_utils.fsdp2_prepare_model
 
     @functools.wraps(engines)
     def prepare_model(accelerator, model):
         trained = {weight.dtype for weight in model.parameters() if weight.requires_grad}
-        if trained != {torch.float32} or isinstance(getattr(type(model), "dtype", None), property):
+        if trained - {torch.float32} or isinstance(getattr(type(model), "dtype", None), property):
             return engines(accelerator, model)
         vars(model)["dtype"] = torch.float32  # by which it decides whether weights are to become so
         try:
@@ -127,7 +180,8 @@ def _keep_frozen() -> None:
         finally:
             vars(model).pop("dtype")
 
-    accelerator.fsdp2_prepare_model = prepare_model
+    accelerate.accelerator.fsdp2_prepare_model = prepare_model  # of the model that is trained
+    fsdp_utils.fsdp2_prepare_model = prepare_model  # of a reference model (LLaMA-Factory, train/dpo/trainer.py)
 
 
 def _leave_out_empty_groups() -> None:

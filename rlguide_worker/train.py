@@ -117,8 +117,14 @@ def run_distributed(events: Events) -> int:
         codes = [failure.exitcode for failure in error.failures.values()]
         events.write("children", exit_codes=codes)
         print(error, file=sys.stderr)
-        return next((128 - code for code in codes if code < 0), next((code for code in codes if code), 1))
+        return exit_code(codes)
     return 0
+
+
+def exit_code(codes: list) -> int:
+    """Of all processes, 128 + N for signal N; torchrun ends those that are left by signal 15, which says nothing."""
+    others = [code for code in codes if code != -15] or codes
+    return next((128 - code for code in others if code < 0), next((code for code in others if code), 1))
 
 
 def read(config: str) -> dict:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
     from rlguide.runs.replay.replay import Replay
-    from rlguide.runs.train import RunOptions
+    from rlguide.runs.training.options import RunOptions
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
@@ -99,6 +99,7 @@ def command(
     rlguide train --sft-ckpt latest --dataset my_pairs --gpus 0,1,2,3 --sharing fsdp
     rlguide train --replay saves/qwen3-4b-base/lora/dpo --set learning_rate=5e-7
     """
+    import os
     import shlex
 
     from rlguide.cli._slurm import gpus_of_job, show_need_in_job, show_submitted, submit_resumed, submit_run
@@ -111,7 +112,8 @@ def command(
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
     from rlguide.runs.slurm.inside import is_inside
-    from rlguide.runs.train import RunOptions, train
+    from rlguide.runs.training.options import RunOptions
+    from rlguide.runs.training.train import train
 
     launch = launch_of(context, gpus, nproc, slurm, (launcher, ray_address))
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
@@ -162,7 +164,7 @@ def command(
                 prepared = prepared if shared == options else prepare(ws, main, shared, dry_run, gpus_there)
             say_all(steps)
         if launch.launcher == LOCAL and launch.nodes == 1:
-            check_processes(prepared.config, prepared.gpus)
+            check_processes(prepared.config, prepared.gpus, os.environ)
         _tell_trackers(ws, prepared.config, prepared.engine)
         show_plan(prepared, plain)
         how = replace(how, is_plain=plain)
@@ -198,7 +200,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, how: RunOpti
     from rlguide.runs.checkpoints import last_checkpoint
     from rlguide.runs.retry import next_of
     from rlguide.runs.slurm.inside import is_inside, train_inside
-    from rlguide.runs.train import resume
+    from rlguide.runs.training.train import resume
 
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
     _tell_trackers(ws, run.config, engine)
@@ -247,7 +249,7 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     import shlex
 
     from rlguide.console import say, show, show_line
-    from rlguide.runs.train import train_command
+    from rlguide.runs.training.drive import train_command
 
     folder = ws.root / prepared.output_dir
     command = train_command(ws, prepared.engine, folder, plain)
@@ -260,7 +262,8 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     show(prepared.text.rstrip("\n"))
     where = f", on each of {', '.join(launch.hosts)}" if launch.hosts else ""
     say(f"would run, in {ws.root}{where}:")
-    say(f"  {shlex.join(command.arguments)}")
+    variables = [f"{name}={value}" for name, value in launch.variables.items()]
+    say(f"  {shlex.join([*(['env', *variables] if variables else []), *command.arguments])}")
 
 
 def _show_summary(ws: Workspace, run: Run, engine: Engine, as_json: bool) -> None:

@@ -42,8 +42,8 @@ _LAUNCHER = re.compile(
 )
 # What torchrun raises when it is asked to stop.
 _SIGNAL = re.compile(r"(?:.*\.)?SignalException: Process \d+ got signal: (\d+)")
-# How torchrun ends the other processes when one has failed.
-_STOPPED = (-9, -15)
+# How torchrun ends the other processes when one has failed, and the exit codes that stand for it.
+_STOPPED = (-9, -15, 137, 143)
 # What the other processes see when one of them is gone.
 _FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|failed to recv|Broken pipe|recvValue failed")
 
@@ -99,10 +99,10 @@ def _explained(log: str, returncode: int, raised: Sequence[Raised]) -> Failure:
         return known
     if not chains and native and (known := _known("", native)) is not None:
         return known
+    codes = [*sorted(codes, key=lambda code: code == -15), returncode]
     if raised and chains and not _FOLLOWS.search(": ".join(chains[0][0])):
         codes = [code for code in codes if code not in _STOPPED]
-    codes.sort(key=lambda code: code == -15)
-    for code in (*codes, returncode):
+    for code in codes:
         for entry in _entries():
             if code in entry.get("codes", ()):
                 return _failure(entry, ("", ""))

@@ -1,8 +1,8 @@
 """How the processes of a training are started: on which hosts, how many on each, and by what.
 
-A launcher is a function on the command that trains (`runs.train.train_command`): `started` returns the command that is
-run in its place on this host, and ends when all processes of the training have ended. Everything else (metrics, record,
-stopping, resuming) is the same for all of them, because all of them see the workspace.
+A launcher is a function on the command that trains (`runs.training.drive.train_command`): `started` returns the command
+that is run in its place on this host, and ends when all processes of the training have ended. Everything else (metrics,
+record, stopping, resuming) is the same for all of them, because all of them see the workspace.
 """
 
 from __future__ import annotations
@@ -70,6 +70,14 @@ class Launch:
         if self.nproc is not None:
             found["NPROC_PER_NODE"] = str(self.nproc)
         return found
+
+    @property
+    def options(self) -> list[str]:
+        """What is typed for it on this host; nothing for another launcher."""
+        if self.launcher != LOCAL:
+            return []
+        nproc = [] if self.nproc is None else ["--nproc", str(self.nproc)]
+        return [*(["--gpus", self.gpus] if self.gpus else []), *nproc]
 
     def as_dict(self) -> dict[str, Any]:
         """For run.json: what differs from the default."""

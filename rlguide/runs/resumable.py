@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rlguide.catalog.methods import find_method
 from rlguide.data.store.registered import checksum
-from rlguide.engine.hardware import list_gpus
+from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.errors import UsageError
 from rlguide.launchers.launch import LOCAL, Launch, check_gpus
 from rlguide.recipes.data import data_of_config
 from rlguide.recipes.schedule import processes
+from rlguide.recipes.sharing.checks import check_processes
 from rlguide.runs.record import Run
 from rlguide.workspace import Workspace
 
@@ -85,9 +86,17 @@ def same_processes(run: Run) -> dict[str, str]:
     With another number the effective batch, the schedule and the order of the rows would be others.
 
     Raises:
-        UsageError: there are fewer GPUs now.
+        UsageError: there are fewer GPUs now, or the record says more processes than this host can have.
     """
-    wanted, gpus = run.record.processes, list_gpus()
+    gpus = list_gpus()
+    variables = _same(run, gpus)
+    if run.launch.launcher == LOCAL and run.launch.nodes == 1:
+        check_processes(run.config, gpus, {**os.environ, **variables})
+    return variables
+
+
+def _same(run: Run, gpus: list[Gpu]) -> dict[str, str]:
+    wanted = run.record.processes
     if wanted is None or wanted == processes(run.config, gpus, os.environ):
         return {}
     if gpus and len(gpus) < wanted:

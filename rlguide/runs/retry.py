@@ -17,6 +17,7 @@ from rlguide.errors import EngineError, UsageError
 from rlguide.planner.ladder import CHECKPOINTING, SEGMENTS, WAYS, Change, Failed, next_setting, what_is_left
 from rlguide.policy.run_state import resume_command
 from rlguide.recipes.outward import read_settings
+from rlguide.recipes.sharing.ways import TITLES, ZERO3, candidates
 from rlguide.runs.planned import fits_of
 from rlguide.runs.record import CONFIG, Run
 from rlguide.workspace import Workspace
@@ -144,27 +145,33 @@ def explain(ws: Workspace, run: Run, engine: Engine, error: JobFailed) -> None:
         command = resume_command(run.name, with_less_memory=True)
         fix = f"continue with less memory ({change.describe(run.config)}): `{command}`"
     else:
-        fix = fix_of(run, failed) if failed is not None else ""
+        fix = fix_of(run, failed, engine) if failed is not None else ""
     if fix:
         others = f"{error.cause.fix}; or " if failed is not None and failed.figures.others else ""
         error.fix = f"{others}{fix}; log: {error.shown}"
 
 
-def nothing_left(run: Run, failed: Failed) -> EngineError:
+def nothing_left(run: Run, failed: Failed, engine: Engine) -> EngineError:
     """What to say to one who wants to continue with less memory where no setting is left that learns the same."""
-    fix = fix_of(run, failed) or f"with more memory: `{resume_command(run.name)}`"
+    fix = fix_of(run, failed, engine) or f"with more memory: `{resume_command(run.name)}`"
     return EngineError(f"{run.name}: {failed.what}, and no setting is left that needs less and learns the same", fix)
 
 
-def fix_of(run: Run, failed: Failed) -> str:
-    """What trains with less memory and learns something else, as a `fix:` says it; "" if nothing is known."""
-    config = shlex.quote(run.file(CONFIG))
-    folder = shlex.quote(f"{run.name}-smaller")
+def fix_of(run: Run, failed: Failed, engine: Engine) -> str:
+    """What trains with less memory, but only from the start, as a `fix:` says it; "" if nothing is known.
+
+    First what learns the same, then what learns something else.
+    """
+    anew: list[tuple[str, str, list[str]]] = []
+    if failed.memory == "gpu" and (way := _shared_by(run, engine)):
+        why = f"{TITLES[way]}: the GPUs share what each holds now, and learn the same"
+        anew.append((f"--sharing {way}", why, ["--sharing", way]))
+    left = what_is_left(run.config, failed)
+    anew += [(setting, why, ["--set", setting]) for setting, why in left]
     fixes: list[str] = []
-    for setting, why in what_is_left(run.config, failed):
-        words = f"--set resume_from_checkpoint=null --set {setting}"  # the file that resumes the run has the first
-        command = f": `rlguide train --config {config} -o {folder} {words}`" if not fixes else ""
-        fixes.append(f"{'' if fixes else 'start again with '}{setting} ({why}){command}")
+    for words, why, options in anew:
+        command = "" if fixes else f": `{_anew(run, options)}`"
+        fixes.append(f"{'' if fixes else 'start again with '}{words} ({why}){command}")
     if failed.memory == "gpu":
         is_lora = run.config.get("finetuning_type", "lora") == "lora"
         fixes += (
@@ -173,6 +180,20 @@ def fix_of(run: Run, failed: Failed) -> str:
         fixes += ["train without --plain, which needs more"] if run.record.plain else []
         fixes += ["choose a smaller model or a larger GPU"] if failed.during == "start" else []
     return ", or ".join(fixes)
+
+
+def _shared_by(run: Run, engine: Engine) -> str:
+    """The way in which the GPUs of a run can share more than they do; "" where there is none."""
+    if (run.record.processes or 1) < 2 or run.method is None:
+        return ""
+    ways = candidates(run.config, run.method.stage, "deepspeed" in engine.versions)
+    return next((way for way in ways if way != ZERO3), "")  # for which a config of adapters would be merged first
+
+
+def _anew(run: Run, options: Sequence[str]) -> str:
+    """The command that trains the config of a run again, from the start, in another folder."""
+    words = [*run.launch.options, "--set", "resume_from_checkpoint=null", *options]  # it resumes what was resumed
+    return shlex.join(["rlguide", "train", "--config", run.file(CONFIG), "-o", f"{run.name}-smaller", *words])
 
 
 def survived(attempts: Sequence[dict[str, Any]]) -> str:

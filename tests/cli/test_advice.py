@@ -395,3 +395,10 @@ def test_an_evaluation_says_what_it_could_not_check(ws: Workspace, capsys: pytes
     assert json.loads(said.out)["notes"] == [note]
     assert note in " ".join(said.err.split())
     assert json.loads((ws.saves / "tiny/lora/dpo/eval/result.json").read_text())["notes"] == [note]
+
+
+def test_a_dry_run_says_how_many_processes_train(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "--nproc", "2", "--dry-run") == 0
+    assert f"  env FORCE_TORCHRUN=1 NPROC_PER_NODE=2 {ENGINE.python} " in capsys.readouterr().err
+    assert run("train", "--dry-run") == 0
+    assert "NPROC_PER_NODE" not in capsys.readouterr().err

@@ -17,10 +17,10 @@ from rlguide.engine.find import Engine
 from rlguide.planner.memory import gathered_at_once, memory_of, sharing_of
 from rlguide.planner.plan import Plan, Training, plan_all
 from rlguide.planner.report import smallest_fix
-from rlguide.planner.sharing import candidates, choose, why
+from rlguide.planner.sharing import choose, why
 from rlguide.planner.simulation import Case, Counted, Step
 from rlguide.recipes.options import TrainingOptions
-from rlguide.recipes.sharing.ways import FSDP, TITLES, ZERO2, ZERO3, is_said, sharing_keys
+from rlguide.recipes.sharing.ways import FSDP, TITLES, ZERO2, ZERO3, candidates, is_said, sharing_keys
 from rlguide.workspace import Workspace
 from tests.planner.conftest import GIB
 
@@ -115,15 +115,16 @@ def test_train_takes_what_the_plan_chooses(
 
 
 def test_a_reward_model_is_shared_by_zero_alone(training: Make) -> None:
-    asked = training(method="rm", stage="rm")
-    assert (candidates(asked, False), candidates(asked, True)) == ([], [ZERO3])
+    asked = training(method="rm", stage="rm").config
+    assert (candidates(asked, "rm", False), candidates(asked, "rm", True)) == ([], [ZERO3])
+    assert candidates({}, "ppo", True) == []
 
 
 @pytest.mark.parametrize(
     "keys", [{"fsdp": "no_shard"}, {"deepspeed": "z.json"}, {"quantization_bit": 4}, {"use_cpu": True}]
 )
 def test_what_a_person_said_stays(tmp_path: Path, training: Make, simulated: list[Case], keys: dict[str, Any]) -> None:
-    assert candidates(training(**keys), True) == []
+    assert candidates(keys, "dpo", True) == []
     plan = planned(tmp_path, training(**keys), 0.01)
     assert choose(Workspace(tmp_path), WITH_DEEPSPEED, plan) is None
     assert why(plan) == ("as the config says" if is_said(keys) else why(plan))

@@ -67,7 +67,8 @@ ON_GPU = {"use_cpu": False}
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("dpo", {**sharing_keys(FSDP), **sharing_keys(ZERO2)}, "both share"),
     ("rm", sharing_keys(FSDP), "value head"),
-    ("ppo", sharing_keys(FSDP), "value head"),
+    *(("ppo", sharing_keys(way), "PPO is not shared") for way in (FSDP, ZERO2, ZERO3)),
+    ("ppo", {"fsdp": "full_shard auto_wrap"}, "PPO is not shared"),
     ("dpo", {"fsdp": "full_shard auto_wrap", "use_cpu": True}, "FSDP1 needs GPUs"),
     ("dpo", {**sharing_keys(ZERO2), "use_cpu": True}, "trains by DDP without a word"),
     ("dpo", {**sharing_keys(FSDP), "quantization_bit": 4}, "cannot share a quantized base"),
@@ -103,15 +104,21 @@ def test_settings_in_a_file_count_too(tmp_path: Path) -> None:
     check_sharing(tmp_path, config, find_method("dpo"), 2, "x")
 
 
-def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_refused() -> None:
     gpus = [Gpu(index, "A6000", 48 << 30, 48 << 30, (8, 6)) for index in (2, 3)]
-    monkeypatch.setenv("FORCE_TORCHRUN", "1")
-    monkeypatch.setenv("NPROC_PER_NODE", "4")
+    four = {**TWO, "NPROC_PER_NODE": "4"}
     with pytest.raises(UsageError) as caught:
-        check_processes({}, gpus)
+        check_processes({}, gpus, four)
     assert "4 processes" in caught.value.what and "2,3" in caught.value.what and "--nproc 2" in caught.value.fix
-    check_processes({}, [])  # on CPUs
-    check_processes({"use_cpu": True}, gpus)
+    check_processes({}, [], four)  # on CPUs
+    check_processes({"use_cpu": True}, gpus, four)
     for count in ("1", "2"):
-        monkeypatch.setenv("NPROC_PER_NODE", count)
-        check_processes({}, gpus)
+        check_processes({}, gpus, {**TWO, "NPROC_PER_NODE": count})
+
+
+def test_more_processes_than_a_cpu_can_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    check_processes({}, [], {**TWO, "NPROC_PER_NODE": "16"})
+    with pytest.raises(UsageError, match="17 processes would train on 16 CPU cores") as caught:
+        check_processes({}, [], {**TWO, "NPROC_PER_NODE": "17"})
+    assert caught.value.fix == "use at most --nproc 16"

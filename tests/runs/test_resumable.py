@@ -11,10 +11,10 @@ import pytest
 from rlguide.data.store.registered import check_registered, checksum
 from rlguide.engine.hardware import Gpu
 from rlguide.errors import UsageError
-from rlguide.launchers.launch import Launch
+from rlguide.launchers.launch import Launch, in_effect
 from rlguide.policy.run_record import RecordedReference, RunRecord
 from rlguide.runs.record import Run
-from rlguide.runs.resumable import check_data_unchanged, resumed_launch
+from rlguide.runs.resumable import check_data_unchanged, resumed_launch, same_processes
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 
@@ -103,3 +103,15 @@ def test_resumed_on_as_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resumed_launch(run, Launch(nproc=2)) == run.launch
     with pytest.raises(UsageError, match="began on 2 processes, and --nproc 3 would train something else"):
         resumed_launch(run, Launch(nproc=3))
+
+
+@pytest.mark.parametrize("nproc", [None, 999_999])
+def test_a_record_starts_no_more_processes_than_this_host_can_have(
+    monkeypatch: pytest.MonkeyPatch, nproc: int | None
+) -> None:
+    """It may be somebody else's, and is resumed without a word on how many it says."""
+    monkeypatch.setattr("rlguide.runs.resumable.list_gpus", list)
+    launch = Launch(nproc=nproc)
+    run = Run(Path("saves/dpo"), "saves/dpo", RunRecord(processes=999_999, launch=launch.as_dict()))
+    with in_effect(launch), pytest.raises(UsageError, match="999999 processes would train on"):
+        same_processes(run)

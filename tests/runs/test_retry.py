@@ -12,21 +12,23 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import rlguide.runs.train as rlguide_train
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.errors import EngineError, UsageError
+from rlguide.launchers.launch import Launch
 from rlguide.planner.learnt import Outcome, known_outcomes
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run, open_run
 from rlguide.runs.report import report, report_lines
-from rlguide.runs.train import RunOptions, resume, train
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume, train
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE, ws  # noqa: F401
@@ -189,6 +191,33 @@ def test_what_is_pasted_trains_anew(ws: Workspace, engine: Engine, plan: Path) -
     assert (run.status, run.config["cutoff_len"]) == ("finished", 512)
 
 
+def test_gpus_that_can_share_more_are_told_so(
+    ws: Workspace,  # noqa: F811
+    engine: Engine,
+    plan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before all that would change what is learnt; and it is shared by as many processes as before."""
+    asked(plan, [{"above": 0, "at": 3, "how": "gpu"}])
+    with pytest.raises(JobFailed) as failed:
+        started(ws, engine, per_device_train_batch_size=1, use_cpu=False)
+    assert "--sharing" not in failed.value.fix  # one process has nobody to share with
+    open_run(ws, RUN).update(processes=2, launch={"launcher": "local", "nproc": 2})
+    with pytest.raises(EngineError) as left:
+        resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True))
+    assert left.value.fix.startswith("start again with --sharing fsdp (FSDP2: ")
+    assert "cutoff_len=512 (longer examples are cut)" in left.value.fix
+    [command] = [part for part in left.value.fix.split("`") if part.startswith("rlguide train")]
+    config, _, folder, *words = shlex.split(command)[3:]
+    assert words == ["--nproc", "2", "--set", "resume_from_checkpoint=null", "--sharing", "fsdp"]
+    for name, value in Launch(nproc=2).variables.items():
+        monkeypatch.setenv(name, value)
+    pasted = TrainingOptions(
+        config=ws.root / config, output_dir=folder, settings={"resume_from_checkpoint": None}, sharing="fsdp"
+    )
+    assert prepare(ws, ENGINE, pasted).config["fsdp_config"]["version"] == 2
+
+
 def test_without_the_option_the_fix_names_it_and_it_works(ws: Workspace, engine: Engine, plan: Path) -> None:  # noqa: F811
     asked(plan, [{"above": 2, "at": 5, "how": "gpu"}])
     with pytest.raises(JobFailed) as failed:
@@ -255,9 +284,11 @@ def test_data_that_changed_meanwhile_is_refused(ws: Workspace, engine: Engine, p
 SCRIPT = """
 import sys
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from rlguide.runs.record import open_run
-from rlguide.runs.train import RunOptions, resume
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE
@@ -318,7 +349,10 @@ def test_processes_of_other_nodes_are_not_left_behind(
     assert "this node only" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("where", ["check_data_unchanged", "same_processes", "continue_with", "_restore", "run_job"])
+@pytest.mark.parametrize(
+    "where",
+    ["train.check_data_unchanged", "train.same_processes", "restore.continue_with", "train.restore", "drive.run_job"],
+)
 def test_interrupted_between_two_attempts_nothing_is_lost(
     ws: Workspace,  # noqa: F811
     engine: Engine,
@@ -331,20 +365,21 @@ def test_interrupted_between_two_attempts_nothing_is_lost(
     asked(plan, [{"above": 2, "at": 3, "how": "gpu"}])
     run = begun(ws, engine)
     calls = []
-    engines = getattr(rlguide_train, where)
+    module, _, name = where.partition(".")
+    real = getattr(import_module(f"rlguide.runs.training.{module}"), name)
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
-        if len(calls) == (2 if where == "run_job" else 1):
+        if len(calls) == (2 if name == "run_job" else 1):
             raise KeyboardInterrupt
-        return engines(*arguments, **named)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(rlguide_train, where, interrupted)
+    monkeypatch.setattr(f"rlguide.runs.training.{where}", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(ws, engine, run, options=RunOptions(auto_retry=True))
     assert f"Resume with: rlguide train --resume {RUN}" in capsys.readouterr().err
     record = open_run(ws, RUN).record
-    assert (record.status, bool(record.attempts)) == ("interrupted", where in ("_restore", "run_job"))
+    assert (record.status, bool(record.attempts)) == ("interrupted", name in ("restore", "run_job"))
     assert bool(record.failure) != bool(record.attempts)
     assert resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True)).status == "finished"
     assert len(open_run(ws, RUN).record.attempts or ()) == 1
@@ -359,7 +394,7 @@ def test_an_update_of_another_size_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As it is without the micro-batch in the checkpoint: transformers takes that, and the new accumulation."""
-    monkeypatch.setattr(rlguide_train, "set_micro_batch", lambda *_: None)
+    monkeypatch.setattr("rlguide.runs.training.restore.set_micro_batch", lambda *_: None)
     asked(plan, [{"above": 2, "at": 3, "how": "gpu"}])
     with pytest.raises(JobFailed):
         started(ws, engine)

@@ -12,8 +12,9 @@ from rlguide.engine.hardware import Gpu
 from rlguide.errors import UsageError
 from rlguide.recipes.outward import read_settings
 from rlguide.recipes.schedule import is_forced, processes_here
+from rlguide.recipes.sharing.ways import VALUE_HEAD
 
-_VALUE_HEAD = ("rm", "ppo")  # stages whose model has a head that gives a number
+_FEW = 8  # processes that any CPU can be tried with
 
 
 def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: int, source: str) -> None:
@@ -39,6 +40,11 @@ def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: 
             f"{source}: {name} shares a training among processes, and one process would train",
             f"give it more: --nproc 2, or --gpus 0,1; or leave {name} (--sharing) out",
         )
+    if method.stage == "ppo":  # trl 0.9.6 generates with the weights that this process has: with FSDP's, a part
+        raise UsageError(
+            f"{source}: PPO is not shared by {name}: FSDP cannot generate, and DeepSpeed was not tried with it",
+            "leave it out (--sharing ddp), and train a quantized or smaller model",
+        )
     if fsdp:
         _check_fsdp(root, config, method, source)
     else:
@@ -49,9 +55,8 @@ def _check_fsdp(root: Path, config: Mapping[str, Any], method: Method, source: s
     settings = read_settings(root, config.get("fsdp_config"))
     settings = settings if isinstance(settings, dict) else {}
     version = str(settings.get("version", settings.get("fsdp_version", os.environ.get("FSDP_VERSION", 1))))
-    if method.stage in _VALUE_HEAD and version == "2":
+    if method.stage in VALUE_HEAD and version == "2":
         # trl 0.19.1 renames the weights of such a model in its state_dict, and accelerate 1.11 cannot load that back.
-        # PPO generates outside of FSDP's own forward pass.
         raise UsageError(
             f"{source}: FSDP2 cannot share a model with a value head ({method.name}): its weights are not found again",
             "use --sharing zero3 (with deepspeed in the engine), or --sharing ddp with a quantized or smaller model",
@@ -87,12 +92,27 @@ def _check_deepspeed(root: Path, config: Mapping[str, Any], source: str) -> None
         )
 
 
-def check_processes(config: Mapping[str, Any], gpus: list[Gpu]) -> None:
-    """Refuse more processes than this host has GPUs: torch fails on the first that has none. Raises UsageError."""
-    here = processes_here(config, gpus, os.environ)
-    if gpus and here > len(gpus) and not config.get("use_cpu"):
-        seen = ",".join(str(gpu.index) for gpu in gpus)
+def check_processes(config: Mapping[str, Any], gpus: list[Gpu], environment: Mapping[str, str]) -> None:
+    """Refuse more processes than this host has GPUs: torch fails on the first that has none; or far more than it has
+    cores, where a CPU trains: a slip of the finger, or somebody else's record, would take all of its memory.
+
+    Args:
+        environment: with which the processes are started.
+
+    Raises:
+        UsageError: naming how many there can be.
+    """
+    here = processes_here(config, gpus, environment)
+    on_cpu = bool(config.get("use_cpu")) or not gpus
+    most = max(_FEW, os.cpu_count() or 1) if on_cpu else len(gpus)
+    if here <= most:
+        return
+    if on_cpu:
         raise UsageError(
-            f"{here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
-            f"use --nproc {len(gpus)} (NPROC_PER_NODE says {os.environ.get('NPROC_PER_NODE', here)}), or more --gpus",
+            f"{here} processes would train on {os.cpu_count() or 1} CPU cores", f"use at most --nproc {most}"
         )
+    seen = ",".join(str(gpu.index) for gpu in gpus)
+    raise UsageError(
+        f"{here} processes would train on {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} ({seen})",
+        f"use --nproc {len(gpus)} (NPROC_PER_NODE says {environment.get('NPROC_PER_NODE', here)}), or more --gpus",
+    )

@@ -1,6 +1,12 @@
 """The ways in which several processes share a training, as LLaMA-Factory's keys.
 
-DDP (torch's DistributedDataParallel) is what it does without any: each process holds all, and gradients are summed.
+DDP (torch's DistributedDataParallel) is what it does without any: each process holds all, and gradients are summed. An
+update exchanges gradients only, and with LoRA there is nothing to share but frozen weights.
+
+ZeRO-2 shares gradients and the optimizer's state, where all weights are trained, and exchanges as much as DDP. FSDP2
+and ZeRO-3 share the weights, too, which they gather in each pass: half as much again as DDP exchanges where all are
+trained, and far more with LoRA (arXiv 1910.02054, section 7). FSDP2 comes before ZeRO-3, as it needs no package, and no
+merging of the SFT adapter into a model of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ AUTO, DDP, FSDP, ZERO2, ZERO3 = "auto", "ddp", "fsdp", "zero2", "zero3"
 SHARINGS = (AUTO, DDP, FSDP, ZERO2, ZERO3)
 TITLES = {DDP: "DDP", FSDP: "FSDP2", ZERO2: "ZeRO-2", ZERO3: "ZeRO-3"}
 KEYS = ("deepspeed", "fsdp")
+VALUE_HEAD = ("rm", "ppo")  # stages whose model has a head that gives a number
 
 # Keys of transformers' `fsdp_config`. 4.57 itself does not read all of them: `rlguide_worker/sharding.py` has which.
 # A full state is what an adapter is written from; one process reads the weights, or each GPU would hold all of them
@@ -56,3 +63,13 @@ def sharing_keys(name: str | None) -> dict[str, Any]:
 def is_said(config: Mapping[str, Any]) -> bool:
     """Whether a config says how processes share the training."""
     return any(config.get(key) for key in KEYS)
+
+
+def candidates(config: Mapping[str, Any], stage: str, has_deepspeed: bool) -> list[str]:
+    """The ways to try where DDP does not fit, those that exchange least first."""
+    if is_said(config) or config.get("quantization_bit") or config.get("use_cpu") or stage == "ppo":
+        return []  # a person's own; or a base of 4 bits, which FSDP2 cannot share, and ZeRO-3 was not tried with
+    is_full = config.get("finetuning_type") in ("full", "freeze")
+    found = [ZERO2] if has_deepspeed and is_full else []
+    found += [FSDP] if stage not in VALUE_HEAD else []
+    return [*found, ZERO3] if has_deepspeed else found
