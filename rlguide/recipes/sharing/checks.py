@@ -16,7 +16,7 @@ from rlguide.recipes.outward import read_settings
 from rlguide.recipes.schedule import is_forced, processes_here
 from rlguide.recipes.sharing.ways import FSDP, VALUE_HEAD, ZERO2, ZERO3
 
-_DEEPSPEED = "deepspeed>=0.10,<=0.16.9"  # LLaMA-Factory 0.9.5, hparams/parser.py and requirements/deepspeed.txt
+_DEEPSPEED = "deepspeed>=0.10,<=0.16.9"  # LLaMA-Factory 0.9.5, requirements/deepspeed.txt
 _FEW = 8  # processes that any CPU can be tried with
 
 
