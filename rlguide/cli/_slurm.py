@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
     from rlguide.runs.slurm.gpus import JobGpus
-    from rlguide.runs.train import RunOptions
+    from rlguide.runs.training.options import RunOptions
     from rlguide.workspace import Workspace
 
 SlurmOption = Annotated[

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
     from rlguide.runs.replay.replay import Replay
-    from rlguide.runs.train import RunOptions
+    from rlguide.runs.training.options import RunOptions
     from rlguide.workspace import Workspace
 
 # What may be changed in a config that its user owns.
@@ -112,7 +112,8 @@ def command(
     from rlguide.runs.diagnosis.stopping import parse_rules
     from rlguide.runs.retry import check_one_node
     from rlguide.runs.slurm.inside import is_inside
-    from rlguide.runs.train import RunOptions, train
+    from rlguide.runs.training.options import RunOptions
+    from rlguide.runs.training.train import train
 
     launch = launch_of(context, gpus, nproc, slurm, (launcher, ray_address))
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
@@ -199,7 +200,7 @@ def _resume(ws: Workspace, engine: Engine, run: Run, dry_run: bool, how: RunOpti
     from rlguide.runs.checkpoints import last_checkpoint
     from rlguide.runs.retry import next_of
     from rlguide.runs.slurm.inside import is_inside, train_inside
-    from rlguide.runs.train import resume
+    from rlguide.runs.training.train import resume
 
     engine = engine_for(engine, run.method_name, run.config.get("pref_loss"))
     _tell_trackers(ws, run.config, engine)
@@ -248,7 +249,7 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     import shlex
 
     from rlguide.console import say, show, show_line
-    from rlguide.runs.train import train_command
+    from rlguide.runs.training.drive import train_command
 
     folder = ws.root / prepared.output_dir
     command = train_command(ws, prepared.engine, folder, plain)

@@ -233,7 +233,7 @@ class _Journey:
         from rlguide.recipes.prepare import prepare
         from rlguide.recipes.render import write_config
         from rlguide.runs.report import report, report_lines
-        from rlguide.runs.train import train
+        from rlguide.runs.training.train import train
 
         prepared = prepare(self.ws, self.engine, options)
         say(f"{'reference' if prepared.method.has_reference else 'start':9}  {prepared.reference.describe()}")

@@ -110,6 +110,17 @@ def parse_nvidia_smi(text: str) -> list[Gpu]:
     return gpus
 
 
+def visible_names(gpus: list[Gpu]) -> list[str]:
+    """What `CUDA_VISIBLE_DEVICES` calls each GPU of `list_gpus`, so that a process can be given a single one.
+
+    Where the variable names them itself (indices, UUIDs, parts of a GPU by MIG), these are the names.
+    """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None or not gpus:
+        return [str(gpu.index) for gpu in gpus]
+    return [name.strip() for name in chosen.split(",") if name.strip()]
+
+
 def _visible(gpus: list[Gpu]) -> list[Gpu]:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:

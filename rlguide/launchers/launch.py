@@ -1,8 +1,8 @@
 """How the processes of a training are started: on which hosts, how many on each, and by what.
 
-A launcher is a function on the command that trains (`runs.train.train_command`): `started` returns the command that is
-run in its place on this host, and ends when all processes of the training have ended. Everything else (metrics, record,
-stopping, resuming) is the same for all of them, because all of them see the workspace.
+A launcher is a function on the command that trains (`runs.training.drive.train_command`): `started` returns the command
+that is run in its place on this host, and ends when all processes of the training have ended. Everything else (metrics,
+record, stopping, resuming) is the same for all of them, because all of them see the workspace.
 """
 
 from __future__ import annotations

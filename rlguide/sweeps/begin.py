@@ -97,9 +97,11 @@ def make_sweep(
     return Begun(sweep, trials)
 
 
-def prepare_point(ws: Workspace, main: Engine, sweep: Sweep, point: Mapping[str, Any]) -> Prepared:
-    """The training that a trial with these settings is; nothing is written. Raises as `make_sweep`."""
-    return _prepared(ws, main, replace(sweep.train, output_dir=_output(sweep.name)), point, True)
+def prepare_point(
+    ws: Workspace, main: Engine, sweep: Sweep, point: Mapping[str, Any], gpus: list[Gpu] | None = None
+) -> Prepared:
+    """The training that a trial with these settings is; nothing is written. Arguments and errors as `make_sweep`."""
+    return _prepared(ws, main, replace(sweep.train, output_dir=_output(sweep.name)), point, True, gpus)
 
 
 def _output(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,15 +70,15 @@ def plan_sweep(
             trials, at_once, 0, None, None, None, disk, whys[0] if whys else "the GPU's speed is not known"
         )
     each = trials / len(times)
-    low, mid, high = (sum(getattr(time, name) for time in times) * each for name in ("low", "mid", "high"))
-    rounds = max(1, min(at_once, trials))
+    low, mid, high = (sum(getattr(time, name) for time in times) / len(times) for name in ("low", "mid", "high"))
+    rounds = math.ceil(trials / at_once)
     energies = [energy.mid for time in times if (energy := kilowatt_hours(time, gpus)) is not None]
     return SweepPlan(
         trials,
         at_once,
         len(times),
-        (low / rounds, mid / rounds, high / rounds),
-        mid * gpus.count,
+        (low * rounds, mid * rounds, high * rounds),
+        mid * trials * gpus.count,
         sum(energies) * each if len(energies) == len(times) else None,
         disk,
         times[0].why,

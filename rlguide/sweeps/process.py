@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,9 +26,10 @@ from rlguide.errors import RlguideError
 from rlguide.runs.manage.stop import PATIENCE
 from rlguide.sweeps.sweep import Sweep
 from rlguide.sweeps.trials import run_name, run_of
-from rlguide.workspace import Workspace
+from rlguide.workspace import Workspace, read_text
 
 _POLL = 0.2
+_SLOT = re.compile(r"[0-9]{1,4}|(GPU|MIG)-[0-9A-Za-z/-]{1,100}", re.ASCII)  # one of CUDA_VISIBLE_DEVICES
 _NOT_OVER = ("running", "queued", "unknown")  # states of a run; the last two of one in a cluster's queue
 
 
@@ -143,9 +145,14 @@ def run_to_end(arguments: Sequence[str], cwd: Path, log: Path, variables: Mappin
 def _start(
     command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: Path, keep: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output, interrupts_held():
+    with open(log, "wb", opener=_no_link) as output, interrupts_held():
         streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT, "pass_fds": keep}
         return start_process(command, cwd, environment, streams)
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file that is to be overwritten, not through a link: in somebody else's workspace that leads anywhere."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _hold(lock: Path, slot: str) -> int:
@@ -164,7 +171,7 @@ def _hold(lock: Path, slot: str) -> int:
 
 def _is_held(lock: Path) -> bool:
     try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # of a pipe it would wait
     except OSError:
         return False
     try:
@@ -180,7 +187,7 @@ def _is_held(lock: Path) -> bool:
 
 def _slot_in(lock: Path) -> str:
     try:
-        text = lock.read_text(encoding="utf-8")[:200]
-    except (OSError, ValueError):
+        text = read_text(lock)
+    except RlguideError:
         return ""
-    return text if all(part.isascii() and part.isdigit() for part in text.split(",")) else ""
+    return text if _SLOT.fullmatch(text) else ""

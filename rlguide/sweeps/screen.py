@@ -83,7 +83,7 @@ def time_left(sweep: Sweep, trials: Sequence[Trial], slots: int) -> float | None
         return None
     begun = sum(trial.step / trial.total for trial in trials if trial.state == RUNNING and trial.total)
     open_ones = sweep.trials - sum(map(is_done, trials))
-    return max(0.0, open_ones - begun) * sum(took) / len(took) / max(1, slots)
+    return max(0.0, open_ones - begun) * sum(took) / len(took) / max(1, min(slots, open_ones))
 
 
 def trial_line(sweep: Sweep, trial: Trial) -> str:

@@ -15,7 +15,8 @@ from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run
 from rlguide.runs.slurm.gpus import job_gpus
 from rlguide.runs.slurm.submit import job_script, launch_in_slurm, resume_options
-from rlguide.runs.train import RunOptions, begin, write_inputs
+from rlguide.runs.training.begin import begin, write_inputs
+from rlguide.runs.training.options import RunOptions
 from rlguide.sweeps.sweep import Sweep, folder_of
 from rlguide.sweeps.trials import run_name, run_of
 from rlguide.workspace import Workspace

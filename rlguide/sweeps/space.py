@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
+from rlguide.catalog.engine_keys import engine_keys
 from rlguide.engine.config_file import format_value, parse_settings
 from rlguide.errors import UsageError, did_you_mean
+from rlguide.runs.authority import TRUST
 
 if TYPE_CHECKING:
     from rlguide.engine.schema import Schema
@@ -54,6 +56,10 @@ class Choices:
         """The values that are checked before anything starts: all of them."""
         return self.values
 
+    def holds(self, value: Any) -> bool:
+        """Whether it is one of the values."""
+        return any(_is_same(value, other) for other in self.values)
+
     @property
     def middle(self) -> Any:
         """The value of a trial in the middle of the space."""
@@ -85,6 +91,10 @@ class Range:
         """The values that are checked before anything starts."""
         return (self.low, self.high)
 
+    def holds(self, value: Any) -> bool:
+        """Whether it lies in the range."""
+        return bool(self.low <= value <= self.high) and (not self.is_whole or isinstance(value, int))
+
     @property
     def middle(self) -> Any:
         """The value of a trial in the middle of the space: of a logarithmic range the geometric mean."""
@@ -106,13 +116,32 @@ def parse_axes(kind: str, texts: Sequence[str]) -> tuple[Axis, ...]:
         UsageError: one that is malformed, a key twice, or a grid of too many trials.
     """
     axes = tuple(_axis(kind, text) for text in texts)
+    check_axes(kind, axes)
+    return axes
+
+
+def check_axes(kind: str, axes: Sequence[Axis]) -> None:
+    """Refuse keys that no sweep varies, whoever says so: a command line, or the record of a sweep.
+
+    Raises:
+        UsageError: such a key, a key twice, or a grid of too many trials.
+    """
     keys = [axis.key for axis in axes]
     for key in keys:
+        if why := _why_not_swept(key):
+            raise UsageError(
+                f"--{kind}: {key} cannot be swept: {why}", f"leave {key} out; --set gives it to all trials"
+            )
         if keys.count(key) > 1:
             raise UsageError(f"--{kind}: {key} is given twice", f"write all its values behind one {key}=")
     if kind == "grid" and (count := math.prod(len(axis.ends) for axis in axes)) > MOST:
         raise UsageError(f"--grid: {count:,} trials", f"try fewer values, or --search with --trials (at most {MOST})")
-    return axes
+
+
+def _why_not_swept(key: str) -> str:
+    if key == TRUST or engine_keys().guarded.holds(key):
+        return "it says where to write, what to send away, or whose code to run, which only you can"
+    return _NOT_SWEPT.get(key, "")
 
 
 def grid_points(axes: Sequence[Axis]) -> list[dict[str, Any]]:
@@ -200,8 +229,6 @@ def _axis(kind: str, text: str) -> Axis:
     if not equals or not _KEY.fullmatch(key) or not said.strip():
         example = "pref_beta=0.05,0.1" if kind == "grid" else "pref_beta=0.01:0.5:log"
         raise UsageError(f"--{kind} {text}: not KEY=VALUES", f"write it as --{kind} {example}")
-    if why := _NOT_SWEPT.get(key):
-        raise UsageError(f"--{kind}: {key} cannot be swept: {why}", f"leave {key} out; --set gives it to all trials")
     if ":" in _outside_quotes(said):
         if kind == "grid":
             raise UsageError(

@@ -55,8 +55,9 @@ class Study:
     def __init__(self, folder: Path, sweep: Sweep) -> None:
         self._sweep = sweep
         self._settings: dict[int, dict[str, Any]] = {}
-        with _quietly():
-            self._study = _open(folder / JOURNAL, sweep)
+        self._path = folder / JOURNAL
+        with _reading(self._path):
+            self._study = _open(self._path, sweep)
 
     def numbers(self) -> list[int]:
         """The trials that were begun, by number."""
@@ -75,7 +76,7 @@ class Study:
         number = len(self.numbers())
         if number >= self._sweep.trials:
             return None
-        with _quietly():
+        with _reading(self._path):
             trial = self._study.ask()
             self._suggest(trial)
         return int(trial.number)
@@ -86,27 +87,33 @@ class Study:
         Of one whose process was killed before it had all of them, they are drawn now, as they would have been then.
         """
         if number not in self._settings:
-            with _quietly():
-                self._settings[number] = self._suggest(self._trial(number))
+            with _reading(self._path):
+                self._settings[number] = self._checked(self._suggest(self._trial(number)))
         return self._settings[number]
 
     def report(self, number: int, percent: int, value: float) -> None:
         """Note the held-out figure of a trial that has done so many percent of its steps."""
         if percent not in self._trials()[number].intermediate_values:
-            with _quietly():
+            with _reading(self._path):
                 self._trial(number).report(value, percent)
 
     def is_hopeless(self, number: int) -> bool:
         """Whether a trial is worse so far than half of those that ended were at the same point."""
-        with _quietly():
+        with _reading(self._path):
             return bool(self._sweep.is_pruned and self._trial(number).should_prune())
 
     def tell(self, number: int, value: float | None, state: str) -> None:
         """Note how a trial ended: "COMPLETE" with its value, "PRUNED", or "FAIL"."""
         from optuna.trial import TrialState
 
-        with _quietly():
+        with _reading(self._path):
             self._study.tell(number, value, state=TrialState[state], skip_if_finished=True)
+
+    def _checked(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The same. Raises ValueError for a value that is none of its key's: the journal may be somebody else's."""
+        if not all(axis.holds(values[axis.key]) for axis in self._sweep.axes):
+            raise ValueError("a value that is not in the space")
+        return values
 
     def _trials(self) -> Sequence[Any]:
         found: Sequence[Any] = self._study.get_trials(deepcopy=False)
@@ -152,29 +159,25 @@ def _open(path: Path, sweep: Sweep) -> Any:
     _drop_torn_line(path)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARM_UP)
     direction = "maximize" if sweep.objective.is_greater else "minimize"
-    try:
-        storage = JournalStorage(JournalFileBackend(str(path), _NoLock()))
-        names = optuna.get_all_study_names(storage)  # of another name where the folder was renamed
-        study = optuna.create_study(
-            study_name=names[0] if names else sweep.name,
-            storage=storage,
-            pruner=pruner,
-            direction=direction,
-            load_if_exists=True,
-        )
-        if sweep.kind == GRID:  # each point waits there from the beginning; those that are there are not put again
-            for point in grid_points(sweep.axes)[len(study.trials) :]:
-                study.enqueue_trial(point)
-    except Exception as error:  # whatever a file holds that nobody foresaw
-        raise DataError(
-            f"the study {path} cannot be read ({type(error).__name__})",
-            "put it back from a copy, or begin another sweep: --name NAME",
-        ) from error
+    storage = JournalStorage(JournalFileBackend(str(path), _NoLock()))
+    names = optuna.get_all_study_names(storage)  # of another name where the folder was renamed
+    study = optuna.create_study(
+        study_name=names[0] if names else sweep.name,
+        storage=storage,
+        pruner=pruner,
+        direction=direction,
+        load_if_exists=True,
+    )
+    if sweep.kind == GRID:  # each point waits there from the beginning; those that are there are not put again
+        for point in grid_points(sweep.axes)[len(study.trials) :]:
+            study.enqueue_trial(point)
     return study
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off what a killed process wrote of its last line."""
+    """Cut off what a killed process wrote of its last line. Raises ValueError for a link, which leads anywhere."""
+    if path.is_symlink():
+        raise ValueError("a link")
     if not path.exists():
         return
     with path.open("r+b") as file:
@@ -184,8 +187,20 @@ def _drop_torn_line(path: Path) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Optuna's warnings of what is experimental in some of its versions."""
+def _reading(path: Path) -> Iterator[None]:
+    """Without Optuna's warnings of what is experimental in some of its versions.
+
+    Raises:
+        DataError: for whatever Optuna raises of a journal that nobody foresaw. OSError: it cannot be read or written.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except OSError:  # a full disk is no damage
+            raise
+        except Exception as error:
+            raise DataError(
+                f"the study {path} cannot be read ({type(error).__name__})",
+                "put it back from a copy, or begin another sweep: --name NAME",
+            ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from rlguide import __version__
 from rlguide.errors import DataError, UsageError, did_you_mean
 from rlguide.recipes.options import TrainingOptions
 from rlguide.sweeps.objective import Objective
-from rlguide.sweeps.space import MOST, Axis, Choices, Range
+from rlguide.sweeps.space import MOST, Axis, Choices, Range, check_axes
 from rlguide.workspace import Workspace, read_json, write_json
 
 SWEEPS = "sweeps"  # below saves/
@@ -135,6 +136,11 @@ def _sweep(name: str, found: Any) -> Sweep:
         raise ValueError("no sweep")
     if type(sweep.seed) is not int or not sweep.axes:
         raise ValueError("no sweep")
+    check_axes(sweep.kind, sweep.axes)
+    if sweep.kind == GRID:
+        lists = [axis.values for axis in sweep.axes if isinstance(axis, Choices)]
+        if len(lists) < len(sweep.axes) or math.prod(map(len, lists)) != sweep.trials:
+            raise ValueError("no grid")
     return sweep
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,6 +68,12 @@ def test_the_lines_of_the_guide(
         (["--grid", "seed=1,2", "--trials", "3"], "--trials is the number of a search"),
         (["--resume", "x", "--grid", "seed=1,2"], "--resume goes on"),
         (["--resume", "x"], "there is no sweep x"),
+        (["--resume", "x", "--dry-run"], "--resume goes on"),  # it would train
+        (["--resume", "x", "--no-prune"], "--resume goes on"),
+        (["--grid", "seed=1,2", "--seed", "3"], "--seed is of what a search draws"),
+        (["--grid", "seed=1,2", "--plan-for", "4xA6000"], "--plan-for"),
+        (["--grid", "seed=1,2", "--slurm", "gpus=1", "--gpus-per-trial", "all"], "of this host's GPUs"),
+        (["--grid", "trust_remote_code=true,false"], "whose code to run"),
         (["--resume", "x", "--dataset", "polite"], "--dataset"),
         (["--grid", "seed=1,2", "--gpus-per-trial", "2"], "one GPU a trial, or all"),
         (["--grid", "seed=1,2", "--name", "../x"], "cannot be the name of a sweep"),
@@ -176,6 +183,70 @@ def test_a_dry_run_says_time_and_energy_by_the_plan(
     watts = parse_gpus("1xA6000").model.watts
     assert watts and found["kilowatt_hours"] == pytest.approx(found["gpu_seconds"] * watts / 3.6e6)
     assert not (ws.saves / "sweeps").exists()
+
+
+def test_a_dry_run_plans_for_the_gpus_of_a_job(
+    ws: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(ws.root.parent))
+    monkeypatch.setattr(plan, "simulate", lambda engine, cases, is_enough: [step_of(case) for case in cases])
+    words = ("sweep", "--sft-ckpt", SFT, "--grid", "learning_rate=1e-6,2e-6,3e-6,4e-6,5e-6", "--dry-run", "--json")
+    assert run(*words, "--slurm", "gpus=a100:1") == 0
+    job = json.loads(capsys.readouterr().out)
+    assert run(*words, "--plan-for", "1xA100") == 0
+    one = json.loads(capsys.readouterr().out)
+    assert (job["at_once"], one["at_once"]) == (4, 1)
+    assert job["gpu_seconds"] == pytest.approx(one["gpu_seconds"]) == pytest.approx(one["seconds"]["mid"])
+    # The fifth trial begins when one of four has ended: two rounds, not one and a quarter.
+    assert job["seconds"]["mid"] == pytest.approx(one["seconds"]["mid"] * 2 / 5)
+
+
+SMI = '#!/bin/sh\nfor i in 0 1 2; do echo "$i, NVIDIA RTX A6000, 49140, 48600, 8.6"; done\n'
+FOUR = ("sweep", "--sft-ckpt", SFT, "--no-eval", "--no-prune", "--grid", "learning_rate=1,2,3,4")
+
+
+@pytest.mark.parametrize(
+    ("visible", "words", "slots"),
+    [
+        (None, (), ["0", "1", "2"]),
+        ("0,2", (), ["0", "2"]),
+        ("GPU-5f1c-aa,MIG-77/1", (), ["GPU-5f1c-aa", "MIG-77/1"]),  # not the GPUs that this hides
+        (None, ("--parallel", "2"), ["0", "1"]),
+        ("2,0", ("--parallel", "3"), ["2", "0", "2"]),
+        ("0,2", ("--gpus-per-trial", "all"), ["0,2"]),
+        (None, ("--gpus-per-trial", "all"), [None]),
+        ("0,1", ("--gpus-per-trial", "all", "--parallel", "2"), ["0,1", "0,1"]),
+    ],
+)
+def test_each_trial_sees_the_gpus_that_it_has(
+    visible: str | None,
+    words: tuple[str, ...],
+    slots: list[str | None],
+    ws: Workspace,
+    stand_in: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the environment that its `train` is started with."""
+    tool = ws.root / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(SMI)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    stand_in(steps=2, pause=0.3)
+    assert run(*FOUR, *words) == 0
+    trials = []
+    for path in sorted(ws.saves.glob("sweeps/*/*/steps.jsonl")):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert len({row["gpus"] for row in rows}) == 1
+        trials.append((rows[0]["gpus"], rows[0]["time"], rows[-1]["time"]))
+    assert len(trials) == 4
+    assert [gpus for gpus, _, _ in trials[: len(slots)]] == slots
+    assert {gpus for gpus, _, _ in trials} == set(slots)
+    for gpus, begun, _ in trials:  # no more on a GPU at a time than it has slots
+        assert sum(other == gpus and first <= begun <= last for other, first, last in trials) <= slots.count(gpus)
 
 
 def test_the_number_of_a_search_may_grow(

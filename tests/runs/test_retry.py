@@ -12,12 +12,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import rlguide.runs.train as rlguide_train
 from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.errors import EngineError, UsageError
@@ -27,7 +27,8 @@ from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run, open_run
 from rlguide.runs.report import report, report_lines
-from rlguide.runs.train import RunOptions, resume, train
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume, train
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE, ws  # noqa: F401
@@ -283,9 +284,11 @@ def test_data_that_changed_meanwhile_is_refused(ws: Workspace, engine: Engine, p
 SCRIPT = """
 import sys
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from rlguide.runs.record import open_run
-from rlguide.runs.train import RunOptions, resume
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ENGINE
@@ -346,7 +349,10 @@ def test_processes_of_other_nodes_are_not_left_behind(
     assert "this node only" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("where", ["check_data_unchanged", "same_processes", "continue_with", "_restore", "run_job"])
+@pytest.mark.parametrize(
+    "where",
+    ["train.check_data_unchanged", "train.same_processes", "restore.continue_with", "train.restore", "drive.run_job"],
+)
 def test_interrupted_between_two_attempts_nothing_is_lost(
     ws: Workspace,  # noqa: F811
     engine: Engine,
@@ -359,20 +365,21 @@ def test_interrupted_between_two_attempts_nothing_is_lost(
     asked(plan, [{"above": 2, "at": 3, "how": "gpu"}])
     run = begun(ws, engine)
     calls = []
-    engines = getattr(rlguide_train, where)
+    module, _, name = where.partition(".")
+    real = getattr(import_module(f"rlguide.runs.training.{module}"), name)
 
     def interrupted(*arguments: Any, **named: Any) -> Any:
         calls.append(arguments)
-        if len(calls) == (2 if where == "run_job" else 1):
+        if len(calls) == (2 if name == "run_job" else 1):
             raise KeyboardInterrupt
-        return engines(*arguments, **named)
+        return real(*arguments, **named)
 
-    monkeypatch.setattr(rlguide_train, where, interrupted)
+    monkeypatch.setattr(f"rlguide.runs.training.{where}", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(ws, engine, run, options=RunOptions(auto_retry=True))
     assert f"Resume with: rlguide train --resume {RUN}" in capsys.readouterr().err
     record = open_run(ws, RUN).record
-    assert (record.status, bool(record.attempts)) == ("interrupted", where in ("_restore", "run_job"))
+    assert (record.status, bool(record.attempts)) == ("interrupted", name in ("restore", "run_job"))
     assert bool(record.failure) != bool(record.attempts)
     assert resume(ws, engine, open_run(ws, RUN), options=RunOptions(auto_retry=True)).status == "finished"
     assert len(open_run(ws, RUN).record.attempts or ()) == 1
@@ -387,7 +394,7 @@ def test_an_update_of_another_size_is_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As it is without the micro-batch in the checkpoint: transformers takes that, and the new accumulation."""
-    monkeypatch.setattr(rlguide_train, "set_micro_batch", lambda *_: None)
+    monkeypatch.setattr("rlguide.runs.training.restore.set_micro_batch", lambda *_: None)
     asked(plan, [{"above": 2, "at": 3, "how": "gpu"}])
     with pytest.raises(JobFailed):
         started(ws, engine)

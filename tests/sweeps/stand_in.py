@@ -85,7 +85,8 @@ def _steps(folder: Path, name: str, settings: dict[str, Any], steps: int, pause:
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
             with log.open("a") as file:
-                file.write(json.dumps({"step": step, "pid": os.getpid()}) + "\n")
+                gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+                file.write(json.dumps({"step": step, "pid": os.getpid(), "gpus": gpus, "time": time.time()}) + "\n")
     except KeyboardInterrupt:
         write_record(folder, _with(record, status="interrupted", pid=None))
         raise SystemExit(130) from None

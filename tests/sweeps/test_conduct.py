@@ -20,7 +20,7 @@ from rlguide.engine.running import openers
 from rlguide.errors import RlguideError
 from rlguide.sweeps import study as studies
 from rlguide.sweeps.conduct import SAME_FAILURES, Conductor, How
-from rlguide.sweeps.process import lock_of
+from rlguide.sweeps.process import lock_of, running_trial, start_trial
 from rlguide.sweeps.space import grid_points
 from rlguide.sweeps.study import Study
 from rlguide.sweeps.sweep import FILE, Sweep, folder_of
@@ -186,6 +186,32 @@ def test_a_hopeless_trial_is_stopped_and_cannot_win(
     assert [trial.number for trial in rank(trials, LOSS)] == [0, 1]
     again = conduct(ws, sweep)
     assert [trial.state for trial in again.to_the_end()] == [FINISHED, FINISHED, PRUNED]
+
+
+def test_what_an_earlier_sweep_wrote_is_data(ws: Workspace, stand_in: Callable[..., Path]) -> None:
+    sweep = grid("learning_rate=1,2")
+    for slot in ("GPU-5f1c-aa", "3"):
+        lock = lock_of(ws, sweep, 0)
+        stand_in(steps=20, pause=0.05)
+        arguments = ["train", "--set", "learning_rate=1", "-o", run_name(sweep, 0)]
+        started = start_trial(ws, sweep, 0, arguments, slot)
+        found = running_trial(ws, sweep, 0)
+        assert found is not None and found.slot == slot
+        with found.lock.open("w") as file:
+            file.write("0;\x1b[2J")
+        again = running_trial(ws, sweep, 0)
+        assert again is not None and again.slot == ""
+        started.ask_to_stop()
+        started.wait()
+        lock.unlink()
+    os.mkfifo(lock_of(ws, sweep, 0))  # nobody will write to it
+    assert running_trial(ws, sweep, 0) is None
+    mine = ws.root / "mine"
+    mine.write_text("kept")
+    (ws.root / f"{run_name(sweep, 1)}.log").symlink_to(mine)
+    with pytest.raises(OSError):
+        start_trial(ws, sweep, 1, ["train"])
+    assert mine.read_text() == "kept" and running_trial(ws, sweep, 1) is None
 
 
 def test_trials_that_only_hand_the_training_in_are_waited_for_and_stopped(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +150,9 @@ def test_what_was_asked_for_is_read_back(ws: Workspace) -> None:
         ("axes", [{"kind": "range", "key": "a", "low": 2, "high": 1, "is_log": False, "is_whole": False}]),
         ("axes", [{"kind": "range", "key": "a", "low": -1, "high": 1, "is_log": True, "is_whole": False}]),
         ("axes", [{"kind": "choices", "key": "a", "values": [[1]]}]),
+        ("axes", [{"kind": "choices", "key": "trust_remote_code", "values": [True]}]),
+        ("axes", [{"kind": "choices", "key": "push_to_hub", "values": [True]}]),
+        ("axes", [{"kind": "choices", "key": "output_dir", "values": ["/tmp/x"]}]),
         ("train", {"workspace": "/"}),
         ("train", {"sft_ckpt": 1}),
         ("train", {"trust_base": "yes"}),
@@ -159,14 +164,67 @@ def test_what_was_asked_for_is_read_back(ws: Workspace) -> None:
     ],
 )
 def test_a_record_that_is_none_is_refused(ws: Workspace, key: str, value: object) -> None:
-    import json
-
     folder = ws.saves / "sweeps" / SEARCHED.name
     write_sweep(folder, SEARCHED)
     found = json.loads((folder / "sweep.json").read_text())
     (folder / "sweep.json").write_text(json.dumps({**found, key: value}))
     with pytest.raises(DataError):
         read_sweep(folder)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        [{"kind": "choices", "key": key, "values": list(range(1000))} for key in "abcdef"],  # not to be multiplied out
+        [{"kind": "choices", "key": "a", "values": [1, 2]}],  # trials that no point says
+        [{"kind": "range", "key": "a", "low": 1, "high": 2, "is_log": False, "is_whole": False}],
+    ],
+)
+def test_a_grid_that_is_none_is_refused(ws: Workspace, axes: list[object]) -> None:
+    folder = ws.saves / "sweeps" / GRID.name
+    write_sweep(folder, GRID)
+    found = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps({**found, "axes": axes}))
+    with pytest.raises(DataError):
+        read_sweep(folder)
+
+
+def test_a_journal_may_not_say_other_values_than_the_space_has(tmp_path: Path) -> None:
+    study = Study(tmp_path, SEARCHED)
+    study.settings(study.next() or 0)
+    path = tmp_path / JOURNAL
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if row.get("param_name") == "pref_beta":
+            row["param_value_internal"] = 1e6
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="cannot be read"):
+        Study(tmp_path, SEARCHED).settings(0)
+    with pytest.raises(DataError, match="cannot be read"):  # of another sweep
+        Study(tmp_path, replace(SEARCHED, axes=search("pref_loss=sigmoid,ipo", trials=9).axes)).settings(0)
+
+
+def test_a_journal_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "mine"
+    other.write_text("no newline")
+    (tmp_path / JOURNAL).symlink_to(other)
+    with pytest.raises(DataError, match="cannot be read"):
+        Study(tmp_path, GRID)
+    assert other.read_text() == "no newline"
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from optuna.storages.journal import JournalFileBackend
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    study = Study(tmp_path, GRID)
+    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
+    with pytest.raises(OSError, match="No space left"):
+        study.next()
+    with pytest.raises(OSError, match="No space left"):
+        Study(tmp_path / "new", GRID)
 
 
 def test_an_objective_keeps_its_kind(tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ def test_the_progress_counts_and_tells_the_time_left() -> None:
     line = progress_line(sweep, trials, 1)
     assert line == "2 of 6 trials done, 1 running, 1 pruned, best 0.5000 (trial 0), about 5.8 min left"
     assert time_left(sweep, [trial(0, RUNNING)], 1) is None
+    last = [*(trial(number, FINISHED, 0.5, seconds=100.0) for number in range(5)), trial(5, RUNNING, step=5, total=10)]
+    assert time_left(sweep, last, 4) == 50.0  # the other three have nothing to do
 
 
 def test_what_comes_next_can_be_typed() -> None:

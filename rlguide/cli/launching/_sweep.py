@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlguide.engine.find import Engine
+    from rlguide.engine.hardware import Gpu
     from rlguide.sweeps.begin import Begun
     from rlguide.sweeps.conduct import How
     from rlguide.sweeps.planned import SweepPlan
@@ -20,24 +21,35 @@ AT_ONCE = 4  # jobs of a Slurm cluster, unless --parallel says otherwise
 
 
 def need_of(
-    ws: Workspace, begun: Begun, main: Engine, plan_for: str | None, gpus_per_trial: str, parallel: int | None
+    ws: Workspace,
+    begun: Begun,
+    main: Engine,
+    plan_for: str | None,
+    gpus_per_trial: str,
+    parallel: int | None,
+    prepared_for: list[Gpu] | None,
 ) -> SweepPlan:
+    """What the sweep takes: on the GPUs that are named, else those of a Slurm job, else this host's."""
     from rlguide.catalog.gpus import parse_gpus
+    from rlguide.launchers.slurm.spec import parse_spec
     from rlguide.planner.asked import host_gpus
+    from rlguide.runs.slurm.gpus import job_gpus
     from rlguide.sweeps.begin import prepare_point
     from rlguide.sweeps.planned import disk_of, plan_sweep
     from rlguide.sweeps.space import middle
-    from rlguide.sweeps.sweep import GRID
+    from rlguide.sweeps.sweep import GRID, SLURM
 
     sweep, prepared = begun.sweep, begun.prepared
     disk = disk_of(prepared, sweep.trials)
-    gpus, at_once = parse_gpus(plan_for) if plan_for else host_gpus(), parallel or 1
+    is_job = SLURM in sweep.launch
+    here = job_gpus(parse_spec(sweep.launch[-1])).kind if is_job else host_gpus()
+    gpus, at_once = parse_gpus(plan_for) if plan_for else here, parallel or (AT_ONCE if is_job else 1)
     if gpus is not None and gpus_per_trial != ALL:
         at_once = parallel or gpus.count
         gpus = replace(gpus, count=1)
     if sweep.kind != GRID:
-        prepared = [prepare_point(ws, main, sweep, middle(sweep.axes))]
-    return plan_sweep(ws, prepared, sweep.trials, at_once, gpus, disk)
+        prepared = [prepare_point(ws, main, sweep, middle(sweep.axes), prepared_for)]
+    return plan_sweep(ws, prepared, sweep.trials, min(at_once, sweep.trials), gpus, disk)
 
 
 def in_slurm(how: How, sweep: Sweep, main: Engine, parallel: int | None, trust: bool) -> How:

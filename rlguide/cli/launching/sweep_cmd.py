@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,7 @@ from rlguide.cli._training import training_options
 from rlguide.recipes.options import TrainingOptions
 
 if TYPE_CHECKING:
-    from rlguide.engine.find import Engine
-    from rlguide.sweeps.begin import Asked, Begun
+    from rlguide.sweeps.begin import Asked
     from rlguide.sweeps.conduct import How
     from rlguide.sweeps.sweep import Sweep
     from rlguide.workspace import Workspace
@@ -100,6 +99,7 @@ def command(
     rlguide sweep --dataset my_pairs --grid pref_beta=0.05,0.1 --slurm partition=gpu,gpus=1,time=4:00:00 --parallel 8
     rlguide sweep --resume dpo-pref_beta-learning_rate
     """
+    from rlguide.cli.launching._begin import begun_sweep, gpus_of_trial, how_to_run, resumed_sweep
     from rlguide.cli.launching._sweep import ALL, in_slurm, need_of, show_need_of
     from rlguide.engine.find import find_engine
     from rlguide.errors import UsageError
@@ -108,25 +108,43 @@ def command(
     ws = open_workspace(workspace)
     if resume is None:
         asked = _asked(grid, search, more, trials, name, seed, prune)
-    elif grid or search or more or name:
-        raise UsageError("--resume goes on with a sweep as it was begun", "leave --grid, --search and --name out")
+    else:
+        settled = {"--grid": grid, "--search": search, "KEY=VALUES": more, "--name": name, "--seed": seed}
+        _refuse_beside_resume({**settled, "--no-prune": not prune, "--dry-run": dry_run})
+    if plan_for is not None and not dry_run:
+        raise UsageError("--plan-for says for which GPUs a dry run plans", "add --dry-run, or leave --plan-for out")
     check_optuna()
     launch = _launch(slurm, launcher, ray_address)
-    slots = _slots(gpus_per_trial if not launch else ALL, parallel)
+    if launch and gpus_per_trial != "1":
+        raise UsageError(
+            f"--gpus-per-trial is of this host's GPUs, and the trials run with {launch[0]}", "leave it out"
+        )
+    gpus_per_trial = ALL if launch else gpus_per_trial
+    slots = _slots(gpus_per_trial, parallel)
     main = find_engine(engine)
     beside = ("-w", str(ws.root), *(("--engine", engine) if engine else ()))
     if resume is not None:
-        sweep = _resumed(ws, resume, options, trials, launch)
+        sweep = resumed_sweep(ws, resume, options, trials, launch)
     else:
-        begun = _begun(ws, main, options, asked, trust_remote_code, dry_run, launch)
+        gpus = gpus_of_trial(launch, gpus_per_trial != ALL, plan_for)
+        begun = begun_sweep(ws, main, options, asked, trust_remote_code, dry_run, launch, gpus)
         sweep = begun.sweep
         if dry_run:
-            show_need_of(need_of(ws, begun, main, plan_for, gpus_per_trial, parallel), as_json)
+            show_need_of(need_of(ws, begun, main, plan_for, gpus_per_trial, parallel, gpus), as_json)
             return
-    how = _how(ws, sweep, slots, beside, trust_remote_code)
+    how = how_to_run(ws, sweep, slots, beside, trust_remote_code)
     if sweep.launch[:1] == ("--slurm",):
         how = in_slurm(how, sweep, main, parallel, trust_remote_code)
     _sweep(ws, sweep, how, evaluate, as_json)
+
+
+def _refuse_beside_resume(given: Mapping[str, object]) -> None:
+    """Refuse options that a sweep that is resumed has settled, or that would be passed over."""
+    from rlguide.errors import UsageError
+
+    names = [option for option, value in given.items() if value]
+    if names:
+        raise UsageError("--resume goes on with a sweep as it was begun", f"leave {' and '.join(names)} out")
 
 
 def _launch(slurm: str | None, launcher: str | None, ray_address: str | None) -> tuple[str, ...]:
@@ -151,6 +169,7 @@ def _asked(
     seed: int,
     prune: bool,
 ) -> Asked:
+    from rlguide.cli.launching._begin import NO_TRIALS
     from rlguide.errors import UsageError
     from rlguide.sweeps.begin import Asked
     from rlguide.sweeps.space import parse_axes
@@ -162,7 +181,9 @@ def _asked(
             what, "give one: --grid pref_beta=0.05,0.1 learning_rate=1e-6,5e-6, or --search pref_beta=0.01:0.5:log"
         )
     if grid and trials is not None:
-        raise UsageError("--trials is the number of a search; a grid trains all its points", "leave --trials out")
+        raise UsageError(NO_TRIALS, "leave --trials out")
+    if grid and seed:
+        raise UsageError("--seed is of what a search draws; a grid draws nothing", "leave --seed out")
     kind = GRID if grid else SEARCH
     return Asked(kind, parse_axes(kind, [*(grid or search or ()), *(more or ())]), trials, name, seed, prune)
 
@@ -170,117 +191,16 @@ def _asked(
 def _slots(gpus_per_trial: str, parallel: int | None) -> tuple[str, ...]:
     """The GPUs of each trial that may run at the same time; "" for all that there are."""
     from rlguide.cli.launching._sweep import ALL
-    from rlguide.engine.hardware import list_gpus
+    from rlguide.engine.hardware import list_gpus, visible_names
     from rlguide.errors import UsageError
 
     if gpus_per_trial not in ("1", ALL):
         raise UsageError(f"--gpus-per-trial {gpus_per_trial}: one GPU a trial, or all", "give 1 or all")
-    gpus = [str(gpu.index) for gpu in list_gpus()]
+    gpus = visible_names(list_gpus())
     if gpus_per_trial == ALL or not gpus:
         return ("",) * (parallel or 1)
     count = parallel or len(gpus)
     return tuple(gpus[place % len(gpus)] for place in range(count))
-
-
-def _begun(
-    ws: Workspace,
-    main: Engine,
-    options: TrainingOptions,
-    asked: Asked,
-    trust: bool,
-    dry_run: bool,
-    launch: tuple[str, ...],
-) -> Begun:
-    """The sweep, checked; where one of this name was begun, it must be the same."""
-    from rlguide.cli._slurm import gpus_of_job, slurm_launch
-    from rlguide.cli._training import at_steps, say_all
-    from rlguide.errors import UsageError
-    from rlguide.sweeps.begin import make_sweep
-    from rlguide.sweeps.planned import check_disk, disk_of
-    from rlguide.sweeps.sweep import FILE, SLURM, folder_of, read_sweep
-
-    if trust:
-        options = replace(options, settings={**options.settings, "trust_remote_code": True})
-    options, steps = at_steps(ws, options)
-    gpus = gpus_of_job(slurm_launch(launch[-1], None)).each if SLURM in launch else None
-    begun = make_sweep(ws, main, options, asked, dry_run, gpus)
-    say_all(steps)
-    if trust:  # said by --trust-remote-code each time, and never by a record
-        train = begun.sweep.train
-        kept = {key: value for key, value in train.settings.items() if key != "trust_remote_code"}
-        begun = replace(begun, sweep=replace(begun.sweep, train=replace(train, settings=kept)))
-    begun = replace(begun, sweep=replace(begun.sweep, launch=launch))
-    folder = folder_of(ws, begun.sweep.name)
-    if not (folder / FILE).exists():
-        if not dry_run:
-            check_disk(ws, disk_of(begun.prepared, begun.sweep.trials), begun.sweep.trials)
-    elif not read_sweep(folder).same_as(begun.sweep):
-        raise UsageError(
-            f"the sweep {begun.sweep.name} was begun with other options or values",
-            "give this one a name of its own: --name NAME",
-        )
-    return begun
-
-
-def _resumed(ws: Workspace, name: str, options: TrainingOptions, trials: int | None, launch: tuple[str, ...]) -> Sweep:
-    """The sweep of this name, with what its record may not decide refused unless it is said again."""
-    import shlex
-
-    from rlguide.cli._training import refuse_others
-    from rlguide.errors import UsageError
-    from rlguide.recipes.outward import outward_keys
-    from rlguide.runs.authority import TRUST
-    from rlguide.sweeps.space import settings_of
-    from rlguide.sweeps.sweep import GRID, folder_of, open_sweep, resume_command
-
-    why = "--resume trains with the options that the sweep began with"
-    refuse_others(
-        options, ("settings", "report_to"), why, "leave the others out; for other options begin another sweep"
-    )
-    sweep = open_sweep(ws, name)
-    keys = _all_keys(ws, sweep)
-    guarded = outward_keys(ws.root, folder_of(ws, sweep.name), keys) + ([TRUST] if keys.get(TRUST) else [])
-    unsaid = [key for key in guarded if key not in options.keys]
-    others = [key for key, value in options.keys.items() if keys.get(key) != value]
-    if unsaid or others:
-        repeated = " ".join(f"--set {shlex.quote(text)}" for text in settings_of({key: keys[key] for key in unsaid}))
-        what = f"says where to write, what to send away, or whose code to run, which only you can: {', '.join(unsaid)}"
-        what = what if unsaid else f"was not begun with this {others[0]}"
-        raise UsageError(
-            f"the sweep {sweep.name} {what}", f"`{resume_command(sweep.name)} {repeated}`".replace(" `", "`")
-        )
-    if sweep.launch and not launch:
-        raise UsageError(
-            f"the trials of {sweep.name} run with {shlex.join(sweep.launch)}, which its record does not decide",
-            f"say where they run: `{resume_command(sweep.name, sweep.launch)}`",
-        )
-    sweep = replace(sweep, launch=launch)
-    return sweep if trials is None or sweep.kind == GRID else replace(sweep, trials=trials)
-
-
-def _all_keys(ws: Workspace, sweep: Sweep) -> dict[str, Any]:
-    """The keys that its options and the config of its user say."""
-    from rlguide.engine.config_file import load_config
-
-    own = load_config(ws.root / sweep.train.config) if sweep.train.config is not None else {}
-    return {**own, **sweep.train.keys}
-
-
-def _how(ws: Workspace, sweep: Sweep, slots: tuple[str, ...], beside: tuple[str, ...], trust: bool) -> How:
-    from rlguide.cli._training import arguments_of
-    from rlguide.recipes.outward import outward_keys
-    from rlguide.runs.authority import TRUST
-    from rlguide.sweeps.conduct import How
-    from rlguide.sweeps.space import settings_of
-    from rlguide.sweeps.sweep import SLURM, folder_of
-
-    trusted = ("--trust-remote-code",) if trust else ()
-    keys = _all_keys(ws, sweep)
-    said = {key: keys[key] for key in outward_keys(ws.root, folder_of(ws, sweep.name), keys)}
-    said |= {TRUST: keys[TRUST]} if keys.get(TRUST) else {}
-    again = tuple(word for setting in settings_of(said) for word in ("--set", setting))
-    elsewhere = sweep.launch if SLURM not in sweep.launch else ()
-    return How(slots, (*arguments_of(sweep.train), *elsewhere, *trusted), beside, (*again, *trusted))
 
 
 def _sweep(ws: Workspace, sweep: Sweep, how: How, evaluate: bool, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from rlguide.errors import RlguideError, UsageError
 from rlguide.runs.manage.listed import state_of_run
 from rlguide.runs.record import Run, find_runs, open_run
 from rlguide.runs.slurm.stop import stop_job
-from rlguide.runs.train import settle_interrupted, stopped_words
+from rlguide.runs.training.settle import settle_interrupted, stopped_words
 from rlguide.workspace import Workspace
 
 # Seconds that the rlguide of a run gets to stop what it started (engine.process: 30 at most) and to write its record.

@@ -15,7 +15,8 @@ from rlguide.launchers.slurm.inside import Ending, ending_noted, own_job, restar
 from rlguide.launchers.slurm.states import OVER, job_of, job_state
 from rlguide.runs.checkpoints import last_checkpoint, step_of
 from rlguide.runs.record import Run, read_run
-from rlguide.runs.train import RunOptions, resume
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume
 from rlguide.workspace import Workspace
 
 _PATIENCE = 15.0  # seconds in which the one who submitted the job writes its id into the record
@@ -33,7 +34,7 @@ def train_inside(ws: Workspace, engine: Engine, run: Run, options: RunOptions) -
 
     Raises:
         UsageError: the run is that of another job. KeyboardInterrupt: this job ends before the training.
-        EngineError, CheckpointError: as `runs.train.resume`.
+        EngineError, CheckpointError: as `runs.training.train.resume`.
     """
     job = own_job()
     run = _of_this_job(ws, run, job)

@@ -22,7 +22,8 @@ from rlguide.recipes.checks import names_secret
 from rlguide.recipes.outward import outward_keys
 from rlguide.runs.authority import TRUST, check_links
 from rlguide.runs.record import Run, read_run
-from rlguide.runs.train import RunOptions, begin, write_inputs
+from rlguide.runs.training.begin import begin, write_inputs
+from rlguide.runs.training.options import RunOptions
 from rlguide.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -25,7 +25,9 @@ from rlguide.launchers.ssh.printed import commands
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run, open_run
-from rlguide.runs.train import RunOptions, resume, train, train_command
+from rlguide.runs.training.drive import train_command
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume, train
 from rlguide.workspace import Workspace
 from tests.launchers.ssh.conftest import Hosts
 from tests.recipes.conftest import ENGINE
@@ -42,7 +44,8 @@ from dataclasses import replace
 from pathlib import Path
 from rlguide.launchers.launch import Launch
 from rlguide.runs.record import open_run
-from rlguide.runs.train import RunOptions, resume
+from rlguide.runs.training.options import RunOptions
+from rlguide.runs.training.train import resume
 from rlguide.workspace import Workspace
 from tests.recipes.conftest import ENGINE
 ws, python, name = Workspace(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]

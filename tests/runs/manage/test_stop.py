@@ -19,7 +19,7 @@ from rlguide.engine.find import Engine
 from rlguide.engine.process import group_alive, is_alive
 from rlguide.engine.running import held, holders
 from rlguide.runs.record import Run, open_run
-from rlguide.runs.train import resume
+from rlguide.runs.training.train import resume
 from rlguide.workspace import Workspace
 from tests.cli.command import run as rlguide
 from tests.recipes.conftest import ws
@@ -34,7 +34,7 @@ from dataclasses import replace
 from pathlib import Path
 from rlguide.cli import _interrupt
 from rlguide.runs.record import open_run
-from rlguide.runs.train import resume
+from rlguide.runs.training.train import resume
 from rlguide.workspace import Workspace
 from tests.recipes.conftest import ENGINE
 signal.signal(signal.SIGTERM, _interrupt)
