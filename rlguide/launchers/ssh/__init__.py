@@ -32,7 +32,8 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     variables = [part for name in command.variables for part in ("--variable", name)]
     config = config_of(launch)
     words = [
-        *(sys.executable, "-m", "rlguide.launchers.ssh.nodes"),
+        # -P: nothing is imported from the workspace, where it runs.
+        *(sys.executable, "-P", "-m", "rlguide.launchers.ssh.nodes"),
         *hosts,
         *variables,
         *(("--ssh-config", config) if config else ()),

@@ -47,7 +47,8 @@ def job_script(ws: Workspace, name: str, launch: Launch, engine: Engine, options
         engine: that rlguide was told to use.
         options: of `rlguide train --resume`, beside the run.
     """
-    command = [sys.executable, "-m", "rlguide", "train", "--resume", name, "--workspace", str(ws.root)]
+    # -P: nothing is imported from the workspace, where the job runs.
+    command = [sys.executable, "-P", "-m", "rlguide", "train", "--resume", name, "--workspace", str(ws.root)]
     command += ["--engine", str(engine.python), *options]
     about = [
         f"The training {name}, written by rlguide. Submit it by hand with: sbatch {shlex.quote(f'{name}/{SCRIPT}')}",
