@@ -70,7 +70,7 @@ def test_a_cluster_of_its_own(two_bench: Bench) -> None:
     mark = uuid.uuid4().hex
     env = {MARK: mark, "OMP_NUM_THREADS": "1", **SECRETS}
     process = bench.start(*SAME, "-o", RUN, "--launcher", "ray", "--nproc", "2", env=env)
-    wait_until(lambda: len(logged(bench, RUN)) > 2, process)
+    wait_until(lambda: len(logged(bench, RUN)) > 8, process)
     trainers = [pid for pid, words in marked(mark).items() if "ray::Trainer" in words]
     for pid in trainers:
         os.kill(pid, signal.SIGSTOP)  # to look at them takes longer than their steps
