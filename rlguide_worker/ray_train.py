@@ -9,11 +9,12 @@ for each worker, on CPUs for as many workers as the cluster has CPUs, takes each
 that all tokenize the data, and puts the whole environment, tokens too, where Ray's state API and dashboard show it.
 
 A cluster that is started here listens on loopback only and asks for a token that only its own processes know; the store
-through which the workers find each other listens on the address of the first worker's node only. Exit code: that of the
-training. Workers end with this process, however it ends: Ray kills the actors of a driver that is gone, and the kernel
-those whose node's daemon is.
+through which the workers find each other listens on the address of the first worker's node only. Workers end with this
+process, however it ends: Ray kills the actors of a driver that is gone, and the kernel those whose node's daemon is.
+The temporary files of one that was killed are deleted by the next. Exit code: that of the training.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -35,11 +36,21 @@ PASSED = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "HF_ENDPOINT", "TRANSFOR
           "TOKENIZERS_PARALLELISM", "DISABLE_VERSION_CHECK", "USE_MODELSCOPE_HUB", "NCCL_*", "TORCH_NCCL_*", "OMP_*",
           "PYTORCH_CUDA_ALLOC_CONF", "WANDB_MODE", "WANDB_PROJECT", "PYTHONUNBUFFERED", "PYTHONIOENCODING")  # fmt: skip
 SECONDS = 120  # that Ray may take to set resources aside which are free
+SCRATCH, LOCK = "rlguide-ray-", "lock"
+LONGEST = 40  # characters of the scratch folder: in it Ray adds 66 to a socket's path, which has 107 at most (unix(7))
 OBJECTS = 100 << 20  # bytes of shared memory of a cluster that is started here: only exit codes pass through it
 
 
 class CannotLaunch(Exception):
-    """The workers cannot be started; the message says why."""
+    """The workers cannot be started; the message says why. `kind` is by what engine/failures.yaml knows it."""
+
+    kind = "Ray"
+
+
+class LeavesGpus(CannotLaunch):
+    """They would train on CPUs of a cluster that has GPUs."""
+
+    kind = "RayGpus"
 
 
 class Trainer:
@@ -67,9 +78,7 @@ class Trainer:
     def train(self, folder: str, log: str, arguments: list, variables: dict) -> int:
         """Run the script as process `RANK` of `WORLD_SIZE`, its output in `log`; returns its exit code."""
         os.chdir(folder)
-        if (
-            log
-        ):  # as processes of torchrun do; what Ray's own log passes on comes late, and each line begins with a name
+        if log:  # as processes of torchrun do; what Ray's own log passes on comes late, each line with a name in front
             output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             os.dup2(output, 1)
             os.dup2(output, 2)
@@ -105,11 +114,11 @@ def main() -> None:
     address, workers, arguments = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     events = Events(arguments[2])
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_DEDUP_LOGS="0", RAY_COLOR_PREFIX="0")
-    scratch = tempfile.mkdtemp(prefix="ray-") if address == LOCAL else ""  # short: sockets lie in it
+    scratch = new_scratch() if address == LOCAL else ""
     try:
         sys.exit(run(address, workers, arguments, scratch))
     except Exception as error:
-        told = [{"type": "Ray", "message": str(error)}] if isinstance(error, CannotLaunch) else chain(error)
+        told = [{"type": error.kind, "message": str(error)}] if isinstance(error, CannotLaunch) else chain(error)
         events.write("error", rank=0, chain=told, during="start", memory={})
         raise
     finally:
@@ -118,11 +127,35 @@ def main() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def new_scratch() -> str:
+    """A folder for a cluster that is started here, which is locked until this process ends; deletes abandoned ones."""
+    above = tempfile.gettempdir()
+    above = above if len(above) + len(SCRATCH) + 9 <= LONGEST else "/tmp"
+    for path in Path(above).glob(f"{SCRATCH}*"):
+        if is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+    scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=above)
+    lock = Path(scratch, f"new-{LOCK}")
+    fcntl.flock(os.open(lock, os.O_WRONLY | os.O_CREAT, 0o600), fcntl.LOCK_EX)  # open until this process ends
+    lock.rename(lock.with_name(LOCK))  # under its name it is held
+    return scratch
+
+
+def is_abandoned(scratch: Path) -> bool:
+    """Whether a scratch folder is this user's, and nothing holds its lock any more."""
+    try:
+        with open(scratch / LOCK, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return scratch.lstat().st_uid == os.getuid() and not scratch.is_symlink()
+    except OSError:  # held; or another driver is just about to make it, or to delete it
+        return False
+
+
 def run(address: str, workers: int, arguments: list, scratch: str) -> int:
     """Train on so many workers; returns the exit code."""
     connect(address, workers, scratch)
     config, events = arguments[1], arguments[2]
-    is_cpu = is_on_cpu(config)
+    is_cpu = is_on_cpu(address, config)
     device = "CPU" if is_cpu else "GPU"
     check_resources(address, workers, device)
     import ray
@@ -270,14 +303,23 @@ def passed(environment) -> dict:
     return {name: value for name, value in environment.items() if any(fnmatchcase(name, item) for item in PASSED)}
 
 
-def is_on_cpu(config: str) -> bool:
-    """Whether the config trains on CPUs, or no node of the cluster has a GPU."""
+def is_on_cpu(address: str, config: str) -> bool:
+    """Whether the workers train on CPUs: the config says so, or this host has no GPU and it asks for none.
+
+    Raises:
+        LeavesGpus: it was made on a host without GPUs, and a cluster that runs has some, which would be left unused.
+    """
     import ray
     import yaml
 
     with open(config, encoding="utf-8") as file:
-        keys = yaml.safe_load(file)
-    return bool(keys.get("use_cpu")) or not ray.cluster_resources().get("GPU")
+        says_cpu = bool(yaml.safe_load(file).get("use_cpu"))
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if address == LOCAL:
+        return says_cpu or not gpus
+    if says_cpu and gpus and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        raise LeavesGpus(f"the Ray cluster {address} has {gpus} GPUs, and {config} says use_cpu")
+    return says_cpu
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from rlguide.data.store.registered import local_files
 from rlguide.engine.config_file import split_names
 from rlguide.engine.find import Engine
 from rlguide.errors import UsageError
-from rlguide.launchers.launch import Launch, Needs, wait_for_hosts
+from rlguide.launchers.launch import RAY, Launch, Needs, wait_for_hosts
+from rlguide.launchers.ray import LOCAL, address_of
 from rlguide.launchers.ssh.client import CONFIG
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.run_state import resume_command
@@ -52,20 +53,21 @@ def needs_of(ws: Workspace, engine: Engine, folder: Path, method: Method, config
 
 
 def relaunched(run: Run, launch: Launch) -> Launch:
-    """How a run is launched when it is resumed: as its record says, on other GPUs of this host, or on hosts asked for.
+    """How a run is launched when it is resumed: as its record says, on other GPUs of this host, or where one says.
 
-    The record may be somebody else's, and hosts get this user's keys. So those of a record are taken only where this
-    user has launched that run on them.
+    The record may be somebody else's, and hosts get this user's keys, a Ray cluster this user's data. So those of a
+    record are taken only where this user has launched that run on them.
 
     Raises:
         UsageError: with another number of processes than it began with; or the record's hosts were never named here.
     """
-    if not launch.hosts:
-        if run.launch.hosts and not _is_own(run):
+    if not launch.hosts and launch.launcher != RAY:
+        where = _elsewhere(run.launch)
+        if where and not _is_own(run):
             raise UsageError(
-                f"{run.name} says that it trains on {printable(', '.join(run.launch.hosts))[:200]}, and you have not"
-                " launched it there",
-                f"if they are yours, name them: `{_launch_command(run)}`",
+                f"{run.name} says that it trains on {printable(', '.join(where))[:200]}, and you have not launched it"
+                " there",
+                f"if that is yours, name it: `{_launch_command(run)}`",
             )
         return resumed_launch(run, launch)
     wanted = run.record.processes
@@ -79,10 +81,17 @@ def relaunched(run: Run, launch: Launch) -> Launch:
 
 
 def keep_hosts(run: Run) -> None:
-    """Keep that this user has launched this run on these hosts."""
-    if run.launch.hosts:
+    """Keep that this user has launched this run on these hosts, or this Ray cluster."""
+    if _elsewhere(run.launch):
         with Memory(*_LAUNCHED) as memory:
             memory.add(_key(run), True)
+
+
+def _elsewhere(launch: Launch) -> tuple[str, ...]:
+    """What a launch names beyond this host: the nodes of ssh, the address of a Ray cluster that runs."""
+    if launch.launcher == RAY:
+        return () if address_of(launch) == LOCAL else (address_of(launch),)
+    return launch.hosts
 
 
 def _is_own(run: Run) -> bool:
@@ -91,13 +100,15 @@ def _is_own(run: Run) -> bool:
 
 
 def _key(run: Run) -> str:
-    return Memory.key([run.record.id, *run.launch.hosts, run.launch.settings.get(CONFIG)])
+    return Memory.key([run.record.id, *_elsewhere(run.launch), run.launch.settings.get(CONFIG)])
 
 
 def _launch_command(run: Run) -> str:
-    """What resumes it on the hosts of its record; a config of ssh is for the user to name."""
-    nodes = ["--nodes", ",".join(run.launch.hosts), "--nproc", str(run.launch.nproc or 1)]
-    return shlex.join(["rlguide", "launch", *nodes, "--", "train", "--resume", run.name])
+    """What resumes it where its record says; a config of ssh is for the user to name."""
+    resumed, nproc = ["train", "--resume", run.name], ["--nproc", str(run.launch.nproc or 1)]
+    if run.launch.launcher == RAY:
+        return shlex.join(["rlguide", *resumed, "--ray-address", address_of(run.launch), *nproc])
+    return shlex.join(["rlguide", "launch", "--nodes", ",".join(run.launch.hosts), *nproc, "--", *resumed])
 
 
 def ready_again(run: Run, needs: Needs, left: int) -> None:

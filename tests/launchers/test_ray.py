@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
+import shlex
 import socket
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlguide.engine.failures import known_cause
 from rlguide.engine.find import Engine
 from rlguide.engine.job import Command
 from rlguide.errors import EngineError, UsageError
 from rlguide.launchers import ray
 from rlguide.launchers.launch import RAY, Launch, check_here, read_launch, started
+from rlguide.policy.run_record import RunRecord
+from rlguide.runs.hosts import keep_hosts, relaunched
+from rlguide.runs.record import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = Engine(Path("/engine/bin/python"), {"llamafactory": "0.9.5", "ray": "2.60.0"})
@@ -125,3 +132,99 @@ def test_every_worker_gets_the_place_that_torchrun_would_give(
 def test_what_workers_elsewhere_get_holds_no_secret(worker: ModuleType) -> None:
     given = {"HF_TOKEN": "t", "WANDB_API_KEY": "k", "RAY_AUTH_TOKEN": "r", "NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
     assert worker.passed(given) == {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
+
+
+def test_a_record_of_somebody_else_names_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is resumed on a cluster was launched there by this user; the fix names it, and so does another address."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def begun(launch: Launch) -> Run:
+        return Run(tmp_path, "saves/工作 dpo", RunRecord(id="1", processes=2, launch=launch.as_dict()))
+
+    there = ray.on_ray(Launch(nproc=2), "theirs:6379")
+    with pytest.raises(UsageError, match="trains on theirs:6379, and you have not launched it there") as caught:
+        relaunched(begun(there), Launch())
+    words = shlex.split(caught.value.fix.partition("`")[2].rstrip("`"))
+    assert words == [
+        *("rlguide", "train", "--resume", "saves/工作 dpo"),
+        "--ray-address",
+        "theirs:6379",
+        "--nproc",
+        "2",
+    ]
+    assert relaunched(begun(there), there) == there
+    keep_hosts(begun(there))
+    assert relaunched(begun(there), Launch()) == there
+    moved = ray.on_ray(Launch(nproc=2), "moved:6379")
+    assert relaunched(begun(there), moved) == moved
+    with pytest.raises(UsageError, match="you have not launched it"):
+        relaunched(begun(moved), Launch())
+    with pytest.raises(UsageError, match="began on 2 processes, and 1 x 3 are 3"):
+        relaunched(begun(there), ray.on_ray(Launch(nproc=3), "theirs:6379"))
+    here = ray.on_ray(Launch(nproc=2), None)
+    assert relaunched(begun(here), Launch()) == here
+
+
+@pytest.mark.parametrize(
+    ("address", "config", "gpus", "visible", "on_cpu"),
+    [
+        ("local", "use_cpu: true", 2, None, True),
+        ("local", "bf16: true", 0, None, True),
+        ("local", "bf16: true", 2, None, False),
+        ("head:1", "use_cpu: true", 0, None, True),
+        ("head:1", "use_cpu: true", 2, "", True),
+        ("head:1", "use_cpu: true", 2, None, None),  # refused: made on a head node without GPUs
+        ("head:1", "bf16: true", 2, None, False),
+        ("head:1", "bf16: true", 0, None, False),  # `check_resources` refuses it
+    ],
+)
+def test_no_cluster_with_gpus_trains_on_cpus_unasked(
+    worker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    address: str, config: str, gpus: int, visible: str | None, on_cpu: bool | None,
+) -> None:  # fmt: skip
+    cluster = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0, **({"GPU": float(gpus)} if gpus else {})})
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    path = tmp_path / "config.yaml"
+    path.write_text(config, encoding="utf-8")
+    if on_cpu is not None:
+        assert worker.is_on_cpu(address, str(path)) is on_cpu
+        return
+    with pytest.raises(worker.CannotLaunch) as caught:
+        worker.is_on_cpu(address, str(path))
+    cause = known_cause(((caught.value.kind, str(caught.value)),))
+    assert cause is not None and "`export CUDA_VISIBLE_DEVICES=''`" in cause.fix  # the case above
+
+
+def test_what_a_killed_driver_left_is_deleted(
+    worker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its locked folder is that of a driver that runs; a link and a folder without a lock are not touched."""
+    above = Path("/tmp") / f"t{os.getpid()}"
+    above.mkdir()
+    (above / "kept").mkdir()
+    (above / f"{worker.SCRATCH}link").symlink_to(tmp_path)
+    (tmp_path / worker.LOCK).touch()
+    monkeypatch.setattr(worker.tempfile, "tempdir", str(above))
+    code = "import ray_train, sys; print(ray_train.new_scratch(), flush=True); sys.stdin.read()"
+    start = [sys.executable, "-c", code]
+    env = {**os.environ, "TMPDIR": str(above), "PYTHONPATH": str(ROOT / "rlguide_worker")}
+    try:
+        with subprocess.Popen(start, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+            assert driver.stdout is not None
+            scratch = Path(driver.stdout.readline().strip())
+            assert scratch.parent == above
+            assert Path(worker.new_scratch()) != scratch and scratch.is_dir()
+            driver.kill()
+        worker.new_scratch()
+        assert not scratch.exists()
+        assert (above / "kept").is_dir() and (tmp_path / worker.LOCK).exists()
+    finally:
+        subprocess.run(["rm", "-r", str(above)], check=True)
+    monkeypatch.setattr(worker.tempfile, "tempdir", str(tmp_path / ("long" * 20)))
+    found = worker.new_scratch()
+    assert len(found) <= worker.LONGEST  # there is no room for the sockets in a deep one
+    Path(found, worker.LOCK).unlink()
+    Path(found).rmdir()
