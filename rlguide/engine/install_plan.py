@@ -34,8 +34,10 @@ CHECKS = {
     MAIN: "import torch, torchvision, torchaudio, trl; import llamafactory.train.tuner",
     "ppo": "import llamafactory.train.tuner; from trl import AutoModelForCausalLMWithValueHead, PPOTrainer",
 }
+# As in `state.ask`, nothing comes from the current folder.
 _IS_FITTING = """
-import ensurepip, sys, venv
+import sys; sys.path[:] = [folder for folder in sys.path if folder]
+import ensurepip, venv
 assert sys.version_info[:2] == (3, 11)
 print(getattr(sys, "_base_executable", None) or sys.executable)
 """
