@@ -84,6 +84,7 @@ def submit(ws: Workspace, main: Engine, prepared: Prepared, options: RunOptions,
     words = resume_options(ws, folder, prepared.config, options)
     script = job_script(ws, ws.relative(folder), options.launch, main, words)
     _ = script.text  # before anything is written
+    client.check_has()
     with held(folder, prepared.output_dir):
         run = begin(ws, prepared.engine, prepared, options, plan)
         write_inputs(ws, run, prepared)
@@ -113,6 +114,7 @@ def submit_again(ws: Workspace, main: Engine, run: Run, spec: JobSpec | None, op
             )
         launch = again
     script = job_script(ws, run.name, launch, main, resume_options(ws, run.path, run.config, options))
+    client.check_has()
     with held(run.path, run.name):
         run = read_run(ws, run.path)
         run.update(launch=launch.as_dict(), status="interrupted")
