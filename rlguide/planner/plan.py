@@ -172,7 +172,7 @@ def _chosen(
     gpus = None if gpus is None else replace(gpus, count=count)  # fewer with NPROC_PER_NODE, more on several nodes
     sharing = sharing_of(training.config, count, ws.root, text_model(training.model))
     has_choice = len(choices(training)) > 1
-    why = "" if has_choice else "as the config says"
+    why = "" if has_choice else _why_no_choice(training)
     for is_on, step in steps.items():
         if isinstance(step, str):
             return step
@@ -188,6 +188,12 @@ def _chosen(
         often = sum(forwards) / max(1, seen)
         return Plan(training, gpus, sharing, step, memory, is_on, why, work, tokens, often)
     return None
+
+
+def _why_no_choice(training: Training) -> str:
+    if training.config.get("disable_gradient_checkpointing"):
+        return "as the config says"
+    return left_out(training.method, training.config).get("checkpointing", "with --plain it stays on")
 
 
 def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work, float]:
