@@ -171,14 +171,18 @@ def _keep_frozen() -> None:
 
     @functools.wraps(engines)
     def prepare_model(accelerator, model):
-        trained = {weight.dtype for weight in model.parameters() if weight.requires_grad}
-        if trained - {torch.float32} or isinstance(getattr(type(model), "dtype", None), property):
+        if {weight.dtype for weight in model.parameters() if weight.requires_grad} - {torch.float32}:
             return engines(accelerator, model)
-        vars(model)["dtype"] = torch.float32  # by which it decides whether weights are to become so
+        kind = type(model)  # of which FSDP2 makes a subclass; transformers' models have a property of that name there
+        own = vars(kind).get("dtype")
+        kind.dtype = torch.float32  # by which it decides whether weights are to become so
         try:
             return engines(accelerator, model)
         finally:
-            vars(model).pop("dtype")
+            if own is None:
+                del kind.dtype
+            else:
+                kind.dtype = own
 
     accelerate.accelerator.fsdp2_prepare_model = prepare_model  # of the model that is trained
     fsdp_utils.fsdp2_prepare_model = prepare_model  # of a reference model (LLaMA-Factory, train/dpo/trainer.py)

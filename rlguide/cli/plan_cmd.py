@@ -87,7 +87,7 @@ def _training(
         training = of_model(ws, engine, model, options, as_host(gpus) or [], is_plain)
         return training, engine, disk_need(training.config, training.model, 0)
     # Nothing is merged and nothing is written for a plan: what needs a merged stack comes in afterwards.
-    later = {key: value for key, value in options.keys.items() if key in _NEED_MERGED}
+    later = {key: value for key, value in options.keys.items() if key in _NEED_MERGED and value}
     settings = {key: value for key, value in options.settings.items() if key not in later}
     output = options.output_dir or (_NOWHERE if options.config else None)
     sharing = None if "deepspeed" in later else options.sharing

@@ -170,7 +170,7 @@ def _chosen(
     gpus = None if gpus is None else replace(gpus, count=count)  # fewer with NPROC_PER_NODE, more on several nodes
     sharing = sharing_of(training.config, count, ws.root, text_model(training.model))
     has_choice = len(choices(training)) > 1
-    why = "" if has_choice else "as the config says"
+    why = "" if has_choice else _why_no_choice(training)
     for is_on, step in steps.items():
         if isinstance(step, str):
             return step
@@ -186,6 +186,12 @@ def _chosen(
         often = sum(forwards) / max(1, seen)
         return Plan(training, gpus, sharing, step, memory, is_on, why, work, tokens, often)
     return None
+
+
+def _why_no_choice(training: Training) -> str:
+    if training.config.get("disable_gradient_checkpointing"):
+        return "as the config says"
+    return left_out(training.method, training.config).get("checkpointing", "with --plain it stays on")
 
 
 def planned_time(plan: Plan) -> Range | None:

@@ -68,5 +68,8 @@ def outcome(lean: Mapping[str, Any]) -> str:
         saved.append(f"logits of {size / 2**30:.2g} GiB a copy")
     if "checkpointing" in used:
         saved.append("gradient checkpointing")
-    others = "; ".join(f"{part}: {why}" for part, why in why_not.items() if part in PARTS and isinstance(why, str))
+    reasons = {part: why for part, why in why_not.items() if part in PARTS and isinstance(why, str)}
+    if not saved and len(reasons) == len(PARTS) and len(set(reasons.values())) == 1:
+        return f"saved: nothing ({next(iter(reasons.values()))})"
+    others = "; ".join(f"{part}: {why}" for part, why in reasons.items())
     return f"saved: {', '.join(saved) or 'nothing'}" + (f" ({others})" if others else "")

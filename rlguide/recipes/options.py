@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlguide.errors import UsageError, did_you_mean
-from rlguide.recipes.sharing.ways import SHARINGS, sharing_keys
+from rlguide.recipes.sharing.ways import SHARINGS, keys_over
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,4 @@ class TrainingOptions:
         from rlguide.recipes.trackers import report_keys
 
         bits = {"quantization_bit": self.quantization} if self.quantization else {}
-        return {**bits, **sharing_keys(self.sharing), **report_keys(self.report_to), **self.settings}
+        return {**bits, **keys_over(self.sharing), **report_keys(self.report_to), **self.settings}

@@ -38,7 +38,7 @@ from rlguide.recipes.output import check_output
 from rlguide.recipes.outward import outward_notes
 from rlguide.recipes.render import fill, load_recipe, render
 from rlguide.recipes.schedule import UNITS, Schedule, interval_keys, processes, schedule
-from rlguide.recipes.sharing.checks import check_sharing
+from rlguide.recipes.sharing.checks import check_sharing, check_way
 from rlguide.recipes.start import find_start, merged_start, other_prompts
 from rlguide.workspace import Workspace
 
@@ -117,6 +117,7 @@ def prepare(
     Raises:
         UsageError, CheckpointError, DataError, EngineError: the first thing that would go wrong.
     """
+    check_way(options.sharing, main)
     if options.config is None:
         return _checked(ws, *_fill_recipe(ws, main, options, dry_run, gpus), dry_run)
     overrides = {"template": options.template, "output_dir": options.output_dir}
@@ -174,6 +175,7 @@ def _fill_recipe(
     later = [key for key, value in recipe.defaults.items() if value is None and key not in settings]
     asked = {**recipe.defaults, **settings}
     check_foreseen(asked, method, host.engine.versions, "--set", later)  # before anything is merged
+    check_sharing(ws.root, asked, method, processes(asked, host.gpus, os.environ), "the config")
     start = find_start(ws, method, options)
     if (cause := cannot_merge(settings)) and start.reference.adapters:
         start = merged_start(ws, host.engine, start, cause, dry_run)

@@ -66,10 +66,17 @@ class Run:
 
     @property
     def slurm_job(self) -> JobState | None:
-        """The Slurm job that trains it, as Slurm tells it; None without one, or where this process runs in it."""
+        """The Slurm job that trains it, as Slurm tells it; None without one, or where this process runs in it.
+
+        A record may be a copy, or of another cluster: a job that runs in another folder than this workspace is none of
+        its, and must not be ended with it.
+        """
         launch = self.launch
         job = job_of(launch.handle) if launch.launcher == SLURM else ""
-        return job_state(job) if job and job != own_job() else None
+        if not job or job == own_job():
+            return None
+        state = job_state(job)
+        return None if state.folder and _is_other_folder(state.folder, self.path, self.name) else state
 
     @property
     def is_gone(self) -> bool:
@@ -334,3 +341,12 @@ def open_run(ws: Workspace, name: str | None = None) -> Run:
             f"runs here: {', '.join(known[:5])}" if known else "train one with `rlguide train`",
         )
     return read_run(ws, path)
+
+
+def _is_other_folder(folder: str, path: Path, name: str) -> bool:
+    """Whether a folder exists here, and is not the workspace in which the run at this path has this name."""
+    root = path.parents[len(Path(name).parts) - 1]
+    try:
+        return not Path(folder).samefile(root)
+    except (OSError, ValueError):  # of another host, it may be
+        return False

@@ -127,7 +127,10 @@ def test_what_a_person_said_stays(tmp_path: Path, training: Make, simulated: lis
     assert candidates(keys, "dpo", True) == []
     plan = planned(tmp_path, training(**keys), 0.01)
     assert choose(Workspace(tmp_path), WITH_DEEPSPEED, plan) is None
-    assert why(plan) == ("as the config says" if is_said(keys) else why(plan))
+    others = "nothing that shares more fits either, or can be used here"
+    assert plan.fits is False and why(plan) == ("as the config says" if is_said(keys) else others)
+    is_sharded = bool(keys.get("fsdp") or keys.get("deepspeed"))
+    assert ("all is done as in LLaMA-Factory" in plan.why) == is_sharded  # of gradient checkpointing
 
 
 # Shapes of Qwen3-8B (its config.json): 8.19 billion weights, of which 1.24 billion are embeddings and head.

@@ -48,6 +48,7 @@ def test_the_outcome_says_what_was_saved() -> None:
     assert said == "saved: the reference's pass for 96 of 144 examples (checkpointing: it needs 60 GiB)"
     assert "logits of 2.5 GiB a copy" in outcome({**told, "logits_bytes": 2684354560})
     assert outcome({"used": [], "why_not": {}}) == "saved: nothing"
+    assert outcome({"used": [], "why_not": dict.fromkeys(PARTS, "FSDP")}) == "saved: nothing (FSDP)"  # once for all
 
 
 @given(st.dictionaries(st.sampled_from(["used", "why_not", "computed", "looked_up", "logits_bytes"]), JSON))

@@ -52,8 +52,27 @@ def test_rendered_where_it_is_asked_for(ws: Workspace, two: None) -> None:
 
 
 def test_deepspeed_must_be_in_the_engine(ws: Workspace, two: None) -> None:
-    with pytest.raises(EngineError, match="does not have"):
+    with pytest.raises(EngineError, match="--sharing zero2 needs deepspeed, which the engine does not have") as caught:
         asked(ws, sft_ckpt=SFT, sharing=ZERO2)
+    assert "-m pip install 'deepspeed>=0.10,<=0.16.9'`; or use --sharing fsdp" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", [DDP, FSDP, ZERO2, ZERO3])
+def test_a_way_replaces_another_that_a_config_says(name: str) -> None:
+    """As the fixes of `check_sharing` advise it for a config of one's own."""
+    for other in (DDP, FSDP, ZERO2):
+        config = {**sharing_keys(other), **TrainingOptions(sharing=name).keys}
+        assert {key: value for key, value in config.items() if value is not None} == sharing_keys(name)
+    assert TrainingOptions(sharing=AUTO).keys == TrainingOptions().keys == {}
+
+
+def test_what_cannot_be_shared_is_refused_before_a_stack_is_merged(
+    ws: Workspace, two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlguide.recipes.prepare.merged_start", lambda *_: pytest.fail("it is merged first"))
+    monkeypatch.setattr("rlguide.recipes.prepare.check_foreseen", lambda *_: [])  # bitsandbytes is not there
+    with pytest.raises(UsageError, match="cannot share a quantized base"):
+        asked(ws, sft_ckpt=SFT, sharing=FSDP, quantization=4)
 
 
 def test_one_process_shares_with_nobody(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,3 +85,33 @@ def test_other_code_is_left_alone_or_refused(replaced: list[str], monkeypatch: p
         with pytest.raises(RuntimeError, match="--sharing ddp"):
             sharding.prepare(harmful)
     assert replaced == []
+
+
+@pytest.mark.engine
+def test_frozen_weights_are_not_made_larger(torch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an adapter's base, and those of a reference model, whose class has a property `dtype`."""
+    import accelerate.accelerator
+    from accelerate.utils import fsdp_utils
+
+    class Plain(torch.nn.Linear):  # type: ignore[misc]
+        pass
+
+    class Reference(torch.nn.Linear):  # type: ignore[misc]
+        @property
+        def dtype(self) -> Any:
+            return self.weight.dtype
+
+    def engines(accelerator: Any, model: Any) -> Any:
+        """The end of accelerate's: whatever is not float32 becomes so."""
+        return model if getattr(model, "dtype", None) == torch.float32 else model.to(torch.float32)
+
+    monkeypatch.setattr(fsdp_utils, "fsdp2_prepare_model", engines)
+    monkeypatch.setattr(accelerate.accelerator, "fsdp2_prepare_model", engines)
+    sharding._keep_frozen()
+    for module in (fsdp_utils, accelerate.accelerator):
+        for kind in (Plain, Reference):
+            frozen = kind(2, 2, dtype=torch.bfloat16).requires_grad_(False)
+            assert module.fsdp2_prepare_model(None, frozen).weight.dtype == torch.bfloat16
+            trained = kind(2, 2, dtype=torch.bfloat16)  # pure_bf16: as accelerate has it
+            assert module.fsdp2_prepare_model(None, trained).weight.dtype == torch.float32
+    assert isinstance(Reference.dtype, property) and not hasattr(Plain, "dtype")

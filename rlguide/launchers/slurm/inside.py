@@ -61,6 +61,7 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
         return command
     options = ["--nodes", nodes, "--ntasks", nodes, "--ntasks-per-node", "1", "--kill-on-bad-exit=1"]
     options += ["--quit-on-interrupt", "--cpu-bind", "none"]
+    options += ["--export", "ALL"]  # whatever a site or sbatch --export has set: the rendezvous is in the environment
     cores = os.environ.get("SLURM_CPUS_PER_TASK", "")
     options += ["--cpus-per-task", cores] if cores.isdecimal() else []  # since 22.05 srun does not take the job's
     port = _FIRST_PORT + int(os.environ.get("SLURM_JOB_ID") or job.partition("_")[0]) % _PORTS

@@ -44,6 +44,11 @@ class Script:
         return "\n".join(["#!/bin/bash", *about, "", *options, "", *self._body, ""])
 
     @property
+    def options(self) -> list[str]:
+        """The options of sbatch that it sets."""
+        return [name for name, _ in self._rows]
+
+    @property
     def _rows(self) -> list[tuple[str, str]]:
         spec = self.spec
         rows = [("job-name", re.sub(r"[^\w./-]", "_", self.name) or "rlguide"), ("chdir", _path(self.folder))]

@@ -13,6 +13,7 @@ WAITING, RUNNING, OVER, UNKNOWN = "waiting", "running", "over", "unknown"
 _SECONDS = 5.0  # for a listing: a controller that does not answer must not hold it up
 _FRESH = 10.0  # seconds for which an answer holds: one who watches asks the controller this seldom
 
+_COLUMNS = "%i|%T|%N|%r|%Z"  # the folder last: it may hold any character
 _NO_JOB = "67108863"  # above the highest id that Slurm gives (slurm.conf, MaxJobId)
 
 # The states of squeue(1) and sacct(1); any other is one in which the job has its nodes (COMPLETING, SUSPENDED, ...).
@@ -41,6 +42,7 @@ class JobState:
         name: Slurm's name of the state; "" for a job that Slurm knows no more.
         nodes: that it has; "" without any.
         reason: why it waits, as Slurm says it.
+        folder: in which it runs; "" where Slurm has not said it.
     """
 
     job: str
@@ -48,6 +50,7 @@ class JobState:
     name: str = ""
     nodes: str = ""
     reason: str = ""
+    folder: str = ""
 
     @property
     def words(self) -> str:
@@ -83,7 +86,7 @@ def job_states(jobs: Iterable[str], seconds: float = _SECONDS) -> dict[str, JobS
     # One job that is long gone would be an error; of two ids those that are known are listed.
     listed = ",".join(wanted if len(wanted) > 1 else [*wanted, _NO_JOB])
     try:
-        text = ask(["squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%N|%r", "-j", listed], seconds)
+        text = ask(["squeue", "-h", "-r", "-t", "all", "-o", _COLUMNS, "-j", listed], seconds)
     except SlurmError:
         return {job: JobState(job, UNKNOWN) for job in wanted}
     found = read_squeue(text)
@@ -93,13 +96,13 @@ def job_states(jobs: Iterable[str], seconds: float = _SECONDS) -> dict[str, JobS
 
 
 def read_squeue(text: str) -> dict[str, JobState]:
-    """The jobs in what squeue prints as "%i|%T|%N|%r"; lines that do not fit are skipped."""
+    """The jobs in what squeue prints as `_COLUMNS`; lines that do not fit are skipped."""
     found = {}
     for line in printable(text).splitlines():
-        cells = line.split("|", 3)
-        if len(cells) == 4 and JOB_ID.fullmatch(cells[0].strip()):
-            job, name, nodes, reason = (cell.strip() for cell in cells)
-            found[job] = JobState(job, phase_of(name), name, nodes[:200], reason[:200])
+        cells = line.split("|", 4)
+        if len(cells) == 5 and JOB_ID.fullmatch(cells[0].strip()):
+            job, name, nodes, reason = (cell.strip() for cell in cells[:4])
+            found[job] = JobState(job, phase_of(name), name, nodes[:200], reason[:200], cells[4])
     return found
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rlguide.catalog.methods import Method
+from rlguide.engine.find import Engine
 from rlguide.engine.hardware import Gpu
-from rlguide.errors import UsageError
+from rlguide.errors import EngineError, UsageError
 from rlguide.recipes.outward import read_settings
 from rlguide.recipes.schedule import is_forced, processes_here
-from rlguide.recipes.sharing.ways import VALUE_HEAD
+from rlguide.recipes.sharing.ways import FSDP, VALUE_HEAD, ZERO2, ZERO3
 
+_DEEPSPEED = "deepspeed>=0.10,<=0.16.9"  # LLaMA-Factory 0.9.5, requirements/deepspeed.txt
 _FEW = 8  # processes that any CPU can be tried with
 
 
@@ -49,6 +52,16 @@ def check_sharing(root: Path, config: Mapping[str, Any], method: Method, count: 
         _check_fsdp(root, config, method, source)
     else:
         _check_deepspeed(root, config, source)
+
+
+def check_way(name: str | None, engine: Engine) -> None:
+    """Refuse a way (`ways`) for which the engine lacks its package. Raises EngineError."""
+    if name in (ZERO2, ZERO3) and "deepspeed" not in engine.versions:
+        python = shlex.quote(str(engine.python))
+        raise EngineError(
+            f"--sharing {name} needs deepspeed, which the engine does not have",
+            f"install it: `{python} -m pip install '{_DEEPSPEED}'`; or use --sharing {FSDP}, which needs nothing",
+        )
 
 
 def _check_fsdp(root: Path, config: Mapping[str, Any], method: Method, source: str) -> None:

@@ -60,6 +60,13 @@ def sharing_keys(name: str | None) -> dict[str, Any]:
     return {}
 
 
+def keys_over(name: str | None) -> dict[str, Any]:
+    """The keys of a way over a config that may say another: those of the other are dropped (None)."""
+    if name in (None, AUTO):
+        return {}
+    return {**dict.fromkeys((*KEYS, "fsdp_config")), **sharing_keys(name)}
+
+
 def is_said(config: Mapping[str, Any]) -> bool:
     """Whether a config says how processes share the training."""
     return any(config.get(key) for key in KEYS)

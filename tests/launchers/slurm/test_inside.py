@@ -48,7 +48,7 @@ def test_one_command_starts_all_nodes(job: Path, monkeypatch: pytest.MonkeyPatch
     made = started(TWO, COMMAND, Path("/工作 space/saves/run"))
     assert made.arguments[0] == "srun" and made.arguments[-3:] == COMMAND.arguments
     options = " ".join(made.arguments[1:-3])
-    for wanted in ("--nodes 2", "--ntasks-per-node 1", "--kill-on-bad-exit=1", "--cpus-per-task 6"):
+    for wanted in ("--nodes 2", "--ntasks-per-node 1", "--kill-on-bad-exit=1", "--cpus-per-task 6", "--export ALL"):
         assert wanted in options
     # The first node, which its own /etc/hosts calls 127.0.1.1, goes by the address that others reach.
     assert made.variables == {

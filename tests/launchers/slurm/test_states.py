@@ -22,11 +22,11 @@ from rlguide.launchers.slurm.states import (
 )
 
 SQUEUE = """\
-7|PENDING||Resources
-8_3|RUNNING|n[1-2]|None
-9|COMPLETED|n1|None
+7|PENDING||Resources|/data
+8_3|RUNNING|n[1-2]|None|/data/工作 space|1
+9|COMPLETED|n1|None|/data
 x|y
-10|PENDING|n1|ReqNodeNotAvail, UnavailableNodes:n|3
+10|PENDING|n1|ReqNodeNotAvail, UnavailableNodes:n3|/data
 """
 
 
@@ -53,7 +53,8 @@ def test_phases() -> None:
     }
     assert found["7"].words == "waits in Slurm's queue as job 7 (Resources)"
     assert found["8_3"].words == "is Slurm job 8_3 on n[1-2]"
-    assert found["10"].reason == "ReqNodeNotAvail, UnavailableNodes:n|3"
+    assert found["10"].reason == "ReqNodeNotAvail, UnavailableNodes:n3"
+    assert found["8_3"].folder == "/data/工作 space|1"
     assert read_sacct("9|CANCELLED by 1000|n1\n11|TIMEOUT|n2\n|||\n")["9"].name == "CANCELLED"
 
 
@@ -64,12 +65,12 @@ def test_whatever_is_printed(text: str) -> None:
 
 
 def test_all_in_one_question(slurm: Path) -> None:
-    command(slurm, "squeue", "printf '7|PENDING||Priority\\n8|RUNNING|n1|None\\n'")
+    command(slurm, "squeue", "printf '7|PENDING||Priority|/w\\n8|RUNNING|n1|None|/w\\n'")
     command(slurm, "sacct", "printf '9|TIMEOUT|n2\\n'")
     found = job_states(["7", "8", "9", "10", "no id", "7"])
     assert found == {
-        "7": JobState("7", WAITING, "PENDING", "", "Priority"),
-        "8": JobState("8", RUNNING, "RUNNING", "n1", "None"),
+        "7": JobState("7", WAITING, "PENDING", "", "Priority", "/w"),
+        "8": JobState("8", RUNNING, "RUNNING", "n1", "None", "/w"),
         "9": JobState("9", OVER, "TIMEOUT", "n2"),
         "10": JobState("10", OVER),
     }
@@ -94,7 +95,7 @@ def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_listing_asks_once_for_a_while(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(states, "_asked", {})
-    command(slurm, "squeue", "printf '7|PENDING||Priority\\n8|RUNNING|n1|None\\n'")
+    command(slurm, "squeue", "printf '7|PENDING||Priority|/w\\n8|RUNNING|n1|None|/w\\n'")
     states.ask_ahead(["7", "8"])
     assert (states.job_state("7").phase, states.job_state("8").phase) == (WAITING, RUNNING)
     assert len((slurm / "calls").read_text().splitlines()) == 1
