@@ -90,7 +90,7 @@ def same_processes(run: Run) -> dict[str, str]:
     """
     gpus = list_gpus()
     variables = _same(run, gpus)
-    if run.launch.launcher == LOCAL and run.launch.nodes == 1:
+    if run.launch.launcher == LOCAL:
         check_processes(run.config, gpus, {**os.environ, **variables})
     return variables
 
