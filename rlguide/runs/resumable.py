@@ -91,7 +91,12 @@ def same_processes(run: Run) -> dict[str, str]:
     gpus = list_gpus()
     variables = _same(run, gpus)
     if run.launch.launcher == LOCAL:
-        check_processes(run.config, gpus, {**os.environ, **variables})
+        try:
+            check_processes(run.config, gpus, {**os.environ, **variables})
+        except UsageError as error:
+            raise UsageError(
+                f"{run.name}: {error.what}", "resume it where it began, or train anew with another --output-dir"
+            ) from None
     return variables
 
 

@@ -113,5 +113,6 @@ def test_a_record_starts_no_more_processes_than_this_host_can_have(
     monkeypatch.setattr("rlguide.runs.resumable.list_gpus", list)
     launch = Launch(nproc=nproc, nodes=nodes)
     run = Run(Path("saves/dpo"), "saves/dpo", RunRecord(processes=999_999 * nodes, launch=launch.as_dict()))
-    with in_effect(launch), pytest.raises(UsageError, match="999999 processes would train on"):
+    with in_effect(launch), pytest.raises(UsageError, match="saves/dpo: 999999 processes would train on") as caught:
         same_processes(run)
+    assert "--nproc" not in caught.value.fix  # another number would train something else
