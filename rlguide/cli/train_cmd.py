@@ -119,7 +119,7 @@ def command(
     how = RunOptions(plain, auto_retry, parse_rules(stop_on), launch)
     ws = open_workspace(workspace)
     if auto_retry and not launch.hosts:  # `rlguide launch` restarts all nodes
-        check_one_node()
+        check_one_node(launch)
     if run is not None and not resume:
         name = shlex.quote(run)
         meant = f"--config {name}" if run.endswith((".yaml", ".yml")) else f"--sft-ckpt {name} or --resume {name}"
@@ -134,6 +134,8 @@ def command(
         main = find_engine(engine)
         chosen = _resumable(ws, run, said)
         if chosen.launch.launcher == SLURM and not is_inside(chosen):
+            if auto_retry:
+                check_one_node(chosen.launch)
             submitted = submit_resumed(ws, main, chosen, how, slurm, dry_run)
             return None if submitted is None else show_submitted(submitted, as_json)
         if slurm is not None:

@@ -18,8 +18,11 @@ INSTALL_HINT = (
     "`rlguide engine install`, or name an environment that has LLaMA-Factory in it with --engine or RLGUIDE_ENGINE"
 )
 # Runs in the engine's Python: metadata only, no import of torch, a few hundredths of a second.
+# The first line: nothing is imported from the current folder, which may hold a json.py of somebody else's; -P and -I
+# are not for every Python that may be asked, or leave out folders of packages.
 _ASK = """
-import importlib.metadata, json, os, sys
+import sys; sys.path[:] = [folder for folder in sys.path if folder]
+import importlib.metadata, json, os
 versions = {}
 for name in sys.argv[1:]:
     try:

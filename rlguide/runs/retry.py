@@ -14,6 +14,7 @@ from rlguide.engine.find import Engine
 from rlguide.engine.job import JobFailed
 from rlguide.engine.out_of_memory import Figures, figures_of
 from rlguide.errors import EngineError, UsageError
+from rlguide.launchers.launch import Launch
 from rlguide.planner.ladder import CHECKPOINTING, SEGMENTS, WAYS, Change, Failed, next_setting, what_is_left
 from rlguide.policy.run_state import resume_command
 from rlguide.recipes.outward import read_settings
@@ -28,8 +29,13 @@ _ALLOCATOR = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 _OF_DEEPSPEED = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "train_batch_size")
 
 
-def check_one_node() -> None:
+def check_one_node(launch: Launch) -> None:
     """Refuse to restart the processes of one node where others train with them. Raises UsageError."""
+    if launch.nodes > 1:
+        raise UsageError(
+            f"--auto-retry restarts the processes of one node, and {launch.nodes} are to train together",
+            "leave --auto-retry out, or train on one node",
+        )
     nodes = os.environ.get("NNODES") or "1"
     if nodes != "1" or os.environ.get("MIN_NNODES"):
         raise UsageError(

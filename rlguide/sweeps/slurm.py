@@ -10,6 +10,7 @@ from rlguide.engine.find import Engine
 from rlguide.engine.running import held
 from rlguide.errors import RlguideError
 from rlguide.launchers.slurm import JobSpec, submit_array
+from rlguide.launchers.slurm.client import check_has
 from rlguide.launchers.slurm.states import OVER, forget
 from rlguide.recipes.prepare import prepare
 from rlguide.runs.record import Run
@@ -49,6 +50,7 @@ def submit_trials(ws: Workspace, sweep: Sweep, points: Mapping[int, Mapping[str,
         UsageError, CheckpointError, DataError, EngineError: a trial cannot be prepared any more.
         SlurmError: Slurm refuses the array; the trials are resumed as any others.
     """
+    check_has()
     launch = launch_in_slurm(how.spec)
     gpus = job_gpus(how.spec).each
     options = RunOptions(launch=launch)

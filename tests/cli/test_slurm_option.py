@@ -12,6 +12,7 @@ WRONG = {
     ("--slurm", "partion=gpu"): "--slurm: no key 'partion' (did you mean partition?)",
     ("--slurm", "time=12h"): "--slurm: time='12h' is not minutes",
     ("--slurm", "comment=$(id)"): "--slurm: comment='$(id)' is not words",
+    ("--slurm", "nodes=2", "--auto-retry"): "--auto-retry restarts the processes of one node, and 2 are",
     ("--slurm", "gpus=2", "--gpus", "0,1"): "--gpus names GPUs of this host",
 }
 

@@ -48,6 +48,12 @@ def settings(*extra: str) -> list[str]:
     return [item for setting in (*QUICK, *extra) for item in ("--set", setting)]
 
 
+# What several launchers train, to end with the same adapter.
+SAME = ("train", "--sft-ckpt", SFT, "--dataset", "polite", *settings(
+    "max_steps=20", "eval_strategy=no", "gradient_accumulation_steps=4", "save_steps=8"))  # fmt: skip
+IN_TWO = "saves/two gpus"
+
+
 @dataclass
 class Bench:
     """A workspace and the commands to run in it."""
@@ -272,4 +278,25 @@ def trained(trained_once: Path, engine: Engine, tmp_path_factory: pytest.TempPat
     """A workspace with one finished DPO run in saves/tiny/lora/dpo; tests that use it change nothing in it."""
     root = tmp_path_factory.mktemp("trained") / WORKSPACE
     shutil.copytree(trained_once, root)
+    return Bench(root, engine)
+
+
+@pytest.fixture(scope="session")
+def trained_in_two(master: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace that `two_bench` is a copy of."""
+
+    def make(root: Path) -> None:
+        shutil.copytree(master, root)
+        env = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
+        done = Bench(root, engine).run(*SAME, "-o", IN_TWO, env=env)
+        assert "effective batch 8 on 2 processes; 20 steps" in done.stderr
+
+    return made_once(tmp_path_factory, "in two", make)
+
+
+@pytest.fixture
+def two_bench(trained_in_two: Path, engine: Engine, tmp_path: Path) -> Bench:
+    """A fresh copy of the master workspace with the run `IN_TWO`: `SAME`, in two processes of one host."""
+    root = tmp_path / WORKSPACE
+    shutil.copytree(trained_in_two, root)
     return Bench(root, engine)

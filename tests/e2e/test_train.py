@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlguide.engine.process import group_alive
-from tests.e2e.conftest import SFT, Bench, settings
+from tests.e2e.conftest import SAME, SFT, Bench, settings
 from tests.e2e.runs import cut, distance, recorded, wait_until, weights
 
 pytestmark = pytest.mark.engine
@@ -173,7 +173,7 @@ def test_kill_stops_the_engine_too(bench: Bench) -> None:
     assert record["status"] == "interrupted"
 
 
-def test_several_processes_train_what_one_does(bench: Bench) -> None:
+def test_several_processes_train_what_one_does(two_bench: Bench) -> None:
     """DDP, FSDP2 and one process, at the same effective batch; the folder of a run has a space in it.
 
     FSDP2 trains as the engine does, DDP with less work (`lean`): their adapters are the same to the byte, so neither
@@ -181,15 +181,11 @@ def test_several_processes_train_what_one_does(bench: Bench) -> None:
     another order, in float32: after 20 steps the adapters differ by 6e-8 of their norm, and 1e-5 is allowed. Both are
     resumed in the second epoch, without being told again how they began.
     """
-    options = settings("max_steps=20", "eval_strategy=no", "gradient_accumulation_steps=4", "save_steps=8")
-    command = ("train", "--sft-ckpt", SFT, "--dataset", "polite", *options)
-    two = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
-    done = bench.run(*command, "-o", "saves/two gpus", env=two)
-    assert "effective batch 8 on 2 processes; 20 steps" in done.stderr
+    bench = two_bench
     log = (bench.root / "saves/two gpus/engine.log").read_text(encoding="utf-8")
     assert "Total optimization steps = 20" in log
-    bench.run(*command, "-o", "saves/fsdp", "--nproc", "2", "--sharing", "fsdp", env={"OMP_NUM_THREADS": "1"})
-    bench.run(*command, "-o", "saves/one", "--set", "gradient_accumulation_steps=8")
+    bench.run(*SAME, "-o", "saves/fsdp", "--nproc", "2", "--sharing", "fsdp", env={"OMP_NUM_THREADS": "1"})
+    bench.run(*SAME, "-o", "saves/one", "--set", "gradient_accumulation_steps=8")
     for run in ("two gpus", "fsdp", "one"):
         assert_starts_at_reference(first_log(bench, f"saves/{run}"))
     assert weights(bench, "saves/fsdp") == weights(bench, "saves/two gpus")

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from rlguide.engine.find import find_engine
+from rlguide.engine.install_plan import find_python
+from rlguide.engine.state import ask
 from rlguide.errors import EngineError
 
 
@@ -48,3 +50,14 @@ def test_no_engine_there(tmp_path: Path, make) -> None:  # type: ignore[no-untyp
     with pytest.raises(EngineError) as error:
         find_engine(str(make(tmp_path)))
     assert "rlguide engine install" in error.value.fix
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the workspace, which may be somebody else's: asking an interpreter runs no json.py of it."""
+    for name in ("json", "importlib", "ensurepip", "venv"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert "pytest" in ask(Path(sys.executable), ["pytest"])["versions"]
+    if sys.version_info[:2] == (3, 11):
+        find_python(sys.executable)
+    assert not (tmp_path / "ran").exists()

@@ -41,9 +41,12 @@ class SlurmError(RlguideError):
     """Slurm is not here, does not answer, or refuses what it is asked for."""
 
 
-def has_slurm() -> bool:
-    """Whether Slurm's commands are on PATH here."""
-    return shutil.which("squeue") is not None
+def check_has(name: str = "sbatch") -> None:
+    """Refuse to go on without one of Slurm's commands. Raises SlurmError."""
+    if shutil.which(name) is None:
+        raise SlurmError(
+            f"{name} is not on PATH: Slurm is not installed here", "run this on a login node of the cluster"
+        )
 
 
 def ask(command: Sequence[str], seconds: float = SECONDS, without: Collection[str] = ()) -> str:
@@ -56,10 +59,7 @@ def ask(command: Sequence[str], seconds: float = SECONDS, without: Collection[st
         SlurmError: it is not here, failed or did not answer; the message holds its own words.
     """
     name = command[0]
-    if shutil.which(name) is None:
-        raise SlurmError(
-            f"{name} is not on PATH: Slurm is not installed here", "run this on a login node of the cluster"
-        )
+    check_has(name)
     try:
         done = subprocess.run(
             command, env=_environment(without), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds

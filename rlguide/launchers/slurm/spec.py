@@ -74,7 +74,7 @@ class JobSpec:
     def lead(self) -> int:
         """Seconds before the limit at which the training is asked to save: by default LEAD, of a short job less."""
         limit = seconds_of(self.time)
-        return self.signal or (LEAD if limit is None else max(1, min(LEAD, limit // 4)))
+        return self.signal or (LEAD if not limit else max(1, min(LEAD, limit // 4)))
 
     @property
     def gpu_count(self) -> int:

@@ -59,8 +59,8 @@ def check(launch: Launch, needs: Needs) -> None:
 def _probe(needs: Needs) -> Iterator[Path]:
     """The config and a random word in a file of the run's folder, which each node must see."""
     path = needs.folder / f".launch-{uuid4().hex}"
-    path.write_text(f"{uuid4().hex}\n{needs.config}", encoding="utf-8")
     try:
+        path.write_text(f"{uuid4().hex}\n{needs.config}", encoding="utf-8")
         yield path
     finally:
         path.unlink(missing_ok=True)
@@ -214,7 +214,7 @@ def _is_loopback(where: Sequence[str]) -> bool:
 
 def _texts(found: Mapping[str, Any], kind: str) -> list[str]:
     names = found.get(kind)
-    return [printable(str(name)) for name in names] if isinstance(names, list) else []
+    return [printable(str(name))[:80] for name in names] if isinstance(names, list) else []
 
 
 def wait_until_back(launch: Launch, needs: Needs, tell: Callable[[str], None]) -> None:

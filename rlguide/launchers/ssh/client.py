@@ -33,6 +33,7 @@ _OF_SSH = (
         "let ssh in by key, without a password (ssh-add, if yours has a passphrase): ssh-copy-id {at}",
     ),
     ("Could not resolve hostname", "name it as ssh knows it, or by its address"),
+    ("cannot start ssh", "install OpenSSH's client here (Debian and Ubuntu: apt install openssh-client)"),
 )
 CONFIG = "ssh_config"  # the setting of a launch that names a config file of ssh
 LOST = 255  # the exit code of ssh itself

@@ -93,7 +93,8 @@ def test_time_limits_as_slurm_reads_them(time: str, seconds: int | None) -> None
 
 
 def test_a_short_job_is_saved_later() -> None:
-    assert [parse_spec(text).lead for text in ("", "time=12:00:00", "time=4", "time=4,signal=90")] == [120, 120, 60, 90]
+    texts = ("", "time=12:00:00", "time=4", "time=4,signal=90", "time=0")  # 0 is no limit (sbatch(1), --time)
+    assert [parse_spec(text).lead for text in texts] == [120, 120, 60, 90, 120]
 
 
 def test_what_gpus_says() -> None:

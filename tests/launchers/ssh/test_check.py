@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_gpus_are_enough_and_of_one_kind(hosts: Hosts, needs: Needs, one: list[s
     assert what in found.value.what
     if not one:
         check_hosts(LAUNCH, needs)
+
+
+def test_without_ssh(hosts: Hosts, needs: Needs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RlguideError, match="one cannot be reached over ssh: cannot start ssh: No such file") as found:
+        check_hosts(LAUNCH, needs)
+    assert "apt install openssh-client" in found.value.fix
+
+
+def test_a_full_disk_keeps_no_part_of_the_probe(hosts: Hosts, needs: Needs) -> None:
+    """As a limit on the size of files has it: the write fails, not the opening."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            check_hosts(LAUNCH, needs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(needs.folder.iterdir()) == []
 
 
 def test_what_is_to_be_tried_names_the_config_of_ssh(hosts: Hosts, needs: Needs) -> None:
