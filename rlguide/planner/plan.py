@@ -6,44 +6,24 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlguide.catalog.gpus import Gpus
-from rlguide.planner.amounts import examples_of, work_of
 from rlguide.planner.communication import Passes, Traffic, exchange_seconds, traffic_of
 from rlguide.planner.learnt import Outcome, allowance_for, efficiency_for
-from rlguide.planner.lengths import Lengths
 from rlguide.planner.memory import Memory, Sharing, memory_of, sharing_of
 from rlguide.planner.simulation import STAGES, Case, Step, is_half, simulate, text_model
 from rlguide.planner.time import Efficiency, Range, Work, seconds
+from rlguide.planner.training import Training, examples_of, work_of
 from rlguide.recipes.lean import PARTS, left_out
 from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
 if TYPE_CHECKING:
-    from rlguide.catalog.methods import Method
     from rlguide.engine.find import Engine
-    from rlguide.recipes.schedule import Schedule
     from rlguide.workspace import Workspace
 
 RESERVE = 0.1  # of a GPU's memory stays free without checkpointing (rlguide_worker/recompute.py)
 _MOST_TOKENS = 1 << 22  # of a micro-batch; what is planned for is some thousands to a million
-
-
-@dataclass(frozen=True)
-class Training:
-    """What is to be planned.
-
-    Attributes:
-        config: of the training; model: the base model's config.json.
-        is_plain: as LLaMA-Factory does it.
-    """
-
-    method: Method
-    config: Mapping[str, Any]
-    model: Mapping[str, Any]
-    schedule: Schedule
-    lengths: Lengths
-    is_plain: bool = False
 
 
 @dataclass(frozen=True)

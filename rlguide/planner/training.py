@@ -1,10 +1,11 @@
-"""What a whole training amounts to, of one simulated step: its work, its tokens, how often examples pass."""
+"""What is to be planned, and what it amounts to by one simulated step: work, tokens, how often examples pass."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rlguide.planner.lengths import Lengths
@@ -14,11 +15,28 @@ from rlguide.recipes.lean import left_out
 from rlguide.recipes.schedule import MICRO_BATCH, count_of
 
 if TYPE_CHECKING:
-    from rlguide.planner.plan import Training
+    from rlguide.catalog.methods import Method
     from rlguide.recipes.schedule import Schedule
 
 _BATCHES = 200  # micro-batches that are drawn for the mean of their padding
 _SEED = 20
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is to be planned.
+
+    Attributes:
+        config: of the training; model: the base model's config.json.
+        is_plain: as LLaMA-Factory does it.
+    """
+
+    method: Method
+    config: Mapping[str, Any]
+    model: Mapping[str, Any]
+    schedule: Schedule
+    lengths: Lengths
+    is_plain: bool = False
 
 
 def work_of(training: Training, step: Step, is_checkpointed: bool) -> tuple[Work, float]:
