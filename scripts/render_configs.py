@@ -16,8 +16,9 @@ from rlguide.catalog.methods import find_method
 from rlguide.catalog.recipes import PAIR, PAIRS, PLANNED, TIME_OF, Figures, ReadyRecipe, ready_recipes, time_on
 from rlguide.engine.find import find_engine
 from rlguide.planner.lengths import Lengths, at_most
-from rlguide.planner.plan import Training, plan_all
+from rlguide.planner.plan import plan_all
 from rlguide.planner.time import published_efficiency
+from rlguide.planner.training import Training
 from rlguide.recipes.ready import filled, guide_filling
 from rlguide.recipes.render import fill, load_recipe, render
 from rlguide.recipes.schedule import schedule

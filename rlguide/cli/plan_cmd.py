@@ -15,7 +15,7 @@ from rlguide.recipes.options import TrainingOptions
 if TYPE_CHECKING:
     from rlguide.catalog.gpus import Gpus
     from rlguide.engine.find import Engine
-    from rlguide.planner.plan import Training
+    from rlguide.planner.training import Training
     from rlguide.workspace import Workspace
 
 _NEED_MERGED = ("quantization_bit", "deepspeed", "use_unsloth")  # `policy.policy.cannot_merge`

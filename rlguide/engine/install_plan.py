@@ -17,6 +17,7 @@ from typing import Any
 from rlguide.engine.find import Engine
 from rlguide.engine.installed import BESIDE
 from rlguide.engine.pins import read_pins_with_extras
+from rlguide.engine.process import own_python
 from rlguide.engine.state import MAIN, ask, engine_folder, is_laid_over, read_state, trouble
 from rlguide.errors import EngineError, UsageError, did_you_mean, pip_install
 
@@ -215,4 +216,4 @@ def _uv() -> list[str]:
     """The command of uv, the installer of Pythons, on PATH or in this environment; empty if there is none."""
     if path := shutil.which("uv"):
         return [path]
-    return [sys.executable, "-m", "uv"] if find_spec("uv") else []
+    return list(own_python("uv")) if find_spec("uv") else []

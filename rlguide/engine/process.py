@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,14 @@ from rlguide.errors import EngineError
 
 # Seconds that a group gets after each signal before the next, harder one.
 _GRACE = ((signal.SIGINT, 10.0), (signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+
+
+def own_python(module: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module of the Python that runs this.
+
+    -P: nothing is imported from the folder that it runs in, which is a workspace, perhaps of somebody else.
+    """
+    return (sys.executable, "-P", "-m", module, *arguments)
 
 
 def start_process(

@@ -19,8 +19,8 @@ from rlguide.engine.hardware import Gpu, list_gpus
 from rlguide.engine.schema import load_schema
 from rlguide.errors import DataError, UsageError
 from rlguide.planner.lengths import Lengths, at_most, lengths_of
-from rlguide.planner.plan import Training
 from rlguide.planner.simulation import STAGES
+from rlguide.planner.training import Training
 from rlguide.policy.base import cached_file
 from rlguide.policy.checkpoint import locate
 from rlguide.policy.template import template_for

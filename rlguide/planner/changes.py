@@ -12,7 +12,8 @@ from typing import Any
 from rlguide.engine.config_file import format_value
 from rlguide.planner.ladder import why_fixed
 from rlguide.planner.lengths import Lengths, cut_row
-from rlguide.planner.plan import Plan, Training
+from rlguide.planner.plan import Plan
+from rlguide.planner.training import Training
 from rlguide.recipes.schedule import ACCUMULATION, MICRO_BATCH, count_of
 
 _SHORTEST = 512  # tokens; a shorter cutoff_len cuts most responses

@@ -20,7 +20,8 @@ from rlguide.workspace import Workspace
 if TYPE_CHECKING:
     from rlguide.catalog.gpus import Gpus
     from rlguide.engine.job import Event
-    from rlguide.planner.plan import Plan, Training
+    from rlguide.planner.plan import Plan
+    from rlguide.planner.training import Training
     from rlguide.recipes.prepare import Prepared
     from rlguide.runs.record import Run
 
@@ -139,7 +140,8 @@ def fits_of(ws: Workspace, run: Run, engine: Engine) -> Callable[[Mapping[str, A
     """Whether a config would fit with which the run continues after it ran out of memory; None: not known."""
     from rlguide.planner.asked import host_gpus
     from rlguide.planner.lengths import Lengths
-    from rlguide.planner.plan import Plan, Training
+    from rlguide.planner.plan import Plan
+    from rlguide.planner.training import Training
     from rlguide.policy.base import find_base
     from rlguide.recipes.schedule import Schedule
 

@@ -90,8 +90,13 @@ def same_processes(run: Run) -> dict[str, str]:
     """
     gpus = list_gpus()
     variables = _same(run, gpus)
-    if run.launch.launcher == LOCAL and run.launch.nodes == 1:
-        check_processes(run.config, gpus, {**os.environ, **variables})
+    if run.launch.launcher == LOCAL:
+        try:
+            check_processes(run.config, gpus, {**os.environ, **variables})
+        except UsageError as error:
+            raise UsageError(
+                f"{run.name}: {error.what}", "resume it where it began, or train anew with another --output-dir"
+            ) from None
     return variables
 
 

@@ -117,7 +117,7 @@ class Conductor:
             return replace(trial, state=RUNNING, cause="")
         if number in self._given_up and trial.state == WAITING:  # it ended before it had a run, without a word
             return replace(trial, state=FAILED, cause=self._given_up[number])
-        if trial.state in (FINISHED, PRUNED, STOPPED) and number not in self._running:
+        if trial.is_done and number not in self._running:
             self._known[number] = trial
         return trial
 
@@ -245,13 +245,3 @@ class Conductor:
             with suppress(RlguideError):
                 self._write()
             raise
-
-
-def is_done(trial: Trial) -> bool:
-    """Whether nothing of a trial is left to do."""
-    return trial.state in (FINISHED, PRUNED, STOPPED)
-
-
-def failed(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that failed."""
-    return [trial for trial in trials if trial.state == FAILED]

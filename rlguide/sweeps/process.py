@@ -12,7 +12,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlguide.engine.interrupts import interrupts_held
-from rlguide.engine.process import start_process
+from rlguide.engine.process import own_python, start_process
 from rlguide.engine.running import openers
 from rlguide.errors import RlguideError
 from rlguide.runs.manage.stop import PATIENCE
@@ -92,8 +91,8 @@ class TrialProcess:
 
 
 def rlguide_command(*arguments: str) -> tuple[str, ...]:
-    """The command that runs this rlguide; nothing is imported from the folder that it runs in (-P)."""
-    return (sys.executable, "-P", "-m", "rlguide", *arguments)
+    """The command that runs this rlguide."""
+    return own_python("rlguide", *arguments)
 
 
 def lock_of(ws: Workspace, sweep: Sweep, number: int) -> Path:

@@ -15,11 +15,10 @@ from rlguide.runs.manage.listed import percent
 from rlguide.runs.metrics import METRICS, read_metrics
 from rlguide.runs.plots import import_figure, save_figure
 from rlguide.statistics import Estimate
-from rlguide.sweeps.conduct import failed, is_done
 from rlguide.sweeps.objective import Objective
 from rlguide.sweeps.space import Choices, Range, short_value, words_of
 from rlguide.sweeps.sweep import Sweep
-from rlguide.sweeps.trials import FINISHED, PRUNED, QUEUED, RUNNING, STOPPED, Trial, rank
+from rlguide.sweeps.trials import FAILED, FINISHED, PRUNED, QUEUED, RUNNING, STOPPED, Trial, rank
 from rlguide.sweeps.winner import Winner
 from rlguide.workspace import Workspace
 
@@ -66,10 +65,10 @@ def _row(sweep: Sweep, trial: Trial) -> tuple[str, ...]:
 
 def progress_line(sweep: Sweep, trials: Sequence[Trial], slots: int) -> str:
     """Trials done, running and pruned, the best so far, and the time left."""
-    counts = {state: sum(trial.state == state for trial in trials) for state in (RUNNING, QUEUED, PRUNED, STOPPED)}
-    parts = [f"{sum(map(is_done, trials))} of {sweep.trials} trials done"]
+    states = (RUNNING, QUEUED, PRUNED, STOPPED, FAILED)
+    counts = {state: sum(trial.state == state for trial in trials) for state in states}
+    parts = [f"{sum(trial.is_done for trial in trials)} of {sweep.trials} trials done"]
     parts += [f"{count} {state}" for state, count in counts.items() if count]
-    parts += [f"{len(failed(trials))} failed"] if failed(trials) else []
     if ranked := rank(trials, sweep.objective):
         parts.append(f"best {figure_text(sweep.objective, ranked[0].value)} (trial {ranked[0].number})")
     left = time_left(sweep, trials, slots)
@@ -82,7 +81,7 @@ def time_left(sweep: Sweep, trials: Sequence[Trial], slots: int) -> float | None
     if not took:
         return None
     begun = sum(trial.step / trial.total for trial in trials if trial.state == RUNNING and trial.total)
-    open_ones = sweep.trials - sum(map(is_done, trials))
+    open_ones = sweep.trials - sum(trial.is_done for trial in trials)
     return max(0.0, open_ones - begun) * sum(took) / len(took) / max(1, min(slots, open_ones))
 
 

@@ -59,6 +59,11 @@ class Trial:
     cause: str = ""
 
     @property
+    def is_done(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.state in (FINISHED, PRUNED, STOPPED)
+
+    @property
     def can_win(self) -> bool:
         """Whether it came to its end with a figure, and nothing grave was found."""
         return self.state == FINISHED and self.value is not None and not self.grave

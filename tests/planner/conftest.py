@@ -10,8 +10,8 @@ import pytest
 from rlguide.catalog.methods import find_method
 from rlguide.planner import plan
 from rlguide.planner.lengths import Lengths
-from rlguide.planner.plan import Training
 from rlguide.planner.simulation import Case, Counted, Step
+from rlguide.planner.training import Training
 from rlguide.recipes.schedule import Schedule
 
 GIB = 1 << 30

@@ -19,9 +19,10 @@ from rlguide.planner import report, simulation
 from rlguide.planner.changes import Change, batches, faster, smaller
 from rlguide.planner.learnt import FIXED_BYTES, SHARE
 from rlguide.planner.memory import Sharing, memory_of, sharing_of
-from rlguide.planner.plan import Plan, Training, plan_all
+from rlguide.planner.plan import Plan, plan_all
 from rlguide.planner.simulation import Case, _layer_counts, simulate
 from rlguide.planner.time import Efficiency
+from rlguide.planner.training import Training
 from rlguide.workspace import Workspace
 
 from .conftest import GIB, LAYERS, step_of

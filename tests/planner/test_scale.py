@@ -12,9 +12,10 @@ import pytest
 
 from rlguide.catalog.gpus import parse_gpus
 from rlguide.engine.find import Engine
-from rlguide.planner.plan import Plan, Training, plan_all
+from rlguide.planner.plan import Plan, plan_all
 from rlguide.planner.scale import COUNTS, most_gpus, scale, scale_lines, scaled, with_network
 from rlguide.planner.simulation import Case
+from rlguide.planner.training import Training
 from rlguide.workspace import Workspace
 
 Make = Callable[..., Training]

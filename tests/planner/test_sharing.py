@@ -15,10 +15,11 @@ from rlguide.catalog.gpus import GpuModel, Gpus
 from rlguide.cli._training import share_by_plan
 from rlguide.engine.find import Engine
 from rlguide.planner.memory import gathered_at_once, memory_of, sharing_of
-from rlguide.planner.plan import Plan, Training, plan_all
+from rlguide.planner.plan import Plan, plan_all
 from rlguide.planner.report import smallest_fix
 from rlguide.planner.sharing import choose, why
 from rlguide.planner.simulation import Case, Counted, Step
+from rlguide.planner.training import Training
 from rlguide.recipes.options import TrainingOptions
 from rlguide.recipes.sharing.ways import FSDP, TITLES, ZERO2, ZERO3, candidates, is_said, sharing_keys
 from rlguide.workspace import Workspace

@@ -105,13 +105,14 @@ def test_resumed_on_as_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         resumed_launch(run, Launch(nproc=3))
 
 
-@pytest.mark.parametrize("nproc", [None, 999_999])
+@pytest.mark.parametrize(("nproc", "nodes"), [(None, 1), (999_999, 1), (999_999, 2)])
 def test_a_record_starts_no_more_processes_than_this_host_can_have(
-    monkeypatch: pytest.MonkeyPatch, nproc: int | None
+    monkeypatch: pytest.MonkeyPatch, nproc: int | None, nodes: int
 ) -> None:
     """It may be somebody else's, and is resumed without a word on how many it says."""
     monkeypatch.setattr("rlguide.runs.resumable.list_gpus", list)
-    launch = Launch(nproc=nproc)
-    run = Run(Path("saves/dpo"), "saves/dpo", RunRecord(processes=999_999, launch=launch.as_dict()))
-    with in_effect(launch), pytest.raises(UsageError, match="999999 processes would train on"):
+    launch = Launch(nproc=nproc, nodes=nodes)
+    run = Run(Path("saves/dpo"), "saves/dpo", RunRecord(processes=999_999 * nodes, launch=launch.as_dict()))
+    with in_effect(launch), pytest.raises(UsageError, match="saves/dpo: 999999 processes would train on") as caught:
         same_processes(run)
+    assert "--nproc" not in caught.value.fix  # another number would train something else

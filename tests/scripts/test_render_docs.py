@@ -33,3 +33,12 @@ def test_the_planned_figures_are_the_planners(name: str) -> None:
     assert written is not None
     assert written.gib == pytest.approx(now.gib, rel=0.02)
     assert written.hours == pytest.approx(now.hours, rel=0.1)
+
+
+@pytest.mark.engine
+def test_the_tables_of_cost_are_the_planners() -> None:
+    """Where they are not, the planner was changed: `python scripts/render_scale.py`."""
+    script = runpy.run_path(str(ROOT / "scripts/render_scale.py"))
+    found, page = script["tables"](), (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    for name in ("lora", "full"):
+        assert f"<!-- {name} -->\n{found[name]}<!-- end -->" in page

@@ -12,8 +12,8 @@ import pytest
 
 from rlguide.recipes.options import TrainingOptions
 from rlguide.sweeps import process
+from rlguide.sweeps.notation import parse_axes
 from rlguide.sweeps.objective import Objective
-from rlguide.sweeps.space import parse_axes
 from rlguide.sweeps.sweep import GRID, SEARCH, Sweep
 from rlguide.workspace import Workspace
 

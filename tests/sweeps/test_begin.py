@@ -17,9 +17,9 @@ from rlguide.errors import RlguideError, UsageError
 from rlguide.recipes.options import TrainingOptions
 from rlguide.sweeps import begin, planned
 from rlguide.sweeps.begin import Asked, Begun, make_sweep
+from rlguide.sweeps.notation import parse_axes
 from rlguide.sweeps.objective import Objective, choose_objective
 from rlguide.sweeps.planned import check_disk, disk_of
-from rlguide.sweeps.space import parse_axes
 from rlguide.workspace import Workspace
 from tests.cli.test_training_options import TYPED
 from tests.recipes.conftest import ENGINE, SFT, ws

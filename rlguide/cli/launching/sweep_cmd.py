@@ -172,7 +172,7 @@ def _asked(
     from rlguide.cli.launching._begin import NO_TRIALS
     from rlguide.errors import UsageError
     from rlguide.sweeps.begin import Asked
-    from rlguide.sweeps.space import parse_axes
+    from rlguide.sweeps.notation import parse_axes
     from rlguide.sweeps.sweep import GRID, SEARCH
 
     if bool(grid) == bool(search):

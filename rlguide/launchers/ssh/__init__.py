@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from rlguide.engine.job import Command
+from rlguide.engine.process import own_python
 from rlguide.errors import UsageError
 from rlguide.launchers.launch import Launch
 from rlguide.launchers.ssh.client import config_of
@@ -32,8 +32,7 @@ def started(launch: Launch, command: Command, folder: Path) -> Command:
     variables = [part for name in command.variables for part in ("--variable", name)]
     config = config_of(launch)
     words = [
-        # -P: nothing is imported from the workspace, where it runs.
-        *(sys.executable, "-P", "-m", "rlguide.launchers.ssh.nodes"),
+        *own_python("rlguide.launchers.ssh.nodes"),
         *hosts,
         *variables,
         *(("--ssh-config", config) if config else ()),

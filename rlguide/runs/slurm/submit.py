@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlguide.engine.config_file import format_value
 from rlguide.engine.find import Engine
+from rlguide.engine.process import own_python
 from rlguide.engine.running import held
 from rlguide.errors import RlguideError, UsageError
 from rlguide.launchers.launch import SLURM, Launch
@@ -47,9 +47,8 @@ def job_script(ws: Workspace, name: str, launch: Launch, engine: Engine, options
         engine: that rlguide was told to use.
         options: of `rlguide train --resume`, beside the run.
     """
-    # -P: nothing is imported from the workspace, where the job runs.
-    command = [sys.executable, "-P", "-m", "rlguide", "train", "--resume", name, "--workspace", str(ws.root)]
-    command += ["--engine", str(engine.python), *options]
+    words = ["train", "--resume", name, "--workspace", str(ws.root), "--engine", str(engine.python), *options]
+    command = own_python("rlguide", *words)
     about = [
         f"The training {name}, written by rlguide. Submit it by hand with: sbatch {shlex.quote(f'{name}/{SCRIPT}')}",
         "Its first job begins the training, a later one goes on from the last complete checkpoint.",
