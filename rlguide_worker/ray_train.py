@@ -14,6 +14,7 @@ process, however it ends: Ray kills the actors of a driver that is gone, and the
 The temporary files of one that was killed are deleted by the next. Exit code: that of the training.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -253,17 +254,20 @@ def connect(address: str, workers: int, scratch: str) -> None:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
-    if address != LOCAL:
+    # Ray has its workers import from the folder that is the current one now, before all else (2.60). The workspace may
+    # be somebody else's: none of its modules is run.
+    with contextlib.chdir(Path(__file__).parent):
+        if address == LOCAL:
+            # The number of CPUs is no limit here: workers share them, as processes of torchrun do. Ray lets every user
+            # of the host write into its folder, so that lies in one which only this user may enter.
+            ray.init(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECTS,
+                     _node_ip_address="127.0.0.1", _temp_dir=f"{scratch}/r")  # fmt: skip
+            return
         try:
             ray.init(address=address)
         except Exception as error:  # of gRPC, Ray and its version check alike
             said = " ".join(str(error).split())[:200]
             raise CannotLaunch(f"the Ray cluster {address} cannot be used: {said}") from error
-        return
-    # The number of CPUs is no limit here: workers share them, as processes of torchrun do.
-    # Ray lets every user of the host write into its folder, so that lies in one which only this user may enter.
-    ray.init(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECTS,
-             _node_ip_address="127.0.0.1", _temp_dir=f"{scratch}/r")  # fmt: skip
 
 
 def check_resources(address: str, workers: int, device: str) -> None:

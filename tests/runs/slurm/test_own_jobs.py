@@ -12,10 +12,11 @@ import pytest
 from rlguide.errors import UsageError
 from rlguide.launchers.launch import SLURM, Launch
 from rlguide.launchers.slurm.states import forget
-from rlguide.policy.run_record import RecordedReference, RunRecord, write_record
+from rlguide.policy.run_record import RecordedReference, RunRecord, read_record, write_record
 from rlguide.runs.manage.stop import running_run
 from rlguide.runs.record import open_run
 from rlguide.workspace import Workspace
+from tests.cli.command import run as rlguide
 
 RUN = "saves/在 slurm"
 
@@ -56,3 +57,15 @@ def test_a_copy_has_no_job_and_cannot_end_one(ws: Workspace, tmp_path: Path) -> 
 def test_a_folder_of_another_host_is_not_taken_for_another_workspace(ws: Workspace, tmp_path: Path) -> None:
     moved = ws.root.rename(tmp_path / "mounted elsewhere")
     assert open_run(Workspace(moved), RUN).status == "running"
+
+
+def test_nodes_that_train_together_are_not_restarted_by_one(
+    ws: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where the run begins: the record says how many they are."""
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\necho '12|CANCELLED|n1|None|/'\n")
+    record = read_record(ws.root / RUN)
+    assert record is not None
+    write_record(ws.root / RUN, replace(record, launch=Launch(SLURM, nodes=2, handle={"job": "12"}).as_dict()))
+    assert rlguide("train", "--resume", RUN, "--auto-retry", "-w", str(ws.root)) == 2
+    assert "--auto-retry restarts the processes of one node, and 2 are" in capsys.readouterr().err
