@@ -38,7 +38,7 @@ PASSED = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "HF_ENDPOINT", "TRANSFOR
           "PYTORCH_CUDA_ALLOC_CONF", "WANDB_MODE", "WANDB_PROJECT", "PYTHONUNBUFFERED", "PYTHONIOENCODING")  # fmt: skip
 SECONDS = 120  # that Ray may take to set resources aside which are free
 SCRATCH, LOCK = "rlguide-ray-", "lock"
-LONGEST = 40  # characters of the scratch folder: in it Ray adds 66 to a socket's path, which has 107 at most (unix(7))
+LONGEST = 38  # characters of the scratch folder: in it 68 are added to a socket's path, which has 107 at most (unix(7))
 OBJECTS = 100 << 20  # bytes of shared memory of a cluster that is started here: only exit codes pass through it
 
 
@@ -258,9 +258,10 @@ def connect(address: str, workers: int, scratch: str) -> None:
     # be somebody else's: none of its modules is run.
     with contextlib.chdir(Path(__file__).parent):
         if address == LOCAL:
-            # The number of CPUs is no limit here: workers share them, as processes of torchrun do.
+            # The number of CPUs is no limit here: workers share them, as processes of torchrun do. Ray lets every user
+            # of the host write into its folder, so that lies in one which only this user may enter.
             ray.init(address="local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECTS,
-                     _node_ip_address="127.0.0.1", _temp_dir=scratch)  # fmt: skip
+                     _node_ip_address="127.0.0.1", _temp_dir=f"{scratch}/r")  # fmt: skip
             return
         try:
             ray.init(address=address)

@@ -228,3 +228,21 @@ def test_what_a_killed_driver_left_is_deleted(
     assert len(found) <= worker.LONGEST  # there is no room for the sockets in a deep one
     Path(found, worker.LOCK).unlink()
     Path(found).rmdir()
+
+
+def test_only_this_user_may_enter_the_folder_of_a_cluster_here(
+    worker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray makes its own folder, with the sockets in it, one that everybody may write into."""
+    said: dict[str, object] = {}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=said.update))
+    monkeypatch.setattr(worker.os, "environ", dict(os.environ))
+    monkeypatch.setattr(worker.tempfile, "tempdir", "/tmp")
+    scratch = Path(worker.new_scratch())
+    try:
+        worker.connect("local", 2, str(scratch))
+        assert Path(str(said["_temp_dir"])).parent == scratch
+        assert scratch.stat().st_mode & 0o077 == 0
+    finally:
+        (scratch / worker.LOCK).unlink()
+        scratch.rmdir()
