@@ -44,8 +44,10 @@ _LAUNCHER = re.compile(
 _SIGNAL = re.compile(r"(?:.*\.)?SignalException: Process \d+ got signal: (\d+)")
 # How torchrun ends the other processes when one has failed, and the exit codes that stand for it.
 _STOPPED = (-9, -15, 137, 143)
-# What the other processes see when one of them is gone.
-_FOLLOWS = re.compile(r"Connection (?:closed|reset) by peer|failed to recv|Broken pipe|recvValue failed")
+# What the other processes see when one of them is gone; never what the launcher says of the one that is.
+_FOLLOWS = re.compile(
+    r"^(?!NodeLost: ).*(?:Connection (?:closed|reset) by peer|failed to recv|Broken pipe|recvValue failed)", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from rlguide.engine.worker import engine_environment
 from tests.e2e.conftest import IN_TWO, SAME, SECRETS, SFT, Bench, settings
 from tests.e2e.runs import recorded, wait_until, weights
 
+pytestmark = pytest.mark.engine
 MARK = "RLGUIDE_TEST_OF_RAY"
 RUN = "saves/on ray"
 COMMAND = ("train", "--sft-ckpt", SFT, "--dataset", "polite", *settings("eval_strategy=no", "max_steps=12"))

@@ -104,10 +104,14 @@ def hand_in(arguments: list[str]) -> None:
     """Start the training in a process of its own, and end when it runs."""
     name = arguments[arguments.index("--resume" if "--resume" in arguments else "-o") + 1]
     subprocess.Popen([sys.executable, __file__, "inside", *arguments], start_new_session=True)
-    while not is_training(Path(name), None):
-        time.sleep(0.01)
-    while not ((record := read_record(Path(name))) and record.status == "running"):
-        time.sleep(0.01)
+    folder = Path(name)
+    while not (_status(folder) == "finished" or (_status(folder) == "running" and is_training(folder, None))):
+        time.sleep(0.01)  # it may be over before it is seen to run
+
+
+def _status(folder: Path) -> str | None:
+    record = read_record(folder)
+    return record.status if record is not None else None
 
 
 def stop(folder: Path) -> None:
