@@ -251,10 +251,13 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     import shlex
 
     from rlguide.console import say, show, show_line
+    from rlguide.launchers.launch import RAY, started
     from rlguide.runs.training.drive import train_command
 
     folder = ws.root / prepared.output_dir
     command = train_command(ws, prepared.engine, folder, plain)
+    if launch.launcher == RAY:
+        command = started(launch, command, folder)
     if launch.settings.get("print"):  # of `rlguide launch`
         from rlguide.launchers.ssh.printed import commands
 
@@ -264,7 +267,7 @@ def _show_dry_run(ws: Workspace, prepared: Prepared, plain: bool, launch: Launch
     show(prepared.text.rstrip("\n"))
     where = f", on each of {', '.join(launch.hosts)}" if launch.hosts else ""
     say(f"would run, in {ws.root}{where}:")
-    variables = [f"{name}={value}" for name, value in launch.variables.items()]
+    variables = [f"{name}={value}" for name, value in {**launch.variables, **command.variables}.items()]
     say(f"  {shlex.join([*(['env', *variables] if variables else []), *command.arguments])}")
 
 

@@ -402,3 +402,13 @@ def test_a_dry_run_says_how_many_processes_train(ws: Workspace, capsys: pytest.C
     assert f"  env FORCE_TORCHRUN=1 NPROC_PER_NODE=2 {ENGINE.python} " in capsys.readouterr().err
     assert run("train", "--dry-run") == 0
     assert "NPROC_PER_NODE" not in capsys.readouterr().err
+
+
+def test_a_dry_run_on_ray_shows_its_driver(
+    ws: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINE.versions, "ray", "2.60.0")
+    assert run("train", "--launcher", "ray", "--nproc", "2", "--dry-run") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"USE_RAY=0 {ENGINE.python} " in said
+    assert re.search(r"ray_train\.py local 2 \S+train\.py", said)
