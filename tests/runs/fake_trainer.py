@@ -4,7 +4,8 @@ usage: fake_trainer.py WORKER.py CONFIG.yaml EVENTS.jsonl [OPTION ...]
 
 FAKE_TRAINER names a JSON file: `rows` of the data, `fail`: a list of {"above": micro-batch, "at": step, "how": ...}.
 The process fails before a step at which one of them holds: "gpu", "main" and "other" raise, "kill" is signal 9, "wait"
-goes on for ever. It notes each step in `trained.jsonl` of the run: rows, options, the allocator.
+goes on for ever, "asked" ends as one of several processes that were asked to, whose launcher was ended meanwhile. It
+notes each step in `trained.jsonl` of the run: rows, options, the allocator.
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ class Trainer:
         if how == "wait":
             (self.folder / "waits").touch()
             time.sleep(600)
+        if how == "asked":
+            (self.folder / ".stop.json").write_text('{"save": true}')
+            self.tell("children", exit_codes=[3])
+            sys.exit(143)
         kind, message = MESSAGES[how]
         memory = self.asked.get("memory", {"peak": 5, "device": "cpu"})
         told = {"during": self.asked.get("during", during), "memory": memory}

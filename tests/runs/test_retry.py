@@ -431,3 +431,17 @@ def test_the_next_plan_learns_of_the_failure_and_of_nothing_that_was_not_planned
     record = open_run(ws, RUN).record
     assert len(record.attempts or ()) == 1
     assert record.plan == {"longest": [8, 9, 9], "flops": 1.0}
+
+
+def test_one_that_was_asked_to_end_is_interrupted_whatever_its_launcher_ends_with(
+    ws: Workspace,  # noqa: F811
+    engine: Engine,
+    plan: Path,
+) -> None:
+    """srun ends the other nodes when the first has ended, and its code is then that of a signal."""
+    asked(plan, [{"above": 0, "at": 4, "how": "asked"}])
+    with pytest.raises(KeyboardInterrupt):
+        started(ws, engine)
+    run = open_run(ws, RUN)
+    assert run.status == "interrupted" and run.record.failure is None
+    assert not (run.path / ".stop.json").exists()

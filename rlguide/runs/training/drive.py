@@ -79,9 +79,10 @@ def drive(training: Training, start_step: int, variables: Mapping[str, str] | No
             watch.stopwatch.tell()
         except JobFailed as error:
             ending = training.options.ending
-            if stop_on.is_stopped_by(error.returncode) or (ending is not None and ending.is_coming):
+            code = _exit_code(error)
+            if stop_on.is_stopped_by(code) or (ending is not None and ending.is_coming):
                 raise KeyboardInterrupt from None
-            stopped = stop_on.settle() if error.returncode == EXIT_CODE else None
+            stopped = stop_on.settle() if code == EXIT_CODE else None
             if stopped is not None:
                 settle_metrics(run.path)
                 raise stopped from None
@@ -92,3 +93,11 @@ def drive(training: Training, start_step: int, variables: Mapping[str, str] | No
             error.exit_code = error.returncode if 0 < error.returncode < 126 else 1
             raise
     return settle(run, view.state.check)
+
+
+def _exit_code(error: JobFailed) -> int:
+    """The exit code of a training; EXIT_CODE if one of its processes had that.
+
+    The first that ends so may have the launcher end the others, and its own code is then that of such an end (srun).
+    """
+    return EXIT_CODE if any(EXIT_CODE in told.exit_codes for told in error.raised) else error.returncode
