@@ -221,6 +221,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
     return folder / WORKSPACE
 
 
+def copied(source: Path, root: Path, engine: Engine) -> Bench:
+    """A copy of a workspace."""
+    shutil.copytree(source, root)
+    return Bench(root, engine)
+
+
 def make_master(bench: Bench) -> Path:
     """Make it in the folder of the bench, which is not there yet."""
     engine = bench.engine
@@ -254,9 +260,7 @@ def make_master(bench: Bench) -> Path:
 @pytest.fixture
 def bench(master: Path, engine: Engine, tmp_path: Path) -> Bench:
     """A fresh copy of the master workspace."""
-    root = tmp_path / WORKSPACE
-    shutil.copytree(master, root)
-    return Bench(root, engine)
+    return copied(master, tmp_path / WORKSPACE, engine)
 
 
 @pytest.fixture(scope="session")
@@ -264,9 +268,9 @@ def trained_once(master: Path, engine: Engine, tmp_path_factory: pytest.TempPath
     """The workspace that `trained` is a copy of."""
 
     def make(root: Path) -> None:
-        shutil.copytree(master, root)
-        bench = Bench(root, engine)
-        done = bench.run("train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings(), env=SECRETS)
+        done = copied(master, root, engine).run(
+            "train", "--sft-ckpt", SFT, "--dataset", "polite", "--json", *settings(), env=SECRETS
+        )
         (root / "train.out").write_text(done.stdout)
         (root / "train.err").write_text(done.stderr)
 
@@ -276,9 +280,7 @@ def trained_once(master: Path, engine: Engine, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def trained(trained_once: Path, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A workspace with one finished DPO run in saves/tiny/lora/dpo; tests that use it change nothing in it."""
-    root = tmp_path_factory.mktemp("trained") / WORKSPACE
-    shutil.copytree(trained_once, root)
-    return Bench(root, engine)
+    return copied(trained_once, tmp_path_factory.mktemp("trained") / WORKSPACE, engine)
 
 
 @pytest.fixture(scope="session")
@@ -286,9 +288,8 @@ def trained_in_two(master: Path, engine: Engine, tmp_path_factory: pytest.TempPa
     """The workspace that `two_bench` is a copy of."""
 
     def make(root: Path) -> None:
-        shutil.copytree(master, root)
         env = {"FORCE_TORCHRUN": "1", "NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
-        done = Bench(root, engine).run(*SAME, "-o", IN_TWO, env=env)
+        done = copied(master, root, engine).run(*SAME, "-o", IN_TWO, env=env)
         assert "effective batch 8 on 2 processes; 20 steps" in done.stderr
 
     return made_once(tmp_path_factory, "in two", make)
@@ -297,6 +298,4 @@ def trained_in_two(master: Path, engine: Engine, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def two_bench(trained_in_two: Path, engine: Engine, tmp_path: Path) -> Bench:
     """A fresh copy of the master workspace with the run `IN_TWO`: `SAME`, in two processes of one host."""
-    root = tmp_path / WORKSPACE
-    shutil.copytree(trained_in_two, root)
-    return Bench(root, engine)
+    return copied(trained_in_two, tmp_path / WORKSPACE, engine)
