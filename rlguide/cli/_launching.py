@@ -61,11 +61,16 @@ def launch_of(
     return launch
 
 
+def check_launcher(name: str | None) -> None:
+    """Refuse what `--launcher` does not know. Raises UsageError."""
+    if name not in (None, LOCAL, RAY):
+        raise UsageError(f"--launcher {name} is not known", f"say --launcher {RAY}, or leave it out")
+
+
 def _on_ray(launch: Launch, launcher: str | None, address: str | None) -> Launch:
     from rlguide.launchers.ray import on_ray
 
-    if launcher not in (None, LOCAL, RAY):
-        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    check_launcher(launcher)
     if launcher != LOCAL:
         return on_ray(launch, address)
     if address is not None:

@@ -23,7 +23,7 @@ SlurmOption = Annotated[
         "--slurm",
         metavar="KEY=VALUE,...",
         help="Submit it as a Slurm job, e.g. partition=gpu,nodes=2,gpus=4,time=12:00:00; it is saved before the time"
-        " limit and goes on after it (docs/scale.md).",
+        " limit and resumed after it (docs/scale.md).",
     ),
 ]
 

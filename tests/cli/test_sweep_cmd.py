@@ -66,10 +66,10 @@ def test_the_lines_of_the_guide(
         ([], "nothing says what is to be swept"),
         (["--grid", "seed=1,2", "--search", "lora_rank=1:2"], "two ways"),
         (["--grid", "seed=1,2", "--trials", "3"], "--trials is the number of a search"),
-        (["--resume", "x", "--grid", "seed=1,2"], "--resume goes on"),
+        (["--resume", "x", "--grid", "seed=1,2"], "--resume continues"),
         (["--resume", "x"], "there is no sweep x"),
-        (["--resume", "x", "--dry-run"], "--resume goes on"),  # it would train
-        (["--resume", "x", "--no-prune"], "--resume goes on"),
+        (["--resume", "x", "--dry-run"], "--resume continues"),  # it would train
+        (["--resume", "x", "--no-prune"], "--resume continues"),
         (["--grid", "seed=1,2", "--seed", "3"], "--seed is of what a search draws"),
         (["--grid", "seed=1,2", "--plan-for", "4xA6000"], "--plan-for"),
         (["--grid", "seed=1,2", "--slurm", "gpus=1", "--gpus-per-trial", "all"], "of this host's GPUs"),

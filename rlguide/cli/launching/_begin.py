@@ -50,18 +50,19 @@ def begun_sweep(
     """The sweep, checked for the GPUs of each trial; where one of this name was begun, it must be the same."""
     from rlguide.cli._training import at_steps, say_all
     from rlguide.errors import UsageError
+    from rlguide.runs.authority import TRUST
     from rlguide.sweeps.begin import make_sweep
     from rlguide.sweeps.planned import check_disk, disk_of
     from rlguide.sweeps.sweep import FILE, folder_of, read_sweep
 
     if trust:
-        options = replace(options, settings={**options.settings, "trust_remote_code": True})
+        options = replace(options, settings={**options.settings, TRUST: True})
     options, steps = at_steps(ws, options)
     begun = make_sweep(ws, main, options, asked, dry_run, gpus)
     say_all(steps)
     if trust:  # said by --trust-remote-code each time, and never by a record
         train = begun.sweep.train
-        kept = {key: value for key, value in train.settings.items() if key != "trust_remote_code"}
+        kept = {key: value for key, value in train.settings.items() if key != TRUST}
         begun = replace(begun, sweep=replace(begun.sweep, train=replace(train, settings=kept)))
     begun = replace(begun, sweep=replace(begun.sweep, launch=launch))
     folder = folder_of(ws, begun.sweep.name)

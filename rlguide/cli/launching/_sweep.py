@@ -59,12 +59,13 @@ def in_slurm(how: How, sweep: Sweep, main: Engine, parallel: int | None, trust: 
         UsageError: what the jobs are to ask for is malformed. SlurmError: Slurm is not there.
     """
     from rlguide.launchers.slurm.spec import parse_spec
+    from rlguide.runs.authority import TRUST
     from rlguide.sweeps.slurm import InSlurm
     from rlguide.sweeps.sweep import GRID
 
     at_once = parallel or AT_ONCE
     spec = parse_spec(sweep.launch[-1])
-    said = {"trust_remote_code": True} if trust else {}
+    said = {TRUST: True} if trust else {}
     slots = ("",) * (sweep.trials if sweep.kind == GRID else at_once)
     return replace(how, slots=slots, slurm=InSlurm(main, spec, at_once, said))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlguide.cli import _complete
-from rlguide.cli._launching import LauncherOption, RayAddressOption
+from rlguide.cli._launching import LauncherOption, RayAddressOption, check_launcher
 from rlguide.cli._options import EngineOption, JsonOption, TrustCodeOption, WorkspaceOption, open_workspace
 from rlguide.cli._slurm import SlurmOption
 from rlguide.cli._training import training_options
@@ -53,7 +53,7 @@ def command(
         typer.Option(
             "--resume",
             metavar="SWEEP",
-            help="Go on with a sweep; the same command again does so, too.",
+            help="Resume a sweep; so does the same command again.",
             autocompletion=_complete.of(_complete.sweeps),
         ),
     ] = None,
@@ -144,16 +144,15 @@ def _refuse_beside_resume(given: Mapping[str, object]) -> None:
 
     names = [option for option, value in given.items() if value]
     if names:
-        raise UsageError("--resume goes on with a sweep as it was begun", f"leave {' and '.join(names)} out")
+        raise UsageError("--resume continues a sweep as it was begun", f"leave {' and '.join(names)} out")
 
 
 def _launch(slurm: str | None, launcher: str | None, ray_address: str | None) -> tuple[str, ...]:
     """Where trials run, as options of `rlguide train`; () for this host."""
     from rlguide.errors import UsageError
-    from rlguide.launchers.launch import LOCAL, RAY
+    from rlguide.launchers.launch import LOCAL
 
-    if launcher not in (None, LOCAL, RAY):
-        raise UsageError(f"--launcher {launcher} is not known", f"say --launcher {RAY}, or leave it out")
+    check_launcher(launcher)
     if slurm is not None and (launcher or ray_address):
         raise UsageError("--slurm and --launcher are two ways to run trials", "give one of them")
     given = {"--slurm": slurm, "--launcher": None if launcher == LOCAL else launcher, "--ray-address": ray_address}

@@ -128,7 +128,7 @@ COMMANDS = {
         Command("/retry", "", "another response to the last prompt", _retry),
         Command("/undo", "", "take the last prompt and its response back", _undo),
         Command("/save", "FILE", "write the conversation as JSON", _save, takes_file=True),
-        Command("/load", "FILE", "go on with a saved conversation", _load, takes_file=True),
+        Command("/load", "FILE", "resume a saved conversation", _load, takes_file=True),
         Command("/compare", "[NAME]", "the parent's response beside the last one, or that of NAME", _compare),
         Command("/clear", "", "start a new conversation", _clear),
         Command("/exit", "", "leave", lambda chat, argument: None),
